@@ -1,0 +1,1 @@
+//! Differential tests of guest semantics against the native CPU.
