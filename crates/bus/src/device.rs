@@ -1,0 +1,70 @@
+//! The device and its capabilities.
+
+use crate::{Clock, IoResult, IrqLines, MmioAccess, Outbox, PioAccess};
+
+/// Everything a device may touch during a call.
+#[derive(Debug)]
+pub struct DevCtx<'a> {
+    pub irq: &'a mut IrqLines,
+    pub out: &'a mut Outbox,
+    pub clock: Clock,
+}
+
+impl DevCtx<'_> {
+    /// Guest nanoseconds since power-on.
+    pub fn now(&self) -> u64 {
+        self.clock.now
+    }
+}
+
+/// A chip on the board. Capabilities are queries, so a new one touches no existing device.
+///
+/// `Snapshot` is not a supertrait: it has an associated type, and `dyn Device` must stay possible.
+pub trait Device {
+    /// The chip's name in logs.
+    fn name(&self) -> &'static str;
+
+    /// The state after RESET#, as the data sheet gives it. What survives a reset (CMOS RAM, the time of day) survives.
+    fn reset(&mut self, cx: &mut DevCtx);
+
+    /// Answers in the I/O port space.
+    fn pio(&mut self) -> Option<&mut dyn Pio> {
+        None
+    }
+
+    /// Answers in memory space.
+    fn mmio(&mut self) -> Option<&mut dyn Mmio> {
+        None
+    }
+
+    /// Acts on its own as time passes.
+    fn timer(&mut self) -> Option<&mut dyn Timer> {
+        None
+    }
+}
+
+/// Registers in the I/O port space.
+pub trait Pio {
+    /// Reads; the value is in the low bits.
+    fn read(&mut self, cx: &mut DevCtx, a: PioAccess) -> IoResult<u32>;
+    /// Writes the low bits of `value`.
+    fn write(&mut self, cx: &mut DevCtx, a: PioAccess, value: u32) -> IoResult<()>;
+}
+
+/// Registers in memory space.
+pub trait Mmio {
+    /// Reads; the value is in the low bits.
+    fn read(&mut self, cx: &mut DevCtx, a: MmioAccess) -> IoResult<u64>;
+    /// Writes the low bits of `value`.
+    fn write(&mut self, cx: &mut DevCtx, a: MmioAccess, value: u64) -> IoResult<()>;
+}
+
+/// A device whose state moves with time. Its registers are computed when looked at; only what the guest must be told
+/// unasked (an interrupt) has a deadline.
+pub trait Timer {
+    /// Guest ns of the next event, `None` while nothing is due. May lie in the past: then `tick` is due now.
+    /// Changes only by a call with a `DevCtx`; ask again after each.
+    fn next_deadline(&self) -> Option<u64>;
+    /// Performs what is due at `cx.now()`; harmless when called early.
+    fn tick(&mut self, cx: &mut DevCtx);
+}
