@@ -1,0 +1,138 @@
+// Made by `cargo run -p host-abi` from crates/host-abi/src/lib.rs; edit that.
+
+export const VERSION = 1;
+export const IMPORT_MODULE = "pagevm";
+
+/** Whether a call did what it was asked. */
+export const Outcome = {
+  /** It did. */
+  Done: 0,
+  /** The options are wrong; `message` names the option. */
+  BadOptions: 1,
+  /** The machine cannot be built from these options and images; `message` names the cause. */
+  BadMachine: 2,
+  /** There is no memory for it; `message` says for what. */
+  NoMemory: 3,
+  /** Called out of order. */
+  BadCall: 4,
+} as const;
+
+/** Files that the machine's options can name. */
+export const Image = {
+  /** Option `-kernel`. */
+  Kernel: 0,
+  /** Option `-initrd`. */
+  Initrd: 1,
+} as const;
+
+/** Why `run` returned. */
+export const Exit = {
+  /** The slice is over; there is more to run. */
+  Budget: 0,
+  /** The guest waits: see `idle_until`. */
+  Idle: 1,
+  /** The guest switched the machine off. */
+  PowerOff: 2,
+  /** The guest asked for a reset and option `-no-reboot` makes that an end. */
+  Reset: 3,
+  /** The machine cannot go on, `message` is the report: a triple fault, or an instruction that is not implemented. */
+  Stopped: 4,
+  /** There is no machine to run. */
+  NoMachine: 5,
+} as const;
+
+/** How much a `log` message matters. */
+export const LogLevel = {
+  /** The engine cannot go on: the call that logs this ends in a trap. */
+  Panic: 0,
+  Error: 1,
+  Warn: 2,
+  Info: 3,
+  Debug: 4,
+  Trace: 5,
+} as const;
+
+/** What the engine asks of its host. */
+export interface EngineImports {
+  /** Milliseconds from an arbitrary origin; never goes back, goes on while the tab is in the background. */
+  clock_monotonic(): number;
+  /** Milliseconds since 1970-01-01 00:00:00 UTC. */
+  clock_realtime(): number;
+  /** Fills `len` bytes at `ptr` from the host's cryptographic generator. */
+  random(ptr: number, len: number): void;
+  /** One message of UTF-8 text for whoever looks after the engine; `level` is a `LogLevel`. */
+  log(level: number, ptr: number, len: number): void;
+}
+
+/** What a host may call. A `u32` result comes as a signed number: `>>> 0` makes it an address. */
+export interface EngineExports {
+  /** The `VERSION` of this table that the engine was built with. */
+  abi_version(): number;
+  /**
+   * Room for `len` bytes that the host writes, for `configure` and `console_input` to read; 0 if there is
+   * no memory for it. Valid until the next call of `scratch`.
+   */
+  scratch(len: number): number;
+  /**
+   * Reads the machine's options from the first `len` bytes of the scratch room: UTF-8 strings, each ended
+   * by a zero byte, in QEMU's grammar. Returns an `Outcome`.
+   */
+  configure(len: number): number;
+  /** The file name that the options give for an `Image`, as a byte range; 0 if they give none. */
+  image_name(image: number): bigint;
+  /** Room for an `Image` of `len` bytes, which the host fills before `create`; 0 if there is no memory for it. */
+  image_begin(image: number, len: number): number;
+  /** Builds the machine from the options and the images and frees the images. Returns an `Outcome`. */
+  create(): number;
+  /** Runs the guest for about `slice_ms` milliseconds, or until it has nothing to do. Returns an `Exit`. */
+  run(slice_ms: number): number;
+  /** After `Exit::Idle`: when the guest wants to run again, by `clock_monotonic`; infinity if only input wakes it. */
+  idle_until(): number;
+  /** Gives the first `len` bytes of the scratch room to the guest's serial console. Returns how many it took. */
+  console_input(len: number): number;
+  /** What the guest's console has written since the last call, as a byte range, valid until the next `run`. */
+  console_output(): bigint;
+  /** Resets the machine as its reset button does. */
+  reset(): void;
+  /** Brings the `Stats` up to date and returns their address, which stays the same. */
+  stats(): number;
+  /** The text of the last error or report, as a byte range, valid until the next call that can fail. */
+  message(): bigint;
+}
+
+export const IMPORT_NAMES = ["clock_monotonic", "clock_realtime", "random", "log"] as const satisfies readonly (keyof EngineImports)[];
+export const EXPORT_NAMES = [
+  "abi_version",
+  "scratch",
+  "configure",
+  "image_name",
+  "image_begin",
+  "create",
+  "run",
+  "idle_until",
+  "console_input",
+  "console_output",
+  "reset",
+  "stats",
+  "message",
+] as const satisfies readonly (keyof EngineExports)[];
+
+/** Counters since the machine was created. */
+export interface EngineStats {
+  /** Guest instructions executed. */
+  guest_insns: number;
+  /** Those of them that were interpreted. */
+  interp_insns: number;
+  /** Guest RAM, in bytes. */
+  ram_bytes: number;
+}
+
+/** Reads the `Stats` at `ptr`. */
+export function readStats(memory: ArrayBufferLike, ptr: number): EngineStats {
+  const view = new DataView(memory, ptr);
+  return {
+    guest_insns: Number(view.getBigUint64(0, true)),
+    interp_insns: Number(view.getBigUint64(8, true)),
+    ram_bytes: Number(view.getBigUint64(16, true)),
+  };
+}
