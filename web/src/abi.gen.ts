@@ -25,6 +25,16 @@ export const Image = {
   Initrd: 1,
 } as const;
 
+/** What the guest's serial console is connected to. */
+export const Console = {
+  /** Nothing. */
+  None: 0,
+  /** The host's terminal, every byte as it comes. */
+  Raw: 1,
+  /** The host's terminal, whose Ctrl-A x ends the run and Ctrl-A Ctrl-A sends Ctrl-A. */
+  Escape: 2,
+} as const;
+
 /** Why `run` returned. */
 export const Exit = {
   /** The slice is over; there is more to run. */
@@ -80,6 +90,8 @@ export interface EngineExports {
   configure(len: number): number;
   /** The file name that the options give for an `Image`, as a byte range; 0 if they give none. */
   image_name(image: number): bigint;
+  /** What the options connect the serial console to, a `Console`. */
+  console_mode(): number;
   /** Room for an `Image` of `len` bytes, which the host fills before `create`; 0 if there is no memory for it. */
   image_begin(image: number, len: number): number;
   /** Builds the machine from the options and the images and frees the images. Returns an `Outcome`. */
@@ -106,6 +118,7 @@ export const EXPORT_NAMES = [
   "scratch",
   "configure",
   "image_name",
+  "console_mode",
   "image_begin",
   "create",
   "run",

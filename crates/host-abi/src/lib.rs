@@ -56,6 +56,8 @@ macro_rules! exports {
             fn configure(len: u32) -> u32;
             /// The file name that the options give for an `Image`, as a byte range; 0 if they give none.
             fn image_name(image: u32) -> u64;
+            /// What the options connect the serial console to, a `Console`.
+            fn console_mode() -> u32;
             /// Room for an `Image` of `len` bytes, which the host fills before `create`; 0 if there is no memory for it.
             fn image_begin(image: u32, len: u32) -> u32;
             /// Builds the machine from the options and the images and frees the images. Returns an `Outcome`.
@@ -166,6 +168,15 @@ codes! {
         Kernel = 0,
         /// Option `-initrd`.
         Initrd = 1,
+    }
+    /// What the guest's serial console is connected to.
+    enum Console {
+        /// Nothing.
+        None = 0,
+        /// The host's terminal, every byte as it comes.
+        Raw = 1,
+        /// The host's terminal, whose Ctrl-A x ends the run and Ctrl-A Ctrl-A sends Ctrl-A.
+        Escape = 2,
     }
     /// Why `run` returned.
     enum Exit {
