@@ -1,0 +1,402 @@
+// Runs one machine, in a page's worker and in Node alike: fetches what it needs, executes slices, waits when the guest
+// does, and reports. Everything that differs between hosts is in `Platform`.
+
+import { Exit, Image } from "../abi.gen.ts";
+import { Engine, type EngineApi, type EngineHost, type ImageKind, VmError } from "../engine.ts";
+import type { Command, Event, Job, Result, State, Stats } from "../protocol.ts";
+import { missingFeatures } from "./features.ts";
+import { compile, counted, type Open, type Progress } from "./files.ts";
+import { Script } from "./script.ts";
+
+/** Long enough that entering the engine costs nothing, short enough that input and pause feel immediate. */
+export const SLICE_MS = 2.5;
+/** Waits no longer than this are spent in turns of the event loop: timers are not that fine. */
+const SPIN_MS = 1;
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+const STATS_MS = 500;
+/** A guest that waits and writes nothing for this long is taken to wait for input. */
+const QUIET_MS = 1000;
+
+export interface Platform {
+  /** Milliseconds that never go back. */
+  now(): number;
+  /** Calls `turn` after the events that are already due, without a timer's delay. */
+  soon(turn: () => void): void;
+  open: Open;
+  /** Compiles and instantiates the engine at an address. */
+  engine(url: string, host: EngineHost, progress: Progress): Promise<EngineApi>;
+}
+
+/** The parts of a platform that all JavaScript hosts share. */
+export function commonPlatform(soon: Platform["soon"], open: Open): Platform {
+  return {
+    now: () => performance.now(),
+    soon,
+    open,
+    engine: async (url, host, progress) => Engine.instantiate(await compile(open, url, progress), host),
+  };
+}
+
+const IMAGES: readonly [ImageKind, string][] = [
+  [Image.Kernel, "kernel"],
+  [Image.Initrd, "initrd"],
+];
+
+export class Session {
+  readonly #platform: Platform;
+  readonly #emit: (event: Event) => void;
+  #engine: EngineApi | undefined;
+  #state: State = "loading";
+  #script = new Script({});
+  #result: Result | undefined;
+
+  /** Set while a turn is due; the timer, while the guest waits. */
+  #turnDue = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #statsTimer: ReturnType<typeof setInterval> | undefined;
+  #timeoutTimer: ReturnType<typeof setTimeout> | undefined;
+
+  readonly #created: number;
+  #started = 0;
+  #loadMs = 0;
+  #powerOn = 0;
+  #firstOutputMs: number | null = null;
+  #untilMs: number | null = null;
+  #fetched = 0;
+  /** When the guest was last busy or wrote something. */
+  #activeAt = 0;
+  /** Time in slices since the last report, and that report. */
+  #runMs = 0;
+  #reported = { at: 0, insns: 0 };
+  #mips = 0;
+  #busy = 0;
+
+  constructor(platform: Platform, emit: (event: Event) => void) {
+    this.#platform = platform;
+    this.#emit = emit;
+    this.#created = platform.now();
+  }
+
+  command(command: Command): void {
+    switch (command.type) {
+      case "start":
+        void this.start(command.job);
+        break;
+      case "input":
+        this.input(command.data);
+        break;
+      case "pause":
+        this.pause();
+        break;
+      case "resume":
+        this.resume();
+        break;
+      case "reset":
+        this.reset();
+        break;
+    }
+  }
+
+  get state(): State {
+    return this.#state;
+  }
+
+  /** Loads the engine and the images and switches the machine on. What goes wrong is reported, not thrown. */
+  async start(job: Job): Promise<void> {
+    this.#script = new Script(job);
+    this.#setState("loading");
+    try {
+      const missing = missingFeatures();
+      if (missing.length > 0) {
+        throw new VmError("machine", `this browser is too old for pagevm: it lacks ${missing.join(", ")}`);
+      }
+      const host: EngineHost = {
+        monotonic: () => this.#platform.now(),
+        realtime: () => Date.now(),
+        random,
+        log: (level, text) => this.#emit({ type: "log", level, text }),
+      };
+      const engine = await this.#platform.engine(job.engine, host, this.#progress("engine.wasm"));
+      this.#started = this.#platform.now();
+      this.#loadMs = job.origin === undefined ? this.#started - this.#created : Date.now() - job.origin;
+      if (job.timeout !== undefined) this.#limit(job.timeout);
+      engine.configure(job.options);
+      this.#emit({ type: "console", mode: engine.consoleMode });
+      await Promise.all(IMAGES.map(([image, what]) => this.#fetchImage(engine, image, what, job)));
+      engine.create();
+      this.#engine = engine;
+      if (this.#result) return; // the time was over first
+      this.#powerOn = this.#platform.now();
+      this.#reported = { at: this.#powerOn, insns: 0 };
+      this.#activeAt = this.#powerOn;
+      this.#statsTimer = setInterval(() => this.#report(), STATS_MS);
+      this.#setState("running");
+      this.#schedule();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** Types on the guest's console. */
+  input(data: Uint8Array): void {
+    if (!this.#engine || data.length === 0 || this.#state === "failed") return;
+    this.#guarded((engine) => engine.consoleInput(data));
+    this.#activeAt = this.#platform.now();
+    if (this.#state === "running") this.#schedule();
+  }
+
+  /** Stops giving the guest time. Its clock goes on, as a suspended computer's does. */
+  pause(): void {
+    if (this.#state !== "running") return;
+    this.#cancelTimer();
+    this.#setState("paused");
+    this.#report();
+  }
+
+  resume(): void {
+    if (this.#state !== "paused") return;
+    this.#setState("running");
+    this.#schedule();
+  }
+
+  /** The reset button; switches a machine on that is off or has stopped. */
+  reset(): void {
+    if (!this.#engine || this.#state === "loading" || this.#state === "failed") return;
+    this.#guarded((engine) => engine.reset());
+    this.#powerOn = this.#platform.now();
+    if (this.#state !== "running") this.#setState("running");
+    this.#schedule();
+  }
+
+  /** Ends the session and its timers. */
+  close(): void {
+    this.#cancelTimer();
+    clearInterval(this.#statsTimer);
+    clearTimeout(this.#timeoutTimer);
+    this.#state = "off";
+    this.#engine = undefined;
+  }
+
+  stats(): Stats {
+    const now = this.#platform.now();
+    const s = this.#engine?.stats() ?? { guest_insns: 0, interp_insns: 0, ram_bytes: 0 };
+    return {
+      mips: this.#mips,
+      busy: this.#busy,
+      uptime_ms: this.#powerOn ? now - this.#powerOn : 0,
+      load_ms: this.#loadMs,
+      wall_ms: this.#started ? now - this.#started : 0,
+      first_output_ms: this.#firstOutputMs,
+      until_ms: this.#untilMs,
+      ...s,
+      region_insns: s.guest_insns - s.interp_insns,
+      memory_bytes: this.#engine?.memoryBytes ?? 0,
+      fetched_bytes: this.#fetched,
+    };
+  }
+
+  #progress(name: string): Progress {
+    let before = 0;
+    let shown = 0;
+    return (loaded, total) => {
+      this.#fetched += loaded - before;
+      before = loaded;
+      // the bar needs the two ends and a few steps, not every packet
+      const now = this.#platform.now();
+      if (loaded > 0 && loaded !== total && now - shown < 50) return;
+      shown = now;
+      this.#emit({ type: "progress", name, loaded, ...(total === undefined ? {} : { total }) });
+    };
+  }
+
+  async #fetchImage(engine: EngineApi, image: ImageKind, what: string, job: Job): Promise<void> {
+    const name = engine.imageName(image);
+    if (name === undefined) return;
+    const given = job.files && Object.hasOwn(job.files, name) ? job.files[name] : undefined;
+    if (given instanceof Uint8Array) {
+      engine.imageBegin(image, given.length)(0, given);
+      return;
+    }
+    try {
+      const source = await this.#platform.open(given ?? name, job.base);
+      const chunks = counted(source, this.#progress(what));
+      if (source.total !== undefined) {
+        const write = engine.imageBegin(image, source.total);
+        let offset = 0;
+        for await (const chunk of chunks) {
+          write(offset, chunk.subarray(0, source.total - offset));
+          offset += chunk.length;
+        }
+      } else {
+        const all: Uint8Array[] = [];
+        for await (const chunk of chunks) all.push(chunk);
+        const write = engine.imageBegin(
+          image,
+          all.reduce((length, chunk) => length + chunk.length, 0),
+        );
+        let offset = 0;
+        for (const chunk of all) {
+          write(offset, chunk);
+          offset += chunk.length;
+        }
+      }
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw new VmError("machine", `${what} ${name}: ${why}`, { cause });
+    }
+  }
+
+  #schedule(): void {
+    this.#cancelTimer();
+    if (this.#turnDue) return;
+    this.#turnDue = true;
+    this.#platform.soon(this.#turn);
+  }
+
+  #cancelTimer(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  readonly #turn = (): void => {
+    this.#turnDue = false;
+    const engine = this.#engine;
+    if (this.#state !== "running" || !engine) return;
+    try {
+      const before = this.#platform.now();
+      const exit = engine.run(SLICE_MS);
+      const now = this.#platform.now();
+      this.#runMs += now - before;
+      this.#output(engine.consoleOutput(), now);
+      if (this.#state !== "running") return;
+      switch (exit) {
+        case Exit.Budget:
+          this.#activeAt = now;
+          this.#schedule();
+          break;
+        case Exit.Idle:
+          this.#wait(engine.idleUntil() - now, now);
+          break;
+        case Exit.PowerOff: {
+          this.#setState("off");
+          const unfinished = this.#script.unfinished;
+          this.#finish(
+            unfinished === undefined
+              ? { ok: true, reason: "poweroff" }
+              : { ok: false, reason: "script", message: `the guest powered off, ${unfinished}` },
+          );
+          break;
+        }
+        case Exit.Reset:
+          this.#setState("off", "the guest asked for a reset (-no-reboot)");
+          this.#finish({ ok: false, reason: "reset", message: "the guest asked for a reset (-no-reboot)" });
+          break;
+        case Exit.Stopped: {
+          const message = engine.message();
+          this.#setState("stopped", message);
+          this.#finish({ ok: false, reason: "stopped", message });
+          break;
+        }
+        default:
+          throw new VmError("engine", `the engine gave up with code ${exit}`);
+      }
+    } catch (error) {
+      this.#fail(error);
+    }
+  };
+
+  /** The guest has nothing to do for `ms`. */
+  #wait(ms: number, now: number): void {
+    if (ms <= SPIN_MS) {
+      this.#schedule();
+      return;
+    }
+    let wait = ms;
+    if (this.#script.waitsForQuiet) {
+      const left = this.#activeAt + QUIET_MS - now;
+      if (left <= 0) {
+        this.#activeAt = now;
+        this.#concluded(this.#script.quiet(this.#send));
+        if (this.#state === "running") this.#schedule();
+        return;
+      }
+      wait = Math.min(wait, left);
+    }
+    // through `soon`, lest timers set by timers become slow ones (HTML, timer nesting level: 4 ms from the fifth on)
+    this.#timer = setTimeout(() => this.#schedule(), Math.min(Math.ceil(wait), LONGEST_TIMER_MS));
+  }
+
+  #output(data: Uint8Array<ArrayBuffer>, now: number): void {
+    if (data.length === 0) return;
+    this.#activeAt = now;
+    this.#firstOutputMs ??= now - this.#started;
+    const came = this.#result ? undefined : this.#script.output(data, this.#send);
+    if (came === "until") this.#untilMs = now - this.#started;
+    this.#emit({ type: "output", data });
+    this.#concluded(came);
+  }
+
+  #concluded(came: "until" | "script" | undefined): void {
+    if (came) this.#finish({ ok: true, reason: came });
+  }
+
+  readonly #send = (text: string): void => {
+    this.#engine?.consoleInput(new TextEncoder().encode(text));
+  };
+
+  #limit(seconds: number): void {
+    const message = () => [`no end after ${seconds} s`, this.#script.unfinished].filter(Boolean).join(", ");
+    this.#timeoutTimer = setTimeout(
+      () => this.#finish({ ok: false, reason: "timeout", message: message() }),
+      Math.min(seconds * 1000, LONGEST_TIMER_MS),
+    );
+  }
+
+  #finish(result: Result): void {
+    this.#report();
+    if (this.#result) return;
+    this.#result = result;
+    clearTimeout(this.#timeoutTimer);
+    this.#emit({ type: "result", result, stats: this.stats() });
+  }
+
+  #fail(error: unknown): void {
+    this.#cancelTimer();
+    clearInterval(this.#statsTimer);
+    const { kind, message } =
+      error instanceof VmError ? error : { kind: "engine" as const, message: `pagevm failed: ${String(error)}` };
+    // a trapped engine's memory can be in any state: ask it nothing more
+    this.#engine = undefined;
+    this.#setState("failed", message);
+    this.#finish({ ok: false, reason: kind, message });
+  }
+
+  #guarded(act: (engine: EngineApi) => void): void {
+    try {
+      if (this.#engine) act(this.#engine);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #setState(state: State, message?: string): void {
+    this.#state = state;
+    this.#emit({ type: "state", state, ...(message === undefined ? {} : { message }) });
+  }
+
+  #report(): void {
+    if (!this.#engine) return;
+    const now = this.#platform.now();
+    const insns = this.#engine.stats().guest_insns;
+    if (this.#runMs > 0) this.#mips = (insns - this.#reported.insns) / this.#runMs / 1000;
+    this.#busy = Math.min(1, this.#runMs / Math.max(now - this.#reported.at, 1));
+    this.#reported = { at: now, insns };
+    this.#runMs = 0;
+    this.#emit({ type: "stats", stats: this.stats() });
+  }
+}
+
+/** Fills any number of bytes; `getRandomValues` takes 65,536 at a time. */
+function random(bytes: Uint8Array<ArrayBuffer>): void {
+  for (let at = 0; at < bytes.length; at += 65_536) crypto.getRandomValues(bytes.subarray(at, at + 65_536));
+}

@@ -1,0 +1,24 @@
+// The page's worker: a session behind `postMessage`.
+
+import type { Command, Event } from "../protocol.ts";
+import { openUrl } from "./files.ts";
+import { commonPlatform, Session } from "./loop.ts";
+
+const scope = self as unknown as {
+  onmessage: ((message: MessageEvent<Command>) => void) | null;
+  postMessage(event: Event, transfer: Transferable[]): void;
+};
+
+// A message to oneself is the fastest way round the event loop that cannot starve other messages.
+const channel = new MessageChannel();
+let turn: () => void = () => {};
+channel.port1.onmessage = () => turn();
+
+const session = new Session(
+  commonPlatform((next) => {
+    turn = next;
+    channel.port2.postMessage(null);
+  }, openUrl),
+  (event) => scope.postMessage(event, event.type === "output" ? [event.data.buffer] : []),
+);
+scope.onmessage = (message) => session.command(message.data);

@@ -1,0 +1,155 @@
+// The page: a machine, its terminal, and what its user needs to know and do.
+
+import { start, type Vm } from "../index.ts";
+import type { Event, State, Stats } from "../protocol.ts";
+import { type PageConfig, readConfig } from "./config.ts";
+import type { Screen } from "./terminal.ts";
+
+window.pagevmStarted = true;
+const get = (id: string) => document.getElementById(id) as HTMLElement;
+const overlay = get("overlay");
+const title = get("title");
+const message = get("message");
+const downloads = get("downloads");
+const pause = get("pause") as HTMLButtonElement;
+const reset = get("reset") as HTMLButtonElement;
+const restart = get("restart") as HTMLButtonElement;
+
+let config: PageConfig | undefined;
+let vm: Vm | undefined;
+let state: State = "loading";
+let screen: Screen | undefined;
+/** What the guest wrote before the terminal was there. */
+let early: Uint8Array[] = [];
+
+const STATES: Readonly<Record<State, string>> = {
+  loading: "loading",
+  running: "running",
+  paused: "paused",
+  off: "powered off",
+  stopped: "stopped",
+  failed: "failed",
+};
+
+const bytes = (n: number) =>
+  n < 1 << 20 ? `${Math.ceil(n / 1024)} KB` : `${(n / (1 << 20)).toFixed(n < 10 << 20 ? 1 : 0)} MB`;
+
+function duration(ms: number): string {
+  const s = Math.floor(ms / 1000);
+  const two = (n: number) => String(n).padStart(2, "0");
+  return `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}`;
+}
+
+function showMessage(heading: string, text: string, button: string): void {
+  title.textContent = heading;
+  message.textContent = text;
+  message.classList.toggle("report", text.includes("\n"));
+  restart.textContent = button;
+  overlay.dataset.view = "message";
+}
+
+function showProgress({ name, loaded, total }: Event & { type: "progress" }): void {
+  let row = downloads.querySelector<HTMLElement>(`[data-name="${CSS.escape(name)}"]`);
+  if (!row) {
+    row = document.createElement("label");
+    row.className = "download";
+    row.dataset.name = name;
+    row.append(document.createElement("span"), document.createElement("span"), document.createElement("progress"));
+    row.firstElementChild?.append(name);
+    downloads.append(row);
+  }
+  const [, size, bar] = row.children;
+  if (size)
+    size.textContent = total === undefined || loaded === total ? bytes(loaded) : `${bytes(loaded)} of ${bytes(total)}`;
+  if (bar instanceof HTMLProgressElement && total !== undefined) {
+    bar.max = Math.max(total, 1);
+    bar.value = total === 0 ? 1 : loaded;
+  }
+}
+
+function showStats(stats: Stats): void {
+  get("mips").textContent = `${stats.mips.toFixed(0)} MIPS`;
+  get("busy").textContent = `${(stats.busy * 100).toFixed(0)} %`;
+  get("memory").textContent = `${bytes(stats.ram_bytes)} + ${bytes(stats.memory_bytes - stats.ram_bytes)}`;
+  get("uptime").textContent = duration(stats.uptime_ms);
+}
+
+function showState(next: State, text = ""): void {
+  state = next;
+  document.body.dataset.state = next;
+  get("state").textContent = STATES[next];
+  pause.textContent = next === "paused" ? "Resume" : "Pause";
+  pause.disabled = next !== "running" && next !== "paused";
+  reset.disabled = next === "loading" || next === "failed";
+  switch (next) {
+    case "loading":
+      title.textContent = "Starting";
+      overlay.dataset.view = "progress";
+      break;
+    case "running":
+      title.textContent = "Booting";
+      if (message.textContent !== "" || overlay.dataset.view === "message") overlay.dataset.view = "none";
+      screen?.focus();
+      break;
+    case "off":
+      showMessage("Powered off", text, "Switch on");
+      break;
+    case "stopped":
+      showMessage("The machine stopped", text, "Reset");
+      break;
+    case "failed":
+      showMessage("The machine cannot run", text, "Try again");
+      break;
+    default:
+  }
+}
+
+function onEvent(event: Event): void {
+  switch (event.type) {
+    case "progress":
+      showProgress(event);
+      break;
+    case "output":
+      if (state === "running") overlay.dataset.view = "none";
+      if (screen) screen.write(event.data);
+      else early.push(event.data);
+      break;
+    case "stats":
+      showStats(event.stats);
+      break;
+    case "state":
+      showState(event.state, event.message);
+      break;
+    case "log":
+      console.warn(`pagevm: ${event.text}`);
+      break;
+    default:
+  }
+  config?.onEvent?.(event);
+}
+
+async function boot(): Promise<void> {
+  vm?.close();
+  message.textContent = "";
+  downloads.replaceChildren();
+  showState("loading");
+  try {
+    config = await readConfig();
+    const { arguments: options = [], about, onEvent: _, vm: __, ...job } = config;
+    get("about").textContent = about ?? options.join(" ");
+    vm = start({ ...job, options, origin: performance.timeOrigin, onEvent });
+    window.pagevm = { ...config, vm };
+  } catch (error) {
+    onEvent({ type: "state", state: "failed", message: error instanceof Error ? error.message : String(error) });
+  }
+}
+
+pause.onclick = () => (state === "paused" ? vm?.resume() : vm?.pause());
+reset.onclick = () => vm?.reset();
+restart.onclick = () => (state === "failed" ? void boot() : vm?.reset());
+
+void boot();
+const { open } = await import("./terminal.ts");
+screen = open(get("terminal"), (data) => vm?.input(data));
+for (const data of early) screen.write(data);
+early = [];

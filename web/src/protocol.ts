@@ -1,0 +1,84 @@
+// What a machine's user and the session that runs it say to each other, across a worker's boundary or not.
+
+import type { ConsoleMode } from "./engine.ts";
+
+/** One exchange on the guest's console. */
+export interface Step {
+  /** Waits until the guest has written this. */
+  expect: string;
+  /** Then types this. */
+  send?: string;
+}
+
+/** A machine to run, and what to do with it. */
+export interface Job {
+  /** QEMU-style options. */
+  options: readonly string[];
+  /** Where `engine.wasm` is. */
+  engine: string;
+  /** What addresses of files are relative to; in Node, the working directory. */
+  base?: string;
+  /** Where the files named in the options are, if not where their names say: an address, or the bytes. */
+  files?: Readonly<Record<string, string | Uint8Array<ArrayBuffer>>>;
+  /** Ends the run with success when the guest writes this (after `type` and `script` have typed all of theirs). */
+  until?: string;
+  /** Typed at the guest's first prompt, or when the guest has been idle and silent for a second. */
+  type?: string;
+  /** Exchanges, one after another; the run fails when the guest ends before the last. */
+  script?: readonly Step[];
+  /** When loading began, in Unix milliseconds, if that was before the session did: for `load_ms`. */
+  origin?: number;
+  /** Seconds, from the start of the run, after which it fails. */
+  timeout?: number;
+}
+
+export type State = "loading" | "running" | "paused" | "off" | "stopped" | "failed";
+
+/** Figures of a run. Times are from the start of the run, when `engine.wasm` is ready and the images are asked for. */
+export interface Stats {
+  /** Guest instructions a second, in millions, while the guest was running, over the last half second. */
+  mips: number;
+  /** The share of the last half second in which the guest was running. */
+  busy: number;
+  /** Since the machine was last switched on or reset. */
+  uptime_ms: number;
+  /** From `origin`, or the session's start, until `engine.wasm` was compiled. */
+  load_ms: number;
+  wall_ms: number;
+  first_output_ms: number | null;
+  until_ms: number | null;
+  guest_insns: number;
+  interp_insns: number;
+  region_insns: number;
+  /** Guest RAM. */
+  ram_bytes: number;
+  /** All of the engine's memory, guest RAM included. */
+  memory_bytes: number;
+  fetched_bytes: number;
+}
+
+export type Result =
+  /** `until` appeared, the script reached its end, or the guest switched the machine off. */
+  | { ok: true; reason: "until" | "script" | "poweroff" }
+  | {
+      ok: false;
+      reason: "reset" | "stopped" | "timeout" | "quit" | "script" | "options" | "machine" | "engine";
+      message: string;
+    };
+
+export type Event =
+  /** A download; `total` is missing where the server does not tell. */
+  | { type: "progress"; name: string; loaded: number; total?: number }
+  /** What the guest's serial port is connected to: `escape` asks a terminal for QEMU's Ctrl-A x. */
+  | { type: "console"; mode: ConsoleMode }
+  | { type: "state"; state: State; message?: string }
+  | { type: "output"; data: Uint8Array<ArrayBuffer> }
+  | { type: "stats"; stats: Stats }
+  /** Once a run: what `until`, `type`, `script` and `timeout` came to, or how the machine ended. */
+  | { type: "result"; result: Result; stats: Stats }
+  | { type: "log"; level: number; text: string };
+
+export type Command =
+  | { type: "start"; job: Job }
+  | { type: "input"; data: Uint8Array<ArrayBuffer> }
+  | { type: "pause" | "resume" | "reset" };

@@ -1,0 +1,135 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { FEATURES, missingFeatures } from "../src/host/features.ts";
+import { compile, counted, openUrl } from "../src/host/files.ts";
+import { readJob } from "../src/node/job.ts";
+import { EscapeKey, figures } from "../src/node/terminal.ts";
+import { fromQuery } from "../src/page/config.ts";
+import { serve } from "../tools/serve.mjs";
+import { file } from "./mock-engine.ts";
+
+const EMPTY_MODULE = Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0);
+
+test("this host has every feature, and each one that is missing is named", () => {
+  assert.deepEqual(missingFeatures(), []);
+  const names = Object.keys(FEATURES);
+  let asked = 0;
+  for (const [i, name] of names.entries()) {
+    asked = 0;
+    assert.deepEqual(
+      missingFeatures(() => asked++ !== i),
+      [`WebAssembly ${name}`],
+    );
+  }
+  assert.equal(asked, names.length);
+});
+
+test("a module compiles from any stream; one that does not says where it was from", async () => {
+  const open = async () => file([EMPTY_MODULE.slice(0, 3), EMPTY_MODULE.slice(3)], 8)();
+  const seen: number[] = [];
+  const module = await compile(open, "e.wasm", (loaded) => seen.push(loaded));
+  assert.ok(module instanceof WebAssembly.Module);
+  assert.deepEqual(seen, [0, 3, 8, 8]);
+  const html = async () => file([new TextEncoder().encode("<!doctype html>")])();
+  await assert.rejects(
+    compile(html, "e.wasm", () => {}),
+    /^VmError: engine\.wasm does not load from e\.wasm: .*magic/,
+  );
+  const short = async () => file([EMPTY_MODULE], 9)();
+  await assert.rejects(
+    compile(short, "e.wasm", () => {}),
+    /broke off after 8 of 9 bytes/,
+  );
+  const gone = async () => {
+    throw new Error("the server answers 404 Not Found");
+  };
+  await assert.rejects(
+    compile(gone, "e.wasm", () => {}),
+    /does not load from e\.wasm: the server answers 404/,
+  );
+});
+
+test("the server serves its directory and named files, with no special header, and nothing else", async () => {
+  const dir = mkdtempSync(join(tmpdir(), "pagevm-"));
+  writeFileSync(join(dir, "index.html"), "page");
+  writeFileSync(join(dir, "a.wasm"), EMPTY_MODULE);
+  const server = await serve(dir, 0, { "/host/1/x": join(dir, "a.wasm") });
+  try {
+    const page = await fetch(server.url);
+    assert.equal(await page.text(), "page");
+    assert.equal(page.headers.get("cross-origin-opener-policy"), null);
+    const wasm = await openUrl("a.wasm", server.url);
+    assert.equal(wasm.total, 8);
+    let length = 0;
+    for await (const chunk of counted(wasm, () => {})) length += chunk.length;
+    assert.equal(length, 8);
+    assert.equal((await fetch(`${server.url}host/1/x?y`)).status, 200);
+    for (const bad of ["none", "%2e%2e/%2e%2e/etc/passwd", "..%2fx", "%ff", "__proto__"]) {
+      await assert.rejects(openUrl(bad, server.url), /the server answers 404 Not Found/, bad);
+    }
+  } finally {
+    server.close();
+    rmSync(dir, { recursive: true });
+  }
+  await assert.rejects(openUrl("http://[", server.url), /this is not an address/);
+  await assert.rejects(openUrl(server.url), /the server cannot be reached/);
+});
+
+test("Ctrl-A x quits, Ctrl-A Ctrl-A is typed, other keys pass", () => {
+  const key = new EscapeKey();
+  assert.deepEqual(key.filter(Uint8Array.of(0x61, 1)), { data: Uint8Array.of(0x61), quit: false });
+  assert.deepEqual(key.filter(Uint8Array.of(1, 0x78)), { data: Uint8Array.of(1, 0x78), quit: false });
+  assert.deepEqual(key.filter(Uint8Array.of(0x62, 1, 0x71, 1, 0x78, 0x63)), { data: Uint8Array.of(0x62), quit: true });
+});
+
+test("a job is checked field by field", () => {
+  assert.deepEqual(readJob('{"options":["-m","64"],"timeout":2}'), { options: ["-m", "64"], timeout: 2 });
+  for (const [job, message] of [
+    [undefined, /usage/],
+    ["{", /cannot be read/],
+    ["/none", /cannot be read/],
+    ["{}", /no "options"/],
+    ['{"options":"-m"}', /"options" is wrong/],
+    ['{"options":[],"timeot":1}', /unknown field "timeot"/],
+    ['{"options":[],"toString":1}', /unknown field "toString"/],
+    ['{"options":[],"script":[{"send":"x"}]}', /"script" is wrong/],
+  ] as const) {
+    assert.throws(() => readJob(job), message);
+  }
+});
+
+test("a stats file has exact counts and rounded times", () => {
+  const stats = {
+    mips: 100,
+    busy: 1,
+    uptime_ms: 5,
+    load_ms: 1.23456,
+    wall_ms: 9.999,
+    first_output_ms: null,
+    until_ms: 3,
+    guest_insns: 12345678901,
+    interp_insns: 12345678901,
+    region_insns: 0,
+    ram_bytes: 1,
+    memory_bytes: 2,
+    fetched_bytes: 3,
+  };
+  const out = figures("node", stats, { ok: true, reason: "until" });
+  assert.equal(out.load_ms, 1.23);
+  assert.equal(out.wall_ms, 10);
+  assert.equal(out.first_output_ms, null);
+  assert.equal(out.guest_insns, 12345678901);
+});
+
+test("the page's address gives options", () => {
+  assert.deepEqual(fromQuery("?m=512&kernel=a/b&append=console%3DttyS0%20quiet"), {
+    arguments: ["-m", "512", "-kernel", "a/b", "-append", "console=ttyS0 quiet"],
+  });
+  assert.deepEqual(fromQuery('?args=["-m","64"]')?.arguments, ["-m", "64"]);
+  assert.equal(fromQuery(""), undefined);
+  assert.throws(() => fromQuery("?kernal=x"), /parameter "kernal"/);
+  assert.throws(() => fromQuery("?args=[1]"), /not a JSON list of strings/);
+});

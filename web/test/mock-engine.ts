@@ -1,0 +1,183 @@
+// An engine whose guest is a few lines of TypeScript: the session sees nothing but its interface and cannot tell.
+
+import { Exit, Image } from "../src/abi.gen.ts";
+import { type EngineApi, type EngineHost, type ExitCode, VmError } from "../src/engine.ts";
+import type { Source } from "../src/host/files.ts";
+import { Session } from "../src/host/loop.ts";
+import type { Event, Job } from "../src/protocol.ts";
+
+/** What the guest does in one slice: returns why it ends. */
+export type Guest = (vm: MockEngine) => ExitCode;
+
+export class MockEngine implements EngineApi {
+  readonly host: EngineHost;
+  readonly images = new Map<number, Uint8Array>();
+  readonly guest: Guest;
+  consoleMode = "escape" as const;
+  readonly memoryBytes = 600 << 20;
+  options: readonly string[] = [];
+  typed = "";
+  deadline = Number.POSITIVE_INFINITY;
+  slices = 0;
+  resets = 0;
+  report = "";
+  refuse: VmError | undefined;
+  #output = "";
+
+  constructor(host: EngineHost, guest: Guest) {
+    this.host = host;
+    this.guest = guest;
+  }
+
+  write(text: string): void {
+    this.#output += text;
+  }
+
+  /** Takes one line of what was typed. */
+  line(): string | undefined {
+    const end = this.typed.indexOf("\n");
+    if (end < 0) return undefined;
+    const line = this.typed.slice(0, end);
+    this.typed = this.typed.slice(end + 1);
+    return line;
+  }
+
+  configure(options: readonly string[]): void {
+    if (options[0] === "-nonsense") throw new VmError("options", "`-nonsense` is not supported");
+    this.options = options;
+  }
+
+  imageName(image: number): string | undefined {
+    const at = this.options.indexOf(image === Image.Kernel ? "-kernel" : "-initrd");
+    return at < 0 ? undefined : this.options[at + 1];
+  }
+
+  imageBegin(image: number, length: number): (offset: number, bytes: Uint8Array) => void {
+    const room = new Uint8Array(length);
+    this.images.set(image, room);
+    return (offset, bytes) => room.set(bytes, offset);
+  }
+
+  create(): void {
+    if (this.refuse) throw this.refuse;
+  }
+
+  run(): ExitCode {
+    this.slices += 1;
+    return this.guest(this);
+  }
+
+  idleUntil(): number {
+    return this.deadline;
+  }
+
+  consoleInput(bytes: Uint8Array): void {
+    this.typed += new TextDecoder().decode(bytes);
+  }
+
+  consoleOutput(): Uint8Array<ArrayBuffer> {
+    const bytes = new TextEncoder().encode(this.#output);
+    this.#output = "";
+    return bytes;
+  }
+
+  reset(): void {
+    this.resets += 1;
+  }
+
+  stats() {
+    return { guest_insns: this.slices * 1000, interp_insns: this.slices * 1000, ram_bytes: 512 << 20 };
+  }
+
+  message(): string {
+    return this.report;
+  }
+}
+
+export interface Run {
+  session: Session;
+  /** Set once the session has an engine. */
+  engine: MockEngine | undefined;
+  events: Event[];
+  output(): string;
+  /** Resolves with the first event that `want` accepts, past ones included. */
+  until<T extends Event["type"]>(type: T, want?: (event: Event & { type: T }) => boolean): Promise<Event & { type: T }>;
+}
+
+/** Starts a session whose guest is `guest` and whose files are `files`. */
+export function run(
+  job: Partial<Job>,
+  guest: Guest,
+  files: Record<string, () => Source> = {},
+  prepare: (engine: MockEngine) => void = () => {},
+): Run {
+  const events: Event[] = [];
+  const watchers = new Set<(event: Event) => void>();
+  const result: Run = {
+    events,
+    engine: undefined,
+    session: new Session(
+      {
+        now: () => performance.now(),
+        soon: setImmediate,
+        open: async (name) => {
+          const file = files[name];
+          if (!file) throw new Error("the server answers 404 Not Found");
+          return file();
+        },
+        engine: async (_url, host) => {
+          result.engine = new MockEngine(host, guest);
+          prepare(result.engine);
+          return result.engine;
+        },
+      },
+      (event) => {
+        events.push(event);
+        for (const watcher of watchers) watcher(event);
+      },
+    ),
+    output: () => events.map((e) => (e.type === "output" ? new TextDecoder().decode(e.data) : "")).join(""),
+    until: (type, want = () => true) =>
+      new Promise((resolve) => {
+        const look = (event: Event) => {
+          if (event.type !== type || !want(event as Event & { type: typeof type })) return false;
+          watchers.delete(look);
+          resolve(event as Event & { type: typeof type });
+          return true;
+        };
+        if (!events.some(look)) watchers.add(look);
+      }),
+  };
+  void result.session.start({ options: [], engine: "engine.wasm", ...job });
+  return result;
+}
+
+/** A file of these chunks; `total` as the server claims it. */
+export function file(chunks: Uint8Array<ArrayBuffer>[], total?: number): () => Source {
+  return () => ({
+    ...(total === undefined ? {} : { total }),
+    stream: new ReadableStream({
+      start(controller) {
+        for (const chunk of chunks) controller.enqueue(chunk);
+        controller.close();
+      },
+    }),
+  });
+}
+
+/** A guest with a shell: echoes lines, `poweroff` ends it. */
+export function shell(): Guest {
+  let booted = false;
+  return (vm) => {
+    if (!booted) {
+      booted = true;
+      vm.write("Linux version 6.1\r\n\x1b[1m~ # \x1b[0m\x1b[6n");
+      return Exit.Budget;
+    }
+    const line = vm.line();
+    if (line === undefined) return Exit.Idle;
+    if (line === "poweroff") return Exit.PowerOff;
+    vm.write(`${line}\r\nyou said ${line}\r\n~ # `);
+    return Exit.Budget;
+  };
+}

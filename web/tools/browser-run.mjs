@@ -1,0 +1,125 @@
+// Runs a machine in the page, in a headless browser, with its serial console on standard input and output:
+// `node tools/browser-run.mjs JOB` (see ../src/node/job.ts). The browsers are the system's own; CHROMIUM and FIREFOX
+// name others. DIST is the site to serve.
+import { spawn } from "node:child_process";
+import { existsSync, statSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import puppeteer from "puppeteer-core";
+import { readJob } from "../src/node/job.ts";
+import { Cli } from "../src/node/terminal.ts";
+import { serve } from "./serve.mjs";
+
+const CHROMIUM_FLAGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+const web = dirname(dirname(fileURLToPath(import.meta.url)));
+
+/** @type {(name: string, candidates: string[]) => string} */
+function program(name, candidates) {
+  const found = candidates.find((path) => path && existsSync(path));
+  if (!found) throw new Error(`${name} is not installed (looked for ${candidates.filter(Boolean).join(", ")})`);
+  return found;
+}
+
+/** @type {(host: "chromium" | "firefox") => Promise<import("puppeteer-core").Browser>} */
+async function launch(host) {
+  const viewport = { width: 1100, height: 720 };
+  if (host === "firefox") {
+    const executablePath = program(host, [process.env.FIREFOX ?? "", "/usr/bin/firefox-esr", "/usr/bin/firefox"]);
+    return puppeteer.launch({ browser: "firefox", executablePath, headless: true, defaultViewport: viewport });
+  }
+  const executablePath = program(host, [process.env.CHROMIUM ?? "", "/usr/bin/chromium", "/usr/bin/google-chrome"]);
+  const args = CHROMIUM_FLAGS;
+  return puppeteer.launch({ browser: "chrome", executablePath, headless: true, defaultViewport: viewport, args });
+}
+
+/** Ends the browser when this process does, however it does. @type {(pid: number | undefined) => void} */
+function tie(pid) {
+  if (pid === undefined) return;
+  const watch = spawn("/bin/sh", ["-c", `read -r _; kill ${pid} 2>/dev/null`], {
+    stdio: ["pipe", "ignore", "ignore"],
+    detached: true,
+  });
+  watch.unref();
+  /** @type {import("node:net").Socket} */ (watch.stdin).unref();
+}
+
+/** @type {(argument: string | undefined) => Promise<number>} */
+async function main(argument) {
+  const { host = "chromium", screenshot, stats, base: _base, engine, ...job } = readJob(argument);
+  if (host === "node") throw new Error("a job for Node: run dist/node-cli.mjs");
+
+  // what the options name and this machine has, the page gets from here
+  /** @type {Record<string, string>} */
+  const served = {};
+  /** @type {Record<string, string>} */
+  const files = {};
+  job.options.forEach((option, i) => {
+    if (option === "" || !statSync(option, { throwIfNoEntry: false })?.isFile()) return;
+    files[option] = `/host/${i}/${encodeURIComponent(basename(option))}`;
+    served[files[option]] = resolve(option);
+  });
+  if (engine !== undefined) served["/engine.wasm"] = resolve(engine);
+  const server = await serve(process.env.DIST ?? join(web, "../dist"), 0, served);
+  const browser = await launch(host);
+  tie(browser.process()?.pid);
+  try {
+    const page = await browser.newPage();
+    /** @type {Promise<number>} */
+    const ended = new Promise((done) => {
+      const cli = new Cli(
+        { ...job, ...(stats === undefined ? {} : { stats }) },
+        host,
+        (data) =>
+          void page.evaluate((text) => window.pagevm?.vm?.input(text), new TextDecoder().decode(data)).catch(() => {}),
+        done,
+      );
+      const failed = (/** @type {string} */ message) => cli.end({ ok: false, reason: "engine", message });
+      void page.exposeFunction("pagevmEvent", (/** @type {string} */ text, /** @type {string} */ base64) => {
+        const event = JSON.parse(text);
+        if (event.type === "output") event.data = Buffer.from(base64, "base64");
+        cli.event(event);
+      });
+      page.on("pageerror", (error) => failed(`the page failed: ${error instanceof Error ? error.message : error}`));
+      page.on("error", (error) => failed(`the page crashed: ${error.message}`));
+      browser.on("disconnected", () => failed(`${host} ended`));
+      page
+        .evaluateOnNewDocument(
+          (config) => {
+            window.pagevm = {
+              ...config,
+              onEvent(event) {
+                const tell = /** @type {any} */ (window).pagevmEvent;
+                if (event.type !== "output") tell(JSON.stringify(event), "");
+                else
+                  tell('{"type":"output"}', btoa(Array.from(event.data, (byte) => String.fromCharCode(byte)).join("")));
+              },
+            };
+          },
+          { ...job, options: undefined, arguments: job.options, files },
+        )
+        .then(() => page.goto(server.url))
+        .catch((error) => failed(`the page does not load: ${error.message}`));
+    });
+    const status = await ended;
+    if (screenshot !== undefined) await page.screenshot({ path: /** @type {`${string}.png`} */ (screenshot) });
+    return status;
+  } finally {
+    await browser.close().catch(() => {});
+    server.close();
+  }
+}
+
+try {
+  process.exit(await main(process.argv[2]));
+} catch (error) {
+  process.stderr.write(`pagevm: ${error instanceof Error ? error.message : error}\n`);
+  process.exit(2);
+}

@@ -1,0 +1,48 @@
+// Builds the static site and the npm package's code into DIST (../dist), with the engine from ENGINE_WASM.
+import { copyFileSync, existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+
+const web = dirname(dirname(fileURLToPath(import.meta.url)));
+const dist = resolve(process.env.DIST ?? join(web, "../dist"));
+const engine = resolve(process.env.ENGINE_WASM ?? join(web, "../target/wasm32-unknown-unknown/engine/engine.wasm"));
+
+mkdirSync(dist, { recursive: true });
+for (const name of readdirSync(dist)) if (name.startsWith("chunk-")) rmSync(join(dist, name));
+
+/** @type {import("esbuild").BuildOptions} */
+const common = {
+  bundle: true,
+  format: "esm",
+  minify: true,
+  sourcemap: true,
+  logLevel: "warning",
+  outdir: dist,
+  absWorkingDir: web,
+};
+await Promise.all([
+  build({
+    ...common,
+    entryPoints: {
+      page: "src/page/main.ts",
+      worker: "src/host/worker.ts",
+      index: "src/index.ts",
+      style: "src/page/style.css",
+    },
+    target: "es2022",
+    splitting: true,
+    chunkNames: "chunk-[hash]",
+  }),
+  build({
+    ...common,
+    entryPoints: { node: "src/node/index.ts", "node-cli": "src/node/cli.ts" },
+    outExtension: { ".js": ".mjs" },
+    platform: "node",
+    target: "node22",
+  }),
+]);
+copyFileSync(join(web, "src/page/index.html"), join(dist, "index.html"));
+if (existsSync(engine)) copyFileSync(engine, join(dist, "engine.wasm"));
+else if (process.env.ENGINE_WASM) throw new Error(`there is no engine at ${engine}`);
+else console.warn(`no engine at ${engine}: dist/engine.wasm is left as it is`);
