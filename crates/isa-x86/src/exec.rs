@@ -1,0 +1,432 @@
+//! The executing implementation of the vocabulary: values are `u64`, everything happens at once. With it the semantics are
+//! the interpreter.
+
+use guest_api::{Bin, Cond, Emit, EmitVector, Flag, FlagOp, Helper, Rel, Slot, Space, Trap, Un, Width, XSlot};
+use mem::{Access, PAGE_MASK, PAGE_SIZE};
+
+use crate::cpu::{BLOCK, Cpu};
+use crate::fault::{Exception, Stop, StopReason};
+use crate::insn::space_segment;
+use crate::platform::Platform;
+use crate::sys::{paging, segments};
+
+/// A processor in its machine: what instructions execute on.
+pub struct Exec<'a> {
+    pub cpu: &'a mut Cpu,
+    pub platform: &'a mut dyn Platform,
+}
+
+impl Exec<'_> {
+    /// Raises exception `vector`. The instruction's function returns the result.
+    #[cold]
+    pub fn fault(&mut self, vector: u8, error: Option<u32>) -> Stop {
+        self.cpu.stop = StopReason::Exception(Exception { vector, error });
+        Stop
+    }
+    /// Raises #GP(0).
+    #[cold]
+    pub fn gp0(&mut self) -> Stop {
+        self.fault(crate::fault::GP, Some(0))
+    }
+    /// Raises #UD.
+    #[cold]
+    pub fn ud(&mut self) -> Stop {
+        self.fault(crate::fault::UD, None)
+    }
+    /// Stops the machine: the emulator lacks something, named by `what`.
+    #[cold]
+    pub fn unimplemented(&mut self, what: &'static str) -> Stop {
+        self.cpu.stop = StopReason::Unimplemented(what);
+        Stop
+    }
+
+    /// Linear address of `addr` in `s`, for an access of `bytes`.
+    #[inline(always)]
+    pub fn linear(&mut self, s: Space, addr: u64, bytes: u32, write: bool) -> Result<u64, Stop> {
+        match space_segment(s) {
+            None => Ok(addr),
+            Some(seg) => segments::linear(self, seg, addr, bytes, write),
+        }
+    }
+
+    /// Loads `w` at linear address `va`.
+    #[inline(always)]
+    pub fn load_linear(&mut self, w: Width, va: u64, s: Space) -> Result<u64, Stop> {
+        let hit = match w {
+            Width::W8 => self.cpu.mem.load::<u8>(va).map(u64::from),
+            Width::W16 => self.cpu.mem.load::<u16>(va).map(u64::from),
+            Width::W32 => self.cpu.mem.load::<u32>(va).map(u64::from),
+            Width::W64 => self.cpu.mem.load::<u64>(va),
+        };
+        match hit {
+            Some(v) => Ok(v),
+            None => self.load_slow(w, va, s, Access::Read),
+        }
+    }
+
+    /// Stores the low `w` of `v` at linear address `va`.
+    #[inline(always)]
+    pub fn store_linear(&mut self, w: Width, va: u64, v: u64, s: Space) -> Result<(), Stop> {
+        let hit = match w {
+            Width::W8 => self.cpu.mem.store(va, v as u8),
+            Width::W16 => self.cpu.mem.store(va, v as u16),
+            Width::W32 => self.cpu.mem.store(va, v as u32),
+            Width::W64 => self.cpu.mem.store(va, v),
+        };
+        if hit { Ok(()) } else { self.store_slow(w, va, v, s) }
+    }
+
+    /// A load that missed the TLB: walks the page tables, crosses pages, reads devices.
+    #[cold]
+    #[inline(never)]
+    fn load_slow(&mut self, w: Width, va: u64, s: Space, access: Access) -> Result<u64, Stop> {
+        let n = w.bytes();
+        let left = (PAGE_SIZE - (va & PAGE_MASK)) as u32;
+        if n > left {
+            // Both pages must be good before either is read: a device's read may have effects.
+            let first = paging::translate(self, va, access, s)?;
+            let second = paging::translate(self, va.wrapping_add(u64::from(left)) & !PAGE_MASK, access, s)?;
+            let low = self.read_physical(first, left);
+            let high = self.read_physical(second, n - left);
+            return Ok(low | high << (8 * left));
+        }
+        let pa = paging::translate(self, va, access, s)?;
+        self.cpu.mem.insert(access, va, pa);
+        Ok(self.read_physical(pa, n))
+    }
+
+    /// A store that missed the TLB, or went to a page that holds code.
+    #[cold]
+    #[inline(never)]
+    fn store_slow(&mut self, w: Width, va: u64, v: u64, s: Space) -> Result<(), Stop> {
+        let n = w.bytes();
+        let left = (PAGE_SIZE - (va & PAGE_MASK)) as u32;
+        if n > left {
+            let first = paging::translate(self, va, Access::Write, s)?;
+            let second = paging::translate(self, va.wrapping_add(u64::from(left)) & !PAGE_MASK, Access::Write, s)?;
+            self.write_physical(first, left, v);
+            self.write_physical(second, n - left, v >> (8 * left));
+            return Ok(());
+        }
+        let pa = paging::translate(self, va, Access::Write, s)?;
+        self.cpu.mem.insert(Access::Write, va, pa);
+        self.write_physical(pa, n, v);
+        Ok(())
+    }
+
+    /// Reads `n` (1..=8) bytes of physical memory, within one page: RAM or a device.
+    pub fn read_physical(&mut self, pa: u64, n: u32) -> u64 {
+        if self.cpu.mem.is_ram(pa & !PAGE_MASK) {
+            let ram = &self.cpu.mem.ram;
+            return match n {
+                1 => ram.read::<u8>(pa).map(u64::from),
+                2 => ram.read::<u16>(pa).map(u64::from),
+                4 => ram.read::<u32>(pa).map(u64::from),
+                8 => ram.read::<u64>(pa),
+                _ => {
+                    let mut b = [0; 8];
+                    let _ = ram.read_bytes(pa, &mut b[..n as usize]);
+                    Some(u64::from_le_bytes(b))
+                }
+            }
+            .unwrap_or(0);
+        }
+        self.cpu.attention = true;
+        if n.is_power_of_two() {
+            return self.platform.mmio_read(pa, n, self.cpu.insns);
+        }
+        (0..n).fold(0, |v, k| v | self.platform.mmio_read(pa + u64::from(k), 1, self.cpu.insns) << (8 * k))
+    }
+
+    /// Writes `n` (1..=8) bytes of physical memory, within one page: RAM or a device.
+    pub fn write_physical(&mut self, pa: u64, n: u32, v: u64) {
+        if self.cpu.mem.is_ram(pa & !PAGE_MASK) {
+            let _ = self.cpu.mem.ram.write_bytes(pa, &v.to_le_bytes()[..n as usize]);
+            if self.cpu.mem.wrote(pa, n) {
+                self.cpu.attention = true;
+            }
+            return;
+        }
+        self.cpu.attention = true;
+        if n.is_power_of_two() {
+            self.platform.mmio_write(pa, n, v, self.cpu.insns);
+        } else {
+            for k in 0..n {
+                self.platform.mmio_write(pa + u64::from(k), 1, v >> (8 * k) & 0xff, self.cpu.insns);
+            }
+        }
+    }
+
+    /// Parity of a carry chain: the carries out of each bit of `r = a + b + c`.
+    #[inline(always)]
+    fn set_result(&mut self, w: Width, r: u64, carries: u64, aux: u64) {
+        let up = 64 - w.bits();
+        let f = &mut self.cpu.flags;
+        f.zero = r;
+        // The sign goes to bit 63 without disturbing the low byte that parity is taken from.
+        f.sign = match w {
+            Width::W8 => r as i8 as u64,
+            Width::W16 => r as i16 as u64,
+            Width::W32 => r as i32 as u64,
+            Width::W64 => r,
+        };
+        f.carry = carries << up;
+        f.aux = aux;
+    }
+}
+
+impl Emit for Exec<'_> {
+    type V = u64;
+    type C = bool;
+    type Exit = Stop;
+
+    #[inline(always)]
+    fn block_pc(&self) -> u64 {
+        self.cpu.regs[BLOCK as usize]
+    }
+    #[inline(always)]
+    fn imm(&mut self, v: u64) -> u64 {
+        v
+    }
+    #[inline(always)]
+    fn get(&mut self, s: Slot) -> u64 {
+        self.cpu.regs[(s.0 & 31) as usize]
+    }
+    #[inline(always)]
+    fn put(&mut self, s: Slot, v: u64) {
+        self.cpu.regs[(s.0 & 31) as usize] = v;
+    }
+    #[inline(always)]
+    fn bin(&mut self, op: Bin, a: u64, b: u64) -> u64 {
+        match op {
+            Bin::Add => a.wrapping_add(b),
+            Bin::Sub => a.wrapping_sub(b),
+            Bin::Mul => a.wrapping_mul(b),
+            Bin::MulHiU => ((u128::from(a) * u128::from(b)) >> 64) as u64,
+            Bin::MulHiS => ((i128::from(a as i64) * i128::from(b as i64)) >> 64) as u64,
+            Bin::DivU => a.checked_div(b).unwrap_or(0),
+            Bin::RemU => a.checked_rem(b).unwrap_or(0),
+            Bin::DivS => (a as i64).checked_div(b as i64).unwrap_or(0) as u64,
+            Bin::RemS => (a as i64).checked_rem(b as i64).unwrap_or(0) as u64,
+            Bin::And => a & b,
+            Bin::Or => a | b,
+            Bin::Xor => a ^ b,
+            Bin::Shl => a << (b & 63),
+            Bin::ShrU => a >> (b & 63),
+            Bin::ShrS => ((a as i64) >> (b & 63)) as u64,
+            Bin::Rotl => a.rotate_left((b & 63) as u32),
+            Bin::Rotr => a.rotate_right((b & 63) as u32),
+            Bin::Rotl32 => u64::from((a as u32).rotate_left((b & 31) as u32)),
+            Bin::Rotr32 => u64::from((a as u32).rotate_right((b & 31) as u32)),
+        }
+    }
+    #[inline(always)]
+    fn un(&mut self, op: Un, a: u64) -> u64 {
+        match op {
+            Un::Not => !a,
+            Un::Neg => a.wrapping_neg(),
+            Un::Zext8 => u64::from(a as u8),
+            Un::Zext16 => u64::from(a as u16),
+            Un::Zext32 => u64::from(a as u32),
+            Un::Sext8 => a as i8 as u64,
+            Un::Sext16 => a as i16 as u64,
+            Un::Sext32 => a as i32 as u64,
+            Un::Clz => u64::from(a.leading_zeros()),
+            Un::Ctz => u64::from(a.trailing_zeros()),
+            Un::Popcnt => u64::from(a.count_ones()),
+            Un::Bswap => a.swap_bytes(),
+        }
+    }
+    #[inline(always)]
+    fn rel(&mut self, op: Rel, a: u64, b: u64) -> bool {
+        match op {
+            Rel::Eq => a == b,
+            Rel::Ne => a != b,
+            Rel::LtU => a < b,
+            Rel::LeU => a <= b,
+            Rel::LtS => (a as i64) < b as i64,
+            Rel::LeS => a as i64 <= b as i64,
+        }
+    }
+    #[inline(always)]
+    fn not(&mut self, c: bool) -> bool {
+        !c
+    }
+    #[inline(always)]
+    fn both(&mut self, a: bool, b: bool) -> bool {
+        a & b
+    }
+    #[inline(always)]
+    fn either(&mut self, a: bool, b: bool) -> bool {
+        a | b
+    }
+    #[inline(always)]
+    fn value(&mut self, c: bool) -> u64 {
+        u64::from(c)
+    }
+    #[inline(always)]
+    fn select(&mut self, c: bool, then: u64, other: u64) -> u64 {
+        if c { then } else { other }
+    }
+
+    #[inline(always)]
+    fn load(&mut self, w: Width, addr: u64, s: Space) -> Result<u64, Stop> {
+        let va = self.linear(s, addr, w.bytes(), false)?;
+        self.load_linear(w, va, s)
+    }
+    #[inline(always)]
+    fn load_rmw(&mut self, w: Width, addr: u64, s: Space) -> Result<u64, Stop> {
+        let va = self.linear(s, addr, w.bytes(), true)?;
+        let hit = match w {
+            Width::W8 => self.cpu.mem.load_rmw::<u8>(va).map(u64::from),
+            Width::W16 => self.cpu.mem.load_rmw::<u16>(va).map(u64::from),
+            Width::W32 => self.cpu.mem.load_rmw::<u32>(va).map(u64::from),
+            Width::W64 => self.cpu.mem.load_rmw::<u64>(va),
+        };
+        match hit {
+            Some(v) => Ok(v),
+            None => self.load_slow(w, va, s, Access::Write),
+        }
+    }
+    #[inline(always)]
+    fn store(&mut self, w: Width, addr: u64, v: u64, s: Space) -> Result<(), Stop> {
+        let va = self.linear(s, addr, w.bytes(), true)?;
+        self.store_linear(w, va, v, s)
+    }
+    fn probe_write(&mut self, bytes: u32, addr: u64, s: Space) -> Result<(), Stop> {
+        let va = self.linear(s, addr, bytes, true)?;
+        paging::translate(self, va, Access::Write, s)?;
+        let last = va.wrapping_add(u64::from(bytes) - 1);
+        if (va ^ last) & !PAGE_MASK != 0 {
+            paging::translate(self, last & !PAGE_MASK, Access::Write, s)?;
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn flags(&mut self, op: FlagOp, w: Width, a: u64, b: u64, r: u64) {
+        match op {
+            // Carries out of each bit, right for any carry into bit 0.
+            FlagOp::Add => self.set_result(w, r, (a & b) | ((a | b) & !r), a ^ b ^ r),
+            FlagOp::Sub => self.set_result(w, r, (!a & b) | ((!a | b) & r), a ^ b ^ r),
+            FlagOp::Logic => self.set_result(w, r, 0, 0),
+        }
+    }
+    #[inline(always)]
+    fn flags_with(&mut self, w: Width, r: u64, carry: bool, overflow: bool) {
+        self.set_result(w, r, 0, 0);
+        self.cpu.flags.set_carry_overflow(carry, overflow);
+    }
+    #[inline(always)]
+    fn set_flag(&mut self, flag: Flag, c: bool) {
+        let f = &mut self.cpu.flags;
+        match flag {
+            // Bit 63 is CF and bit 62 is CF ^ OF: flipping CF flips both.
+            Flag::Carry => {
+                let flip = u64::from(c) ^ f.carry >> 63;
+                f.carry ^= flip << 63 | flip << 62;
+            }
+            Flag::Overflow => {
+                let cf = f.cf();
+                f.set_carry_overflow(cf, c);
+            }
+            Flag::Zero => f.zero = u64::from(!c),
+            Flag::Aux => f.aux = u64::from(c) << 4,
+            Flag::Sign => f.sign = f.sign & (u64::MAX >> 1) | u64::from(c) << 63,
+            Flag::Parity => f.sign = f.sign & !0xff | u64::from(!c),
+        }
+    }
+    #[inline(always)]
+    fn flag(&mut self, flag: Flag) -> bool {
+        let f = &self.cpu.flags;
+        match flag {
+            Flag::Carry => f.cf(),
+            Flag::Parity => f.pf(),
+            Flag::Aux => f.af(),
+            Flag::Zero => f.zf(),
+            Flag::Sign => f.sf(),
+            Flag::Overflow => f.of(),
+        }
+    }
+    #[inline(always)]
+    fn cond(&mut self, c: Cond) -> bool {
+        let f = &self.cpu.flags;
+        match c {
+            Cond::O => f.of(),
+            Cond::No => !f.of(),
+            Cond::B => f.cf(),
+            Cond::Ae => !f.cf(),
+            Cond::E => f.zf(),
+            Cond::Ne => !f.zf(),
+            Cond::Be => f.cf() | f.zf(),
+            Cond::A => !(f.cf() | f.zf()),
+            Cond::S => f.sf(),
+            Cond::Ns => !f.sf(),
+            Cond::P => f.pf(),
+            Cond::Np => !f.pf(),
+            Cond::L => f.sf() != f.of(),
+            Cond::Ge => f.sf() == f.of(),
+            Cond::Le => f.zf() | (f.sf() != f.of()),
+            Cond::G => !(f.zf() | (f.sf() != f.of())),
+        }
+    }
+
+    #[inline(always)]
+    fn when(&mut self, c: bool, f: impl FnOnce(&mut Self) -> Result<(), Stop>) -> Result<(), Stop> {
+        if c { f(self) } else { Ok(()) }
+    }
+    #[cold]
+    fn raise(&mut self, t: Trap) -> Result<(), Stop> {
+        self.cpu.stop = StopReason::Exception(t.into());
+        Err(Stop)
+    }
+    fn helper(&mut self, h: Helper, args: &[u64]) -> Result<u64, Stop> {
+        crate::sem::helpers::call(self, h, args)
+    }
+
+    #[inline(always)]
+    fn jump(&mut self, target: u64) {
+        self.cpu.rip = target;
+    }
+    #[inline(always)]
+    fn goto(&mut self, target: u64) {
+        self.cpu.rip = target;
+    }
+    #[inline(always)]
+    fn branch(&mut self, c: bool, taken: u64, next: u64) {
+        self.cpu.rip = if c { taken } else { next };
+    }
+}
+
+impl EmitVector for Exec<'_> {
+    type X = u128;
+
+    #[inline(always)]
+    fn getx(&mut self, s: XSlot) -> u128 {
+        self.cpu.xmm[(s.0 & 15) as usize]
+    }
+    #[inline(always)]
+    fn putx(&mut self, s: XSlot, v: u128) {
+        self.cpu.xmm[(s.0 & 15) as usize] = v;
+    }
+    #[inline(always)]
+    fn loadx(&mut self, addr: u64, s: Space) -> Result<u128, Stop> {
+        let va = self.linear(s, addr, 16, false)?;
+        if let Some(v) = self.cpu.mem.load::<u128>(va) {
+            return Ok(v);
+        }
+        let low = self.load_linear(Width::W64, va, s)?;
+        let high = self.load_linear(Width::W64, va.wrapping_add(8), s)?;
+        Ok(u128::from(low) | u128::from(high) << 64)
+    }
+    #[inline(always)]
+    fn storex(&mut self, addr: u64, v: u128, s: Space) -> Result<(), Stop> {
+        let va = self.linear(s, addr, 16, true)?;
+        if self.cpu.mem.store(va, v) {
+            return Ok(());
+        }
+        self.probe_write(16, addr, s)?;
+        self.store_linear(Width::W64, va, v as u64, s)?;
+        self.store_linear(Width::W64, va.wrapping_add(8), (v >> 64) as u64, s)
+    }
+}

@@ -1,0 +1,221 @@
+//! The interpreter: cached decoded blocks, one `match` loop over them.
+
+mod cache;
+mod hot;
+
+use guest_api::Width;
+
+use crate::cpu::{BLOCK, CodeSize, Cpu, SegReg, rflags};
+use crate::exec::Exec;
+use crate::fault::{self, Exception, Stop, StopReason};
+use crate::platform::Platform;
+use crate::sys::interrupts::{self, Source};
+use cache::{BlockId, CodeCache};
+pub(crate) use hot::hot_arm;
+
+/// Why [`Vcpu::run`] returned.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CpuExit {
+    /// The budget is used up, or the machine wanted to be asked.
+    Budget,
+    /// HLT: nothing to do before the next interrupt.
+    Halted,
+    /// Shutdown (SDM 3 6.15).
+    TripleFault,
+    /// The emulator lacks something that the guest used. What, with the instruction's bytes, address and mode.
+    Unimplemented(String),
+}
+
+/// A virtual processor: the architectural state and the decoded code.
+pub struct Vcpu {
+    pub cpu: Cpu,
+    code: CodeCache,
+    /// RIPs of the last blocks, newest last, for reports.
+    trace: [u64; 16],
+    trace_at: usize,
+}
+
+impl Vcpu {
+    pub fn new(cpu: Cpu) -> Vcpu {
+        Vcpu { cpu, code: CodeCache::new(), trace: [0; 16], trace_at: 0 }
+    }
+
+    /// Restarts the processor as after RESET; the machine then sets its entry state.
+    pub fn reset(&mut self) {
+        self.cpu.reset();
+        self.code.clear(&mut self.cpu.mem);
+    }
+
+    /// Bytes of host memory that decoded code takes.
+    pub fn code_bytes(&self) -> usize {
+        self.code.bytes()
+    }
+
+    /// RIPs of the last blocks executed, oldest first. A block is recorded when it is found, not each time it runs again.
+    pub fn last_pcs(&self) -> impl Iterator<Item = u64> + '_ {
+        (0..16).map(|k| self.trace[(self.trace_at + k) % 16])
+    }
+
+    /// Executes about `max_insns` instructions: the last block is finished. `cpu.insns` counts exactly.
+    pub fn run(&mut self, platform: &mut dyn Platform, max_insns: u64) -> CpuExit {
+        let end = self.cpu.insns.saturating_add(max_insns);
+        self.cpu.attention = true;
+        let mut cx = Exec { cpu: &mut self.cpu, platform };
+        loop {
+            let mut single = false;
+            if cx.cpu.attention {
+                match attend(&mut cx, &mut self.code) {
+                    Ok(step) => single = step,
+                    Err(Some(exit)) => return exit,
+                    Err(None) => continue,
+                }
+            }
+            if cx.cpu.insns >= end {
+                return CpuExit::Budget;
+            }
+            let pc = cx.cpu.rip;
+            let id = match self.code.find(&mut cx) {
+                Ok(id) => id,
+                Err(Stop) => match settle(&mut cx, pc) {
+                    None => continue,
+                    Some(exit) => return exit,
+                },
+            };
+            self.trace[self.trace_at % 16] = pc;
+            self.trace_at = (self.trace_at + 1) % 16;
+            if let Err(fault_pc) = run_block(&mut cx, &self.code, id, single) {
+                if let Some(exit) = settle(&mut cx, fault_pc) {
+                    return exit;
+                }
+            } else if single && cx.cpu.rflags_rest & rflags::TF != 0 {
+                // Single-step trap (SDM 3 17.3.1.4), RIP behind the instruction.
+                cx.cpu.dr[6] |= 1 << 14;
+                if let Some(exit) = raise(&mut cx, Exception { vector: fault::DB, error: None }) {
+                    return exit;
+                }
+            }
+        }
+    }
+}
+
+/// Does what raised `attention`. `Ok(true)`: one instruction only may run now. `Err(None)`: look again.
+#[cold]
+#[inline(never)]
+fn attend(cx: &mut Exec<'_>, code: &mut CodeCache) -> Result<bool, Option<CpuExit>> {
+    cx.cpu.attention = false;
+    code.settle(cx.cpu);
+    if cx.platform.wants_exit() {
+        cx.cpu.attention = true;
+        return Err(Some(CpuExit::Budget));
+    }
+    if cx.cpu.shadow {
+        // The instruction behind STI or MOV SS runs before interrupts are looked at (SDM 3 6.8.3).
+        cx.cpu.shadow = false;
+        cx.cpu.attention = true;
+        return Ok(true);
+    }
+    if !cx.cpu.nmi_blocked && cx.platform.take_nmi() {
+        cx.cpu.nmi_blocked = true;
+        return Err(interrupt(cx, fault::NMI));
+    }
+    if cx.cpu.interrupts_enabled() && cx.platform.interrupt_pending() {
+        let vector = cx.platform.interrupt_ack();
+        return Err(interrupt(cx, vector));
+    }
+    if cx.cpu.halted {
+        return Err(Some(CpuExit::Halted));
+    }
+    let step = cx.cpu.rflags_rest & rflags::TF != 0;
+    cx.cpu.attention = step;
+    Ok(step)
+}
+
+fn interrupt(cx: &mut Exec<'_>, vector: u8) -> Option<CpuExit> {
+    cx.cpu.halted = false;
+    cx.cpu.attention = true;
+    match interrupts::deliver(cx, Exception { vector, error: None }, Source::External) {
+        Ok(()) => None,
+        Err(Stop) => {
+            let pc = cx.cpu.rip;
+            settle(cx, pc)
+        }
+    }
+}
+
+/// Handles an instruction at `pc` that did not complete.
+#[cold]
+fn settle(cx: &mut Exec<'_>, pc: u64) -> Option<CpuExit> {
+    match cx.cpu.stop {
+        StopReason::Exception(e) => {
+            cx.cpu.rip = pc;
+            raise(cx, e)
+        }
+        StopReason::Halt => {
+            cx.cpu.halted = true;
+            cx.cpu.attention = true;
+            None
+        }
+        StopReason::TripleFault => Some(CpuExit::TripleFault),
+        StopReason::Unimplemented(what) => {
+            cx.cpu.rip = pc;
+            Some(CpuExit::Unimplemented(report(cx, what)))
+        }
+        StopReason::None => Some(CpuExit::Unimplemented("an instruction stopped without a reason".into())),
+    }
+}
+
+fn raise(cx: &mut Exec<'_>, e: Exception) -> Option<CpuExit> {
+    cx.cpu.attention = true;
+    match interrupts::deliver(cx, e, Source::Exception) {
+        Ok(()) => None,
+        Err(Stop) => match cx.cpu.stop {
+            StopReason::Unimplemented(what) => Some(CpuExit::Unimplemented(report(cx, what))),
+            _ => Some(CpuExit::TripleFault),
+        },
+    }
+}
+
+/// One line that says which instruction is lacking.
+fn report(cx: &mut Exec<'_>, what: &str) -> String {
+    use std::fmt::Write;
+    let mut text = format!("unimplemented {what} at {:#x} in {:?} mode, bytes", cx.cpu.rip, cx.cpu.code_size());
+    let at = cx.cpu.rip.wrapping_add(cx.cpu.seg_base(SegReg::Cs));
+    for k in 0..15 {
+        match cx.load_linear(Width::W8, at.wrapping_add(k), guest_api::Space::FLAT) {
+            Ok(b) => {
+                let _ = write!(text, " {b:02x}");
+            }
+            Err(Stop) => break,
+        }
+    }
+    text
+}
+
+/// Runs a block from its start, or only its first instruction. `Err` is the address of the instruction that did not complete.
+#[inline(always)]
+fn run_block(cx: &mut Exec<'_>, code: &CodeCache, id: BlockId, single: bool) -> Result<(), u64> {
+    let block = code.block(id);
+    let pc = cx.cpu.rip;
+    cx.cpu.regs[BLOCK as usize] = pc;
+    let mut insns = code.insns(block);
+    let mut bytes = u64::from(block.bytes);
+    if single {
+        insns = &insns[..insns.len().min(1)];
+        bytes = insns.first().map_or(0, |i| u64::from(i.len));
+    }
+    let next = pc.wrapping_add(bytes);
+    cx.cpu.rip = if block.bits == CodeSize::Bits64 { next } else { next & 0xffff_ffff };
+    for (k, i) in insns.iter().enumerate() {
+        if hot::dispatch(cx, i).is_err() {
+            cx.cpu.insns += k as u64 + u64::from(cx.cpu.stop == StopReason::Halt);
+            return Err(i.pc(pc));
+        }
+        if cx.cpu.attention && k + 1 < insns.len() {
+            cx.cpu.insns += k as u64 + 1;
+            cx.cpu.rip = i.next_pc(pc);
+            return Ok(());
+        }
+    }
+    cx.cpu.insns += insns.len() as u64;
+    Ok(())
+}

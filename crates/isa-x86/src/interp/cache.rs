@@ -1,0 +1,271 @@
+//! Decoded blocks, found by physical address, and the jump cache that finds them by linear address.
+
+use guest_api::Space;
+use mem::{Access, Memory, PAGE_MASK, PAGE_SIZE};
+use rustc_hash::FxHashMap;
+
+use crate::cpu::{CodeSize, Cpu, SegReg};
+use crate::decode::{DecodeError, decode};
+use crate::exec::Exec;
+use crate::fault::{GP, Stop};
+use crate::insn::Insn;
+use crate::sys::paging;
+
+/// Longest block, in instructions: bounds the time to the next look at interrupts.
+const MAX_INSNS: usize = 64;
+/// Decoded instructions kept before everything is dropped: 320,000 of 48 bytes are 15 MB.
+const MAX_CACHED: usize = 320_000;
+/// The jump cache: buckets by page, so that a page's entries can be dropped together.
+const PAGE_BUCKETS: usize = 64;
+const BUCKET: usize = 64;
+
+pub(super) type BlockId = u32;
+
+/// A straight run of decoded instructions.
+pub(super) struct Block {
+    first: u32,
+    count: u16,
+    /// Length in bytes of guest code.
+    pub(super) bytes: u16,
+    pub(super) bits: CodeSize,
+    /// Identity: physical address of the first byte and decoding mode.
+    key: Key,
+    /// Physical page of the rest of an instruction that crosses a page, else the page of the first byte.
+    second_page: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    pa: u64,
+    mode: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Jump {
+    pc: u64,
+    key: u64,
+    block: BlockId,
+}
+
+const NOWHERE: Jump = Jump { pc: 0, key: u64::MAX, block: 0 };
+
+pub(super) struct CodeCache {
+    insns: Vec<Insn>,
+    blocks: Vec<Block>,
+    by_pa: FxHashMap<Key, BlockId>,
+    by_page: FxHashMap<u64, Vec<BlockId>>,
+    jumps: Box<[[Jump; BUCKET]; PAGE_BUCKETS]>,
+}
+
+#[inline(always)]
+fn bucket(pc: u64) -> usize {
+    ((pc >> 12) ^ (pc >> 18)) as usize % PAGE_BUCKETS
+}
+
+impl CodeCache {
+    pub(super) fn new() -> CodeCache {
+        CodeCache {
+            insns: Vec::new(),
+            blocks: Vec::new(),
+            by_pa: FxHashMap::default(),
+            by_page: FxHashMap::default(),
+            jumps: Box::new([[NOWHERE; BUCKET]; PAGE_BUCKETS]),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.insns.capacity() * size_of::<Insn>()
+            + self.blocks.capacity() * (size_of::<Block>() + size_of::<(Key, BlockId)>() + 8)
+    }
+
+    /// Drops all blocks.
+    pub(super) fn clear(&mut self, mem: &mut Memory) {
+        self.insns.clear();
+        self.blocks.clear();
+        self.by_pa.clear();
+        self.by_page.clear();
+        self.forget_jumps();
+        mem.clear_all_code();
+    }
+
+    fn forget_jumps(&mut self) {
+        self.jumps.as_flattened_mut().fill(NOWHERE);
+    }
+
+    #[inline(always)]
+    pub(super) fn block(&self, id: BlockId) -> &Block {
+        &self.blocks[id as usize]
+    }
+    #[inline(always)]
+    pub(super) fn insns(&self, b: &Block) -> &[Insn] {
+        &self.insns[b.first as usize..b.first as usize + usize::from(b.count)]
+    }
+
+    /// Follows what happened to memory: drops blocks whose code was written and jumps whose pages were remapped.
+    pub(super) fn settle(&mut self, cpu: &mut Cpu) {
+        if cpu.mem.code_written() {
+            for (pa, len) in cpu.mem.take_code_writes() {
+                self.invalidate(&mut cpu.mem, pa, u64::from(len));
+            }
+        }
+        match &mut cpu.dropped_pages {
+            Some(pages) => {
+                for page in pages.drain(..) {
+                    self.jumps[bucket(page)].fill(NOWHERE);
+                }
+            }
+            None => {
+                self.forget_jumps();
+                cpu.dropped_pages = Some(Vec::new());
+            }
+        }
+    }
+
+    /// Drops the blocks that hold bytes of `pa..pa + len`, and marks anew the code lines of those that stay.
+    fn invalidate(&mut self, mem: &mut Memory, pa: u64, len: u64) {
+        let page = pa & !PAGE_MASK;
+        let Some(ids) = self.by_page.remove(&page) else { return };
+        let (blocks, by_pa) = (&self.blocks, &mut self.by_pa);
+        mem.clear_code(page, u64::MAX);
+        let mut kept = Vec::with_capacity(ids.len());
+        for id in ids {
+            let b = &blocks[id as usize];
+            // A block that crosses into a second page is dropped by any write to either.
+            let crosses = b.second_page != b.key.pa & !PAGE_MASK;
+            let hit = crosses || (b.key.pa < pa + len && pa < b.key.pa + u64::from(b.bytes));
+            if hit {
+                if by_pa.get(&b.key) == Some(&id) {
+                    by_pa.remove(&b.key);
+                }
+            } else {
+                mem.mark_code(b.key.pa, u32::from(b.bytes));
+                kept.push(id);
+            }
+        }
+        self.by_page.insert(page, kept);
+        self.forget_jumps();
+    }
+
+    /// The block at CS:RIP, decoded if need be; raises the faults of an instruction fetch.
+    #[inline(always)]
+    pub(super) fn find(&mut self, cx: &mut Exec<'_>) -> Result<BlockId, Stop> {
+        let pc = cx.cpu.rip.wrapping_add(cx.cpu.seg_base(SegReg::Cs));
+        let jump = &self.jumps[bucket(pc)][(pc ^ (pc >> 6)) as usize % BUCKET];
+        if jump.pc == pc && jump.key == cx.cpu.fetch_key {
+            return Ok(jump.block);
+        }
+        self.find_slow(cx, pc)
+    }
+
+    #[inline(never)]
+    fn find_slow(&mut self, cx: &mut Exec<'_>, pc: u64) -> Result<BlockId, Stop> {
+        let bits = cx.cpu.code_size();
+        let mut pc = pc;
+        if bits != CodeSize::Bits64 {
+            pc &= 0xffff_ffff;
+            if cx.cpu.rip > u64::from(cx.cpu.seg[SegReg::Cs as usize].limit) {
+                return Err(cx.fault(GP, Some(0)));
+            }
+        }
+        let pa = fetch_address(cx, pc)?;
+        let key = Key { pa, mode: cx.cpu.fetch_key >> 12 };
+        let id = match self.by_pa.get(&key) {
+            Some(&id) => id,
+            None => self.decode_block(cx, pc, key, bits)?,
+        };
+        let b = &self.blocks[id as usize];
+        if b.second_page != pa & !PAGE_MASK {
+            // The mapping of the second page may have changed: such blocks are verified each time, and decoded anew if it did.
+            let second = fetch_address(cx, (pc | PAGE_MASK).wrapping_add(1))?;
+            if second & !PAGE_MASK != b.second_page {
+                self.by_pa.remove(&key);
+                return self.decode_block(cx, pc, key, bits);
+            }
+            return Ok(id);
+        }
+        let slot = &mut self.jumps[bucket(pc)][(pc ^ (pc >> 6)) as usize % BUCKET];
+        *slot = Jump { pc, key: cx.cpu.fetch_key, block: id };
+        Ok(id)
+    }
+
+    /// Decodes the block at linear `pc`, physical `key.pa`.
+    fn decode_block(&mut self, cx: &mut Exec<'_>, pc: u64, key: Key, bits: CodeSize) -> Result<BlockId, Stop> {
+        if self.insns.len() > MAX_CACHED {
+            self.clear(&mut cx.cpu.mem);
+        }
+        let stack = cx.cpu.stack_width();
+        let first = self.insns.len();
+        let mut off = 0_u64;
+        let mut second_page = key.pa & !PAGE_MASK;
+        let in_page = PAGE_SIZE - (key.pa & PAGE_MASK);
+        let ram = cx.cpu.mem.is_ram(key.pa & !PAGE_MASK);
+        while self.insns.len() - first < MAX_INSNS && off < in_page {
+            let n = (in_page - off).min(15) as usize;
+            let mut buffer = [0; 15];
+            if ram {
+                let _ = cx.cpu.mem.ram.read_bytes(key.pa + off, &mut buffer[..n]);
+            } else {
+                for (k, b) in buffer[..n].iter_mut().enumerate() {
+                    *b = cx.read_physical(key.pa + off + k as u64, 1) as u8;
+                }
+            }
+            let mut decoded = decode(&buffer[..n], bits, stack, off as u16);
+            if matches!(decoded, Err(DecodeError::NeedMoreBytes)) {
+                if off != 0 {
+                    break; // the instruction that crosses the page makes a block of its own
+                }
+                let next = fetch_address(cx, pc.wrapping_add(n as u64))?;
+                second_page = next & !PAGE_MASK;
+                for (k, b) in buffer[n..].iter_mut().enumerate() {
+                    *b = cx.read_physical(next + k as u64, 1) as u8;
+                }
+                decoded = decode(&buffer, bits, stack, 0);
+            }
+            match decoded {
+                Ok(i) => {
+                    self.insns.push(i);
+                    off += u64::from(i.len);
+                    if i.ends_block {
+                        break;
+                    }
+                }
+                // What cannot be decoded faults when it is reached, not before.
+                Err(_) if off != 0 => break,
+                Err(DecodeError::Unimplemented) => return Err(cx.unimplemented("instruction")),
+                Err(DecodeError::NeedMoreBytes) => return Err(cx.gp0()), // longer than 15 bytes
+                Err(DecodeError::Invalid) => return Err(cx.ud()),
+            }
+        }
+        let block = Block {
+            first: first as u32,
+            count: (self.insns.len() - first) as u16,
+            bytes: off as u16,
+            bits,
+            key,
+            second_page,
+        };
+        let id = self.blocks.len() as BlockId;
+        if ram {
+            let page = key.pa & !PAGE_MASK;
+            cx.cpu.mem.mark_code(key.pa, off.min(in_page) as u32);
+            self.by_page.entry(page).or_default().push(id);
+            if second_page != page {
+                cx.cpu.mem.mark_code(second_page, (off - in_page.min(off)) as u32);
+                self.by_page.entry(second_page).or_default().push(id);
+            }
+            self.by_pa.insert(key, id);
+        }
+        self.blocks.push(block);
+        Ok(id)
+    }
+}
+
+/// Physical address of the code at linear `pc`.
+fn fetch_address(cx: &mut Exec<'_>, pc: u64) -> Result<u64, Stop> {
+    if let Some(pa) = cx.cpu.mem.lookup(Access::Execute, pc) {
+        return Ok(pa);
+    }
+    let pa = paging::translate(cx, pc, Access::Execute, Space::FLAT)?;
+    cx.cpu.mem.insert(Access::Execute, pc, pa);
+    Ok(pa)
+}

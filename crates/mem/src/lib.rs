@@ -1,0 +1,173 @@
+//! Guest memory: RAM, the software TLB that maps guest linear addresses to it, and the record of which lines hold translated code.
+//!
+//! This crate knows bytes, pages and tags. It does not know how a guest's page tables look, nor what a device is: whatever is not
+//! RAM misses here and is the caller's affair.
+//!
+//! # Why `unsafe` is here
+//! A TLB hit turns a guest address into a host address and reads or writes through it. It is sound because an [`Entry`] can only be
+//! made by [`Memory::insert`], which takes a page that lies wholly in RAM, and because RAM is never freed or moved while a
+//! [`Memory`] lives.
+#![allow(unsafe_code)]
+#![deny(unsafe_op_in_unsafe_fn)]
+
+mod ram;
+mod tlb;
+
+pub use ram::{GuestRam, OutOfMemory, Prim};
+pub use tlb::{Access, ENTRIES, Entry, PAGE_MASK, PAGE_SIZE};
+use tlb::{Tlb, line_mask};
+
+/// RAM with its holes, the TLB over it and the map of code lines.
+pub struct Memory {
+    pub ram: GuestRam,
+    tlb: Tlb,
+    /// Physical ranges below the RAM's size that are not RAM (`start..end`, page-aligned).
+    holes: Vec<core::ops::Range<u64>>,
+    /// For each page of RAM, a bit for each 64-byte line that holds bytes of a cached block.
+    code: Vec<u64>,
+    /// Physical addresses and lengths of writes that touched a code line, until the owner of the block cache takes them.
+    code_writes: Vec<(u64, u32)>,
+}
+
+impl Memory {
+    /// Memory over `ram`. `holes` are page-aligned physical ranges that belong to devices.
+    pub fn new(ram: GuestRam, holes: &[core::ops::Range<u64>]) -> Memory {
+        let pages = (ram.size() / PAGE_SIZE) as usize;
+        Memory { ram, tlb: Tlb::new(), holes: holes.to_vec(), code: vec![0; pages], code_writes: Vec::new() }
+    }
+
+    /// Whether the page at physical address `page` is RAM.
+    pub fn is_ram(&self, page: u64) -> bool {
+        page < self.ram.size() && !self.holes.iter().any(|h| h.contains(&page))
+    }
+
+    /// The tag bits (below the page number) that current accesses must match: address space and privilege. 12 bits.
+    #[inline(always)]
+    pub fn context(&self) -> u64 {
+        self.tlb.context
+    }
+    pub fn set_context(&mut self, context: u64) {
+        debug_assert!(context < PAGE_MASK);
+        self.tlb.context = context & PAGE_MASK;
+    }
+
+    /// Loads through the TLB; `None` on a miss or where the access crosses a page.
+    #[inline(always)]
+    pub fn load<T: Prim>(&self, va: u64) -> Option<T> {
+        let host = self.tlb.hit::<T>(Access::Read, va)?;
+        // SAFETY: a hit proves that va..va+size lies in a page of RAM mapped by an entry that `insert` made.
+        Some(unsafe { core::ptr::read_unaligned(host as *const T) })
+    }
+
+    /// Loads through the TLB's write table, for an instruction that will store to the same place.
+    #[inline(always)]
+    pub fn load_rmw<T: Prim>(&self, va: u64) -> Option<T> {
+        let host = self.tlb.hit::<T>(Access::Write, va)?;
+        // SAFETY: as in `load`; a writable page of RAM is readable by the host.
+        Some(unsafe { core::ptr::read_unaligned(host as *const T) })
+    }
+
+    /// Stores through the TLB; false on a miss, where the access crosses a page, or where the page holds code.
+    #[inline(always)]
+    #[must_use]
+    pub fn store<T: Prim>(&mut self, va: u64, v: T) -> bool {
+        match self.tlb.hit::<T>(Access::Write, va) {
+            // SAFETY: as in `load`; the write table holds only pages that `insert` took for writing.
+            Some(host) => unsafe {
+                core::ptr::write_unaligned(host as *mut T, v);
+                true
+            },
+            None => false,
+        }
+    }
+
+    /// Physical address that `va` maps to for `access`, where the TLB knows it.
+    #[inline(always)]
+    pub fn lookup(&self, access: Access, va: u64) -> Option<u64> {
+        let host = self.tlb.hit::<u8>(access, va)?;
+        Some((host.wrapping_sub(self.ram.base())) as u64)
+    }
+
+    /// Enters the mapping of the page of `va` to the page of `pa` for `access` in the current context. Does nothing where the
+    /// page is not RAM, or where it holds code and `access` is a write: such accesses stay on the slow path.
+    pub fn insert(&mut self, access: Access, va: u64, pa: u64) {
+        let page = pa & !PAGE_MASK;
+        if !self.is_ram(page) || (access == Access::Write && self.code[(page / PAGE_SIZE) as usize] != 0) {
+            return;
+        }
+        let host = self.ram.base().wrapping_add(page as usize);
+        self.tlb.insert(access, va & !PAGE_MASK, host);
+    }
+
+    /// Forgets all mappings.
+    pub fn flush(&mut self) {
+        self.tlb.flush();
+    }
+    /// Forgets the page of `va` in all contexts.
+    pub fn flush_page(&mut self, va: u64) {
+        self.tlb.flush_page(va);
+    }
+
+    /// Marks `len` bytes at physical `pa` (within one page of RAM) as held by a cached block.
+    pub fn mark_code(&mut self, pa: u64, len: u32) {
+        let Some(lines) = self.code.get_mut((pa / PAGE_SIZE) as usize) else { return };
+        if *lines == 0 {
+            let host = self.ram.base().wrapping_add((pa & !PAGE_MASK) as usize);
+            self.tlb.forget_writes(host);
+        }
+        *lines |= line_mask(pa, len);
+    }
+    /// The code lines of the page of physical address `pa`, a bit for each 64 bytes.
+    pub fn code_lines(&self, pa: u64) -> u64 {
+        self.code.get((pa / PAGE_SIZE) as usize).copied().unwrap_or(0)
+    }
+    /// Forgets the code lines `lines` of the page of `pa`.
+    pub fn clear_code(&mut self, pa: u64, lines: u64) {
+        if let Some(l) = self.code.get_mut((pa / PAGE_SIZE) as usize) {
+            *l &= !lines;
+        }
+    }
+    /// Forgets all code lines.
+    pub fn clear_all_code(&mut self) {
+        self.code.fill(0);
+        self.code_writes.clear();
+    }
+    /// To be called after `len` bytes of RAM at physical `pa` (within one page) were written other than by [`Memory::store`].
+    /// True where they held code.
+    #[inline]
+    pub fn wrote(&mut self, pa: u64, len: u32) -> bool {
+        let hit = self.code_lines(pa) & line_mask(pa, len) != 0;
+        if hit {
+            self.code_writes.push((pa, len));
+        }
+        hit
+    }
+    /// Whether code was written since [`Memory::take_code_writes`].
+    #[inline(always)]
+    pub fn code_written(&self) -> bool {
+        !self.code_writes.is_empty()
+    }
+    /// The physical ranges of code that were written.
+    pub fn take_code_writes(&mut self) -> Vec<(u64, u32)> {
+        core::mem::take(&mut self.code_writes)
+    }
+
+    /// Writes to RAM as a device does (DMA), noting code that is overwritten. False where the range is not within RAM.
+    #[must_use]
+    pub fn dma_write(&mut self, pa: u64, bytes: &[u8]) -> bool {
+        if !self.ram.write_bytes(pa, bytes) {
+            return false;
+        }
+        let mut at = pa;
+        let end = pa + bytes.len() as u64;
+        while at < end {
+            let n = (PAGE_SIZE - (at & PAGE_MASK)).min(end - at);
+            self.wrote(at, n as u32);
+            at += n;
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,50 @@
+use super::*;
+
+fn memory() -> Memory {
+    Memory::new(GuestRam::new(1 << 20).expect("1 MiB"), &[0xa_0000..0xc_0000])
+}
+
+#[test]
+fn an_access_hits_only_in_its_own_table_context_and_page() {
+    let mut m = memory();
+    m.set_context(5);
+    m.insert(Access::Read, 0xffff_8000_0000_3000, 0x2000);
+    assert!(m.ram.write(0x2ff8, 0x1122_3344_5566_7788_u64));
+    assert_eq!(m.load::<u64>(0xffff_8000_0000_3ff8), Some(0x1122_3344_5566_7788));
+    assert_eq!(m.load::<u64>(0xffff_8000_0000_3ff9), None, "crosses the page");
+    assert!(!m.store::<u8>(0xffff_8000_0000_3000, 1), "not mapped for writing");
+    m.set_context(6);
+    assert_eq!(m.load::<u8>(0xffff_8000_0000_3ff8), None, "another context");
+    m.set_context(5);
+    m.flush_page(0xffff_8000_0000_3123);
+    assert_eq!(m.load::<u8>(0xffff_8000_0000_3ff8), None);
+}
+
+#[test]
+fn what_is_not_ram_is_never_mapped() {
+    let mut m = memory();
+    m.insert(Access::Read, 0x1000, 0xa_0000);
+    m.insert(Access::Read, 0x2000, 1 << 20);
+    assert_eq!(m.load::<u8>(0x1000), None);
+    assert_eq!(m.load::<u8>(0x2000), None);
+    assert!(!m.ram.write((1 << 20) - 1, 0_u16));
+    assert_eq!(m.ram.read::<u8>(u64::MAX), None);
+}
+
+#[test]
+fn writes_to_code_leave_the_fast_path_and_are_noted_by_line() {
+    let mut m = memory();
+    m.insert(Access::Write, 0x7000, 0x3000);
+    assert!(m.store(0x7000, 1_u32));
+    m.mark_code(0x3040, 1);
+    assert!(!m.store(0x7000, 1_u32), "the page holds code now");
+    m.insert(Access::Write, 0x7000, 0x3000);
+    assert!(!m.store(0x7000, 1_u32));
+    assert!(!m.wrote(0x303f, 1));
+    assert!(m.wrote(0x303f, 2));
+    assert!(m.dma_write(0x307f, &[0; 8]));
+    assert_eq!(m.take_code_writes(), [(0x303f, 2), (0x307f, 8)]);
+    m.clear_code(0x3000, u64::MAX);
+    m.insert(Access::Write, 0x7000, 0x3000);
+    assert!(m.store(0x7000, 1_u32));
+}

@@ -1,0 +1,92 @@
+//! The software TLB: three direct-mapped tables (read, write, execute) of 16-byte entries.
+//!
+//! A tag is the linear page number's bits with the context (address space and privilege) in the 12 bits below. An access of `n` bytes
+//! compares the page of its *last* byte while the index comes from its first: one compare also catches page crossing.
+
+use crate::Prim;
+
+pub const PAGE_SIZE: u64 = 4096;
+pub const PAGE_MASK: u64 = PAGE_SIZE - 1;
+
+/// Entries in each of the three tables; a power of two.
+pub const ENTRIES: usize = 1024;
+
+/// Kind of access, each with its own table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Access {
+    Read = 0,
+    Write = 1,
+    Execute = 2,
+}
+
+/// One mapping.
+#[derive(Clone, Copy)]
+#[repr(C, align(16))]
+pub struct Entry {
+    tag: u64,
+    /// Host address less linear address, modulo the host's word.
+    addend: usize,
+}
+
+/// No access has this tag: the context bits of a valid one are never all ones.
+const EMPTY: Entry = Entry { tag: u64::MAX, addend: 0 };
+
+pub(crate) struct Tlb {
+    tables: Box<[[Entry; ENTRIES]; 3]>,
+    pub(crate) context: u64,
+}
+
+#[inline(always)]
+fn index(va: u64) -> usize {
+    (va / PAGE_SIZE) as usize % ENTRIES
+}
+
+/// Bits of the 64-byte lines that `pa..pa+len`, within one page, touches.
+#[inline(always)]
+pub(crate) fn line_mask(pa: u64, len: u32) -> u64 {
+    let first = (pa & PAGE_MASK) / 64;
+    let last = ((pa & PAGE_MASK) + u64::from(len.max(1)) - 1).min(PAGE_MASK) / 64;
+    (u64::MAX << first) & (u64::MAX >> (63 - last))
+}
+
+impl Tlb {
+    pub(crate) fn new() -> Tlb {
+        Tlb { tables: Box::new([[EMPTY; ENTRIES]; 3]), context: 0 }
+    }
+
+    /// Host address of `va`, where an access of `T`'s size there is mapped.
+    #[inline(always)]
+    pub(crate) fn hit<T: Prim>(&self, access: Access, va: u64) -> Option<usize> {
+        let entry = &self.tables[access as usize][index(va)];
+        let tag = (va.wrapping_add(u64::from(T::SIZE) - 1) & !PAGE_MASK) | self.context;
+        (entry.tag == tag).then(|| entry.addend.wrapping_add(va as usize))
+    }
+
+    pub(crate) fn insert(&mut self, access: Access, page: u64, host: usize) {
+        self.tables[access as usize][index(page)] =
+            Entry { tag: page | self.context, addend: host.wrapping_sub(page as usize) };
+    }
+
+    pub(crate) fn flush(&mut self) {
+        self.tables.as_flattened_mut().fill(EMPTY);
+    }
+
+    pub(crate) fn flush_page(&mut self, va: u64) {
+        for table in self.tables.iter_mut() {
+            let entry = &mut table[index(va)];
+            if entry.tag & !PAGE_MASK == va & !PAGE_MASK {
+                *entry = EMPTY;
+            }
+        }
+    }
+
+    /// Drops the write mappings of the page of RAM at `host`.
+    pub(crate) fn forget_writes(&mut self, host: usize) {
+        for entry in &mut self.tables[Access::Write as usize] {
+            if entry.addend.wrapping_add((entry.tag & !PAGE_MASK) as usize) == host {
+                *entry = EMPTY;
+            }
+        }
+    }
+}
