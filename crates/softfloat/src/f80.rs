@@ -218,9 +218,7 @@ impl Env80 {
             self.raise(flag::OE);
             if !self.masked(flag::OE) {
                 let e = e - WRAP;
-                // a massive overflow by FSCALE gives infinity
-                let wrapped = if e < i32::from(EXP) { F80 { m, se: e as u16 } } else { F80::INFINITY };
-                return wrapped.with_sign(n.neg);
+                return if e < i32::from(EXP) { F80 { m, se: e as u16 } } else { self.massive(true) }.with_sign(n.neg);
             }
             self.raise(flag::PE);
             self.c1 = self.round().overflows_to_inf(n.neg);
@@ -230,8 +228,7 @@ impl Env80 {
         if !self.masked(flag::UE) {
             self.raise(flag::UE);
             let e = e + WRAP;
-            let wrapped = if e > 0 { F80 { m, se: e as u16 } } else { F80::ZERO };
-            return wrapped.with_sign(n.neg);
+            return if e > 0 { F80 { m, se: e as u16 } } else { self.massive(false) }.with_sign(n.neg);
         }
         // round again where a denormal ends: the precision control counts from the same bit of the register
         self.raised &= !flag::PE;
@@ -243,6 +240,13 @@ impl Env80 {
             self.c1 = r.up;
         }
         F80 { m: r.m, se: (r.m >> 63) as u16 }.with_sign(n.neg)
+    }
+
+    /// FSCALE's unmasked overflow or underflow so far out that wrapping the exponent does not help (FSCALE in volume 2A).
+    fn massive(&mut self, up: bool) -> F80 {
+        self.raise(flag::PE);
+        self.c1 = up;
+        if up { F80::INFINITY } else { F80::ZERO }
     }
 
     #[inline]
@@ -658,12 +662,12 @@ fn load<F: Format>(a: u64, env: &mut Env80) -> F80 {
     v
 }
 
-/// FLD m32fp.
+/// FLD m32fp. Only an unmasked invalid operation, not a denormal operand, keeps the value from being pushed.
 pub fn from_f32(a: u32, env: &mut Env80) -> F80 {
     load::<F32>(a.into(), env)
 }
 
-/// FLD m64fp.
+/// FLD m64fp; as [`from_f32`].
 pub fn from_f64(a: u64, env: &mut Env80) -> F80 {
     load::<F64>(a, env)
 }
@@ -684,10 +688,16 @@ fn store<F: Format>(a: F80, env: &mut Env80) -> u64 {
         Class::Infinity => sign | F::INF,
         Class::Zero => sign,
         Class::Normal | Class::Denormal => {
-            let range = ieee::Range { round: env.round(), flush: false, underflow_masked: env.masked(flag::UE) };
+            let range = ieee::Range { round: env.round(), flush: false, masks: env.cw.into() };
             let p = ieee::pack::<F>(&a.unpack(), range);
-            env.raise(p.flags);
-            env.c1 = p.up && p.flags & flag::PE != 0;
+            // an unmasked overflow or underflow keeps the result from memory, and then nothing is said of its precision (8.5.6)
+            let out_of_range = p.flags & (flag::OE | flag::UE);
+            if out_of_range & !u32::from(env.cw) != 0 {
+                env.raise(out_of_range);
+            } else {
+                env.raise(p.flags);
+                env.c1 = p.up && p.flags & flag::PE != 0;
+            }
             p.bits
         }
     }

@@ -73,7 +73,8 @@ pub(crate) fn unpack<F: Format>(a: u64) -> Num {
 pub(crate) struct Range {
     pub round: Round,
     pub flush: bool,
-    pub underflow_masked: bool,
+    /// The exception masks.
+    pub masks: u32,
 }
 
 /// A rounded and encoded number.
@@ -85,8 +86,8 @@ pub(crate) struct Packed {
     pub up: bool,
 }
 
-/// Rounds to the format. Tininess is detected after rounding (4.9.1.5). With underflow unmasked, a tiny result's bits mean
-/// nothing: it is never delivered.
+/// Rounds to the format. Tininess is detected after rounding (4.9.1.5). With its exception unmasked,
+/// an overflowed or tiny result's bits mean nothing: it is never delivered.
 pub(crate) fn pack<F: Format>(n: &Num, range: Range) -> Packed {
     let drop = 64 - F::P;
     let encode = |e: i32, m: u64| sign::<F>(n.neg) | ((e as u64) << (F::P - 1)).wrapping_add(m >> drop);
@@ -96,13 +97,15 @@ pub(crate) fn pack<F: Format>(n: &Num, range: Range) -> Packed {
     if e > 2 * F::BIAS {
         let to_inf = range.round.overflows_to_inf(n.neg);
         let bits = sign::<F>(n.neg) | if to_inf { F::INF } else { F::INF - 1 };
-        return Packed { bits, flags: flag::OE | flag::PE, up: to_inf };
+        // an unmasked overflow is inexact only if rounding without a limit is
+        let inexact = if range.masks & flag::OE != 0 { flag::PE } else { inexact };
+        return Packed { bits, flags: flag::OE | inexact, up: to_inf };
     }
     if e > 0 {
         // the significand's leading one adds one to the exponent field
         return Packed { bits: encode(e - 1, r.m), flags: inexact, up: r.up };
     }
-    if !range.underflow_masked {
+    if range.masks & flag::UE == 0 {
         return Packed { bits: 0, flags: flag::UE | inexact, up: r.up };
     }
     if range.flush {
@@ -137,11 +140,7 @@ fn denormal_stops<F: Format>(operands: &[u64], env: &mut Env) -> bool {
 }
 
 fn finish<F: Format>(n: &Num, env: &mut Env) -> u64 {
-    let range = Range {
-        round: env.round(),
-        flush: env.mxcsr & mxcsr::FTZ != 0,
-        underflow_masked: env.mxcsr >> mxcsr::MASK_SHIFT & flag::UE != 0,
-    };
+    let range = Range { round: env.round(), flush: env.mxcsr & mxcsr::FTZ != 0, masks: env.mxcsr >> mxcsr::MASK_SHIFT };
     let p = pack::<F>(n, range);
     env.raise(p.flags);
     p.bits
@@ -361,6 +360,6 @@ pub(crate) fn round_to_integral<F: Format>(a: u64, round: Round, env: &mut Env) 
     if m == 0 {
         return a & F::SIGN;
     }
-    let range = Range { round, flush: false, underflow_masked: true };
+    let range = Range { round, flush: false, masks: flag::ALL };
     pack::<F>(&Num::normal(n.neg, 63, m), range).bits
 }

@@ -112,7 +112,7 @@ pub fn hard(f: u32, e: u32) -> Vec<u64> {
         one + (31 << f),
         one + (62 << f),
         one + (63 << f),
-        one + (30 << f) | ((1 << f) - 1),
+        (one + (30 << f)) | ((1 << f) - 1),
         inf - 1,
         inf,
         inf | 1,
