@@ -1,0 +1,134 @@
+//! `bench boot`: the time from power-on to the shell's prompt, here and in native QEMU's TCG, turn about in one run.
+
+use crate::guest::{self, PROMPT};
+use crate::host::{self, Host};
+use crate::util::{say, target};
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// MiB of RAM, as the figures in the documents have it.
+const MEMORY: u32 = 512;
+const TIMEOUT: Duration = Duration::from_secs(600);
+
+pub struct Options {
+    pub guest: String,
+    pub rounds: usize,
+    pub host: Host,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { guest: guest::DEFAULT.to_owned(), rounds: 3, host: Host::Chromium }
+    }
+}
+
+/// One boot's figures, as `run --stats` writes them.
+struct Round(Value);
+
+impl Round {
+    fn ms(&self, name: &str) -> Result<f64> {
+        self.0[name].as_f64().with_context(|| format!("no `{name}` in the figures of the run"))
+    }
+
+    /// Millions of guest instructions a second, up to the prompt.
+    fn mips(&self) -> Result<f64> {
+        Ok(self.ms("guest_insns")? / self.ms("until_ms")? / 1e3)
+    }
+}
+
+pub fn boot(opts: &Options) -> Result<()> {
+    if opts.host == Host::Qemu || opts.rounds == 0 {
+        bail!("bench boot compares one or more boots in a browser or Node with as many in native QEMU");
+    }
+    opts.host.prepare()?;
+    Host::Qemu.prepare()?;
+    let options = guest::make(&opts.guest)?.options(MEMORY);
+    let (mut here, mut native) = (Vec::new(), Vec::new());
+    for round in 1..=opts.rounds {
+        say(format!("boot {round} of {} in {}", opts.rounds, opts.host.name()));
+        here.push(one(opts.host, &options)?);
+        say(format!("boot {round} of {} in native QEMU", opts.rounds));
+        native.push(one(Host::Qemu, &options)?);
+    }
+
+    println!("{}, {MEMORY} MB, power-on to prompt, {} round(s)", opts.guest, opts.rounds);
+    println!(
+        "{:>5} {:>12} {:>12} {:>12} {:>10} {:>12} {:>6}",
+        "round", "first line", "prompt", "instructions", "MIPS", "QEMU prompt", "ratio"
+    );
+    let mut ratios = Vec::new();
+    for (round, (ours, theirs)) in here.iter().zip(&native).enumerate() {
+        let ratio = ours.ms("until_ms")? / theirs.ms("until_ms")?;
+        ratios.push(ratio);
+        println!(
+            "{:>5} {:>10.2} s {:>10.2} s {:>10.1} M {:>10.1} {:>10.2} s {:>6.2}",
+            round + 1,
+            ours.ms("first_output_ms")? / 1e3,
+            ours.ms("until_ms")? / 1e3,
+            ours.ms("guest_insns")? / 1e6,
+            ours.mips()?,
+            theirs.ms("until_ms")? / 1e3,
+            ratio
+        );
+    }
+    let mips = here.iter().map(Round::mips).collect::<Result<Vec<_>>>()?;
+    println!("median: {:.1} MIPS, {:.2} times native QEMU's time", median(mips.clone()), median(ratios.clone()));
+
+    let report = json!({
+        "benchmark": "boot",
+        "guest": opts.guest,
+        "memory_mib": MEMORY,
+        "host": opts.host.name(),
+        "qemu": host::qemu_version()?,
+        "rounds": here.iter().map(|round| &round.0).collect::<Vec<_>>(),
+        "qemu_rounds": native.iter().map(|round| &round.0).collect::<Vec<_>>(),
+        "median_mips": median(mips),
+        "median_ratio_to_qemu": median(ratios),
+    });
+    let file = target().join("bench/boot.json");
+    fs::create_dir_all(target().join("bench"))?;
+    fs::write(&file, format!("{report:#}\n"))?;
+    println!("{}", file.display());
+    Ok(())
+}
+
+/// One boot to the prompt, console unseen.
+fn one(host: Host, options: &[String]) -> Result<Round> {
+    let stats = target().join("bench/round.json");
+    fs::create_dir_all(target().join("bench"))?;
+    let _ = fs::remove_file(&stats);
+    // by the command line itself, so that what is measured is what `run` prints
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["run", "--host", host.name(), "--until", PROMPT, "--timeout", &TIMEOUT.as_secs().to_string()]);
+    command.arg("--stats").arg(&stats).arg("--").args(options).stdin(Stdio::null()).stdout(Stdio::null());
+    crate::util::run(&mut command)?;
+    let text = fs::read_to_string(&stats).with_context(|| stats.display().to_string())?;
+    Ok(Round(serde_json::from_str(&text)?))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { values[middle - 1].midpoint(values[middle]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+
+    #[test]
+    fn figures_that_are_missing_are_named() {
+        let round = Round(json!({ "guest_insns": 2e9, "until_ms": 10_000.0 }));
+        assert_eq!(round.mips().unwrap(), 200.0);
+        assert!(round.ms("first_output_ms").unwrap_err().to_string().contains("first_output_ms"));
+    }
+}

@@ -1,0 +1,335 @@
+//! Boot tests: transcripts in `tests/boot/*.boot`, typed at a guest's shell and compared line by line.
+//! `tests/boot/README.md` has the form.
+
+use crate::guest::{self, Guest, PROMPT};
+use crate::host::{Host, Job, Session, artefacts};
+use crate::util::{output, root, say};
+use anyhow::{Context, Result, anyhow, bail};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A boot to the prompt, and then a command, end within these on the slowest machine that tests run on.
+const BOOT: Duration = Duration::from_secs(300);
+const COMMAND: Duration = Duration::from_secs(120);
+
+/// Seconds the guest's clock may be away from the host's: what lies between the guest's answer and our reading of it.
+const CLOCK: u64 = 10;
+
+/// Kernel warnings that are right although native QEMU has not got them, each for hardware that is not there.
+const EXPECTED_WARNINGS: &[&str] = &[];
+
+/// A file of `tests/boot`.
+#[derive(Debug)]
+pub struct Test {
+    pub name: String,
+    /// MiB.
+    memory: u32,
+    /// Where it runs, and whether only in `test --long`.
+    pub places: Vec<Place>,
+    steps: Vec<Step>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Place {
+    pub guest: String,
+    pub host: Host,
+    pub long: bool,
+}
+
+#[derive(Debug, PartialEq)]
+struct Step {
+    typed: String,
+    expected: Expected,
+}
+
+#[derive(Debug, PartialEq)]
+enum Expected {
+    /// Lines with `{..}` fields.
+    Lines(Vec<String>),
+    /// The machine powers off.
+    Off,
+    /// The machine starts again.
+    Again,
+    /// Kernel warnings, none that native QEMU has not.
+    Quiet,
+}
+
+/// All of `tests/boot`, in order of their names.
+pub fn all() -> Result<Vec<Test>> {
+    let dir = root().join("tests/boot");
+    let mut paths: Vec<_> = fs::read_dir(&dir)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.retain(|path| path.extension().is_some_and(|e| e == "boot"));
+    paths.sort();
+    paths.iter().map(|path| read(path)).collect()
+}
+
+fn read(path: &Path) -> Result<Test> {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    parse(&name, &fs::read_to_string(path)?).with_context(|| path.display().to_string())
+}
+
+fn parse(name: &str, text: &str) -> Result<Test> {
+    let mut test = Test { name: name.to_owned(), memory: 0, places: Vec::new(), steps: Vec::new() };
+    for (number, line) in text.lines().enumerate() {
+        let here = || format!("line {}: {line}", number + 1);
+        if let Some(typed) = line.strip_prefix("$ ") {
+            test.steps.push(Step { typed: typed.to_owned(), expected: Expected::Lines(Vec::new()) });
+        } else if let Some(step) = test.steps.last_mut() {
+            let Expected::Lines(lines) = &mut step.expected else { bail!("{}: nothing may follow", here()) };
+            match line {
+                "{off}" => step.expected = Expected::Off,
+                "{again}" => step.expected = Expected::Again,
+                "{quiet}" => step.expected = Expected::Quiet,
+                _ => lines.push(line.to_owned()),
+            }
+        } else {
+            let mut words = line.split_whitespace();
+            match words.next() {
+                None | Some("#") => {}
+                Some("memory") => {
+                    let mib = words.next().with_context(here)?;
+                    test.memory = mib.parse().with_context(here)?;
+                }
+                Some(when @ ("on" | "long")) => {
+                    let guest = words.next().with_context(here)?;
+                    for host in words {
+                        let (guest, host) = (guest.to_owned(), Host::parse(host).with_context(here)?);
+                        test.places.push(Place { guest, host, long: when == "long" });
+                    }
+                }
+                Some(_) => bail!("{}: expected `memory`, `on`, `long`, a comment or `$ `", here()),
+            }
+        }
+    }
+    if test.memory == 0 || test.steps.is_empty() || test.places.is_empty() {
+        bail!("a boot test has `memory`, `on` and commands");
+    }
+    Ok(test)
+}
+
+/// Runs `test` in one place; the console goes to a file among the artefacts, the page too.
+pub fn run(test: &Test, guest_name: &str, host: Host) -> Result<Duration> {
+    let started = Instant::now();
+    let guest = guest::make(guest_name)?;
+    let stem = format!("{}-{guest_name}-{}", test.name, host.name());
+    let page =
+        matches!(host, Host::Chromium | Host::Firefox).then(|| artefacts().map(|dir| dir.join(format!("{stem}.png"))));
+    let job = Job { options: guest.options(test.memory), screenshot: page.transpose()?, ..Job::default() };
+    let mut session = Session::start(host, &job)?;
+    let result = steps(test, &guest, &mut session);
+    fs::write(artefacts()?.join(format!("{stem}.log")), &session.console)?;
+    result.with_context(|| {
+        let tail: Vec<_> = session.console.lines().rev().take(15).collect();
+        let tail: Vec<_> = tail.into_iter().rev().map(|line| format!("    | {line}")).collect();
+        format!("the console ends:\n{}\n  boot test {stem}", tail.join("\n"))
+    })?;
+    Ok(started.elapsed())
+}
+
+fn steps(test: &Test, guest: &Guest, session: &mut Session) -> Result<()> {
+    to_prompt(session, 0)?;
+    for step in &test.steps {
+        let context = || format!("`{}`", step.typed);
+        match &step.expected {
+            Expected::Off => {
+                session.send(&format!("{}\n", step.typed))?;
+                session.wait_end(COMMAND).with_context(context)?;
+            }
+            Expected::Again => {
+                let from = session.console.len();
+                session.send(&format!("{}\n", step.typed))?;
+                to_prompt(session, from).with_context(context)?;
+            }
+            Expected::Lines(lines) => {
+                let answer = command(session, &step.typed).with_context(context)?;
+                compare(lines, &answer, guest).with_context(context)?;
+            }
+            Expected::Quiet => {
+                let new = new_warnings(&command(session, &step.typed).with_context(context)?, test.memory, guest)?;
+                if !new.is_empty() {
+                    bail!("{}: warnings that native QEMU has not:\n    {}", context(), new.join("\n    "));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Waits for the first prompt of the boot whose output begins at `from`, and makes the console fit to be compared.
+fn to_prompt(session: &mut Session, from: usize) -> Result<()> {
+    // a kernel message may follow the prompt at once, so the prompt need not be the end
+    let booted = |console: &str| {
+        let console = &console[from..];
+        (console.contains("Linux version") && console.contains(PROMPT)).then_some(())
+    };
+    session.wait_for(BOOT, booted).context("no prompt")?;
+    // echoed lines must not wrap, and the kernel must not write between the lines of an answer
+    session.send("stty cols 500; dmesg -n 1; echo $((9 * 9)) ready\n")?;
+    let ready = format!("81 ready\n{PROMPT}");
+    session.wait_for(COMMAND, |console| console.ends_with(&ready).then_some(())).context("no answer at the prompt")
+}
+
+/// Types a command; returns what it printed.
+fn command(session: &mut Session, typed: &str) -> Result<String> {
+    let from = session.console.len();
+    session.send(&format!("{typed}\n"))?;
+    session.wait_for(COMMAND, |console| {
+        let (_echo, answer) = console[from..].split_once('\n')?;
+        Some(answer.strip_suffix(PROMPT)?.to_owned())
+    })
+}
+
+fn compare(expected: &[String], answer: &str, guest: &Guest) -> Result<()> {
+    // a blank line ends an answer in the file, for the eye
+    let expected = expected.iter().map(String::as_str).rev().skip_while(|line| line.is_empty()).collect::<Vec<_>>();
+    let mut lines = answer.lines();
+    for want in expected.iter().rev() {
+        let Some(line) = lines.next() else { bail!("expected `{want}`, got nothing more") };
+        if !matches_line(want, line, guest)? {
+            bail!("expected `{want}`, got `{line}`");
+        }
+    }
+    match lines.next() {
+        Some(more) => bail!("expected nothing more, got `{more}`"),
+        None => Ok(()),
+    }
+}
+
+/// Whether `line` is what `want` says: literal text around at most one `{..}` field.
+fn matches_line(want: &str, line: &str, guest: &Guest) -> Result<bool> {
+    let Some((before, rest)) = want.split_once('{') else { return Ok(want == line) };
+    let (field, after) = rest.split_once('}').with_context(|| format!("`{want}`: no `}}`"))?;
+    let Some(value) = line.strip_prefix(before).and_then(|line| line.strip_suffix(after)) else { return Ok(false) };
+    let number = || value.parse::<u64>().ok();
+    if field == "now" {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        Ok(number().is_some_and(|seconds| seconds.abs_diff(now) <= CLOCK))
+    } else if let Some(file) = field.strip_prefix("sha256:") {
+        let sum = output(Command::new("sha256sum").arg(guest.dir.join(file)))?;
+        Ok(sum.starts_with(value.as_bytes()) && value.len() == 64)
+    } else if let Some((min, max)) = field.split_once("..") {
+        let bounds = || Some((min.parse::<u64>().ok()?, max.parse::<u64>().ok()?));
+        let (min, max) = bounds().ok_or_else(|| anyhow!("`{want}`: a range is two numbers"))?;
+        Ok(number().is_some_and(|n| (min..=max).contains(&n)))
+    } else {
+        bail!("`{want}`: no field `{{{field}}}`");
+    }
+}
+
+/// The kernel's warnings and errors in a raw log (`dmesg -r`), without what differs between two boots of one machine:
+/// level, time, and every number.
+fn warnings(log: &str) -> BTreeSet<String> {
+    let message = |line: &str| {
+        let line = line.split_once("] ").map_or(line, |(_, message)| message);
+        let mut text = String::new();
+        for c in line.chars() {
+            match c {
+                '0'..='9' if text.ends_with('#') => {}
+                '0'..='9' => text.push('#'),
+                _ => text.push(c),
+            }
+        }
+        text
+    };
+    log.lines().map(message).collect()
+}
+
+/// The warnings in `log` that native QEMU's boot of the same guest does not show.
+fn new_warnings(log: &str, memory: u32, guest: &Guest) -> Result<Vec<String>> {
+    let reference = guest.dir.join(format!("qemu-warnings-{memory}.txt"));
+    if !reference.is_file() {
+        say("booting in native QEMU, for the warnings that its kernel log has");
+        Host::Qemu.prepare()?;
+        let mut session = Session::start(Host::Qemu, &Job { options: guest.options(memory), ..Job::default() })?;
+        to_prompt(&mut session, 0)?;
+        let full = command(&mut session, "dmesg -r")?;
+        fs::write(guest.dir.join(format!("qemu-dmesg-{memory}.txt")), full)?;
+        let log = command(&mut session, "dmesg -r | grep '^<[0-4]>'")?;
+        command(&mut session, "sync")?;
+        fs::write(&reference, log)?;
+    }
+    let known = warnings(&fs::read_to_string(&reference)?);
+    let excused = |line: &str| EXPECTED_WARNINGS.iter().any(|expected| line.contains(expected));
+    Ok(warnings(log).into_iter().filter(|line| !known.contains(line) && !excused(line)).collect())
+}
+
+/// `cargo xtask boot`: the named tests (all where none is named) in one place.
+pub fn by_hand(wanted: &[String], guest: &str, host: Host) -> Result<()> {
+    host.prepare()?;
+    let tests = all()?;
+    if let Some(unknown) = wanted.iter().find(|name| tests.iter().all(|test| test.name != **name)) {
+        let names: Vec<_> = tests.iter().map(|test| test.name.as_str()).collect();
+        bail!("no boot test `{unknown}`; there are: {}", names.join(", "));
+    }
+    for test in tests.iter().filter(|test| wanted.is_empty() || wanted.contains(&test.name)) {
+        let took = run(test, guest, host)?;
+        say(format!("{} on {guest} in {}: ok, {:.1} s", test.name, host.name(), took.as_secs_f64()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_reads_and_names_guests_that_there_are() {
+        let guests = guest::names().unwrap();
+        let tests = all().unwrap();
+        assert!(tests.iter().any(|test| test.places.iter().any(|p| p.host == Host::Chromium && !p.long)));
+        for place in tests.iter().flat_map(|test| &test.places) {
+            assert!(guests.contains(&place.guest), "{}", place.guest);
+        }
+        for test in &tests {
+            assert_eq!(test.steps.last().unwrap().expected, Expected::Off, "{} leaves its machine on", test.name);
+        }
+    }
+
+    #[test]
+    fn form() {
+        let test =
+            parse("t", "# about\nmemory 64\non g node qemu\nlong h node\n\n$ a b\nx\n\ny\n$ c\n{off}\n").unwrap();
+        assert_eq!(test.memory, 64);
+        let place = |guest: &str, host, long| Place { guest: guest.into(), host, long };
+        assert_eq!(
+            test.places,
+            [place("g", Host::Node, false), place("g", Host::Qemu, false), place("h", Host::Node, true)]
+        );
+        let lines = ["x", "", "y"].map(str::to_owned).to_vec();
+        assert_eq!(test.steps[0], Step { typed: "a b".into(), expected: Expected::Lines(lines) });
+        assert_eq!(test.steps[1].expected, Expected::Off);
+        for bad in ["memory 64\non g node\n", "on g node\n$ a\n", "memory 64\nwhere g\n$ a\n", "memory 64\n$ a\n"] {
+            assert!(parse("t", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn answers() {
+        let dir = std::env::temp_dir().join(format!("pagevm-answers-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("abc"), "abc").unwrap();
+        let guest = Guest::at(&dir);
+        let says = |want: &str, answer: &str| {
+            compare(&want.lines().map(str::to_owned).collect::<Vec<_>>(), answer, &guest).is_ok()
+        };
+        assert!(says("a\n\nb\n\n", "a\n\nb\n"));
+        assert!(!says("a", "a\nb\n") && !says("a\nb", "a\n") && !says("a", "ab\n"));
+        assert!(says("n={3..5}!", "n=4!\n") && !says("n={3..5}!", "n=6!\n") && !says("{3..5}", "x\n"));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        assert!(says("{now}", &now.to_string()) && !says("{now}", &(now + 60).to_string()));
+        // FIPS 180-2, appendix B.1
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert!(says("{sha256:abc}  f", &format!("{abc}  f")) && !says("{sha256:abc}  f", "ba78  f"));
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn warnings_compare_without_times_and_numbers() {
+        let one = warnings("<4>[    0.110000] PM: 12 bad at 0x1f\n<3>[    2.0] oops\n");
+        let two = warnings("<4>[    7.310000] PM: 9 bad at 0x2f\n");
+        assert_eq!(one.difference(&two).collect::<Vec<_>>(), ["oops"]);
+    }
+}

@@ -1,0 +1,87 @@
+//! Brings a fresh Debian machine with rustup and Node to where a command can run: says what it does, does nothing twice.
+
+use crate::util::{output, root, run, say, which};
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The program a command needs, and the Debian package that has it.
+type Program = (&'static str, &'static str);
+
+pub const CHROMIUM: Program = ("chromium", "chromium");
+pub const FIREFOX: Program = ("firefox-esr", "firefox-esr");
+pub const QEMU: Program = ("qemu-system-x86_64", "qemu-system-x86");
+pub const BUSYBOX: Program = ("busybox", "busybox-static");
+pub const NASM: Program = ("nasm", "nasm");
+
+/// Installs the Debian packages of the programs that are not there.
+pub fn programs(wanted: &[Program]) -> Result<()> {
+    let missing: Vec<_> = wanted.iter().filter(|(program, _)| which(program).is_none()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
+    let by_hand = format!("apt-get install --no-install-recommends {}", packages.join(" "));
+    let programs = missing.iter().map(|(program, _)| *program).collect::<Vec<_>>().join(", ");
+    if which("apt-get").is_none() {
+        bail!("missing: {programs}. This is no Debian machine (no apt-get): install them by its own means");
+    }
+    let root_user = output(Command::new("id").arg("-u"))?.trim_ascii() == b"0";
+    let apt = || {
+        // a user who may use sudo is asked for the password on the terminal; without one, sudo says why it cannot
+        let mut command = if root_user { Command::new("env") } else { Command::new("sudo") };
+        command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"]);
+        command
+    };
+    if !root_user && which("sudo").is_none() {
+        bail!("missing: {programs}, and neither root nor sudo to install them. As root: {by_hand}");
+    }
+    say(format!("installing Debian packages: {}", packages.join(" ")));
+    run(apt().arg("update"))
+        .and_then(|()| run(apt().args(["install", "-y", "--no-install-recommends"]).args(&packages)))
+        .with_context(|| format!("missing: {programs}. As root: {by_hand}"))
+}
+
+/// The Rust target the engine is built for.
+pub fn wasm_target() -> Result<()> {
+    let target = crate::build::TARGET;
+    let libdir = output(Command::new("rustc").args(["--print", "target-libdir", "--target", target]))?;
+    let libdir = PathBuf::from(String::from_utf8(libdir)?.trim_end());
+    if libdir.is_dir() {
+        return Ok(());
+    }
+    say(format!("installing the Rust target {target}"));
+    run(Command::new("rustup").args(["target", "add", target]))
+        .with_context(|| format!("the Rust target {target} is missing and rustup cannot add it"))
+}
+
+/// The npm packages of `web/`, as its lock file says.
+pub fn npm() -> Result<()> {
+    let web = root().join("web");
+    let lock = fs::read(web.join("package-lock.json")).context("web/package-lock.json")?;
+    let installed = web.join("node_modules/.lock-installed");
+    if fs::read(&installed).is_ok_and(|seen| seen == lock) {
+        return Ok(());
+    }
+    if which("npm").is_none() {
+        bail!("npm is missing: install Node 20 or newer");
+    }
+    say("installing npm packages in web/");
+    run(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&web))?;
+    fs::write(installed, lock)?;
+    Ok(())
+}
+
+/// A current Node: the one in the npm package `node`, since the machine's own may have a V8 years behind the browsers'.
+pub fn node() -> Result<PathBuf> {
+    npm()?;
+    let node = root().join("web/node_modules/node/bin/node");
+    if !node.is_file() {
+        bail!(
+            "{} is missing although npm packages are installed: remove web/node_modules and try again",
+            node.display()
+        );
+    }
+    Ok(node)
+}

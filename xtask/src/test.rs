@@ -1,0 +1,106 @@
+//! Every test, one after the other, with a summary at the end.
+
+use crate::boot::{self, Test};
+use crate::host::Host;
+use crate::util::{root, run as run_command, say};
+use crate::{build, guest, setup};
+use anyhow::{Result, bail};
+use std::process::Command;
+use std::time::Instant;
+
+/// Boots in a row that `--long` makes, in Chromium.
+const BOOTS: usize = 10;
+
+/// Random instruction instances that `--long` compares with the CPU.
+const INSTANCES: &str = "1000000";
+
+/// What ran, and how each ended.
+#[derive(Default)]
+struct Summary {
+    lines: Vec<String>,
+    failed: usize,
+}
+
+impl Summary {
+    fn step(&mut self, name: &str, step: impl FnOnce() -> Result<()>) -> bool {
+        say(format!("test: {name}"));
+        let started = Instant::now();
+        let result = step();
+        let seconds = started.elapsed().as_secs_f64();
+        if let Err(e) = &result {
+            say(format!("FAILED: {name}: {e:#}"));
+            self.failed += 1;
+        }
+        let verdict = if result.is_ok() { "ok" } else { "FAILED" };
+        self.lines.push(format!("{verdict:6} {seconds:7.1} s  {name}"));
+        result.is_ok()
+    }
+
+    fn boot(&mut self, test: &Test, guest: &str, host: Host, name: &str) {
+        self.step(name, || boot::run(test, guest, host).map(drop));
+    }
+}
+
+fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new("cargo");
+    command.args(args).current_dir(root());
+    command
+}
+
+pub fn run(long: bool) -> Result<()> {
+    let mut hosts = vec![setup::CHROMIUM, setup::QEMU, setup::BUSYBOX, setup::NASM];
+    if long {
+        hosts.push(setup::FIREFOX);
+    }
+    setup::programs(&hosts)?;
+    setup::wasm_target()?;
+    setup::npm()?;
+
+    let mut summary = Summary::default();
+    summary.step("format", || run_command(&mut cargo(&["fmt", "--all", "--check"])));
+    summary.step("clippy", || {
+        run_command(&mut cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-Dwarnings"]))
+    });
+    summary.step("Rust tests", || run_command(&mut cargo(&["test", "--quiet", "--workspace"])));
+    if long {
+        summary.step("a million random instructions against the CPU", || {
+            let mut command = cargo(&["test", "--quiet", "--release", "--package", "diff"]);
+            run_command(command.env("DIFF_INSTANCES", INSTANCES))
+        });
+    }
+    let built = summary.step("build", build::run);
+    if built {
+        let web = root().join("web");
+        summary.step("web tests", || run_command(Command::new("npm").args(["test", "--silent"]).current_dir(web)));
+        boots(&mut summary, long)?;
+    } else {
+        say("no boots: the build failed");
+    }
+
+    eprintln!("\n{}", summary.lines.join("\n"));
+    let passed = summary.lines.len() - summary.failed;
+    eprintln!("test result: {passed} passed; {} failed", summary.failed);
+    if summary.failed > 0 {
+        bail!("{} of {} failed", summary.failed, summary.lines.len());
+    }
+    Ok(())
+}
+
+fn boots(summary: &mut Summary, long: bool) -> Result<()> {
+    let tests = boot::all()?;
+    for test in &tests {
+        for place in test.places.iter().filter(|place| long || !place.long) {
+            let name = format!("boot {}: {} in {}", test.name, place.guest, place.host.name());
+            summary.boot(test, &place.guest, place.host, &name);
+        }
+    }
+    if long {
+        for turn in 1..=BOOTS {
+            for test in tests.iter().filter(|test| test.name == "row") {
+                let name = format!("boot {turn} of {BOOTS} in a row");
+                summary.boot(test, guest::DEFAULT, Host::Chromium, &name);
+            }
+        }
+    }
+    Ok(())
+}
