@@ -4,7 +4,9 @@ use crate::host::{Host, Job};
 use crate::util::{root, run as run_command, say};
 use crate::{guest, host, setup};
 use anyhow::Result;
+use serde_json::json;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// MiB of RAM of the demo's guest.
@@ -29,6 +31,10 @@ pub fn run(opts: &Options) -> Result<()> {
     for file in ["vmlinuz", "initrd.gz"] {
         fs::copy(made.dir.join(file), to.join(file))?;
     }
+    // the page boots what this file says; addresses in it are relative to the page
+    let guest = guest::Guest { dir: PathBuf::from("guests").join(guest::DEFAULT), ..made };
+    let manifest = json!({ "about": guest.about, "arguments": guest.options(MEMORY) });
+    fs::write(root().join("dist/manifest.json"), format!("{manifest:#}\n"))?;
     run_command(
         Command::new(setup::node()?)
             .arg(root().join("web/tools/serve.mjs"))

@@ -29,6 +29,8 @@ const SAMPLE_BYTES: usize = 300_000;
 /// A guest as made.
 pub struct Guest {
     pub dir: PathBuf,
+    /// One line for people.
+    pub about: String,
     append: String,
 }
 
@@ -53,7 +55,7 @@ impl Guest {
 impl Guest {
     /// A guest whose files are in `dir`.
     pub fn at(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), append: String::new() }
+        Self { dir: dir.to_owned(), about: String::new(), append: String::new() }
     }
 }
 
@@ -111,7 +113,7 @@ pub fn make(name: &str) -> Result<Guest> {
     let stamp = format!("{:016x}\n", hasher.finish());
 
     let dir = target().join("guests").join(name);
-    let guest = Guest { dir: dir.clone(), append: recipe.append.clone() };
+    let guest = Guest { dir: dir.clone(), about: recipe.about.clone(), append: recipe.append.clone() };
     let stamp_file = dir.join("stamp");
     if fs::read_to_string(&stamp_file).is_ok_and(|seen| seen == stamp) {
         return Ok(guest);
