@@ -11,7 +11,7 @@ $ awk 'BEGIN { x = 1; for (i = 0; i < 9; i++) x = (x + 2 / x) / 2; printf "%.15f
 $ awk 'BEGIN { e = t = 1; for (i = 1; i < 25; i++) { t /= i; e += t } printf "%.14f\n", e }'
 2.71828182845905
 $ awk 'BEGIN { x = 1; for (i = 0; i < 1060; i++) x /= 2; printf "%.6e %d\n", x, x * 2 == 0 }'
-8.095229e-320 0
+8.094772e-320 0
 $ gzip -c /sample | gunzip | cmp - /sample && echo same
 same
 $ bzip2 -c /sample | bunzip2 | sha256sum

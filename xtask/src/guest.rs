@@ -31,7 +31,7 @@ pub struct Guest {
     pub dir: PathBuf,
     /// One line for people.
     pub about: String,
-    append: String,
+    pub append: String,
 }
 
 impl Guest {
