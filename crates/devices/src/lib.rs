@@ -11,10 +11,14 @@
 //! Interrupt outputs are wires of [`bus::IrqLines`]; timers are lazy: registers are computed from [`bus::Clock`] when
 //! looked at, and [`bus::Timer::next_deadline`] names the next moment at which a wire moves by itself.
 
+pub mod ioapic;
+pub mod lapic;
 pub mod pic;
 pub mod pit;
 pub mod uart16550;
 
+pub use ioapic::IoApic;
+pub use lapic::Lapic;
 pub use pic::Pic;
 pub use pit::Pit;
 pub use uart16550::Uart16550;

@@ -311,9 +311,11 @@ impl Pio for Pit {
         }
         let t = self.evaluate(cx);
         let v = match a.port {
-            PORT_61 => {
-                self.port61.with_refresh(cx.now() / REFRESH_NS & 1 != 0).with_out_2(self.counters[2].out(t)).into_bits()
-            }
+            PORT_61 => self
+                .port61
+                .with_refresh((cx.now() / REFRESH_NS) & 1 != 0)
+                .with_out_2(self.counters[2].out(t))
+                .into_bits(),
             // the control word register is write-only
             port => match self.counters.get_mut(usize::from(port.wrapping_sub(COUNTER_0))) {
                 Some(c) => c.read(t),
