@@ -1,0 +1,3 @@
+mod clock;
+pub mod load;
+pub use clock::HostTime;
