@@ -1,3 +1,5 @@
+mod acpi;
 mod clock;
 pub mod load;
+mod map;
 pub use clock::HostTime;

@@ -1,0 +1,29 @@
+//! Addresses and interrupt numbers of the `pc` board that the chips do not fix themselves: what the bus decodes
+//! ([`crate::pc`]), what the ACPI tables say, and what the loaders leave free, declared once.
+
+use std::ops::Range;
+
+/// Memory-mapped registers.
+pub const IOAPIC: u64 = 0xfec0_0000;
+pub const IOAPIC_ID: u8 = 0;
+pub const HPET: u64 = 0xfed0_0000;
+pub const LAPIC: u64 = 0xfee0_0000;
+/// Physical addresses that PCI devices may be given: from the highest RAM possible to the IOAPIC.
+pub const PCI_MEMORY: Range<u32> = 0xc000_0000..0xfec0_0000;
+
+/// I/O ports.
+pub const COM1: u16 = 0x3f8;
+/// ACPI fixed hardware: PM1a event block, +4 PM1a control, +8 PM timer.
+pub const PM_BASE: u16 = 0x600;
+
+/// ISA interrupt numbers.
+pub const IRQ_PIT: u8 = 0;
+pub const IRQ_KEYBOARD: u8 = 1;
+pub const IRQ_COM1: u8 = 4;
+pub const IRQ_RTC: u8 = 8;
+pub const IRQ_SCI: u8 = 9;
+pub const IRQ_MOUSE: u8 = 12;
+/// The IOAPIC input that ISA IRQ 0 is wired to: input 0 is the PIC's.
+pub const GSI_PIT: u32 = 2;
+/// The four PCI interrupt pins of slot 0; slot n starts n further on, around.
+pub const GSI_PCI: Range<u8> = 16..20;
