@@ -22,7 +22,6 @@ pub const IRQ_KEYBOARD: u8 = 1;
 pub const IRQ_COM1: u8 = 4;
 pub const IRQ_RTC: u8 = 8;
 pub const IRQ_SCI: u8 = 9;
-pub const IRQ_MOUSE: u8 = 12;
 /// The IOAPIC input that ISA IRQ 0 is wired to: input 0 is the PIC's.
 pub const GSI_PIT: u32 = 2;
 /// The four PCI interrupt pins of slot 0; slot n starts n further on, around.

@@ -1,0 +1,349 @@
+//! The machine: CPU, board and RAM, and the loop that runs them.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use isa_x86::cpu::{RBX, RSI, SegReg, Segment, SystemSegment, TableRegister, cr0, cr4, efer};
+use isa_x86::{Cpu, CpuExit, Vcpu};
+use mem::{GuestRam, Memory, OutOfMemory};
+use options::{Config, Serial};
+use thiserror::Error;
+
+use crate::acpi;
+use crate::clock::{GuestClock, HostTime};
+use crate::load::layout::VGA_AND_ROMS;
+use crate::load::{self, Entry, Images, LoadError, Piece};
+use crate::pc::{Board, Event};
+use crate::random::Random;
+
+/// Bytes of console input that wait for the guest at most.
+const INPUT_MAX: usize = 4096;
+
+/// Why a machine could not be made; the message names the input and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum MachineError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("-m: {0}")]
+    Memory(OutOfMemory),
+}
+
+/// Why [`Machine::run`] returned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// The budget is used up; there is more to run.
+    Budget,
+    /// The guest waits, for input or until host monotonic time `until_ns`.
+    Idle { until_ns: Option<u64> },
+    /// The guest switched the machine off.
+    PowerOff,
+    /// The guest asked for a reset, and `-no-reboot` makes that the end.
+    Reset,
+    /// The machine cannot go on.
+    Stopped(StopReport),
+}
+
+/// What a machine that cannot go on leaves behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StopReport {
+    /// One line.
+    pub reason: String,
+    /// Registers and the last PCs, a few lines.
+    pub state: String,
+}
+
+impl fmt::Display for StopReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n{}", self.reason, self.state)
+    }
+}
+
+/// Counters since the machine was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Guest instructions executed.
+    pub insns: u64,
+    /// Guest time, ns.
+    pub guest_ns: u64,
+    pub ram_bytes: u64,
+    /// Host memory that decoded code takes.
+    pub code_bytes: u64,
+    /// Measured instructions a second, while the guest computes.
+    pub insns_per_sec: u64,
+    /// Accesses to ports and addresses that nothing answers.
+    pub bad_accesses: u64,
+    /// Times the machine was reset, by the guest or by the host.
+    pub resets: u64,
+}
+
+/// The files, kept for resets.
+struct Files {
+    kernel: Vec<u8>,
+    initrd: Option<Vec<u8>>,
+}
+
+/// A `pc` with one CPU.
+pub struct Machine {
+    config: Config,
+    files: Files,
+    vcpu: Vcpu,
+    board: Board,
+    input: VecDeque<u8>,
+    output: Vec<u8>,
+    /// Set when the machine has ended; it then says so each time it is asked to run.
+    ended: Option<Exit>,
+    resets: u64,
+}
+
+impl Machine {
+    /// A machine ready to execute the kernel's first instruction.
+    ///
+    /// # Errors
+    /// The host lacks the memory, or an image cannot be loaded.
+    pub fn new(config: &Config, images: Images<'_>, time: HostTime, seed: [u8; 32]) -> Result<Machine, MachineError> {
+        // Before RAM is taken: a file that is no kernel should not cost a gigabyte.
+        load::load(config, images, 0)?;
+        let ram = GuestRam::new(config.ram_bytes).map_err(MachineError::Memory)?;
+        let memory = Memory::new(ram, &[VGA_AND_ROMS]);
+        let mut machine = Machine {
+            config: config.clone(),
+            files: Files { kernel: images.kernel.to_vec(), initrd: images.initrd.map(<[u8]>::to_vec) },
+            vcpu: Vcpu::new(Cpu::new(memory)),
+            board: Board::new(GuestClock::new(time), time.unix_ns, Random::new(seed)),
+            input: VecDeque::new(),
+            output: Vec::new(),
+            ended: None,
+            resets: 0,
+        };
+        machine.boot()?;
+        Ok(machine)
+    }
+
+    /// Puts the kernel into RAM and the CPU at its entry.
+    fn boot(&mut self) -> Result<(), LoadError> {
+        let tables = acpi::tables();
+        let images = Images { kernel: &self.files.kernel, initrd: self.files.initrd.as_deref() };
+        let boot = load::load(&self.config, images, tables.rsdp)?;
+        self.vcpu.reset();
+        let ram = &mut self.vcpu.cpu.mem.ram;
+        let tables = Piece { addr: tables.rsdp, bytes: tables.bytes.into(), zeros: 0 };
+        for piece in boot.pieces.iter().chain([&tables]) {
+            // The loaders have checked against the RAM's size.
+            let fits = ram.write_bytes(piece.addr, &piece.bytes)
+                && fill(ram, piece.addr + piece.bytes.len() as u64, piece.zeros);
+            debug_assert!(fits, "{:x?}", piece.range());
+        }
+        enter(&mut self.vcpu.cpu, boot.entry);
+        Ok(())
+    }
+
+    /// The reset button: the machine starts anew with the same files.
+    pub fn reset(&mut self) {
+        self.resets += 1;
+        self.ended = None;
+        self.input.clear();
+        self.board.reset(self.vcpu.cpu.insns);
+        if let Err(e) = self.boot() {
+            // They were loaded once with the same options.
+            let report = StopReport { reason: format!("reset: {e}"), state: self.dump() };
+            self.ended = Some(Exit::Stopped(report));
+        }
+    }
+
+    /// Runs the guest for about `max_insns` instructions or until it has nothing to do. `time` is the host's now.
+    pub fn run(&mut self, time: HostTime, max_insns: u64) -> Exit {
+        if let Some(exit) = &self.ended {
+            return exit.clone();
+        }
+        let end = self.vcpu.cpu.insns.saturating_add(max_insns);
+        self.board.clock.begin_slice(time, self.vcpu.cpu.insns);
+        let exit = self.run_slice(end);
+        if exit != Exit::Budget {
+            self.board.clock.end_slice_early();
+        }
+        let written = self.board.take_console();
+        if self.config.serial != Serial::None {
+            self.output.extend(written);
+        }
+        if !matches!(exit, Exit::Budget | Exit::Idle { .. }) {
+            self.ended = Some(exit.clone());
+        }
+        exit
+    }
+
+    fn run_slice(&mut self, end: u64) -> Exit {
+        loop {
+            let insns = self.vcpu.cpu.insns;
+            self.board.tick(insns);
+            self.feed_console();
+            match self.board.take_event() {
+                Some(Event::PowerOff) => return Exit::PowerOff,
+                Some(Event::Reset) if self.config.no_reboot => return Exit::Reset,
+                Some(Event::Reset) => {
+                    let input = std::mem::take(&mut self.input);
+                    self.reset();
+                    self.input = input; // typed ahead, as on a terminal that knows nothing of the reset
+                    if let Some(exit) = &self.ended {
+                        return exit.clone();
+                    }
+                    continue;
+                }
+                None => {}
+            }
+            if insns >= end {
+                return Exit::Budget;
+            }
+            let deadline = self.board.plan();
+            let until_deadline = deadline.map_or(u64::MAX, |d| self.board.clock.insns_until(d, insns));
+            match self.vcpu.run(&mut self.board, until_deadline.min(end - insns)) {
+                CpuExit::Budget => {}
+                CpuExit::Halted => {
+                    let insns = self.vcpu.cpu.insns;
+                    // With interrupts off nothing but a reset ends the wait.
+                    let deadline = self.board.plan().filter(|_| self.vcpu.cpu.interrupts_enabled());
+                    if !self.board.clock.skip_to(deadline, insns) && !self.fed_console() {
+                        return Exit::Idle { until_ns: deadline.map(|d| self.board.clock.host_monotonic(d)) };
+                    }
+                }
+                CpuExit::TripleFault => {
+                    return self.stopped(
+                        "the guest ended in a triple fault: an exception while its double fault was delivered",
+                    );
+                }
+                CpuExit::Unimplemented(what) => return self.stopped(&format!("the emulator cannot go on: {what}")),
+            }
+        }
+    }
+
+    fn stopped(&self, reason: &str) -> Exit {
+        Exit::Stopped(StopReport { reason: reason.to_owned(), state: self.dump() })
+    }
+
+    /// Hands waiting input to the serial port as far as it has room.
+    fn feed_console(&mut self) {
+        self.fed_console();
+    }
+
+    /// [`Machine::feed_console`]; whether anything was handed over.
+    fn fed_console(&mut self) -> bool {
+        let room = self.board.console_room().min(self.input.len());
+        for byte in self.input.drain(..room) {
+            self.board.console_receive(byte, self.vcpu.cpu.insns);
+        }
+        room != 0
+    }
+
+    /// Gives bytes to the serial console; returns how many were taken. The rest may be offered again later.
+    pub fn console_input(&mut self, bytes: &[u8]) -> usize {
+        if self.config.serial == Serial::None {
+            return bytes.len();
+        }
+        let taken = bytes.len().min(INPUT_MAX - self.input.len());
+        self.input.extend(&bytes[..taken]);
+        taken
+    }
+
+    /// What the guest has written to the serial console and the host has not yet removed.
+    pub fn console_output(&mut self) -> &mut Vec<u8> {
+        &mut self.output
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> Stats {
+        let insns = self.vcpu.cpu.insns;
+        Stats {
+            insns,
+            guest_ns: self.board.clock.now(insns),
+            ram_bytes: self.config.ram_bytes,
+            code_bytes: self.vcpu.code_bytes() as u64,
+            insns_per_sec: self.board.clock.insns_per_sec(),
+            bad_accesses: self.board.bad_accesses(),
+            resets: self.resets,
+        }
+    }
+
+    /// The CPU's registers and the last blocks' PCs as text.
+    fn dump(&self) -> String {
+        use fmt::Write;
+        const NAMES: [&str; 8] = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"];
+        let cpu = &self.vcpu.cpu;
+        let mut text = String::new();
+        for (i, value) in cpu.regs[..16].iter().enumerate() {
+            let name = NAMES.get(i).map_or_else(|| format!("r{i}"), |n| (*n).to_owned());
+            let _ = write!(text, "{name:>3} {value:016x}{}", if i % 4 == 3 { "\n" } else { "  " });
+        }
+        let _ =
+            writeln!(text, "rip {:016x}  rflags {:08x}  cpl {}  {:?}", cpu.rip, cpu.rflags(), cpu.cpl, cpu.code_size());
+        let _ = writeln!(
+            text,
+            "cr0 {:08x}  cr2 {:016x}  cr3 {:016x}  cr4 {:08x}  efer {:04x}",
+            cpu.cr0, cpu.cr2, cpu.cr3, cpu.cr4, cpu.msr.efer
+        );
+        for s in SegReg::ALL {
+            let segment = cpu.seg[s as usize];
+            let name = format!("{s:?}").to_lowercase();
+            let _ = write!(text, "{name} {:04x} base {:x}  ", segment.selector, cpu.seg_base(s));
+        }
+        let _ = writeln!(text);
+        let _ = writeln!(
+            text,
+            "gdt {:x}/{:x}  idt {:x}/{:x}  tr {:04x} base {:x}",
+            cpu.gdtr.base, cpu.gdtr.limit, cpu.idtr.base, cpu.idtr.limit, cpu.tr.segment.selector, cpu.tr.base
+        );
+        let _ = write!(text, "last blocks, oldest first:");
+        for (i, pc) in self.vcpu.last_pcs().enumerate() {
+            let _ = write!(text, "{}{pc:x}", if i % 8 == 0 { "\n  " } else { " " });
+        }
+        text
+    }
+}
+
+/// Zeros `len` bytes of RAM.
+fn fill(ram: &mut GuestRam, mut addr: u64, mut len: u64) -> bool {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    while len > 0 {
+        let n = len.min(ZEROS.len() as u64);
+        if !ram.write_bytes(addr, &ZEROS[..n as usize]) {
+            return false;
+        }
+        (addr, len) = (addr + n, len - n);
+    }
+    true
+}
+
+/// Brings a CPU after RESET into a kernel's entry state.
+fn enter(cpu: &mut Cpu, entry: Entry) {
+    const CODE: u16 = 0x9b; // present, code, readable, accessed
+    const DATA: u16 = 0x93; // present, data, writable, accessed
+    const LONG: u16 = 1 << 13;
+    const BITS_32: u16 = 1 << 14;
+    const GRANULAR: u16 = 1 << 15;
+    let code = match entry {
+        Entry::Long { rip, boot_params, cr3, gdt, gdt_limit } => {
+            cpu.cr0 = cr0::PG | cr0::PE | cr0::ET;
+            cpu.cr3 = cr3;
+            cpu.cr4 = cr4::PAE;
+            cpu.msr.efer = efer::LME | efer::LMA;
+            cpu.gdtr = TableRegister { base: gdt, limit: gdt_limit };
+            cpu.regs[RSI as usize] = boot_params;
+            cpu.rip = rip;
+            CODE | LONG | GRANULAR
+        }
+        Entry::Protected { eip, start_info } => {
+            cpu.cr0 = cr0::PE | cr0::ET;
+            cpu.regs[RBX as usize] = start_info.into();
+            cpu.rip = eip.into();
+            CODE | BITS_32 | GRANULAR
+        }
+    };
+    for s in SegReg::ALL {
+        let (selector, attr) = if s == SegReg::Cs { (0x10, code) } else { (0x18, DATA | BITS_32 | GRANULAR) };
+        cpu.seg[s as usize] = Segment { selector, attr, limit: u32::MAX };
+        cpu.set_seg_base(s, 0);
+    }
+    // A 32-bit TSS (busy), as PVH asks for.
+    cpu.tr = SystemSegment { base: 0, segment: Segment { selector: 0, attr: 0x8b, limit: 0x67 } };
+    cpu.idtr = TableRegister::default();
+    cpu.update_context();
+    cpu.attention = true;
+}
