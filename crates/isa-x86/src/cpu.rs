@@ -193,6 +193,9 @@ pub struct Cpu {
     /// Why the last instruction returned [`crate::Stop`].
     pub stop: StopReason,
 
+    /// PDPTE registers of PAE paging (SDM 3 4.4.1).
+    pub pdpte: [u64; 4],
+    pub(crate) spaces: crate::sys::paging::AddressSpaces,
     pub mem: Memory,
 }
 
@@ -228,6 +231,8 @@ impl Cpu {
             fetch_key: 0,
             dropped_pages: Some(Vec::new()),
             stop: StopReason::None,
+            pdpte: [0; 4],
+            spaces: crate::sys::paging::AddressSpaces::new(),
             mem,
         };
         cpu.reset();
@@ -261,6 +266,7 @@ impl Cpu {
         (self.shadow, self.nmi_blocked, self.attention) = (false, false, true);
         self.halted = false;
         self.stop = StopReason::None;
+        self.pdpte = [0; 4];
         self.flush_tlb();
         self.update_context();
     }
@@ -319,6 +325,7 @@ impl Cpu {
     /// Drops all address translations.
     pub fn flush_tlb(&mut self) {
         self.mem.flush();
+        self.spaces.flushed();
         self.dropped_pages = None;
         self.attention = true;
     }

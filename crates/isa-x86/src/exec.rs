@@ -86,12 +86,14 @@ impl Exec<'_> {
             // Both pages must be good before either is read: a device's read may have effects.
             let first = paging::translate(self, va, access, s)?;
             let second = paging::translate(self, va.wrapping_add(u64::from(left)) & !PAGE_MASK, access, s)?;
+            paging::check_access(self, va, n)?;
             let low = self.read_physical(first, left);
             let high = self.read_physical(second, n - left);
             return Ok(low | high << (8 * left));
         }
         let pa = paging::translate(self, va, access, s)?;
-        self.cpu.mem.insert(access, va, pa);
+        paging::check_access(self, va, n)?;
+        paging::enter(self, access, va, pa);
         Ok(self.read_physical(pa, n))
     }
 
@@ -104,12 +106,14 @@ impl Exec<'_> {
         if n > left {
             let first = paging::translate(self, va, Access::Write, s)?;
             let second = paging::translate(self, va.wrapping_add(u64::from(left)) & !PAGE_MASK, Access::Write, s)?;
+            paging::check_access(self, va, n)?;
             self.write_physical(first, left, v);
             self.write_physical(second, n - left, v >> (8 * left));
             return Ok(());
         }
         let pa = paging::translate(self, va, Access::Write, s)?;
-        self.cpu.mem.insert(Access::Write, va, pa);
+        paging::check_access(self, va, n)?;
+        paging::enter(self, Access::Write, va, pa);
         self.write_physical(pa, n, v);
         Ok(())
     }
