@@ -68,7 +68,9 @@ pub fn npm() -> Result<()> {
         bail!("npm is missing: install Node 20 or newer");
     }
     say("installing npm packages in web/");
-    run(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&web))?;
+    // not `npm ci`: docs/decisions/040-npm-install.md
+    let install = ["install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error"];
+    run(Command::new("npm").args(install).current_dir(&web))?;
     fs::write(installed, lock)?;
     Ok(())
 }

@@ -47,6 +47,12 @@ fn cargo(args: &[&str]) -> Command {
     command
 }
 
+fn npm(args: &[&str]) -> Command {
+    let mut command = Command::new("npm");
+    command.args(args).current_dir(root().join("web"));
+    command
+}
+
 pub fn run(long: bool) -> Result<()> {
     let mut hosts = vec![setup::CHROMIUM, setup::QEMU, setup::BUSYBOX, setup::NASM];
     if long {
@@ -70,8 +76,8 @@ pub fn run(long: bool) -> Result<()> {
     }
     let built = summary.step("build", build::run);
     if built {
-        let web = root().join("web");
-        summary.step("web tests", || run_command(Command::new("npm").args(["test", "--silent"]).current_dir(web)));
+        summary.step("web types and style", || run_command(&mut npm(&["run", "check", "--silent"])));
+        summary.step("web tests", || run_command(&mut npm(&["test", "--silent"])));
         boots(&mut summary, long)?;
     } else {
         say("no boots: the build failed");
