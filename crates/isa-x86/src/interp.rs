@@ -22,6 +22,8 @@ pub enum CpuExit {
     Halted,
     /// Shutdown (SDM 3 6.15).
     TripleFault,
+    /// An exception that was not delivered, because [`Vcpu::catch_exceptions`] is set. RIP is where it would be pushed.
+    Exception(Exception),
     /// The emulator lacks something that the guest used. What, with the instruction's bytes, address and mode.
     Unimplemented(String),
 }
@@ -29,6 +31,8 @@ pub enum CpuExit {
 /// A virtual processor: the architectural state and the decoded code.
 pub struct Vcpu {
     pub cpu: Cpu,
+    /// Return with [`CpuExit::Exception`] where an instruction raises one, for tests and debuggers.
+    pub catch_exceptions: bool,
     code: CodeCache,
     /// RIPs of the last blocks, newest last, for reports.
     trace: [u64; 16],
@@ -37,7 +41,7 @@ pub struct Vcpu {
 
 impl Vcpu {
     pub fn new(cpu: Cpu) -> Vcpu {
-        Vcpu { cpu, code: CodeCache::new(), trace: [0; 16], trace_at: 0 }
+        Vcpu { cpu, catch_exceptions: false, code: CodeCache::new(), trace: [0; 16], trace_at: 0 }
     }
 
     /// Restarts the processor as after RESET; the machine then sets its entry state.
@@ -74,9 +78,10 @@ impl Vcpu {
                 return CpuExit::Budget;
             }
             let pc = cx.cpu.rip;
+            let catch = self.catch_exceptions;
             let id = match self.code.find(&mut cx) {
                 Ok(id) => id,
-                Err(Stop) => match settle(&mut cx, pc) {
+                Err(Stop) => match settle(&mut cx, pc, catch) {
                     None => continue,
                     Some(exit) => return exit,
                 },
@@ -84,13 +89,13 @@ impl Vcpu {
             self.trace[self.trace_at % 16] = pc;
             self.trace_at = (self.trace_at + 1) % 16;
             if let Err(fault_pc) = run_block(&mut cx, &self.code, id, single) {
-                if let Some(exit) = settle(&mut cx, fault_pc) {
+                if let Some(exit) = settle(&mut cx, fault_pc, catch) {
                     return exit;
                 }
             } else if single && cx.cpu.rflags_rest & rflags::TF != 0 {
                 // Single-step trap (SDM 3 17.3.1.4), RIP behind the instruction.
                 cx.cpu.dr[6] |= 1 << 14;
-                if let Some(exit) = raise(&mut cx, Exception { vector: fault::DB, error: None }) {
+                if let Some(exit) = raise(&mut cx, Exception { vector: fault::DB, error: None }, catch) {
                     return exit;
                 }
             }
@@ -137,18 +142,18 @@ fn interrupt(cx: &mut Exec<'_>, vector: u8) -> Option<CpuExit> {
         Ok(()) => None,
         Err(Stop) => {
             let pc = cx.cpu.rip;
-            settle(cx, pc)
+            settle(cx, pc, false)
         }
     }
 }
 
 /// Handles an instruction at `pc` that did not complete.
 #[cold]
-fn settle(cx: &mut Exec<'_>, pc: u64) -> Option<CpuExit> {
+fn settle(cx: &mut Exec<'_>, pc: u64, catch: bool) -> Option<CpuExit> {
     match cx.cpu.stop {
         StopReason::Exception(e) => {
             cx.cpu.rip = pc;
-            raise(cx, e)
+            raise(cx, e, catch)
         }
         StopReason::Halt => {
             cx.cpu.halted = true;
@@ -164,7 +169,10 @@ fn settle(cx: &mut Exec<'_>, pc: u64) -> Option<CpuExit> {
     }
 }
 
-fn raise(cx: &mut Exec<'_>, e: Exception) -> Option<CpuExit> {
+fn raise(cx: &mut Exec<'_>, e: Exception, catch: bool) -> Option<CpuExit> {
+    if catch {
+        return Some(CpuExit::Exception(e));
+    }
     cx.cpu.attention = true;
     match interrupts::deliver(cx, e, Source::Exception) {
         Ok(()) => None,

@@ -1,1 +1,218 @@
 //! Differential tests of guest semantics against the native CPU.
+//!
+//! A case is one random user-mode instruction with a random processor state and memory. It runs on the host's own processor and in the
+//! interpreter; registers, flags, vectors, x87 state, memory and faults must agree. What the manual leaves undefined is left
+//! out, and listed in [`undefined`].
+#![cfg(all(target_arch = "x86_64", target_os = "linux"))]
+
+pub mod generate;
+pub mod guest;
+pub mod native;
+pub mod undefined;
+
+use std::fmt::Write;
+
+/// Where the case's code and data lie, in the host's address space and in the guest's.
+pub const CODE: u64 = 0x2000_0000;
+/// Four writable pages, then a read-only one; unmapped before and behind.
+pub const DATA: u64 = 0x2010_0000;
+pub const DATA_LEN: usize = 0x4000;
+pub const READ_ONLY: u64 = DATA + DATA_LEN as u64;
+
+/// Processor state before or after a case.
+#[derive(Clone, Debug, PartialEq)]
+#[repr(C, align(16))]
+pub struct State {
+    /// The legacy FXSAVE area: x87, MXCSR, XMM0-15.
+    pub fx: [u8; 512],
+    /// By encoding: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15.
+    pub regs: [u64; 16],
+    pub rflags: u64,
+    pub rip: u64,
+}
+
+/// How a case ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    Completed,
+    /// Exception vector, error code, and CR2 for a page fault.
+    Fault { vector: u8, error: u32, cr2: u64 },
+}
+
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub state: State,
+    pub memory: Box<[u8; DATA_LEN]>,
+    pub event: Event,
+}
+
+/// One case.
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub bytes: Vec<u8>,
+    pub state: State,
+    pub memory: Box<[u8; DATA_LEN]>,
+}
+
+/// A small generator of random numbers (SplitMix64), seeded so that each case can be had again.
+#[derive(Clone)]
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+    /// Below `n`, which is not 0.
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+    pub fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize]
+    }
+}
+
+/// The differences between what the CPU did and what the interpreter did, as text; empty where they agree.
+pub fn differences(case: &Case, native: &Outcome, guest: &Outcome) -> String {
+    const NAMES: [&str; 16] =
+        ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"];
+    let mut out = String::new();
+    let ignore = undefined::of(case);
+    if native.event != guest.event {
+        let _ = writeln!(out, "  event: cpu {:x?}, pagevm {:x?}", native.event, guest.event);
+        return out;
+    }
+    let (n, g) = (&native.state, &guest.state);
+    for (k, name) in NAMES.iter().enumerate() {
+        if n.regs[k] != g.regs[k] && ignore.regs & (1 << k) == 0 {
+            let _ = writeln!(out, "  {name}: cpu {:#x}, pagevm {:#x} (was {:#x})", n.regs[k], g.regs[k], case.state.regs[k]);
+        }
+    }
+    if n.rip != g.rip {
+        let _ = writeln!(out, "  rip: cpu {:#x}, pagevm {:#x}", n.rip, g.rip);
+    }
+    // RF is set in the image that a fault pushes (SDM 3 17.3.1.1): not the program's state.
+    let mask = 0xcd5 & !ignore.flags;
+    if (n.rflags ^ g.rflags) & mask != 0 {
+        let _ = writeln!(
+            out,
+            "  flags: cpu {:#x}, pagevm {:#x} (was {:#x}), differ in {:#x}",
+            n.rflags & 0xcd5,
+            g.rflags & 0xcd5,
+            case.state.rflags & 0xcd5,
+            (n.rflags ^ g.rflags) & mask
+        );
+    }
+    // FOP, FIP and FDP (bytes 6..24) are not stored by AMD unless an exception is pending; MXCSR_MASK (28..32) is the model's.
+    for (name, range) in [("fcw", 0..2), ("fsw", 2..4), ("ftw", 4..5), ("mxcsr", 24..28)] {
+        let (a, b, was) = (&n.fx[range.clone()], &g.fx[range.clone()], &case.state.fx[range.clone()]);
+        let differ = if name == "fsw" {
+            (u16::from_le_bytes([a[0], a[1]]) ^ u16::from_le_bytes([b[0], b[1]])) & !ignore.fsw != 0
+        } else {
+            a != b
+        };
+        if differ {
+            let _ = writeln!(out, "  {name}: cpu {a:02x?}, pagevm {b:02x?} (was {was:02x?})");
+        }
+    }
+    for k in 0..8 {
+        let at = 32 + 16 * k;
+        if n.fx[at..at + 10] != g.fx[at..at + 10] {
+            let show = |f: &[u8; 512]| f[at..at + 10].iter().rev().map(|b| format!("{b:02x}")).collect::<String>();
+            let _ = writeln!(out, "  st{k}: cpu {}, pagevm {} (was {})", show(&n.fx), show(&g.fx), show(&case.state.fx));
+        }
+    }
+    for k in 0..16 {
+        let at = 160 + 16 * k;
+        if n.fx[at..at + 16] != g.fx[at..at + 16] {
+            let show = |f: &[u8; 512]| f[at..at + 16].iter().rev().map(|b| format!("{b:02x}")).collect::<String>();
+            let _ = writeln!(out, "  xmm{k}: cpu {}, pagevm {} (was {})", show(&n.fx), show(&g.fx), show(&case.state.fx));
+        }
+    }
+    if let Some(k) = (0..DATA_LEN).find(|&k| native.memory[k] != guest.memory[k]) {
+        let end = (k + 16).min(DATA_LEN);
+        let _ = writeln!(
+            out,
+            "  memory at {:#x}: cpu {:02x?}, pagevm {:02x?} (was {:02x?})",
+            DATA + k as u64,
+            &native.memory[k..end],
+            &guest.memory[k..end],
+            &case.memory[k..end]
+        );
+    }
+    out
+}
+
+/// What a run found.
+#[derive(Default)]
+pub struct Report {
+    pub cases: u64,
+    pub faults: u64,
+    /// Mnemonics that the decoder knows and the emulator lacks.
+    pub lacking: std::collections::BTreeMap<String, u64>,
+    /// Differences by mnemonic: how many, and the first one's text.
+    pub failures: std::collections::BTreeMap<String, (u64, String)>,
+    /// How often each mnemonic was run.
+    pub seen: std::collections::BTreeMap<String, u64>,
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "{} cases of {} mnemonics, {} of them faults", self.cases, self.seen.len(), self.faults)?;
+        if !self.lacking.is_empty() {
+            writeln!(f, "lacking: {}", self.lacking.keys().cloned().collect::<Vec<_>>().join(" "))?;
+        }
+        for (name, (n, text)) in &self.failures {
+            writeln!(f, "{name}: {n} of {} differ; the first:\n{text}", self.seen.get(name).unwrap_or(&0))?;
+        }
+        writeln!(f, "{} mnemonics differ", self.failures.len())
+    }
+}
+
+/// Runs `count` cases from `seed`. `only` selects mnemonics.
+pub fn run(seed: u64, count: u64, only: &dyn Fn(iced_x86::Mnemonic) -> bool) -> Report {
+    let native = native::Native::get();
+    let mut guest = guest::Guest::new();
+    let mut report = Report::default();
+    let mut rng = Rng(seed);
+    while report.cases < count {
+        let case_seed = rng.next();
+        let Some((case, insn)) = generate::case(&mut Rng(case_seed), only) else { continue };
+        let name = format!("{:?}", insn.mnemonic());
+        let got = match guest.run(&case) {
+            Ok(got) => got,
+            Err(what) => {
+                if what == "undecoded" {
+                    *report.lacking.entry(name).or_default() += 1;
+                    report.cases += u64::from(report.lacking.len() > 100_000);
+                } else {
+                    let entry = report.failures.entry(name.clone()).or_default();
+                    entry.0 += 1;
+                    if entry.0 == 1 {
+                        entry.1 = format!("  {insn} [{:02x?}] {what}\n", case.bytes);
+                    }
+                }
+                report.cases += 1;
+                continue;
+            }
+        };
+        let want = native.run(&case);
+        report.cases += 1;
+        report.faults += u64::from(want.event != Event::Completed);
+        *report.seen.entry(name.clone()).or_default() += 1;
+        let text = differences(&case, &want, &got);
+        if !text.is_empty() {
+            let entry = report.failures.entry(name).or_default();
+            entry.0 += 1;
+            if entry.0 == 1 {
+                entry.1 = format!("  {insn} {:02x?} seed {case_seed:#x}, ends with cpu {:x?}\n{text}", case.bytes, want.event);
+            }
+        }
+    }
+    report
+}

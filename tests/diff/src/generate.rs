@@ -1,0 +1,328 @@
+//! Random cases: bytes that decode to a user-mode instruction, and a state in which it mostly meets good memory.
+
+use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+
+use crate::{CODE, Case, DATA, DATA_LEN, Rng, State, undefined};
+
+/// Instructions that cannot be compared: privileged or system ones (their own tests), those that leave the code page, that read what
+/// differs by nature (time, model), or that the host has and the guest does not announce (LZCNT, TZCNT decode as BSR, BSF).
+fn excluded(m: Mnemonic) -> bool {
+    use Mnemonic::*;
+    matches!(
+        m,
+        INVALID | Syscall | Sysenter | Sysexit | Sysret | Int | Int3 | Int1 | Into | Hlt | In | Out | Insb | Insw | Insd
+            | Outsb | Outsw | Outsd | Cli | Sti | Cpuid | Rdtsc | Rdtscp | Rdpmc | Rdrand | Rdseed | Rdpid | Rdmsr | Wrmsr
+            | Iret | Iretd | Iretq | Retf | Ret | Clts | Lgdt | Lidt | Lldt | Ltr | Lmsw | Sgdt | Sidt | Sldt | Str
+            | Smsw | Lar | Lsl | Verr | Verw | Invd | Wbinvd | Invlpg | Invpcid | Swapgs | Xsetbv | Xgetbv | Xsave
+            | Xsave64 | Xsavec | Xsavec64 | Xsaveopt | Xsaveopt64 | Xsaves | Xsaves64 | Xrstor | Xrstor64 | Xrstors
+            | Xrstors64 | Fxsave | Fxsave64 | Fxrstor | Fxrstor64 | Wrfsbase | Wrgsbase | Rdfsbase | Rdgsbase
+            | Popf | Popfq | Pushf | Pushfq | Lzcnt | Tzcnt | Lfs | Lgs | Lss | Monitor | Mwait | Monitorx | Mwaitx | Clac | Stac
+            | Vmcall | Vmmcall | Vmlaunch | Vmresume | Vmxoff | Vmrun | Vmload | Vmsave | Stgi | Clgi | Skinit | Invlpga
+            | Rsm | Getsec | Xabort | Xbegin | Xend | Xtest | Enqcmd | Enqcmds | Umwait | Tpause | Umonitor | Clzero
+            | Rdpru | Pconfig | Encls | Enclu | Enclv | Ptwrite | Wrpkru | Rdpkru | Mcommit | Serialize | Wbnoinvd
+            | Cldemote | Pbndkb | Xstore | Endbr32 | Endbr64 | Incsspd | Incsspq | Rdsspd | Rdsspq
+            | Fldenv | Fnstenv | Fnsave | Frstor
+    )
+}
+
+const HARD_INTEGERS: [u64; 14] = [
+    0,
+    1,
+    2,
+    0x7f,
+    0x80,
+    0xff,
+    0x7fff,
+    0x8000,
+    0xffff,
+    0x7fff_ffff,
+    0x8000_0000,
+    0xffff_ffff,
+    0x7fff_ffff_ffff_ffff,
+    0x8000_0000_0000_0000,
+];
+
+fn integer(rng: &mut Rng) -> u64 {
+    match rng.below(4) {
+        0 => rng.next(),
+        1 => rng.next() >> rng.below(64),
+        2 => rng.pick(&HARD_INTEGERS).wrapping_add(rng.below(3)).wrapping_sub(1),
+        _ => u64::MAX << rng.below(64),
+    }
+}
+
+/// A double that is often special.
+fn double(rng: &mut Rng) -> u64 {
+    let sign = rng.next() & 1 << 63;
+    sign | match rng.below(12) {
+        0 => 0,
+        1 => 0x7ff0_0000_0000_0000,
+        2 => 0x7ff8_0000_0000_0000 | rng.next() >> 13,
+        3 => 0x7ff0_0000_0000_0000 | rng.next() >> 14 | 1,
+        4 => rng.next() >> (12 + rng.below(52)),
+        5 => 0x7fef_ffff_ffff_ffff - rng.below(4),
+        6 => 0x0010_0000_0000_0000 + rng.below(4),
+        7 => (1023 + rng.below(65)) << 52 | (rng.next() >> 12 & u64::MAX << rng.below(52)),
+        8 => rng.next() >> 1,
+        _ => (1023 - 30 + rng.below(60)) << 52 | rng.next() >> 12,
+    }
+}
+
+fn single(rng: &mut Rng) -> u32 {
+    let r = rng.next() as u32;
+    (r & 1 << 31)
+        | match rng.below(12) {
+            0 => 0,
+            1 => 0x7f80_0000,
+            2 => 0x7fc0_0000 | r & 0x3f_ffff,
+            3 => 0x7f80_0000 | (r & 0x3f_ffff) | 1,
+            4 => (r & 0x7f_ffff) >> rng.below(23),
+            5 => 0x7f7f_ffff - rng.below(4) as u32,
+            6 => 0x0080_0000 + rng.below(4) as u32,
+            7 => (127 + rng.below(34) as u32) << 23 | (r & 0x7f_ffff & u32::MAX << rng.below(23)),
+            8 => r >> 1,
+            _ => (127 - 15 + rng.below(30) as u32) << 23 | r & 0x7f_ffff,
+        }
+}
+
+/// 16 bytes for a vector register or memory.
+fn vector(rng: &mut Rng) -> [u8; 16] {
+    let mut v = [0; 16];
+    match rng.below(4) {
+        0 => v.chunks_exact_mut(8).for_each(|c| c.copy_from_slice(&double(rng).to_le_bytes())),
+        1 => v.chunks_exact_mut(4).for_each(|c| c.copy_from_slice(&single(rng).to_le_bytes())),
+        2 => v.chunks_exact_mut(8).for_each(|c| c.copy_from_slice(&integer(rng).to_le_bytes())),
+        _ => v.chunks_exact_mut(8).for_each(|c| c.copy_from_slice(&rng.next().to_le_bytes())),
+    }
+    v
+}
+
+/// A double-extended number, pseudo-denormals and unnormals among them.
+fn extended(rng: &mut Rng) -> [u8; 10] {
+    let sign = (rng.next() & 0x8000) as u16;
+    let (exp, sig) = match rng.below(12) {
+        0 => (0, 0),
+        1 => (0x7fff, 1 << 63),
+        2 => (0x7fff, 3 << 62 | rng.next() >> 2),
+        3 => (0x7fff, 1 << 63 | rng.next() >> 2 | 1),
+        4 => (0, rng.next() >> (1 + rng.below(60))),
+        5 => (0x7ffe, u64::MAX - rng.below(4)),
+        6 => (rng.below(3) as u16, 1 << 63 | rng.below(4)),
+        7 => ((0x3fff + rng.below(66)) as u16, 1 << 63 | (rng.next() & u64::MAX << rng.below(64))),
+        8 if rng.one_in(4) => (rng.next() as u16 & 0x7fff, rng.next()),
+        _ => ((0x3fff - 40 + rng.below(80)) as u16, 1 << 63 | rng.next()),
+    };
+    let mut b = [0; 10];
+    b[..8].copy_from_slice(&sig.to_le_bytes());
+    b[8..].copy_from_slice(&(sign | exp).to_le_bytes());
+    b
+}
+
+fn state(rng: &mut Rng) -> State {
+    let mut s = State { fx: [0; 512], regs: [0; 16], rflags: 0x202 | rng.next() & 0xcd5, rip: CODE };
+    if !rng.one_in(8) {
+        s.rflags &= !0x400; // the direction flag mostly clear
+    }
+    for r in &mut s.regs {
+        *r = integer(rng);
+    }
+    let control = if rng.one_in(2) { 0x37f } else { (rng.next() as u16 & 0xf00) | 0x7f };
+    let unmask = if rng.one_in(16) { rng.next() as u16 & 0x3f } else { 0 };
+    s.fx[0..2].copy_from_slice(&(control & !unmask).to_le_bytes());
+    // No pending exception: sticky flags may be set, ES and B are not, and unmasked ones are clear.
+    let sticky = (rng.next() as u16 & 0x3f) & !unmask;
+    let status = (rng.next() as u16 & 0x4700) | (rng.below(8) as u16) << 11 | if rng.one_in(2) { sticky } else { 0 };
+    s.fx[2..4].copy_from_slice(&status.to_le_bytes());
+    s.fx[4] = match rng.below(4) {
+        0 => 0xff,
+        1 => 0,
+        _ => rng.next() as u8,
+    };
+    let mut mxcsr = 0x1f80_u32;
+    if rng.one_in(2) {
+        mxcsr |= (rng.next() as u32 & 0xe07f) & if rng.one_in(2) { 0x6000 } else { u32::MAX };
+    }
+    if rng.one_in(16) {
+        mxcsr &= !(rng.next() as u32 & 0x1f80);
+    }
+    s.fx[24..28].copy_from_slice(&mxcsr.to_le_bytes());
+    for k in 0..8 {
+        s.fx[32 + 16 * k..42 + 16 * k].copy_from_slice(&extended(rng));
+    }
+    for k in 0..16 {
+        s.fx[160 + 16 * k..176 + 16 * k].copy_from_slice(&vector(rng));
+    }
+    s
+}
+
+/// Random bytes of the shape of an instruction.
+fn bytes(rng: &mut Rng) -> Vec<u8> {
+    let mut b = Vec::with_capacity(15);
+    if rng.one_in(4) {
+        b.push(rng.pick(&[0x66, 0x66, 0xf2, 0xf3, 0xf3, 0x67, 0x65, 0x2e, 0xf0]));
+        if rng.one_in(8) {
+            b.push(rng.pick(&[0x66, 0xf2, 0xf3, 0x67]));
+        }
+    }
+    let map = rng.below(8);
+    if map >= 4 && rng.one_in(2) {
+        b.insert(0, rng.pick(&[0x66, 0xf2, 0xf3]));
+    }
+    if rng.one_in(2) {
+        b.push(0x40 | rng.below(16) as u8);
+    }
+    match map {
+        0..=2 => {}
+        3 => {
+            // x87
+            b.push(0xd8 | rng.below(8) as u8);
+            b.push(rng.next() as u8);
+        }
+        4..=6 => b.push(0x0f),
+        _ => b.extend([0x0f, rng.pick(&[0x38, 0x3a])]),
+    }
+    while b.len() < 15 {
+        b.push(rng.next() as u8);
+    }
+    b
+}
+
+/// Numbers of a general register, full-width, and whether `r` is one.
+fn gpr(r: Register) -> Option<usize> {
+    let n = |first: Register, last: Register| {
+        (first as u32..=last as u32).contains(&(r as u32)).then(|| (r as u32 - first as u32) as usize)
+    };
+    n(Register::RAX, Register::R15).or_else(|| n(Register::EAX, Register::R15D))
+}
+
+/// One case, or none where the random bytes made none that can be run.
+pub fn case(rng: &mut Rng, only: &dyn Fn(Mnemonic) -> bool) -> Option<(Case, Instruction)> {
+    let mut bytes = bytes(rng);
+    let mut decoder = Decoder::with_ip(64, &bytes, CODE, DecoderOptions::NONE);
+    let i = decoder.decode();
+    if i.is_invalid() || excluded(i.mnemonic()) || !only(i.mnemonic()) {
+        return None;
+    }
+    let offsets = decoder.get_constant_offsets(&i);
+    bytes.truncate(i.len());
+    let mut s = state(rng);
+    // FS is the host's thread pointer. Segment registers' loads are system instructions.
+    let seg_operand = (0..i.op_count()).any(|n| {
+        i.op_kind(n) == OpKind::Register && (Register::ES as u32..=Register::GS as u32).contains(&(i.op_register(n) as u32))
+    });
+    let system_register = (0..i.op_count()).any(|n| {
+        i.op_kind(n) == OpKind::Register && (Register::CR0 as u32..=Register::TR7 as u32).contains(&(i.op_register(n) as u32))
+    });
+    if i.segment_prefix() == Register::FS || i.memory_segment() == Register::FS || seg_operand || system_register {
+        return None;
+    }
+    let near = |rng: &mut Rng| match rng.below(16) {
+        0 => DATA + DATA_LEN as u64 - 8 + rng.below(16),
+        1 => DATA + 0x1000 - 16 + rng.below(32),
+        2 => DATA - 16 + rng.below(32),
+        3 => 0x8000_0000_0000 - 8 + rng.below(16),
+        4..=9 => DATA + (rng.below(DATA_LEN as u64 - 512) & !15),
+        _ => DATA + rng.below(DATA_LEN as u64 - 512),
+    };
+    // Stack.
+    s.regs[4] = near(rng);
+    let mut has_memory = false;
+    for n in 0..i.op_count() {
+        match i.op_kind(n) {
+            OpKind::NearBranch64 => {
+                // Stay among the INT3s behind the instruction.
+                let at = offsets.immediate_offset();
+                let target = rng.below(24) as u8;
+                bytes[at] = target;
+                bytes[at + 1..at + offsets.immediate_size()].fill(0);
+            }
+            OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::FarBranch16 | OpKind::FarBranch32 => return None,
+            OpKind::MemorySegRSI | OpKind::MemorySegESI => s.regs[6] = near(rng),
+            OpKind::MemoryESRDI | OpKind::MemoryESEDI | OpKind::MemorySegRDI | OpKind::MemorySegEDI => {
+                s.regs[7] = near(rng);
+            }
+            OpKind::Memory => has_memory = true,
+            _ => {}
+        }
+    }
+    if i.has_rep_prefix() || i.has_repne_prefix() || matches!(i.mnemonic(), Mnemonic::Loop | Mnemonic::Loope | Mnemonic::Loopne) {
+        s.regs[1] = rng.below(20);
+        if rng.one_in(8) {
+            s.regs[1] |= 1 << 32;
+        }
+    }
+    if matches!(i.mnemonic(), Mnemonic::Jmp | Mnemonic::Call) && i.op0_kind() != OpKind::NearBranch64 {
+        return None;
+    }
+    if i.mnemonic() == Mnemonic::Xlatb {
+        s.regs[3] = near(rng);
+        s.regs[0] &= 0xff;
+    } else if matches!(i.mnemonic(), Mnemonic::Leave | Mnemonic::Enter) {
+        s.regs[5] = near(rng);
+        if i.mnemonic() == Mnemonic::Enter {
+            bytes[i.len() - 1] &= 7;
+            bytes[i.len() - 2] &= 3;
+        }
+    } else if has_memory {
+        let target = near(rng);
+        let displacement = i.memory_displacement64();
+        match (gpr(i.memory_base()), gpr(i.memory_index())) {
+            (None, None) => {
+                // Absolute or RIP-relative: patch the displacement.
+                if offsets.displacement_size() != 4 {
+                    return None;
+                }
+                let value = if i.is_ip_rel_memory_operand() {
+                    target.wrapping_sub(CODE + i.len() as u64)
+                } else {
+                    target
+                };
+                bytes[offsets.displacement_offset()..offsets.displacement_offset() + 4]
+                    .copy_from_slice(&(value as u32).to_le_bytes());
+            }
+            (Some(base), None) => s.regs[base] = target.wrapping_sub(displacement),
+            (None, Some(index)) => {
+                s.regs[index] = target.wrapping_sub(displacement) / u64::from(i.memory_index_scale());
+            }
+            (Some(base), Some(index)) if base == index => {
+                s.regs[base] = target.wrapping_sub(displacement) / (1 + u64::from(i.memory_index_scale()));
+            }
+            (Some(base), Some(index)) => {
+                let x = rng.below(1 << 12).wrapping_sub(1 << 11);
+                s.regs[index] = x;
+                s.regs[base] =
+                    target.wrapping_sub(displacement).wrapping_sub(x.wrapping_mul(u64::from(i.memory_index_scale())));
+            }
+        }
+        // Bit strings reach far beyond their operand.
+        if matches!(i.mnemonic(), Mnemonic::Bt | Mnemonic::Bts | Mnemonic::Btr | Mnemonic::Btc)
+            && i.op1_kind() == OpKind::Register
+            && rng.below(8) != 0
+        {
+            use Register as R;
+            let r = i.op1_register();
+            let n = [(R::AX, R::R15W), (R::EAX, R::R15D), (R::RAX, R::R15)]
+                .iter()
+                .find(|(a, b)| (*a as u32..=*b as u32).contains(&(r as u32)))
+                .map(|(a, _)| (r as u32 - *a as u32) as usize);
+            if let Some(n) = n
+                && gpr(i.memory_base()) != Some(n)
+                && gpr(i.memory_index()) != Some(n)
+            {
+                s.regs[n] = rng.below(4096).wrapping_sub(2048);
+            }
+        }
+        if matches!(i.mnemonic(), Mnemonic::Cmpxchg8b | Mnemonic::Cmpxchg16b) && rng.one_in(2) {
+            // Comparisons that hold need the memory's own value: the memory is made to repeat RDX:RAX below.
+            s.rflags ^= 0;
+        }
+    }
+    let mut memory = Box::new([0; DATA_LEN]);
+    let pattern: [[u8; 16]; 16] = core::array::from_fn(|_| vector(rng));
+    for (k, c) in memory.chunks_exact_mut(16).enumerate() {
+        c.copy_from_slice(&pattern[(k * 7 + k / 16) % 16]);
+    }
+    let decoded = Decoder::with_ip(64, &bytes, CODE, DecoderOptions::NONE).decode();
+    let case = Case { bytes, state: s, memory };
+    (!undefined::wholly(&case, &decoded)).then_some((case, decoded))
+}

@@ -1,0 +1,185 @@
+//! Runs a case in the interpreter, at CPL 3 with the same memory map as the host's.
+
+use isa_x86::cpu::{Cpu, SegReg, Segment, cr0, cr4, efer};
+use isa_x86::{CpuExit, Platform, Vcpu};
+use mem::{GuestRam, Memory};
+
+use crate::{CODE, Case, DATA, DATA_LEN, Event, Outcome, READ_ONLY, State};
+
+/// No devices.
+struct Nothing;
+
+impl Platform for Nothing {
+    fn mmio_read(&mut self, _: u64, _: u32, _: u64) -> u64 {
+        u64::MAX
+    }
+    fn mmio_write(&mut self, _: u64, _: u32, _: u64, _: u64) {}
+    fn io_read(&mut self, _: u16, _: u32, _: u64) -> u32 {
+        u32::MAX
+    }
+    fn io_write(&mut self, _: u16, _: u32, _: u32, _: u64) {}
+    fn interrupt_pending(&mut self) -> bool {
+        false
+    }
+    fn interrupt_ack(&mut self) -> u8 {
+        0xff
+    }
+    fn msr_read(&mut self, _: u32, _: u64) -> Option<u64> {
+        None
+    }
+    fn msr_write(&mut self, _: u32, _: u64, _: u64) -> bool {
+        false
+    }
+    fn cr8(&mut self) -> u8 {
+        0
+    }
+    fn set_cr8(&mut self, _: u8) {}
+    fn tsc(&mut self, at: u64) -> u64 {
+        at
+    }
+    fn random(&mut self) -> u64 {
+        4
+    }
+    fn wants_exit(&mut self) -> bool {
+        false
+    }
+}
+
+/// Physical addresses of the code page, the data pages and the tables.
+const CODE_PA: u64 = 0x1000;
+const DATA_PA: u64 = 0x10_000;
+const TABLES: u64 = 0x2_0000;
+
+/// The interpreter with its map.
+pub struct Guest {
+    vcpu: Vcpu,
+}
+
+impl Default for Guest {
+    fn default() -> Guest {
+        Guest::new()
+    }
+}
+
+impl Guest {
+    pub fn new() -> Guest {
+        let mut mem = Memory::new(GuestRam::new(0x4_0000).expect("RAM"), &[]);
+        let mut next = TABLES + 0x1000;
+        let mut map = |va: u64, pa: u64, bits: u64| {
+            let mut table = TABLES;
+            for level in [39, 30, 21] {
+                let at = table + 8 * (va >> level & 511);
+                let entry = mem.ram.read::<u64>(at).unwrap_or(0);
+                table = if entry == 0 {
+                    next += 0x1000;
+                    assert!(mem.ram.write(at, (next - 0x1000) | 7));
+                    next - 0x1000
+                } else {
+                    entry & !0xfff
+                };
+            }
+            assert!(mem.ram.write(table + 8 * (va >> 12 & 511), pa | bits));
+        };
+        map(CODE, CODE_PA, 0x67);
+        map(CODE + 0x1000, CODE_PA + 0x1000, 0x67);
+        for k in 0..DATA_LEN as u64 / 0x1000 {
+            map(DATA + 0x1000 * k, DATA_PA + 0x1000 * k, 0x67 | 1 << 63);
+        }
+        map(READ_ONLY, DATA_PA + DATA_LEN as u64, 0x65 | 1 << 63);
+        let mut cpu = Cpu::new(mem);
+        cpu.cr0 = cr0::PE | cr0::PG | cr0::ET | cr0::NE | cr0::WP | cr0::MP;
+        cpu.cr3 = TABLES;
+        cpu.cr4 = cr4::PAE | cr4::OSFXSR | cr4::OSXMMEXCPT | cr4::FSGSBASE;
+        cpu.msr.efer = efer::LME | efer::LMA | efer::SCE | efer::NXE;
+        for s in SegReg::ALL {
+            cpu.seg[s as usize] = Segment { selector: 0x2b, attr: 0xc0f3, limit: u32::MAX };
+            cpu.set_seg_base(s, 0);
+        }
+        cpu.seg[SegReg::Cs as usize] = Segment { selector: 0x33, attr: 0xa0fb, limit: u32::MAX };
+        cpu.cpl = 3;
+        cpu.flush_tlb();
+        cpu.update_context();
+        let mut vcpu = Vcpu::new(cpu);
+        vcpu.catch_exceptions = true;
+        Guest { vcpu }
+    }
+
+    /// Runs `case`.
+    ///
+    /// # Errors
+    /// What the emulator lacks: `"undecoded"` or the interpreter's own words.
+    pub fn run(&mut self, case: &Case) -> Result<Outcome, String> {
+        let v = &mut self.vcpu;
+        let mut code = [0xcc; 64];
+        code[..case.bytes.len()].copy_from_slice(&case.bytes);
+        assert!(v.cpu.mem.dma_write(CODE_PA, &code));
+        assert!(v.cpu.mem.ram.write_bytes(DATA_PA, &case.memory[..]));
+        assert!(v.cpu.mem.ram.write_bytes(DATA_PA + DATA_LEN as u64, &[0; 0x1000]));
+        v.cpu.regs[..16].copy_from_slice(&case.state.regs);
+        v.cpu.set_rflags(case.state.rflags);
+        v.cpu.rip = CODE;
+        load_fx(&mut v.cpu, &case.state.fx);
+        let mut event = Event::Completed;
+        // A repeated string instruction runs an iteration at a time.
+        for _ in 0..100_000 {
+            match v.run(&mut Nothing, 1) {
+                CpuExit::Budget if v.cpu.rip == CODE => continue,
+                CpuExit::Budget => break,
+                CpuExit::Exception(e) => {
+                    event = Event::Fault {
+                        vector: e.vector,
+                        error: e.error.unwrap_or(0),
+                        cr2: if e.vector == 14 { v.cpu.cr2 } else { 0 },
+                    };
+                    break;
+                }
+                CpuExit::Unimplemented(text) if text.starts_with("unimplemented instruction") => {
+                    return Err("undecoded".into());
+                }
+                other => return Err(format!("{other:?}")),
+            }
+        }
+        let mut memory = Box::new([0; DATA_LEN]);
+        assert!(v.cpu.mem.ram.read_bytes(DATA_PA, &mut memory[..]));
+        let mut state = State { fx: case.state.fx, regs: [0; 16], rflags: v.cpu.rflags(), rip: v.cpu.rip };
+        state.regs.copy_from_slice(&v.cpu.regs[..16]);
+        save_fx(&v.cpu, &mut state.fx);
+        Ok(Outcome { state, memory, event })
+    }
+}
+
+/// The legacy FXSAVE area into the processor.
+fn load_fx(cpu: &mut Cpu, fx: &[u8; 512]) {
+    let u16_at = |k: usize| u16::from_le_bytes([fx[k], fx[k + 1]]);
+    cpu.fpu.control = u16_at(0);
+    cpu.fpu.status = u16_at(2);
+    cpu.fpu.valid = 0;
+    cpu.mxcsr = u32::from_le_bytes(fx[24..28].try_into().expect("4 bytes"));
+    let top = usize::from(cpu.fpu.status >> 11 & 7);
+    for k in 0..8 {
+        let physical = (top + k) % 8;
+        cpu.fpu.significand[physical] = u64::from_le_bytes(fx[32 + 16 * k..40 + 16 * k].try_into().expect("8 bytes"));
+        cpu.fpu.sign_exp[physical] = u16_at(40 + 16 * k);
+    }
+    cpu.fpu.valid = fx[4];
+    for k in 0..16 {
+        cpu.xmm[k] = u128::from_le_bytes(fx[160 + 16 * k..176 + 16 * k].try_into().expect("16 bytes"));
+    }
+}
+
+/// The processor into the legacy FXSAVE area; what the processor does not keep stays.
+fn save_fx(cpu: &Cpu, fx: &mut [u8; 512]) {
+    fx[0..2].copy_from_slice(&cpu.fpu.control.to_le_bytes());
+    fx[2..4].copy_from_slice(&cpu.fpu.status.to_le_bytes());
+    fx[4] = cpu.fpu.valid;
+    fx[24..28].copy_from_slice(&cpu.mxcsr.to_le_bytes());
+    let top = usize::from(cpu.fpu.status >> 11 & 7);
+    for k in 0..8 {
+        let physical = (top + k) % 8;
+        fx[32 + 16 * k..40 + 16 * k].copy_from_slice(&cpu.fpu.significand[physical].to_le_bytes());
+        fx[40 + 16 * k..42 + 16 * k].copy_from_slice(&cpu.fpu.sign_exp[physical].to_le_bytes());
+    }
+    for k in 0..16 {
+        fx[160 + 16 * k..176 + 16 * k].copy_from_slice(&cpu.xmm[k].to_le_bytes());
+    }
+}

@@ -1,0 +1,102 @@
+//! What the manual leaves undefined, instruction by instruction (SDM 2, "Flags Affected"), and so is not compared. This is the whole list.
+
+use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind};
+
+use crate::Case;
+
+const CF: u64 = 1;
+const PF: u64 = 4;
+const AF: u64 = 0x10;
+const ZF: u64 = 0x40;
+const SF: u64 = 0x80;
+const OF: u64 = 0x800;
+
+/// What to leave out of a comparison.
+#[derive(Default)]
+pub struct Ignore {
+    pub flags: u64,
+    /// A bit for each general register.
+    pub regs: u16,
+    /// Bits of the x87 status word.
+    pub fsw: u16,
+}
+
+/// The count operand of a shift or rotate, masked as the processor does.
+fn count(case: &Case, i: &Instruction) -> u64 {
+    let last = i.op_count() - 1;
+    let raw = match i.op_kind(last) {
+        OpKind::Immediate8 => i.immediate(last),
+        _ => case.state.regs[1],
+    };
+    let bits = operand_bits(i);
+    raw & if bits == 64 { 63 } else { 31 }
+}
+
+fn operand_bits(i: &Instruction) -> u64 {
+    use iced_x86::Register;
+    match i.op0_kind() {
+        OpKind::Register => match i.op0_register() as u32 {
+            r if r <= Register::R15L as u32 => 8,
+            r if r <= Register::R15W as u32 => 16,
+            r if r <= Register::R15D as u32 => 32,
+            _ => 64,
+        },
+        _ => match i.memory_size() {
+            iced_x86::MemorySize::UInt8 | iced_x86::MemorySize::Int8 => 8,
+            iced_x86::MemorySize::UInt16 | iced_x86::MemorySize::Int16 => 16,
+            iced_x86::MemorySize::UInt32 | iced_x86::MemorySize::Int32 => 32,
+            _ => 64,
+        },
+    }
+}
+
+/// What is undefined after `case`.
+pub fn of(case: &Case) -> Ignore {
+    let i = Decoder::with_ip(64, &case.bytes, 0, DecoderOptions::NONE).decode();
+    let mut ignore = Ignore::default();
+    use Mnemonic::*;
+    match i.mnemonic() {
+        And | Or | Xor | Test => ignore.flags = AF,
+        Shl | Sal | Shr | Sar => {
+            let n = count(case, &i);
+            if n != 0 {
+                ignore.flags = AF;
+                if n != 1 {
+                    ignore.flags |= OF;
+                }
+                if n >= operand_bits(&i) && i.mnemonic() != Sar {
+                    ignore.flags |= CF;
+                }
+            }
+        }
+        Shld | Shrd => {
+            let n = count(case, &i);
+            if n != 0 {
+                ignore.flags = AF;
+                if n != 1 {
+                    ignore.flags |= OF;
+                }
+            }
+        }
+        Rol | Ror | Rcl | Rcr if count(case, &i) != 1 => ignore.flags = OF,
+        Mul | Imul => ignore.flags = SF | ZF | AF | PF,
+        Div | Idiv => ignore.flags = CF | OF | SF | ZF | AF | PF,
+        // Of the destination for a source of 0: both makers' processors leave it as it was, which AMD documents.
+        Bsf | Bsr => ignore.flags = CF | OF | SF | AF | PF,
+        Bt | Bts | Btr | Btc => ignore.flags = OF | SF | AF | PF,
+        // C0, C2 and C3 are undefined after most x87 instructions (SDM 1 8.1.3); C1 where no rounding or stack fault happened.
+        Fcom | Fcomp | Fcompp | Fucom | Fucomp | Fucompp | Ftst | Fxam | Ficom | Ficomp => {}
+        Fprem | Fprem1 | Fsin | Fcos | Fsincos | Fptan => {}
+        _ => {}
+    }
+    ignore
+}
+
+/// Whether a case must not be run at all: its result itself is undefined.
+pub fn wholly(case: &Case, i: &Instruction) -> bool {
+    match i.mnemonic() {
+        // SHLD and SHRD of 16 bits by more than 16 (SDM 2 SHLD).
+        Mnemonic::Shld | Mnemonic::Shrd => count(case, i) > operand_bits(i),
+        _ => false,
+    }
+}
