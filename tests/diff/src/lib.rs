@@ -36,7 +36,11 @@ pub struct State {
 pub enum Event {
     Completed,
     /// Exception vector, error code, and CR2 for a page fault.
-    Fault { vector: u8, error: u32, cr2: u64 },
+    Fault {
+        vector: u8,
+        error: u32,
+        cr2: u64,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -90,7 +94,11 @@ pub fn differences(case: &Case, native: &Outcome, guest: &Outcome) -> String {
     let (n, g) = (&native.state, &guest.state);
     for (k, name) in NAMES.iter().enumerate() {
         if n.regs[k] != g.regs[k] && ignore.regs & (1 << k) == 0 {
-            let _ = writeln!(out, "  {name}: cpu {:#x}, pagevm {:#x} (was {:#x})", n.regs[k], g.regs[k], case.state.regs[k]);
+            let _ = writeln!(
+                out,
+                "  {name}: cpu {:#x}, pagevm {:#x} (was {:#x})",
+                n.regs[k], g.regs[k], case.state.regs[k]
+            );
         }
     }
     if n.rip != g.rip {
@@ -124,14 +132,16 @@ pub fn differences(case: &Case, native: &Outcome, guest: &Outcome) -> String {
         let at = 32 + 16 * k;
         if n.fx[at..at + 10] != g.fx[at..at + 10] {
             let show = |f: &[u8; 512]| f[at..at + 10].iter().rev().map(|b| format!("{b:02x}")).collect::<String>();
-            let _ = writeln!(out, "  st{k}: cpu {}, pagevm {} (was {})", show(&n.fx), show(&g.fx), show(&case.state.fx));
+            let _ =
+                writeln!(out, "  st{k}: cpu {}, pagevm {} (was {})", show(&n.fx), show(&g.fx), show(&case.state.fx));
         }
     }
     for k in 0..16 {
         let at = 160 + 16 * k;
         if n.fx[at..at + 16] != g.fx[at..at + 16] {
             let show = |f: &[u8; 512]| f[at..at + 16].iter().rev().map(|b| format!("{b:02x}")).collect::<String>();
-            let _ = writeln!(out, "  xmm{k}: cpu {}, pagevm {} (was {})", show(&n.fx), show(&g.fx), show(&case.state.fx));
+            let _ =
+                writeln!(out, "  xmm{k}: cpu {}, pagevm {} (was {})", show(&n.fx), show(&g.fx), show(&case.state.fx));
         }
     }
     if let Some(k) = (0..DATA_LEN).find(|&k| native.memory[k] != guest.memory[k]) {
@@ -210,7 +220,10 @@ pub fn run(seed: u64, count: u64, only: &dyn Fn(iced_x86::Mnemonic) -> bool) -> 
             let entry = report.failures.entry(name).or_default();
             entry.0 += 1;
             if entry.0 == 1 {
-                entry.1 = format!("  {insn} {:02x?} seed {case_seed:#x}, ends with cpu {:x?}\n{text}", case.bytes, want.event);
+                entry.1 = format!(
+                    "  {insn} {:02x?} seed {case_seed:#x}, ends with cpu {:x?}\n{text}",
+                    case.bytes, want.event
+                );
             }
         }
     }

@@ -2,7 +2,8 @@
 
 fn main() -> std::process::ExitCode {
     let mut count = 100_000;
-    let mut seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |d| d.as_nanos() as u64);
+    let mut seed =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |d| d.as_nanos() as u64);
     let (mut only, mut except) = (Vec::new(), Vec::new());
     let mut args = std::env::args().skip(1);
     let names = |v: String| v.split(',').map(str::to_ascii_lowercase).collect::<Vec<_>>();

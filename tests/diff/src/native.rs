@@ -129,7 +129,11 @@ impl Native {
         // SAFETY: the ranges were mapped by `get`; the code is a single instruction that cannot name an address outside them but by
         // faulting, and INT3s; `enter` saves what the host's ABI wants saved.
         unsafe {
-            let alt = libc::stack_t { ss_sp: *STACK.get().expect("mapped") as *mut libc::c_void, ss_flags: 0, ss_size: 1 << 16 };
+            let alt = libc::stack_t {
+                ss_sp: *STACK.get().expect("mapped") as *mut libc::c_void,
+                ss_flags: 0,
+                ss_size: 1 << 16,
+            };
             libc::sigaltstack(&alt, core::ptr::null_mut());
             let code = CODE as *mut u8;
             core::ptr::write_bytes(code, 0xcc, 64);
