@@ -210,6 +210,7 @@ impl Machine {
                         "the guest ended in a triple fault: an exception while its double fault was delivered",
                     );
                 }
+                CpuExit::Exception(e) => return self.stopped(&format!("the debugger caught {e:?}")),
                 CpuExit::Unimplemented(what) => return self.stopped(&format!("the emulator cannot go on: {what}")),
             }
         }
