@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn the_rsdp_leads_to_all_tables_and_they_add_up() {
         let t = tables();
-        assert!(t.rsdp % 16 == 0 && BIOS.contains(&t.rsdp) && t.rsdp + t.bytes.len() as u64 <= BIOS.end);
+        assert!(t.rsdp.is_multiple_of(16) && BIOS.contains(&t.rsdp) && t.rsdp + t.bytes.len() as u64 <= BIOS.end);
         let found = walk(&t);
         assert_eq!(found.iter().map(|f| &f.0).collect::<Vec<_>>(), [b"XSDT", b"FACP", b"APIC", b"HPET", b"DSDT"]);
         found.iter().for_each(|(name, b)| assert_eq!(sum(b), 0, "{name:?}"));

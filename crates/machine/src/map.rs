@@ -26,3 +26,7 @@ pub const IRQ_SCI: u8 = 9;
 pub const GSI_PIT: u32 = 2;
 /// The four PCI interrupt pins of slot 0; slot n starts n further on, around.
 pub const GSI_PCI: Range<u8> = 16..20;
+
+/// The crystal of CPUID leaf 0x15, from which the time-stamp counter and the local APIC's timer run: one tick a
+/// nanosecond of guest time.
+pub const CRYSTAL_HZ: u64 = 1_000_000_000;

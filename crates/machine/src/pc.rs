@@ -1,9 +1,10 @@
 //! The `pc` board: which chip answers where, and the wires between the chips and the CPU.
 
 use bus::{
-    BadAccessLog, Clock, DevCtx, Device, IrqLines, Line, MmioAccess, Outbox, PioAccess, Reset, Signal, Stream, Width,
+    BadAccessLog, Clock, DevCtx, Device, Frequency, IrqLines, Line, MmioAccess, Outbox, PioAccess, Reset, Signal,
+    Stream, Width,
 };
-use devices::{Pic, Pit, Uart16550};
+use devices::{IoApic, Lapic, Pic, Pit, Uart16550};
 use isa_x86::Platform;
 
 use crate::clock::GuestClock;
@@ -33,6 +34,8 @@ macro_rules! chips {
 
 chips! {
     Com1 com1: Uart16550,
+    IoApic ioapic: IoApic,
+    Lapic lapic: Lapic,
     Pic pic: Pic,
     Pit pit: Pit,
 }
@@ -47,10 +50,13 @@ const fn at_port(port: u16) -> Option<Chip> {
     })
 }
 
-/// The memory map above and between RAM: the chip and the address its registers begin at.
+/// The memory map around RAM: the chip, and the address its registers begin at. The local APIC comes before it: its place
+/// is the guest's choice.
 const fn at_address(addr: u64) -> Option<(Chip, u64)> {
-    let _ = addr;
-    None
+    Some(match addr & !0xfff {
+        map::IOAPIC => (Chip::IoApic, map::IOAPIC),
+        _ => return None,
+    })
 }
 
 /// What the guest did that ends or interrupts the run.
@@ -73,6 +79,8 @@ pub struct Board {
     deadline: u64,
     /// The CPU is to return before this deadline; an earlier one makes it look up.
     planned: u64,
+    /// Guest time of the last call of a chip.
+    last: Clock,
     event: Option<Event>,
     nmi: bool,
     random: Random,
@@ -83,6 +91,8 @@ impl Board {
         let _ = unix_ns;
         let chips = Chips {
             com1: Uart16550::new(map::COM1, Line::new(map::IRQ_COM1), Stream::Com1),
+            ioapic: IoApic::new(map::IOAPIC_ID),
+            lapic: Lapic::new(0, Frequency::from_hz(map::CRYSTAL_HZ)),
             pic: Pic::new(),
             pit: Pit::new(Line::new(map::IRQ_PIT)),
         };
@@ -95,6 +105,7 @@ impl Board {
             deadlines: [u64::MAX; Chip::ALL.len()],
             deadline: u64::MAX,
             planned: u64::MAX,
+            last: Clock::default(),
             event: None,
             nmi: false,
             random,
@@ -108,24 +119,31 @@ impl Board {
         for &chip in Chip::ALL {
             self.with(chip, at, |device, cx| device.reset(cx));
         }
+        // What firmware leaves behind: virtual wire mode, the 8259s with their usual vectors and everything masked.
+        self.chips.lapic.virtual_wire();
+        for (port, words) in [(0x20, [0x08, 4, 1]), (0xa0, [0x70, 2, 1])] {
+            self.io_write(port, 1, 0x11, at);
+            words.into_iter().for_each(|w| self.io_write(port + 1, 1, w, at));
+            self.io_write(port + 1, 1, 0xff, at);
+        }
         (self.event, self.nmi) = (None, false);
     }
 
     /// Calls a chip with everything it may touch, then carries on the wires what it said.
     #[inline]
     fn with<R>(&mut self, chip: Chip, at: u64, f: impl FnOnce(&mut dyn Device, &mut DevCtx) -> R) -> R {
-        let clock = Clock::at(self.clock.now(at));
+        self.last = Clock::at(self.clock.now(at));
         let device = self.chips.get(chip);
-        let result = f(device, &mut DevCtx { irq: &mut self.irq, out: &mut self.out, clock });
-        self.settle(chip, clock);
+        let result = f(device, &mut DevCtx { irq: &mut self.irq, out: &mut self.out, clock: self.last });
+        self.settle(chip);
         result
     }
 
-    /// After a call of `chip`: its deadline, the interrupt wires, its signals.
+    /// After a call of `chip`: the interrupt wires, its deadline, its signals.
     #[inline]
-    fn settle(&mut self, chip: Chip, clock: Clock) {
-        if self.irq.pending() {
-            self.carry_interrupts(clock);
+    fn settle(&mut self, chip: Chip) {
+        if self.irq.pending() || chip as usize == Chip::Pic as usize {
+            self.carry_interrupts();
         }
         self.note_deadline(chip);
         if self.out.has_signal() {
@@ -142,14 +160,22 @@ impl Board {
     }
 
     /// Carries changes of the wires to the interrupt controllers, and messages between those, until all is quiet.
-    fn carry_interrupts(&mut self, _clock: Clock) {
-        while self.irq.pending() {
-            if let Some(change) = self.irq.take() {
-                self.chips.pic.set_lines(change);
+    fn carry_interrupts(&mut self) {
+        let Self { chips, irq, out, last, .. } = self;
+        while irq.pending() {
+            if let Some(change) = irq.take() {
+                chips.pic.set_lines(change);
+                chips.ioapic.set_pins(irq, IoApic::pc_wiring(change));
             }
-            while self.irq.take_msi().is_some() {}
-            while self.irq.take_eoi().is_some() {}
+            while let Some(message) = irq.take_msi() {
+                chips.lapic.receive(&mut DevCtx { irq, out, clock: *last }, message);
+            }
+            while let Some(vector) = irq.take_eoi() {
+                chips.ioapic.eoi(irq, vector);
+            }
         }
+        let intr = chips.pic.intr();
+        chips.lapic.set_lint0(&mut DevCtx { irq, out, clock: *last }, intr);
     }
 
     fn take_signals(&mut self) {
@@ -207,9 +233,10 @@ impl Board {
 
     /// A byte arrives at the serial port.
     pub fn console_receive(&mut self, byte: u8, at: u64) {
-        let clock = Clock::at(self.clock.now(at));
-        self.chips.com1.receive(&mut DevCtx { irq: &mut self.irq, out: &mut self.out, clock }, byte);
-        self.settle(Chip::Com1, clock);
+        self.last = Clock::at(self.clock.now(at));
+        let mut cx = DevCtx { irq: &mut self.irq, out: &mut self.out, clock: self.last };
+        self.chips.com1.receive(&mut cx, byte);
+        self.settle(Chip::Com1);
     }
 
     /// Takes what the guest wrote to the serial port.
@@ -225,91 +252,131 @@ impl Board {
     }
 }
 
+/// Model-specific registers that the CPU asks the board for.
+const IA32_TSC_DEADLINE: u32 = 0x6e0;
+
 fn width(size: u32) -> Width {
     Width::of(size as usize).unwrap_or(Width::B1)
+}
+
+impl Board {
+    /// The chip at a physical address.
+    #[inline]
+    fn decode(&self, addr: u64) -> Option<(Chip, u64)> {
+        match self.chips.lapic.mmio_base() {
+            Some(base) if addr & !0xfff == base => Some((Chip::Lapic, base)),
+            _ => at_address(addr),
+        }
+    }
 }
 
 impl Platform for Board {
     fn io_read(&mut self, port: u16, size: u32, at: u64) -> u32 {
         let access = PioAccess::new(port, width(size));
-        let clock = Clock::at(self.clock.now(at));
-        let Some(chip) = at_port(port) else { return self.bad.unclaimed_pio_read(clock.now, access) };
+        self.last = Clock::at(self.clock.now(at));
+        let Some(chip) = at_port(port) else { return self.bad.unclaimed_pio_read(self.last.now, access) };
         let device = self.chips.get(chip);
         let name = device.name();
         let Some(pio) = device.pio() else { return access.width.mask() as u32 };
-        let mut cx = DevCtx { irq: &mut self.irq, out: &mut self.out, clock };
+        let mut cx = DevCtx { irq: &mut self.irq, out: &mut self.out, clock: self.last };
         let value = self.bad.pio_read(pio, name, &mut cx, access);
-        self.settle(chip, clock);
+        self.settle(chip);
         // No chip of this board makes the CPU wait.
-        value.unwrap_or(access.width.mask() as u32)
+        value.unwrap_or_else(|_| access.width.mask() as u32)
     }
 
     fn io_write(&mut self, port: u16, size: u32, value: u32, at: u64) {
         let access = PioAccess::new(port, width(size));
-        let clock = Clock::at(self.clock.now(at));
-        let Some(chip) = at_port(port) else { return self.bad.unclaimed_pio_write(clock.now, access, value) };
+        self.last = Clock::at(self.clock.now(at));
+        let Some(chip) = at_port(port) else { return self.bad.unclaimed_pio_write(self.last.now, access, value) };
         let device = self.chips.get(chip);
         let name = device.name();
         let Some(pio) = device.pio() else { return };
-        let mut cx = DevCtx { irq: &mut self.irq, out: &mut self.out, clock };
+        let mut cx = DevCtx { irq: &mut self.irq, out: &mut self.out, clock: self.last };
         let _ = self.bad.pio_write(pio, name, &mut cx, access, value);
-        self.settle(chip, clock);
+        self.settle(chip);
     }
 
     fn mmio_read(&mut self, addr: u64, size: u32, at: u64) -> u64 {
-        let clock = Clock::at(self.clock.now(at));
-        let Some((chip, base)) = at_address(addr) else {
-            return self.bad.unclaimed_mmio_read(clock.now, MmioAccess::new(addr, width(size)));
+        self.last = Clock::at(self.clock.now(at));
+        let Some((chip, base)) = self.decode(addr) else {
+            return self.bad.unclaimed_mmio_read(self.last.now, MmioAccess::new(addr, width(size)));
         };
         let access = MmioAccess::new(addr - base, width(size));
         let device = self.chips.get(chip);
         let name = device.name();
         let Some(mmio) = device.mmio() else { return access.width.mask() };
-        let mut cx = DevCtx { irq: &mut self.irq, out: &mut self.out, clock };
+        let mut cx = DevCtx { irq: &mut self.irq, out: &mut self.out, clock: self.last };
         let value = self.bad.mmio_read(mmio, name, &mut cx, access);
-        self.settle(chip, clock);
-        value.unwrap_or(access.width.mask())
+        self.settle(chip);
+        value.unwrap_or_else(|_| access.width.mask())
     }
 
     fn mmio_write(&mut self, addr: u64, size: u32, value: u64, at: u64) {
-        let clock = Clock::at(self.clock.now(at));
-        let Some((chip, base)) = at_address(addr) else {
-            return self.bad.unclaimed_mmio_write(clock.now, MmioAccess::new(addr, width(size)), value);
+        self.last = Clock::at(self.clock.now(at));
+        let Some((chip, base)) = self.decode(addr) else {
+            return self.bad.unclaimed_mmio_write(self.last.now, MmioAccess::new(addr, width(size)), value);
         };
         let access = MmioAccess::new(addr - base, width(size));
         let device = self.chips.get(chip);
         let name = device.name();
         let Some(mmio) = device.mmio() else { return };
-        let mut cx = DevCtx { irq: &mut self.irq, out: &mut self.out, clock };
+        let mut cx = DevCtx { irq: &mut self.irq, out: &mut self.out, clock: self.last };
         let _ = self.bad.mmio_write(mmio, name, &mut cx, access, value);
-        self.settle(chip, clock);
+        self.settle(chip);
     }
 
     fn interrupt_pending(&mut self) -> bool {
-        self.chips.pic.intr()
+        self.chips.lapic.ext_int() || self.chips.lapic.pending_vector().is_some()
     }
 
     fn interrupt_ack(&mut self) -> u8 {
-        self.chips.pic.ack()
+        if !self.chips.lapic.ext_int() {
+            return self.chips.lapic.ack();
+        }
+        self.chips.lapic.ack_ext_int();
+        let vector = self.chips.pic.ack();
+        self.settle(Chip::Pic);
+        vector
     }
 
     fn take_nmi(&mut self) -> bool {
         std::mem::take(&mut self.nmi)
     }
 
-    fn msr_read(&mut self, _msr: u32, _at: u64) -> Option<u64> {
-        None
+    /// IA32_TSC_DEADLINE is in ticks of [`Platform::tsc`]: the CPU applies the guest's offset.
+    fn msr_read(&mut self, msr: u32, at: u64) -> Option<u64> {
+        self.last = Clock::at(self.clock.now(at));
+        let mut cx = DevCtx { irq: &mut self.irq, out: &mut self.out, clock: self.last };
+        let value = match msr {
+            IA32_TSC_DEADLINE => Some(self.chips.lapic.tsc_deadline(&mut cx)),
+            _ => self.chips.lapic.read_msr(&mut cx, msr).ok(),
+        };
+        self.settle(Chip::Lapic);
+        value
     }
 
-    fn msr_write(&mut self, _msr: u32, _value: u64, _at: u64) -> bool {
-        false
+    fn msr_write(&mut self, msr: u32, value: u64, at: u64) -> bool {
+        self.last = Clock::at(self.clock.now(at));
+        let mut cx = DevCtx { irq: &mut self.irq, out: &mut self.out, clock: self.last };
+        let done = match msr {
+            IA32_TSC_DEADLINE => {
+                self.chips.lapic.set_tsc_deadline(&mut cx, value, value);
+                true
+            }
+            _ => self.chips.lapic.write_msr(&mut cx, msr, value).is_ok(),
+        };
+        self.settle(Chip::Lapic);
+        done
     }
 
     fn cr8(&mut self) -> u8 {
-        0
+        self.chips.lapic.cr8()
     }
 
-    fn set_cr8(&mut self, _priority: u8) {}
+    fn set_cr8(&mut self, priority: u8) {
+        self.chips.lapic.set_cr8(priority);
+    }
 
     /// One tick a nanosecond: CPUID announces 1 GHz.
     fn tsc(&mut self, at: u64) -> u64 {
@@ -322,5 +389,206 @@ impl Platform for Board {
 
     fn wants_exit(&mut self) -> bool {
         self.event.is_some() || self.deadline < self.planned
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::HostTime;
+
+    const MS: u64 = 1_000_000;
+
+    fn board() -> Board {
+        let time = HostTime { monotonic_ns: 5, unix_ns: 1_700_000_000_000_000_000 };
+        Board::new(GuestClock::new(time), time.unix_ns, Random::new([1; 32]))
+    }
+
+    /// Lets host time and with it guest time pass, and performs what is due.
+    fn pass(b: &mut Board, ms: u64) {
+        b.clock.begin_slice(HostTime { monotonic_ns: 5 + ms * MS, unix_ns: 0 }, 0);
+        b.tick(0);
+    }
+
+    fn outb(b: &mut Board, port: u16, value: u8) {
+        b.io_write(port, 1, value.into(), 0);
+    }
+
+    fn lapic(b: &mut Board, register: u64, value: u32) {
+        b.mmio_write(map::LAPIC + register, 4, value.into(), 0);
+    }
+
+    fn ioapic(b: &mut Board, register: u8, value: u32) {
+        b.mmio_write(map::IOAPIC, 4, register.into(), 0);
+        b.mmio_write(map::IOAPIC + 0x10, 4, value.into(), 0);
+    }
+
+    /// The 8259s with vectors from 0x20, all unmasked.
+    fn init_pic(b: &mut Board) {
+        for (port, base, cascade) in [(0x20, 0x20, 4), (0xa0, 0x28, 2)] {
+            outb(b, port, 0x11);
+            [base, cascade, 1, 0].into_iter().for_each(|v| outb(b, port + 1, v));
+        }
+    }
+
+    #[test]
+    fn what_nothing_answers_reads_all_ones_and_is_counted() {
+        let mut b = board();
+        assert_eq!(b.io_read(0x2f8, 1, 0), 0xff);
+        assert_eq!(b.io_read(0x2f8, 4, 0), 0xffff_ffff);
+        assert_eq!(b.mmio_read(0xd000_0000, 8, 0), u64::MAX);
+        b.io_write(0x2f8, 1, 0, 0);
+        b.mmio_write(0xa_0000, 4, 0, 0);
+        assert_eq!(b.bad_accesses(), 5);
+    }
+
+    #[test]
+    fn the_pit_reaches_the_cpu_through_the_pic_and_lint0() {
+        let mut b = board();
+        // Channel 0, mode 2, 11932 ticks: 10 ms.
+        outb(&mut b, 0x43, 0x34);
+        outb(&mut b, 0x40, 0x9c);
+        outb(&mut b, 0x40, 0x2e);
+        init_pic(&mut b);
+        assert!(!b.interrupt_pending());
+        let due = b.plan().unwrap();
+        assert!((9 * MS..11 * MS).contains(&due), "{due}");
+        pass(&mut b, 9);
+        assert!(!b.interrupt_pending());
+        pass(&mut b, 11);
+        assert!(b.interrupt_pending());
+        assert_eq!(b.interrupt_ack(), 0x20);
+        assert!(!b.interrupt_pending(), "in service");
+        outb(&mut b, 0x20, 0x20);
+        pass(&mut b, 19);
+        assert!(!b.interrupt_pending());
+        pass(&mut b, 21);
+        assert!(b.interrupt_pending());
+    }
+
+    #[test]
+    fn the_serial_port_reaches_the_cpu_through_the_ioapic() {
+        let mut b = board();
+        lapic(&mut b, 0xf0, 0x1ff);
+        ioapic(&mut b, 0x10 + 2 * map::IRQ_COM1, 0x41);
+        outb(&mut b, map::COM1 + 1, 1); // received data
+        outb(&mut b, map::COM1 + 4, 8); // OUT2, the interrupt's gate
+        assert_eq!(b.console_room(), 1, "no FIFO yet");
+        b.console_receive(b'x', 0);
+        assert!(b.interrupt_pending());
+        assert_eq!(b.interrupt_ack(), 0x41);
+        assert!(!b.interrupt_pending());
+        assert_eq!(b.io_read(map::COM1, 1, 0), u32::from(b'x'));
+        lapic(&mut b, 0xb0, 0);
+        assert!(!b.interrupt_pending());
+    }
+
+    #[test]
+    fn a_level_interrupt_comes_again_after_eoi() {
+        let mut b = board();
+        lapic(&mut b, 0xf0, 0x1ff);
+        ioapic(&mut b, 0x10 + 2 * map::IRQ_COM1, 0x41 | 1 << 15);
+        outb(&mut b, map::COM1 + 1, 1);
+        outb(&mut b, map::COM1 + 4, 8);
+        b.console_receive(b'x', 0);
+        assert_eq!(b.interrupt_ack(), 0x41);
+        lapic(&mut b, 0xb0, 0);
+        assert!(b.interrupt_pending(), "the byte is still there");
+        b.interrupt_ack();
+        b.io_read(map::COM1, 1, 0);
+        lapic(&mut b, 0xb0, 0);
+        assert!(!b.interrupt_pending());
+    }
+
+    #[test]
+    fn the_pit_is_wired_to_ioapic_input_2() {
+        let mut b = board();
+        lapic(&mut b, 0xf0, 0x1ff);
+        ioapic(&mut b, 0x10 + 2 * map::GSI_PIT as u8, 0x30);
+        outb(&mut b, 0x43, 0x34);
+        outb(&mut b, 0x40, 0x9c);
+        outb(&mut b, 0x40, 0x2e);
+        pass(&mut b, 11);
+        assert!(b.interrupt_pending());
+        lapic(&mut b, 0x350, 0x1_0000); // not through LINT0
+        assert_eq!(b.interrupt_ack(), 0x30);
+    }
+
+    #[test]
+    fn the_tsc_deadline_is_the_next_deadline_and_an_earlier_one_ends_the_run() {
+        let mut b = board();
+        lapic(&mut b, 0xf0, 0x1ff);
+        lapic(&mut b, 0x320, 0x0004_00ef); // TSC-deadline mode
+        let now = b.tsc(0);
+        assert!(b.msr_write(IA32_TSC_DEADLINE, now + 5 * MS, 0));
+        assert_eq!(b.msr_read(IA32_TSC_DEADLINE, 0), Some(now + 5 * MS));
+        assert_eq!(b.plan(), Some(now + 5 * MS));
+        assert!(!b.wants_exit());
+        assert!(b.msr_write(IA32_TSC_DEADLINE, now + 6 * MS, 0));
+        assert!(!b.wants_exit(), "later");
+        b.plan();
+        assert!(b.msr_write(IA32_TSC_DEADLINE, now + 2 * MS, 0));
+        assert!(b.wants_exit(), "earlier");
+        pass(&mut b, 3);
+        assert_eq!(b.interrupt_ack(), 0xef);
+        assert_eq!(b.msr_read(IA32_TSC_DEADLINE, 0), Some(0));
+        assert_eq!(b.plan(), None);
+    }
+
+    #[test]
+    fn in_x2apic_mode_the_registers_are_msrs_and_the_page_is_free() {
+        let mut b = board();
+        assert_eq!(b.msr_read(0x1b, 0), Some(map::LAPIC | 0x900));
+        assert_eq!(b.msr_read(0x802, 0), None);
+        assert!(b.msr_write(0x1b, map::LAPIC | 0xd00, 0));
+        assert_eq!(b.msr_read(0x802, 0), Some(0));
+        assert_eq!(b.mmio_read(map::LAPIC + 0x20, 4, 0), 0xffff_ffff);
+        assert!(!b.msr_write(0x802, 1, 0), "read-only");
+    }
+
+    #[test]
+    fn the_task_priority_is_cr8() {
+        let mut b = board();
+        lapic(&mut b, 0xf0, 0x1ff);
+        b.set_cr8(5);
+        assert_eq!((b.cr8(), b.mmio_read(map::LAPIC + 0x80, 4, 0)), (5, 0x50));
+        lapic(&mut b, 0x300, 0x4_0041); // a self-IPI of class 4
+        assert!(!b.interrupt_pending());
+        b.set_cr8(3);
+        assert!(b.interrupt_pending());
+    }
+
+    #[test]
+    fn the_machine_sees_a_signal_once() {
+        let mut b = board();
+        for (signal, event) in [
+            (Signal::PowerOff, Some(Event::PowerOff)),
+            (Signal::Reset(Reset::Hard), Some(Event::Reset)),
+            (Signal::Reset(Reset::Init), Some(Event::Reset)),
+            (Signal::Smi, None),
+        ] {
+            b.out.signal(signal);
+            b.settle(Chip::Pit);
+            assert_eq!((b.wants_exit(), b.take_event(), b.take_event()), (event.is_some(), event, None));
+        }
+        b.out.signal(Signal::Nmi);
+        b.settle(Chip::Pit);
+        assert!(b.take_nmi() && !b.take_nmi());
+    }
+
+    #[test]
+    fn each_device_of_the_acpi_namespace_is_decoded() {
+        for port in [0x20, 0xa0, 0x4d0, 0x40, 0x3f8] {
+            assert!(at_port(port).is_some(), "{port:#x}");
+        }
+        let mut b = board();
+        for &chip in Chip::ALL {
+            let device = b.chips.get(chip);
+            let decoded_port = (0..=0xffff).any(|p| at_port(p) == Some(chip));
+            assert_eq!(decoded_port, device.pio().is_some(), "{chip:?}");
+        }
+        assert_eq!(b.decode(map::IOAPIC + 0x10), Some((Chip::IoApic, map::IOAPIC)));
+        assert_eq!(b.decode(map::LAPIC + 0xff0), Some((Chip::Lapic, map::LAPIC)));
+        assert_eq!(b.decode(map::LAPIC + 0x1000), None);
     }
 }

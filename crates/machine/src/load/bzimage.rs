@@ -95,7 +95,7 @@ pub fn load<'a>(config: &Config, images: Images<'a>, rsdp: u64) -> Result<Boot<'
     // A relocatable kernel loaded lower would move itself up to its preferred address, so there is nothing to gain.
     let load_addr = u64_at(file, field::PREF_ADDRESS);
     let end = load_addr.saturating_add(u64::from(u32_at(file, field::INIT_SIZE)).max(code.len() as u64));
-    if load_addr < layout::HIGH_MEMORY || load_addr > options::RAM_MAX {
+    if !(layout::HIGH_MEMORY..options::RAM_MAX).contains(&load_addr) {
         return Err(unsupported(format!("its header asks to be loaded at {load_addr:#x}; give an unmodified kernel")));
     }
     if end > config.ram_bytes {
