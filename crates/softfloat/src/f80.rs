@@ -1,9 +1,11 @@
 //! The x87 double-extended format (chapter 8): operations under a control word, with the status they leave.
 
 use crate::ieee::{self, F32, F64, Format};
-use crate::num::{Num, Round, div_wide, round_sig, shift_right_jam};
+use crate::num::{Num, Round, Rounded, div_wide, round_sig, shift_right_jam};
 use crate::{flag, sse::Relation};
 use core::cmp::Ordering;
+
+pub use crate::trans::{Constant, atan2, constant, cos, exp2_minus_1, sin, sin_and_cos, tan, y_log2, y_log2_plus_1};
 
 /// An 80-bit value as it lies in a register: sign and exponent, then a significand with an explicit integer bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -201,23 +203,29 @@ impl Env80 {
     fn pack(&mut self, n: &Num, p: u32) -> F80 {
         let r = n.round_at(64 - p, self.round());
         let e = n.exp + BIAS + i32::from(r.carry);
-        if r.inexact {
-            self.raise(flag::PE);
-            self.c1 = r.up;
-        }
         if e > 0 && e < i32::from(EXP) {
+            self.inexact(&r, flag::PE);
             return F80 { m: r.m, se: e as u16 }.with_sign(n.neg);
         }
-        self.pack_out_of_range(n, p, e, r.m)
+        self.pack_out_of_range(n, p, e, &r)
+    }
+
+    #[inline]
+    fn inexact(&mut self, r: &Rounded, flags: u32) {
+        if r.inexact {
+            self.raise(flags);
+            self.c1 = r.up;
+        }
     }
 
     #[cold]
-    fn pack_out_of_range(&mut self, n: &Num, p: u32, e: i32, m: u64) -> F80 {
+    fn pack_out_of_range(&mut self, n: &Num, p: u32, e: i32, wide: &Rounded) -> F80 {
         let drop = 64 - p;
         if e > 0 {
             self.raise(flag::OE);
             if !self.masked(flag::OE) {
-                let e = e - WRAP;
+                self.inexact(wide, flag::PE);
+                let (e, m) = (e - WRAP, wide.m);
                 return if e < i32::from(EXP) { F80 { m, se: e as u16 } } else { self.massive(true) }.with_sign(n.neg);
             }
             self.raise(flag::PE);
@@ -227,18 +235,14 @@ impl Env80 {
         }
         if !self.masked(flag::UE) {
             self.raise(flag::UE);
-            let e = e + WRAP;
+            self.inexact(wide, flag::PE);
+            let (e, m) = (e + WRAP, wide.m);
             return if e > 0 { F80 { m, se: e as u16 } } else { self.massive(false) }.with_sign(n.neg);
         }
         // round again where a denormal ends: the precision control counts from the same bit of the register
-        self.raised &= !flag::PE;
-        self.c1 = false;
         let (m, x) = shift_right_jam(n.m, n.x, (1 - BIAS - n.exp) as u32);
         let r = round_sig(n.neg, m, x, drop, self.round());
-        if r.inexact {
-            self.raise(flag::UE | flag::PE);
-            self.c1 = r.up;
-        }
+        self.inexact(&r, flag::UE | flag::PE);
         F80 { m: r.m, se: (r.m >> 63) as u16 }.with_sign(n.neg)
     }
 

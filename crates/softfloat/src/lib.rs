@@ -9,6 +9,7 @@
 
 mod ieee;
 mod num;
+mod trans;
 
 pub mod f80;
 pub mod sse;
