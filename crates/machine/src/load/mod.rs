@@ -224,4 +224,30 @@ pub(crate) mod tests {
         let e = place_initrd(&c, 0x300_0001, 0x100_0000, u64::MAX).unwrap_err();
         assert!(e.to_string().contains("give -m 65 or more"), "{e}");
     }
+
+    /// The guests that `cargo xtask guest` has made, if any: Debian's kernels and an initrd, whole and cut.
+    #[test]
+    fn real_images() {
+        let guests = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/guests");
+        let dirs = std::fs::read_dir(guests).into_iter().flatten().flatten();
+        for dir in dirs.map(|d| d.path()).filter(|d| d.join("vmlinuz").exists() && d.join("initrd.gz").exists()) {
+            let (kernel, initrd) =
+                (std::fs::read(dir.join("vmlinuz")).unwrap(), std::fs::read(dir.join("initrd.gz")).unwrap());
+            let with = |kernel: &[u8], initrd: &[u8]| {
+                load(&config(512, "console=ttyS0"), Images { kernel, initrd: Some(initrd) }, 0xe0000)
+                    .map(|boot| assert_disjoint(&boot, 512 << 20))
+            };
+            assert_eq!(with(&kernel, &initrd), Ok(()), "{}", dir.display());
+            for part in [1, 2, 3] {
+                let cut = &kernel[..kernel.len() * part / 4];
+                assert!(matches!(with(cut, &initrd), Err(LoadError::Truncated { .. })), "{}", dir.display());
+                let cut = &initrd[..initrd.len() * part / 4];
+                let truncated = matches!(
+                    with(&kernel, cut),
+                    Err(LoadError::BadInitrd { problem: initrd::Problem::Truncated { .. }, .. })
+                );
+                assert!(truncated, "{}", dir.display());
+            }
+        }
+    }
 }
