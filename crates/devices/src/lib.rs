@@ -15,12 +15,14 @@ pub mod ioapic;
 pub mod lapic;
 pub mod pic;
 pub mod pit;
+pub mod rtc;
 pub mod uart16550;
 
 pub use ioapic::IoApic;
 pub use lapic::Lapic;
 pub use pic::Pic;
 pub use pit::Pit;
+pub use rtc::Rtc;
 pub use uart16550::Uart16550;
 
 #[cfg(test)]
