@@ -98,10 +98,11 @@ impl GuestClock {
     }
 
     fn measure(&mut self, ns: u64, insns: u64) {
-        if insns < MEASURE_INSNS || ns > LAG_NS {
+        if insns < MEASURE_INSNS {
             return;
         }
-        let rate = ((ns << FRACTION) / insns).clamp(RATE_MIN, RATE_MAX);
+        // A longer time was not spent on instructions alone: a throttled tab.
+        let rate = ((ns.min(LAG_NS) << FRACTION) / insns).clamp(RATE_MIN, RATE_MAX);
         self.ns_per_insn = (self.ns_per_insn * 7 + rate) / 8;
     }
 
@@ -139,9 +140,10 @@ impl GuestClock {
     pub fn skip_to(&mut self, deadline: Option<u64>, insns: u64) -> bool {
         let now = self.now(insns);
         let hop = deadline.map_or(u64::MAX, |d| d.max(now.saturating_add(self.step)));
-        let to = hop.min(self.host).max(now);
+        let mut to = hop.min(self.host).max(now);
         self.rebase(to, insns);
-        if self.step != 0 && to >= self.host {
+        if self.step != 0 && self.host.saturating_sub(to) <= LAG_NS {
+            to = to.max(self.host);
             self.caught_up(to);
         }
         deadline.is_some_and(|d| d <= to)
@@ -239,6 +241,17 @@ mod tests {
         assert!(fired.iter().zip(1..).all(|(t, n)| *t >= n * 4 * SEC && *t < n * 4 * SEC + SEC), "{fired:?}");
         assert!((60 * SEC..60 * SEC + MS).contains(&c.now(insns)));
         assert_eq!(c.step, 0, "caught up");
+    }
+
+    #[test]
+    fn an_idle_guest_without_a_timer_is_at_the_hosts_time_at_once() {
+        let mut c = GuestClock::new(host(0));
+        c.begin_slice(host(3600 * SEC), 0);
+        assert!(!c.skip_to(Some(3601 * SEC), 0));
+        assert_eq!((c.now(0), c.step), (3600 * SEC, 0));
+        c.begin_slice(host(7200 * SEC), 0);
+        assert!(!c.skip_to(None, 0));
+        assert_eq!((c.now(0), c.step), (7200 * SEC, 0));
     }
 
     #[test]

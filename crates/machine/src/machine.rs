@@ -90,6 +90,8 @@ pub struct Machine {
     board: Board,
     input: VecDeque<u8>,
     output: Vec<u8>,
+    /// The last slice ended with [`Exit::Idle`].
+    idle: bool,
     /// Set when the machine has ended; it then says so each time it is asked to run.
     ended: Option<Exit>,
     resets: u64,
@@ -112,6 +114,7 @@ impl Machine {
             board: Board::new(GuestClock::new(time), time.unix_ns, Random::new(seed)),
             input: VecDeque::new(),
             output: Vec::new(),
+            idle: false,
             ended: None,
             resets: 0,
         };
@@ -140,7 +143,7 @@ impl Machine {
     /// The reset button: the machine starts anew with the same files.
     pub fn reset(&mut self) {
         self.resets += 1;
-        self.ended = None;
+        (self.idle, self.ended) = (false, None);
         self.input.clear();
         self.board.reset(self.vcpu.cpu.insns);
         if let Err(e) = self.boot() {
@@ -155,9 +158,15 @@ impl Machine {
         if let Some(exit) = &self.ended {
             return exit.clone();
         }
-        let end = self.vcpu.cpu.insns.saturating_add(max_insns);
-        self.board.clock.begin_slice(time, self.vcpu.cpu.insns);
-        let exit = self.run_slice(end);
+        let insns = self.vcpu.cpu.insns;
+        self.board.clock.begin_slice(time, insns);
+        if self.idle {
+            // The guest slept until now: input that woke it arrives at this time, not at the time it fell asleep.
+            let deadline = self.wake_time();
+            self.board.clock.skip_to(deadline, insns);
+        }
+        let exit = self.run_slice(insns.saturating_add(max_insns));
+        self.idle = matches!(exit, Exit::Idle { .. });
         if exit != Exit::Budget {
             self.board.clock.end_slice_early();
         }
@@ -199,8 +208,7 @@ impl Machine {
                 CpuExit::Budget => {}
                 CpuExit::Halted => {
                     let insns = self.vcpu.cpu.insns;
-                    // With interrupts off nothing but a reset ends the wait.
-                    let deadline = self.board.plan().filter(|_| self.vcpu.cpu.interrupts_enabled());
+                    let deadline = self.wake_time();
                     if !self.board.clock.skip_to(deadline, insns) && !self.fed_console() {
                         return Exit::Idle { until_ns: deadline.map(|d| self.board.clock.host_monotonic(d)) };
                     }
@@ -214,6 +222,11 @@ impl Machine {
                 CpuExit::Unimplemented(what) => return self.stopped(&format!("the emulator cannot go on: {what}")),
             }
         }
+    }
+
+    /// Guest time at which a timer wakes the halted CPU; with interrupts off nothing but a reset does.
+    fn wake_time(&mut self) -> Option<u64> {
+        self.board.plan().filter(|_| self.vcpu.cpu.interrupts_enabled())
     }
 
     fn stopped(&self, reason: &str) -> Exit {
