@@ -70,8 +70,7 @@ pub fn run(long: bool) -> Result<()> {
     summary.step("Rust tests", || run_command(&mut cargo(&["test", "--quiet", "--workspace"])));
     if long {
         summary.step("a million random instructions against the CPU", || {
-            let mut command = cargo(&["test", "--quiet", "--release", "--package", "diff"]);
-            run_command(command.env("DIFF_INSTANCES", INSTANCES))
+            run_command(&mut cargo(&["run", "--quiet", "--release", "--package", "diff", "--", "--count", INSTANCES]))
         });
     }
     let built = summary.step("build", build::run);
