@@ -82,8 +82,9 @@ export class Engine implements EngineApi {
       random: (ptr, len) => host.random(bytes(ptr, len) as Uint8Array<ArrayBuffer>),
       log: (level, ptr, len) => {
         const text = new TextDecoder().decode(bytes(ptr, len));
+        // a panic ends in a trap, and the call that traps reports it
         if (level === LogLevel.Panic) last.panic = text;
-        host.log(level, text);
+        else host.log(level, text);
       },
     };
     let exports: WebAssembly.Exports;

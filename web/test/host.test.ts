@@ -7,6 +7,7 @@ import { FEATURES, missingFeatures } from "../src/host/features.ts";
 import { compile, counted, openUrl } from "../src/host/files.ts";
 import { readJob } from "../src/node/job.ts";
 import { EscapeKey, figures } from "../src/node/terminal.ts";
+import { join as joinLine, split } from "../src/page/commandline.ts";
 import { fromQuery } from "../src/page/config.ts";
 import { serve } from "../tools/serve.mjs";
 import { file } from "./mock-engine.ts";
@@ -132,4 +133,12 @@ test("the page's address gives options", () => {
   assert.equal(fromQuery(""), undefined);
   assert.throws(() => fromQuery("?kernal=x"), /parameter "kernal"/);
   assert.throws(() => fromQuery("?args=[1]"), /not a JSON list of strings/);
+});
+
+test("options as a line come back as they went", () => {
+  const args = ["-m", "512", "-append", 'console=ttyS0 "a\\b" it\'s', "", "ü\n"];
+  assert.deepEqual(split(joinLine(args)), args);
+  assert.deepEqual(split(" -m  512\t-append 'a \\ b'c\\ d "), ["-m", "512", "-append", "a \\ bc d"]);
+  assert.deepEqual(split(""), []);
+  assert.throws(() => split("-append 'x"), /not closed/);
 });

@@ -1,55 +1,14 @@
 // Runs a machine in the page, in a headless browser, with its serial console on standard input and output:
-// `node tools/browser-run.mjs JOB` (see ../src/node/job.ts). The browsers are the system's own; CHROMIUM and FIREFOX
-// name others. DIST is the site to serve.
-import { spawn } from "node:child_process";
-import { existsSync, statSync } from "node:fs";
+// `node tools/browser-run.mjs JOB` (see ../src/node/job.ts). DIST is the site to serve.
+import { statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import puppeteer from "puppeteer-core";
 import { readJob } from "../src/node/job.ts";
 import { Cli } from "../src/node/terminal.ts";
+import { launch } from "./browsers.mjs";
 import { serve } from "./serve.mjs";
 
-const CHROMIUM_FLAGS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
 const web = dirname(dirname(fileURLToPath(import.meta.url)));
-
-/** @type {(name: string, candidates: string[]) => string} */
-function program(name, candidates) {
-  const found = candidates.find((path) => path && existsSync(path));
-  if (!found) throw new Error(`${name} is not installed (looked for ${candidates.filter(Boolean).join(", ")})`);
-  return found;
-}
-
-/** @type {(host: "chromium" | "firefox") => Promise<import("puppeteer-core").Browser>} */
-async function launch(host) {
-  const viewport = { width: 1100, height: 720 };
-  if (host === "firefox") {
-    const executablePath = program(host, [process.env.FIREFOX ?? "", "/usr/bin/firefox-esr", "/usr/bin/firefox"]);
-    return puppeteer.launch({ browser: "firefox", executablePath, headless: true, defaultViewport: viewport });
-  }
-  const executablePath = program(host, [process.env.CHROMIUM ?? "", "/usr/bin/chromium", "/usr/bin/google-chrome"]);
-  const args = CHROMIUM_FLAGS;
-  return puppeteer.launch({ browser: "chrome", executablePath, headless: true, defaultViewport: viewport, args });
-}
-
-/** Ends the browser when this process does, however it does. @type {(pid: number | undefined) => void} */
-function tie(pid) {
-  if (pid === undefined) return;
-  const watch = spawn("/bin/sh", ["-c", `read -r _; kill ${pid} 2>/dev/null`], {
-    stdio: ["pipe", "ignore", "ignore"],
-    detached: true,
-  });
-  watch.unref();
-  /** @type {import("node:net").Socket} */ (watch.stdin).unref();
-}
 
 /** @type {(argument: string | undefined) => Promise<number>} */
 async function main(argument) {
@@ -69,7 +28,6 @@ async function main(argument) {
   if (engine !== undefined) served["/engine.wasm"] = resolve(engine);
   const server = await serve(process.env.DIST ?? join(web, "../dist"), 0, served);
   const browser = await launch(host);
-  tie(browser.process()?.pid);
   try {
     const page = await browser.newPage();
     /** @type {Promise<number>} */

@@ -204,7 +204,7 @@ export class Session {
       // the bar needs the two ends and a few steps, not every packet
       const now = this.#platform.now();
       if (loaded > 0 && loaded !== total && now - shown < 50) return;
-      shown = now;
+      if (loaded > 0) shown = now;
       this.#emit({ type: "progress", name, loaded, ...(total === undefined ? {} : { total }) });
     };
   }

@@ -58,6 +58,11 @@ export function figures(host: string, stats: Stats, result: Result): Record<stri
     wall_ms: ms(wall_ms),
     uptime_ms: ms(uptime_ms),
     ...counts,
+    // all code is interpreted yet: nothing is translated, nothing compiled
+    regions: 0,
+    modules: 0,
+    wasm_bytes: 0,
+    compile_ms: 0,
   };
 }
 

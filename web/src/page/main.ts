@@ -2,6 +2,7 @@
 
 import { start, type Vm } from "../index.ts";
 import type { Event, State, Stats } from "../protocol.ts";
+import { join, split } from "./commandline.ts";
 import { type PageConfig, readConfig } from "./config.ts";
 import type { Screen } from "./terminal.ts";
 
@@ -14,6 +15,7 @@ const downloads = get("downloads");
 const pause = get("pause") as HTMLButtonElement;
 const reset = get("reset") as HTMLButtonElement;
 const restart = get("restart") as HTMLButtonElement;
+const edit = get("options") as HTMLTextAreaElement;
 
 let config: PageConfig | undefined;
 let vm: Vm | undefined;
@@ -88,7 +90,7 @@ function showState(next: State, text = ""): void {
       break;
     case "running":
       title.textContent = "Booting";
-      if (message.textContent !== "" || overlay.dataset.view === "message") overlay.dataset.view = "none";
+      if (message.textContent !== "" || overlay.dataset.view !== "progress") overlay.dataset.view = "none";
       screen?.focus();
       break;
     case "off":
@@ -99,6 +101,7 @@ function showState(next: State, text = ""): void {
       break;
     case "failed":
       showMessage("The machine cannot run", text, "Try again");
+      overlay.dataset.view = "failure";
       break;
     default:
   }
@@ -128,15 +131,18 @@ function onEvent(event: Event): void {
   config?.onEvent?.(event);
 }
 
-async function boot(): Promise<void> {
+/** Starts a machine in a worker of its own; `line`: with these options instead of the page's. */
+async function boot(line?: string): Promise<void> {
   vm?.close();
+  vm = undefined;
   message.textContent = "";
   downloads.replaceChildren();
   showState("loading");
   try {
-    config = await readConfig();
+    config = line === undefined ? await readConfig() : { ...window.pagevm, arguments: split(line) };
     const { arguments: options = [], about, onEvent: _, vm: __, ...job } = config;
-    get("about").textContent = about ?? options.join(" ");
+    edit.value = join(options);
+    get("about").textContent = about ?? edit.value;
     vm = start({ ...job, options, origin: performance.timeOrigin, onEvent });
     window.pagevm = { ...config, vm };
   } catch (error) {
@@ -146,7 +152,10 @@ async function boot(): Promise<void> {
 
 pause.onclick = () => (state === "paused" ? vm?.resume() : vm?.pause());
 reset.onclick = () => vm?.reset();
-restart.onclick = () => (state === "failed" ? void boot() : vm?.reset());
+restart.onclick = () => {
+  if (state !== "failed") vm?.reset();
+  else void boot(edit.value.trim() === "" ? undefined : edit.value);
+};
 
 void boot();
 const { open } = await import("./terminal.ts");

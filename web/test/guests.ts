@@ -1,0 +1,62 @@
+// Guests of a few instructions, as ELF kernels with a PVH entry: 32-bit code, flat segments, paging off.
+
+/** Where the code is loaded and entered. */
+const ENTRY = 0x100000;
+const COM1 = 0x3f8;
+
+/** `mov dx, port; mov al, value; out dx, al` */
+const outb = (port: number, value: number) => [0x66, 0xba, port & 0xff, port >> 8, 0xb0, value, 0xee];
+
+/** Writes `text` to the first serial port. */
+export const print = (text: string) => [...new TextEncoder().encode(text)].flatMap((byte) => outb(COM1, byte));
+
+/** `cli; hlt; jmp` back: waits for ever. */
+export const HALT = [0xfa, 0xf4, 0xeb, 0xfd];
+
+/** Polls the serial port and writes what it reads, for ever: `in al, 3fd; test al, 1; jz; in al, 3f8; out 3f8, al; jmp`. */
+export const ECHO = [
+  ...[0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xf7],
+  ...[0x66, 0xba, 0xf8, 0x03, 0xec, 0xee, 0xeb, 0xef],
+];
+
+/** An empty IDT, then an undefined instruction: a triple fault. `push 0; push 0; lidt [esp]; ud2` */
+export const TRIPLE_FAULT = [0xbc, 0x00, 0x00, 0x20, 0x00, 0x6a, 0x00, 0x6a, 0x00, 0x0f, 0x01, 0x1c, 0x24, 0x0f, 0x0b];
+
+/** ACPI's S5 by PM1a_CNT with SLP_EN and SLP_TYP 0: `out 604, 2000`. */
+export const POWER_OFF = [0x66, 0xba, 0x04, 0x06, 0x66, 0xb8, 0x00, 0x20, 0x66, 0xef, ...HALT];
+
+/** An ELF file that is `code`. */
+export function elf(code: readonly number[]): Uint8Array<ArrayBuffer> {
+  const [headers, note] = [64 + 2 * 56, 20];
+  const start = headers + note;
+  const file = new Uint8Array(start + code.length);
+  const view = new DataView(file.buffer);
+  file.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
+  view.setUint16(16, 2, true); // ET_EXEC
+  view.setUint16(18, 62, true); // EM_X86_64
+  view.setUint32(20, 1, true);
+  view.setBigUint64(24, BigInt(ENTRY), true);
+  view.setBigUint64(32, 64n, true); // program headers
+  view.setUint16(52, 64, true); // size of this header
+  view.setUint16(54, 56, true); // size of a program header
+  view.setUint16(56, 2, true); // their number
+  const segment = (at: number, type: number, offset: number, addr: number, size: number) => {
+    view.setUint32(at, type, true);
+    view.setUint32(at + 4, 5, true);
+    view.setBigUint64(at + 8, BigInt(offset), true);
+    view.setBigUint64(at + 16, BigInt(addr), true);
+    view.setBigUint64(at + 24, BigInt(addr), true);
+    view.setBigUint64(at + 32, BigInt(size), true);
+    view.setBigUint64(at + 40, BigInt(size), true);
+    view.setBigUint64(at + 48, 4n, true);
+  };
+  segment(64, 4, headers, 0, note); // PT_NOTE
+  segment(120, 1, start, ENTRY, code.length); // PT_LOAD
+  view.setUint32(headers, 4, true);
+  view.setUint32(headers + 4, 4, true);
+  view.setUint32(headers + 8, 18, true); // XEN_ELFNOTE_PHYS32_ENTRY
+  file.set(new TextEncoder().encode("Xen\0"), headers + 12);
+  view.setUint32(headers + 16, ENTRY, true);
+  file.set(code, start);
+  return file;
+}

@@ -1,0 +1,238 @@
+// The page in a headless browser, with the real engine: what it shows, and that it stays usable whatever it is given.
+// DIST is the site (../dist); BROWSER is chromium (the default) or firefox; ARTEFACTS gets screenshots.
+
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { after, before, beforeEach, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import type { Browser, Page } from "puppeteer-core";
+import type { PageConfig } from "../../src/page/config.ts";
+import { launch } from "../../tools/browsers.mjs";
+import { serve } from "../../tools/serve.mjs";
+import { ECHO, elf, HALT, POWER_OFF, print, TRIPLE_FAULT } from "../guests.ts";
+
+const web = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+const dist = process.env.DIST ?? join(web, "../dist");
+const host = process.env.BROWSER === "firefox" ? "firefox" : "chromium";
+const scratch = mkdtempSync(join(tmpdir(), "pagevm-page-"));
+
+const files: Record<string, string> = {};
+let server: Awaited<ReturnType<typeof serve>>;
+let browser: Browser;
+
+/** Serves `bytes` as `/NAME`. */
+function give(name: string, bytes: Uint8Array | string): void {
+  const path = join(scratch, name);
+  writeFileSync(path, bytes);
+  files[`/${name}`] = path;
+}
+
+before(async () => {
+  server = await serve(dist, 0, files);
+  browser = await launch(host);
+});
+after(async () => {
+  await browser.close();
+  server.close();
+  rmSync(scratch, { recursive: true });
+});
+beforeEach(() => {
+  for (const name of Object.keys(files)) delete files[name];
+  give("echo.elf", elf([...print("ready\r\n"), ...ECHO]));
+});
+
+interface Tab {
+  page: Page;
+  /** Resolves when the page shows that state; returns its message. */
+  state(state: string): Promise<string>;
+  /** Resolves when the terminal shows `text`. */
+  shows(text: string): Promise<void>;
+}
+
+/** Opens the page at `query` or with `config`, does `act`, and checks that the page itself had no error. */
+async function withPage(at: string | PageConfig, act: (tab: Tab) => Promise<void>, name = ""): Promise<void> {
+  const page = await browser.newPage();
+  const errors: unknown[] = [];
+  page.on("pageerror", (error) => errors.push(error));
+  try {
+    if (typeof at !== "string") {
+      await page.evaluateOnNewDocument((config) => {
+        window.pagevm = config;
+      }, at as object);
+    }
+    await page.goto(server.url + (typeof at === "string" ? at : ""));
+    await act({
+      page,
+      state: async (state) => {
+        await page.waitForFunction((s) => document.body.dataset.state === s, { timeout: 20_000 }, state);
+        return page.evaluate(() => document.getElementById("message")?.textContent ?? "");
+      },
+      shows: async (text) => {
+        const seen = (t: string) => document.querySelector(".xterm-rows")?.textContent?.includes(t) ?? false;
+        await page.waitForFunction(seen, { timeout: 20_000 }, text);
+      },
+    });
+    if (process.env.ARTEFACTS && name) {
+      mkdirSync(process.env.ARTEFACTS, { recursive: true });
+      await page.screenshot({ path: join(process.env.ARTEFACTS, `page-${host}-${name}.png`) as `${string}.png` });
+    }
+    assert.deepEqual(errors, []);
+  } finally {
+    await page.close();
+  }
+}
+
+test("a guest runs, answers the keyboard, pauses, resumes and resets; the main thread stays free", async () => {
+  await withPage(
+    "?m=64&kernel=echo.elf",
+    async ({ page, state, shows }) => {
+      await shows("ready");
+      await page.keyboard.type("hello");
+      await shows("hello");
+      assert.equal(await page.evaluate(() => crossOriginIsolated), false);
+      // the guest polls its port all the time: a turn of the page's event loop must not wait for it
+      const longest = await page.evaluate(async () => {
+        let longest = 0;
+        for (let i = 0, last = performance.now(); i < 30; i++) {
+          await new Promise((done) => setTimeout(done, 10));
+          longest = Math.max(longest, performance.now() - last);
+          last = performance.now();
+        }
+        return longest;
+      });
+      assert.ok(longest < 1000, `the page was blocked for ${longest} ms`);
+
+      await page.click("#pause");
+      await state("paused");
+      await page.keyboard.type("later");
+      await page.click("#pause");
+      await state("running");
+      await page.click("#terminal");
+      await shows("hellolater");
+      await page.click("#reset");
+      await page.waitForFunction(
+        () => (document.querySelector(".xterm-rows")?.textContent?.split("ready").length ?? 0) === 3,
+      );
+      await page.waitForFunction(() => /^\d+ MIPS$/.test(document.getElementById("mips")?.textContent ?? ""));
+    },
+    "running",
+  );
+});
+
+test("power-off is seen as such, and the machine can be switched on again", async () => {
+  give("off.elf", elf([...print("bye\r\n"), ...POWER_OFF]));
+  await withPage(
+    "?m=64&kernel=off.elf",
+    async ({ page, state }) => {
+      await state("off");
+      assert.equal(await page.$eval("#title", (e) => e.textContent), "Powered off");
+      await page.click("#restart");
+      await page.waitForFunction(
+        () => (document.querySelector(".xterm-rows")?.textContent?.split("bye").length ?? 0) === 3,
+      );
+      await state("off");
+    },
+    "off",
+  );
+});
+
+test("a triple fault shows registers and the last PCs, and reset starts again", async () => {
+  give("fault.elf", elf([...print("so far"), ...TRIPLE_FAULT]));
+  await withPage(
+    "?m=64&kernel=fault.elf",
+    async ({ page, state }) => {
+      const report = await state("stopped");
+      assert.match(report, /triple fault/i);
+      assert.match(report, /rip/i);
+      assert.match(report, /rsp/i);
+      await page.click("#reset");
+      await state("stopped");
+    },
+    "triple-fault",
+  );
+});
+
+for (const [name, query, prepare, expected] of [
+  ["not-a-kernel", "?m=64&kernel=bad", () => give("bad", "#!/bin/sh\necho no kernel\n"), /-kernel bad: not a kernel/],
+  ["empty-kernel", "?m=64&kernel=bad", () => give("bad", ""), /-kernel bad: /],
+  ["missing-kernel", "?m=64&kernel=none", () => {}, /kernel none: the server answers 404/],
+  ["bad-initrd", "?m=64&kernel=echo.elf&initrd=i", () => give("i", Uint8Array.of(0x1f, 0x8b, 8)), /-initrd i: /],
+  ["bad-option", '?args=["-kernal","x"]', () => {}, /`-kernal` is not supported; the nearest .* `-kernel`/],
+  ["bad-parameter", "?kernal=x", () => {}, /parameter "kernal"/],
+  ["no-engine", "?m=64&kernel=echo.elf", () => (files["/engine.wasm"] = "/nonexistent"), /engine\.wasm does not load/],
+  [
+    "html-for-engine",
+    "?m=64&kernel=echo.elf",
+    () => give("engine.wasm", "<!doctype html>"),
+    /engine\.wasm does not load/,
+  ],
+  [
+    "other-wasm",
+    "?m=64&kernel=echo.elf",
+    () => give("engine.wasm", Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0)),
+    /engine\.wasm is not pagevm's engine/,
+  ],
+  [
+    "old-browser",
+    "?m=64&kernel=echo.elf",
+    () => give("worker.js", `WebAssembly.validate = () => false;\n${readFileSync(join(dist, "worker.js"), "utf8")}`),
+    /this browser is too old for pagevm: it lacks WebAssembly sign extension/,
+  ],
+] as const) {
+  test(`${name}: one clear message, and the page stays usable`, async () => {
+    prepare();
+    await withPage(
+      query,
+      async ({ page, state }) => {
+        assert.match(await state("failed"), expected);
+        assert.equal(await page.$eval("#title", (e) => e.textContent), "The machine cannot run");
+        // what was wrong is put right, and the same page goes on
+        for (const file of ["/bad", "/none", "/i", "/engine.wasm", "/worker.js"]) delete files[file];
+        give("bad", elf([...print("better"), ...HALT]));
+        give("none", elf([...print("better"), ...HALT]));
+        if (/kernal|initrd/.test(query)) {
+          await page.click("#options", { count: 3 });
+          await page.keyboard.type("-m 64 -kernel echo.elf");
+        }
+        await page.click("#restart");
+        await state("running");
+      },
+      name,
+    );
+  });
+}
+
+test("more RAM than the browser gives: one clear message", {
+  skip: host !== "chromium" && "no such limit",
+}, async () => {
+  const whole = browser;
+  browser = await launch(host, ["--js-flags=--wasm-max-mem-pages=16384"]); // 1 GiB
+  try {
+    await withPage(
+      "?m=2048&kernel=echo.elf",
+      async ({ state }) => assert.match(await state("failed"), /2048 MiB.*-m/),
+      "too-much-ram",
+    );
+    await withPage("?m=512&kernel=echo.elf", ({ shows }) => shows("ready"));
+  } finally {
+    await browser.close();
+    browser = whole;
+  }
+});
+
+test("without a guest the page says so", async () => {
+  await withPage("", async ({ state }) => {
+    assert.match(await state("failed"), /No guest is set up here/);
+  });
+});
+
+test("an embedding page's options and files are used, and a manifest where it gives none", async () => {
+  await withPage({ arguments: ["-m", "64", "-kernel", "k"], files: { k: "/echo.elf" }, about: "echo" }, async (tab) => {
+    await tab.shows("ready");
+    assert.equal(await tab.page.$eval("#about", (e) => e.textContent), "echo");
+  });
+  give("manifest.json", JSON.stringify({ arguments: ["-m", "64", "-kernel", "echo.elf"] }));
+  await withPage("", ({ shows }) => shows("ready"));
+});
