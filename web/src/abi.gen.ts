@@ -100,8 +100,8 @@ export interface EngineExports {
   run(slice_ms: number): number;
   /** After `Exit::Idle`: when the guest wants to run again, by `clock_monotonic`; infinity if only input wakes it. */
   idle_until(): number;
-  /** Gives the first `len` bytes of the scratch room to the guest's serial console. Returns how many it took. */
-  console_input(len: number): number;
+  /** Gives the first `len` bytes of the scratch room to the guest's serial console, which takes them as fast as the guest does. */
+  console_input(len: number): void;
   /** What the guest's console has written since the last call, as a byte range, valid until the next `run`. */
   console_output(): bigint;
   /** Resets the machine as its reset button does. */

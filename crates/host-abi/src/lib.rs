@@ -66,8 +66,8 @@ macro_rules! exports {
             fn run(slice_ms: f64) -> u32;
             /// After `Exit::Idle`: when the guest wants to run again, by `clock_monotonic`; infinity if only input wakes it.
             fn idle_until() -> f64;
-            /// Gives the first `len` bytes of the scratch room to the guest's serial console. Returns how many it took.
-            fn console_input(len: u32) -> u32;
+            /// Gives the first `len` bytes of the scratch room to the guest's serial console, which takes them as fast as the guest does.
+            fn console_input(len: u32);
             /// What the guest's console has written since the last call, as a byte range, valid until the next `run`.
             fn console_output() -> u64;
             /// Resets the machine as its reset button does.

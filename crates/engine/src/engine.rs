@@ -1,0 +1,253 @@
+//! The state behind the exports.
+
+use crate::host;
+use crate::pacer::Pacer;
+use host_abi::{Console, Exit, Image, Outcome, Stats};
+use machine::{Images, Machine};
+use options::{Config, Serial};
+
+/// Everything the engine has: one machine, and what the host is about to make of it.
+pub struct Engine {
+    /// What the host writes for the next call.
+    scratch: Vec<u8>,
+    config: Option<Config>,
+    kernel: Vec<u8>,
+    initrd: Option<Vec<u8>>,
+    machine: Option<Machine>,
+    pacer: Pacer,
+    /// Typed, and not yet taken by the machine.
+    input: Vec<u8>,
+    idle_until: f64,
+    output: Vec<u8>,
+    message: String,
+    stats: Stats,
+}
+
+impl Engine {
+    pub fn new() -> Self {
+        Self {
+            scratch: Vec::new(),
+            config: None,
+            kernel: Vec::new(),
+            initrd: None,
+            machine: None,
+            pacer: Pacer::new(),
+            input: Vec::new(),
+            idle_until: f64::INFINITY,
+            output: Vec::new(),
+            message: String::new(),
+            stats: Stats::default(),
+        }
+    }
+
+    /// Room for `len` bytes, zeroed.
+    pub fn scratch(&mut self, len: u32) -> Option<&mut [u8]> {
+        self.scratch = room(len)?;
+        Some(&mut self.scratch)
+    }
+
+    pub fn configure(&mut self, len: u32) -> Outcome {
+        let Some(bytes) = self.scratch.get(..len as usize) else {
+            return self.fail(Outcome::BadCall, "configure: more bytes than there is room for");
+        };
+        let args = match std::str::from_utf8(bytes) {
+            Ok("") => Vec::new(),
+            Ok(text) => text.strip_suffix('\0').unwrap_or(text).split('\0').collect(),
+            Err(error) => return self.fail(Outcome::BadOptions, format!("the options are not UTF-8: {error}")),
+        };
+        match options::parse(&args) {
+            Ok(config) => {
+                self.config = Some(config);
+                Outcome::Done
+            }
+            Err(error) => self.fail(Outcome::BadOptions, error.to_string()),
+        }
+    }
+
+    pub fn image_name(&self, image: Image) -> Option<&str> {
+        let config = self.config.as_ref()?;
+        match image {
+            Image::Kernel => Some(&config.kernel),
+            Image::Initrd => config.initrd.as_deref(),
+        }
+    }
+
+    pub fn console_mode(&self) -> Console {
+        match self.config.as_ref().map(|config| config.serial) {
+            None | Some(Serial::None) => Console::None,
+            Some(Serial::Stdio) => Console::Raw,
+            Some(Serial::MonStdio) => Console::Escape,
+        }
+    }
+
+    /// Room for an image of `len` bytes, zeroed.
+    pub fn image_begin(&mut self, image: Image, len: u32) -> Option<&mut [u8]> {
+        let room = room(len)?;
+        Some(match image {
+            Image::Kernel => {
+                self.kernel = room;
+                &mut self.kernel
+            }
+            Image::Initrd => self.initrd.insert(room),
+        })
+    }
+
+    pub fn create(&mut self) -> Outcome {
+        let Some(config) = &self.config else {
+            return self.fail(Outcome::BadCall, "create: there are no options yet");
+        };
+        (self.machine, self.pacer) = (None, Pacer::new());
+        self.input.clear();
+        let (kernel, initrd) = (std::mem::take(&mut self.kernel), self.initrd.take());
+        let images = Images { kernel: &kernel, initrd: initrd.as_deref() };
+        match Machine::new(config, images, host::time(), host::random()) {
+            Ok(machine) => {
+                self.machine = Some(machine);
+                Outcome::Done
+            }
+            Err(error) => self.fail(Outcome::BadMachine, error.to_string()),
+        }
+    }
+
+    pub fn run(&mut self, slice_ms: f64) -> Exit {
+        let Some(machine) = &mut self.machine else {
+            return Exit::NoMachine;
+        };
+        let taken = machine.console_input(&self.input);
+        self.input.drain(..taken);
+        let (before, start) = (machine.stats().insns, host::time());
+        let exit = machine.run(start, self.pacer.budget(slice_ms));
+        let insns = machine.stats().insns.saturating_sub(before);
+        self.pacer.ran(insns, host::monotonic_ms() - start.monotonic_ns as f64 / 1e6);
+        match exit {
+            machine::Exit::Budget => Exit::Budget,
+            machine::Exit::Idle { .. } if taken > 0 && !self.input.is_empty() => Exit::Budget,
+            machine::Exit::Idle { until_ns } => {
+                self.idle_until = until_ns.map_or(f64::INFINITY, |ns| ns as f64 / 1e6);
+                Exit::Idle
+            }
+            machine::Exit::PowerOff => Exit::PowerOff,
+            machine::Exit::Reset => Exit::Reset,
+            machine::Exit::Stopped(report) => {
+                self.message = report.to_string();
+                Exit::Stopped
+            }
+        }
+    }
+
+    pub fn idle_until(&self) -> f64 {
+        self.idle_until
+    }
+
+    pub fn console_input(&mut self, len: u32) {
+        if self.machine.is_some() {
+            self.input.extend(self.scratch.get(..len as usize).unwrap_or_default());
+        }
+    }
+
+    pub fn console_output(&mut self) -> &[u8] {
+        self.output.clear();
+        if let Some(machine) = &mut self.machine {
+            std::mem::swap(machine.console_output(), &mut self.output);
+        }
+        &self.output
+    }
+
+    pub fn reset(&mut self) {
+        self.input.clear();
+        if let Some(machine) = &mut self.machine {
+            machine.reset();
+        }
+    }
+
+    pub fn stats(&mut self) -> &Stats {
+        if let Some(machine) = &self.machine {
+            let stats = machine.stats();
+            self.stats =
+                // there is no other tier
+                Stats { guest_insns: stats.insns, interp_insns: stats.insns, ram_bytes: stats.ram_bytes };
+        }
+        &self.stats
+    }
+
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    fn fail(&mut self, outcome: Outcome, message: impl Into<String>) -> Outcome {
+        self.message = message.into();
+        outcome
+    }
+}
+
+fn room(len: u32) -> Option<Vec<u8>> {
+    let mut room = Vec::new();
+    room.try_reserve_exact(len as usize).ok()?;
+    room.resize(len as usize, 0);
+    Some(room)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn give(engine: &mut Engine, bytes: &[u8]) -> u32 {
+        engine.scratch(bytes.len() as u32).unwrap().copy_from_slice(bytes);
+        bytes.len() as u32
+    }
+
+    fn configured(args: &[&str]) -> Engine {
+        let mut engine = Engine::new();
+        let text: String = args.iter().flat_map(|arg| [arg, "\0"]).collect();
+        let len = give(&mut engine, text.as_bytes());
+        assert_eq!(engine.configure(len), Outcome::Done, "{}", engine.message());
+        engine
+    }
+
+    #[test]
+    fn options_name_the_files_and_the_console() {
+        let engine = configured(&["-kernel", "a b", "-append", "", "-initrd", "c"]);
+        assert_eq!(engine.image_name(Image::Kernel), Some("a b"));
+        assert_eq!(engine.image_name(Image::Initrd), Some("c"));
+        assert_eq!(engine.console_mode(), Console::Escape);
+        let engine = configured(&["-kernel", "k", "-serial", "none"]);
+        assert_eq!(engine.image_name(Image::Initrd), None);
+        assert_eq!(engine.console_mode(), Console::None);
+    }
+
+    #[test]
+    fn wrong_options_are_named() {
+        for (bytes, message) in
+            [(&b"-kernal\0x\0"[..], "`-kernal`"), (b"", "nothing to boot"), (b"-kernel\0\xff\0", "not UTF-8")]
+        {
+            let mut engine = Engine::new();
+            let len = give(&mut engine, bytes);
+            assert_eq!(engine.configure(len), Outcome::BadOptions);
+            assert!(engine.message().contains(message), "{}", engine.message());
+        }
+        let mut engine = Engine::new();
+        assert_eq!(engine.configure(1), Outcome::BadCall);
+    }
+
+    #[test]
+    fn a_machine_needs_options_and_a_kernel() {
+        let mut engine = Engine::new();
+        assert_eq!(engine.create(), Outcome::BadCall);
+        assert_eq!(engine.run(2.5), Exit::NoMachine);
+
+        let mut engine = configured(&["-m", "64", "-kernel", "k.bin"]);
+        engine.image_begin(Image::Kernel, 5).unwrap().copy_from_slice(b"hello");
+        assert_eq!(engine.create(), Outcome::BadMachine);
+        assert!(engine.message().contains("-kernel k.bin: not a kernel"), "{}", engine.message());
+        assert_eq!(engine.run(2.5), Exit::NoMachine);
+        assert_eq!(engine.stats(), &Stats::default());
+    }
+
+    #[test]
+    fn an_empty_image_is_an_image() {
+        let mut engine = configured(&["-m", "64", "-kernel", "k"]);
+        assert_eq!(engine.image_begin(Image::Kernel, 0).map(|room| room.len()), Some(0));
+        assert_eq!(engine.create(), Outcome::BadMachine);
+        assert!(engine.message().contains("-kernel k"), "{}", engine.message());
+    }
+}

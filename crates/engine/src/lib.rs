@@ -1,0 +1,118 @@
+//! `engine.wasm`: a machine behind the host interface of `host-abi`. It never blocks: `run` executes a slice and says why
+//! it returned. Neither the guest nor the host can make it panic; if it does all the same, that is a bug, the message goes
+//! to the host through `log` and the call ends in a trap.
+
+mod engine;
+mod host;
+mod pacer;
+
+use engine::Engine;
+use host_abi::{Exit, Image, LogLevel, Outcome, range};
+use std::cell::RefCell;
+
+thread_local! {
+    static ENGINE: RefCell<Engine> = {
+        std::panic::set_hook(Box::new(|info| host::log(LogLevel::Panic, &info.to_string())));
+        if log::set_logger(&host::Logger).is_ok() {
+            log::set_max_level(log::LevelFilter::Warn);
+        }
+        RefCell::new(Engine::new())
+    };
+}
+
+/// `otherwise`, if the host calls back into the engine from an import.
+fn with<T>(otherwise: T, act: impl FnOnce(&mut Engine) -> T) -> T {
+    ENGINE.with(|engine| engine.try_borrow_mut().map_or(otherwise, |mut engine| act(&mut engine)))
+}
+
+fn bytes(bytes: &[u8]) -> u64 {
+    range(address(bytes.as_ptr()), bytes.len() as u32)
+}
+
+fn address<T>(ptr: *const T) -> u32 {
+    ptr as usize as u32
+}
+
+/// The bodies of the exports, by their names in the table.
+mod body {
+    use super::*;
+
+    pub fn abi_version() -> u32 {
+        with((), |_| ());
+        host_abi::VERSION
+    }
+
+    pub fn scratch(len: u32) -> u32 {
+        with(0, |engine| engine.scratch(len).map_or(0, |room| address(room.as_ptr())))
+    }
+
+    pub fn configure(len: u32) -> u32 {
+        with(Outcome::BadCall, |engine| engine.configure(len)) as u32
+    }
+
+    pub fn image_name(image: u32) -> u64 {
+        with(0, |engine| {
+            Image::from_u32(image).and_then(|i| engine.image_name(i)).map_or(0, |name| bytes(name.as_bytes()))
+        })
+    }
+
+    pub fn console_mode() -> u32 {
+        with(host_abi::Console::None, |engine| engine.console_mode()) as u32
+    }
+
+    pub fn image_begin(image: u32, len: u32) -> u32 {
+        with(0, |engine| {
+            Image::from_u32(image).and_then(|i| engine.image_begin(i, len)).map_or(0, |room| address(room.as_ptr()))
+        })
+    }
+
+    pub fn create() -> u32 {
+        with(Outcome::BadCall, Engine::create) as u32
+    }
+
+    pub fn run(slice_ms: f64) -> u32 {
+        with(Exit::NoMachine, |engine| engine.run(slice_ms)) as u32
+    }
+
+    pub fn idle_until() -> f64 {
+        with(0.0, |engine| engine.idle_until())
+    }
+
+    pub fn console_input(len: u32) {
+        with((), |engine| engine.console_input(len));
+    }
+
+    pub fn console_output() -> u64 {
+        with(0, |engine| bytes(engine.console_output()))
+    }
+
+    pub fn reset() {
+        with((), Engine::reset);
+    }
+
+    pub fn stats() -> u32 {
+        with(0, |engine| address(engine.stats()))
+    }
+
+    pub fn message() -> u64 {
+        with(0, |engine| bytes(engine.message().as_bytes()))
+    }
+}
+
+macro_rules! define {
+    ($($(#[doc = $doc:literal])* fn $name:ident($($param:ident: $ty:ident),*) $(-> $result:ident)?;)*) => {
+        $($(#[doc = $doc])*
+        // SAFETY: no other symbol of the module has a name of the table, which a Wasm link would refuse.
+        #[cfg_attr(target_arch = "wasm32", unsafe(no_mangle))]
+        pub extern "C" fn $name($($param: $ty),*) $(-> $result)? {
+            body::$name($($param),*)
+        })*
+    };
+}
+
+/// The table, as functions.
+#[allow(unsafe_code)] // unmangled names, nothing else
+pub mod exports {
+    use crate::body;
+    host_abi::exports!(define);
+}
