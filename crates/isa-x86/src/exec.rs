@@ -1,7 +1,9 @@
 //! The executing implementation of the vocabulary: values are `u64`, everything happens at once. With it the semantics are
 //! the interpreter.
 
-use guest_api::{Bin, Cond, Emit, EmitVector, Flag, FlagOp, Helper, Rel, Slot, Space, Trap, Un, Width, XSlot};
+mod vector;
+
+use guest_api::{Bin, Cond, Emit, Flag, FlagOp, Helper, Rel, Slot, Space, Trap, Un, Width};
 use mem::{Access, PAGE_MASK, PAGE_SIZE};
 
 use crate::cpu::{BLOCK, Cpu};
@@ -399,38 +401,5 @@ impl Emit for Exec<'_> {
     #[inline(always)]
     fn branch(&mut self, c: bool, taken: u64, next: u64) {
         self.cpu.rip = if c { taken } else { next };
-    }
-}
-
-impl EmitVector for Exec<'_> {
-    type X = u128;
-
-    #[inline(always)]
-    fn getx(&mut self, s: XSlot) -> u128 {
-        self.cpu.xmm[(s.0 & 15) as usize]
-    }
-    #[inline(always)]
-    fn putx(&mut self, s: XSlot, v: u128) {
-        self.cpu.xmm[(s.0 & 15) as usize] = v;
-    }
-    #[inline(always)]
-    fn loadx(&mut self, addr: u64, s: Space) -> Result<u128, Stop> {
-        let va = self.linear(s, addr, 16, false)?;
-        if let Some(v) = self.cpu.mem.load::<u128>(va) {
-            return Ok(v);
-        }
-        let low = self.load_linear(Width::W64, va, s)?;
-        let high = self.load_linear(Width::W64, va.wrapping_add(8), s)?;
-        Ok(u128::from(low) | u128::from(high) << 64)
-    }
-    #[inline(always)]
-    fn storex(&mut self, addr: u64, v: u128, s: Space) -> Result<(), Stop> {
-        let va = self.linear(s, addr, 16, true)?;
-        if self.cpu.mem.store(va, v) {
-            return Ok(());
-        }
-        self.probe_write(16, addr, s)?;
-        self.store_linear(Width::W64, va, v as u64, s)?;
-        self.store_linear(Width::W64, va.wrapping_add(8), (v >> 64) as u64, s)
     }
 }

@@ -5,6 +5,9 @@ use guest_api::Helper;
 use crate::exec::Exec;
 use crate::fault::Stop;
 
+/// Bits of MXCSR that exist, DAZ among them (SDM 1 11.6.6).
+pub const MXCSR_MASK: u32 = 0xffff;
+
 type Function = fn(&mut Exec<'_>, &[u64]) -> Result<u64, Stop>;
 
 macro_rules! helpers {
@@ -20,6 +23,24 @@ macro_rules! helpers {
 helpers! {
     /// High half of RDX:RAX / divisor is left to [`super`]'s DIV; see there.
     NOTHING = |_, _| Ok(0);
+
+    /// TOP = 0 and no x87 register empty (SDM 1 9.5.1).
+    ENTER_MMX = |cx, _| {
+        cx.cpu.fpu.status &= !(7 << 11);
+        cx.cpu.fpu.valid = 0xff;
+        Ok(0)
+    };
+    /// MXCSR.
+    MXCSR = |cx, _| Ok(cx.cpu.mxcsr.into());
+    /// Sets MXCSR; #GP(0) where a reserved bit is set.
+    LOAD_MXCSR = |cx, v| {
+        let v = v.first().map_or(0, |&v| v as u32);
+        if v & !MXCSR_MASK != 0 {
+            return Err(cx.gp0());
+        }
+        cx.cpu.mxcsr = v;
+        Ok(0)
+    };
 }
 
 /// Calls helper `h`.

@@ -5,6 +5,9 @@ pub mod control;
 pub mod helpers;
 pub mod mov;
 pub mod operand;
+pub mod sse_int;
+pub mod sse_mov;
+pub mod vec;
 
 use guest_api::Emit;
 
