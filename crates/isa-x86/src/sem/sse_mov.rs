@@ -1,6 +1,6 @@
 //! MMX and SSE data movement: moves, shuffles, blends, insertion, extraction, widening.
 
-use guest_api::{Align, EmitVector, Lane, Rel, V1, V2, Width};
+use guest_api::{Align, EmitVector, Lane, V1, V2, Width};
 
 use super::Sem;
 use super::helpers::{LOAD_MXCSR, MXCSR};
@@ -150,9 +150,8 @@ pub fn maskmov<E: EmitVector>(e: &mut E, i: &Insn) -> Sem<E> {
         let base = e.get(guest_api::Slot(i.seg_base));
         e.add(a, base)
     };
-    let any = e.rel_imm(Rel::Ne, mask, 0);
-    // All bytes or none: what faults is left to the implementation for bytes not selected (SDM 2 MASKMOVDQU).
-    e.when(any, |e| e.probe_write(bytes, at, i.space))?;
+    // Bytes not selected may fault too (SDM 2 MASKMOVDQU); processors let all of them.
+    e.probe_write(bytes, at, i.space)?;
     for k in 0..bytes {
         let selected = e.bit(mask, k);
         e.when(selected, |e| {
