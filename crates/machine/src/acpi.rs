@@ -17,7 +17,6 @@ use crate::load::layout::BIOS;
 use crate::map;
 
 // TEMP
-const CENTURY: u8 = 0x32;
 const RESET_PORT: u16 = 0xcf9;
 const HARD_RESET: u8 = 6;
 const HPET_ID: u32 = 0x8086_a201;
@@ -97,7 +96,7 @@ fn fadt(dsdt: u64, facs: u64) -> impl Aml {
     // C2 and C3 do not exist: latencies beyond these limits say so.
     fadt.p_lvl2_lat = 101u16.into();
     fadt.p_lvl3_lat = 1001u16.into();
-    fadt.century = CENTURY;
+    fadt.century = devices::rtc::spec::reg::CENTURY;
     fadt.iapc_boot_arch = (BOOT_ARCH_LEGACY_DEVICES | BOOT_ARCH_8042 | BOOT_ARCH_NO_VGA).into();
     fadt.reset_reg = port(RESET_PORT, 8, AccessSize::ByteAccess);
     fadt.reset_value = HARD_RESET;

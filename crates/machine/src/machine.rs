@@ -111,7 +111,7 @@ impl Machine {
             config: config.clone(),
             files: Files { kernel: images.kernel.to_vec(), initrd: images.initrd.map(<[u8]>::to_vec) },
             vcpu: Vcpu::new(Cpu::new(memory)),
-            board: Board::new(GuestClock::new(time), time.unix_ns, Random::new(seed)),
+            board: Board::new(GuestClock::new(time), time.unix_ns, config.ram_bytes, Random::new(seed)),
             input: VecDeque::new(),
             output: Vec::new(),
             idle: false,

@@ -4,7 +4,7 @@ use bus::{
     BadAccessLog, Clock, DevCtx, Device, Frequency, IrqLines, Line, MmioAccess, Outbox, PioAccess, Reset, Signal,
     Stream, Width,
 };
-use devices::{IoApic, Lapic, Pic, Pit, Uart16550};
+use devices::{IoApic, Lapic, Pic, Pit, Rtc, Uart16550};
 use isa_x86::Platform;
 
 use crate::clock::GuestClock;
@@ -38,6 +38,7 @@ chips! {
     Lapic lapic: Lapic,
     Pic pic: Pic,
     Pit pit: Pit,
+    Rtc rtc: Rtc,
 }
 
 /// The I/O port map.
@@ -46,6 +47,7 @@ const fn at_port(port: u16) -> Option<Chip> {
         0x3f8..=0x3ff => Chip::Com1,
         0x20..=0x21 | 0xa0..=0xa1 | 0x4d0..=0x4d1 => Chip::Pic,
         0x40..=0x43 | 0x61 => Chip::Pit,
+        0x70..=0x71 => Chip::Rtc,
         _ => return None,
     })
 }
@@ -87,14 +89,17 @@ pub struct Board {
 }
 
 impl Board {
-    pub fn new(clock: GuestClock, unix_ns: i64, random: Random) -> Self {
-        let _ = unix_ns;
+    /// The board at power-on, at Unix time `unix_ns`, with `ram` bytes of RAM.
+    pub fn new(clock: GuestClock, unix_ns: i64, ram: u64, random: Random) -> Self {
+        let mut rtc = Rtc::new(Line::new(map::IRQ_RTC), u64::try_from(unix_ns).unwrap_or(0));
+        rtc.set_memory_size(ram, 0);
         let chips = Chips {
             com1: Uart16550::new(map::COM1, Line::new(map::IRQ_COM1), Stream::Com1),
             ioapic: IoApic::new(map::IOAPIC_ID),
             lapic: Lapic::new(0, Frequency::from_hz(map::CRYSTAL_HZ)),
             pic: Pic::new(),
             pit: Pit::new(Line::new(map::IRQ_PIT)),
+            rtc,
         };
         let mut board = Self {
             chips,
@@ -401,7 +406,7 @@ mod tests {
 
     fn board() -> Board {
         let time = HostTime { monotonic_ns: 5, unix_ns: 1_700_000_000_000_000_000 };
-        Board::new(GuestClock::new(time), time.unix_ns, Random::new([1; 32]))
+        Board::new(GuestClock::new(time), time.unix_ns, 512 << 20, Random::new([1; 32]))
     }
 
     /// Lets host time and with it guest time pass, and performs what is due.
@@ -536,6 +541,18 @@ mod tests {
     }
 
     #[test]
+    fn the_rtc_shows_the_hosts_time_of_day() {
+        let mut b = board();
+        let mut read = |index| {
+            outb(&mut b, 0x70, index);
+            b.io_read(0x71, 1, 0)
+        };
+        // 2023-11-14 22:13:20 UTC
+        assert_eq!([0x32, 9, 8, 7, 4, 2, 0].map(&mut read), [0x20, 0x23, 0x11, 0x14, 0x22, 0x13, 0x20]);
+        assert_eq!([0x35, 0x34].map(&mut read), [0x1f, 0x00], "512 MiB less 16 in 64 KiB");
+    }
+
+    #[test]
     fn in_x2apic_mode_the_registers_are_msrs_and_the_page_is_free() {
         let mut b = board();
         assert_eq!(b.msr_read(0x1b, 0), Some(map::LAPIC | 0x900));
@@ -578,7 +595,7 @@ mod tests {
 
     #[test]
     fn each_device_of_the_acpi_namespace_is_decoded() {
-        for port in [0x20, 0xa0, 0x4d0, 0x40, 0x3f8] {
+        for port in [0x20, 0xa0, 0x4d0, 0x40, 0x70, 0x3f8] {
             assert!(at_port(port).is_some(), "{port:#x}");
         }
         let mut b = board();
