@@ -11,17 +11,21 @@
 //! Interrupt outputs are wires of [`bus::IrqLines`]; timers are lazy: registers are computed from [`bus::Clock`] when
 //! looked at, and [`bus::Timer::next_deadline`] names the next moment at which a wire moves by itself.
 
+pub mod acpi_pm;
 pub mod ioapic;
 pub mod lapic;
 pub mod pic;
 pub mod pit;
+pub mod reset_ctl;
 pub mod rtc;
 pub mod uart16550;
 
+pub use acpi_pm::AcpiPm;
 pub use ioapic::IoApic;
 pub use lapic::Lapic;
 pub use pic::Pic;
 pub use pit::Pit;
+pub use reset_ctl::ResetCtl;
 pub use rtc::Rtc;
 pub use uart16550::Uart16550;
 

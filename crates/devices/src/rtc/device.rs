@@ -118,7 +118,7 @@ impl Rtc {
     // -- number formats
 
     fn encode(&self, v: u8) -> u8 {
-        if self.b.binary() { v } else { v / 10 % 10 << 4 | v % 10 }
+        if self.b.binary() { v } else { ((v / 10 % 10) << 4) | (v % 10) }
     }
 
     fn decode(&self, v: u8) -> u8 {
