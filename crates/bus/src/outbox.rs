@@ -41,6 +41,8 @@ pub enum Signal {
     Init,
     /// Start-up IPI: the CPU, if it waits for one, starts at physical `vector << 12`.
     Sipi(u8),
+    /// Another byte than before on the POST diagnostic port.
+    Post(u8),
 }
 
 /// Everything devices have said since the machine last looked.

@@ -12,6 +12,7 @@
 //! looked at, and [`bus::Timer::next_deadline`] names the next moment at which a wire moves by itself.
 
 pub mod acpi_pm;
+pub mod hpet;
 pub mod ioapic;
 pub mod lapic;
 pub mod pic;
@@ -21,6 +22,7 @@ pub mod rtc;
 pub mod uart16550;
 
 pub use acpi_pm::AcpiPm;
+pub use hpet::Hpet;
 pub use ioapic::IoApic;
 pub use lapic::Lapic;
 pub use pic::Pic;

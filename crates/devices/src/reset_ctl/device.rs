@@ -21,6 +21,13 @@ impl ResetCtl {
         self.post
     }
 
+    fn set_post(&mut self, cx: &mut DevCtx, v: u8) {
+        // kernels write here only to pass a microsecond: an unchanged code is no news
+        if std::mem::replace(&mut self.post, v) != v {
+            cx.out.signal(Signal::Post(v));
+        }
+    }
+
     fn set_reset(&mut self, cx: &mut DevCtx, v: u8) {
         let old = std::mem::replace(&mut self.reset, ResetControl::from_bits(v & (HARD_RESET | 8)));
         if self.reset.reset() && !old.reset() {
@@ -73,8 +80,7 @@ impl Pio for ResetCtl {
             _ if a.width != Width::B1 => return IoError::Width.into(),
             RESET_CONTROL => self.set_reset(cx, v),
             PORT_A => self.set_port_a(cx, v),
-            // Linux writes here only to pass a microsecond: kept, no signal
-            POST => self.post = v,
+            POST => self.set_post(cx, v),
             DEBUG => cx.out.write(Stream::DebugCon, v),
             _ => return IoError::Register.into(),
         }

@@ -36,6 +36,8 @@ fn post_and_debug_console() {
     let (mut r, mut b) = (ResetCtl::new(), Bench::default());
     b.output(&mut r, 0x80, Width::B1, 0x42);
     assert_eq!((r.post(), b.inb(&mut r, 0x80)), (0x42, 0x42));
+    b.outb(&mut r, 0x80, 0x42);
+    assert_eq!((b.out.take_signal(), b.out.take_signal()), (Some(Signal::Post(0x42)), None));
     assert_eq!(b.inb(&mut r, 0xe9), 0xe9);
     b"hi".iter().for_each(|c| b.outb(&mut r, 0xe9, *c));
     assert_eq!(b.out.take_bytes(Stream::DebugCon), b"hi");
