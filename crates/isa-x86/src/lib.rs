@@ -24,4 +24,4 @@ pub use fault::{Exception, Stop};
 pub use insn::{Insn, Kind};
 pub use interp::{CpuExit, Vcpu};
 pub use platform::Platform;
-pub use table::{Op, execute};
+pub use table::{Op, execute, translate};

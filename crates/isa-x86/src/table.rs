@@ -101,15 +101,83 @@ rows! {
     Lea    [Lea]                        sem mov::lea;
     Movzx  [Movzx]                      sem mov::movzx;
     Movsx  [Movsx Movsxd]               sem mov::movsx;
+    Cmov   [Cmovo Cmovno Cmovb Cmovae Cmove Cmovne Cmovbe Cmova Cmovs Cmovns Cmovp Cmovnp Cmovl Cmovge Cmovle Cmovg]  sem mov::cmov;
+    Set    [Seto Setno Setb Setae Sete Setne Setbe Seta Sets Setns Setp Setnp Setl Setge Setle Setg]  sem mov::setcc;
+    Xlat   [Xlatb]                      sem mov::xlat;
+    Movbe  [Movbe]                      sem bits::movbe;
+    Bswap  [Bswap]                      sem bits::bswap;
+    Xchg   [Xchg]                       sem exchange::xchg;
+    Xadd   [Xadd]                       sem exchange::xadd;
+    Cmpxchg     [Cmpxchg]               sem exchange::cmpxchg;
+    Cmpxchg8b   [Cmpxchg8b]             sem exchange::cmpxchg8b;
+    Cmpxchg16b  [Cmpxchg16b]            sem exchange::cmpxchg16b;
 // Control transfer
     Jcc    [Jo Jno Jb Jae Je Jne Jbe Ja Js Jns Jp Jnp Jl Jge Jle Jg]  sem control::jcc, end;
     Jmp    [Jmp]                        sem control::jmp, end;
+    Call   [Call]                       sem control::call, end;
+    Ret    [Ret]                        sem control::ret, end;
+    Loop   [Loop]                       sem control::r#loop, end;
+    LoopCc [Loope Loopne]               sem control::loop_cc, end;
+    Jcxz   [Jcxz Jecxz Jrcxz]           sem control::jcxz, end;
+    Bound  [Bound]                      sem flag::bound;
+    Ud     [Ud0 Ud1 Ud2]                sem flag::ud, end;
 // Stack
+    Push   [Push]                       sem stack::push;
+    Pop    [Pop]                        sem stack::pop;
+    Pusha  [Pusha Pushad]               sem stack::pusha;
+    Popa   [Popa Popad]                 sem stack::popa;
+    Pushf  [Pushf Pushfd Pushfq]        helper stack::pushf;
+    Popf   [Popf Popfd Popfq]           helper stack::popf, end;
+    Enter  [Enter]                      sem stack::enter;
+    Leave  [Leave]                      sem stack::leave;
 // Shifts, rotates, bits
+    Shl    [Shl Sal]                    sem shift::shl;
+    Shr    [Shr]                        sem shift::shr;
+    Sar    [Sar]                        sem shift::sar;
+    Rol    [Rol]                        sem shift::rol;
+    Ror    [Ror]                        sem shift::ror;
+    Rcl    [Rcl]                        sem shift::rcl;
+    Rcr    [Rcr]                        sem shift::rcr;
+    Shld   [Shld]                       sem shift::shld;
+    Shrd   [Shrd]                       sem shift::shrd;
+    Bt     [Bt]                         sem bits::bt;
+    Bts    [Bts]                        sem bits::bts;
+    Btr    [Btr]                        sem bits::btr;
+    Btc    [Btc]                        sem bits::btc;
+    Bsf    [Bsf]                        sem bits::bsf;
+    Bsr    [Bsr]                        sem bits::bsr;
+    Popcnt [Popcnt]                     sem bits::popcnt;
+    Crc32  [Crc32]                      sem bits::crc32;
 // Multiplication, division, BCD
+    Mul    [Mul]                        sem muldiv::mul;
+    Imul   [Imul]                       sem muldiv::imul;
+    Div    [Div]                        sem muldiv::div;
+    Idiv   [Idiv]                       sem muldiv::idiv;
+    Cbw    [Cbw Cwde Cdqe]              sem muldiv::cbw;
+    Cwd    [Cwd Cdq Cqo]                sem muldiv::cwd;
+    Daa    [Daa]                        sem bcd::daa;
+    Das    [Das]                        sem bcd::das;
+    Aaa    [Aaa]                        sem bcd::aaa;
+    Aas    [Aas]                        sem bcd::aas;
+    Aam    [Aam]                        sem bcd::aam;
+    Aad    [Aad]                        sem bcd::aad;
 // Strings
-    Movs   [Movsb Movsw Movsq]          helper pending;
-    Cmps   [Cmpsb Cmpsw Cmpsq]          helper pending;
+    Movs   [Movsb Movsw Movsq]          sem string::movs;
+    Cmps   [Cmpsb Cmpsw Cmpsq]          sem string::cmps;
+    Stos   [Stosb Stosw Stosd Stosq]    sem string::stos;
+    Lods   [Lodsb Lodsw Lodsd Lodsq]    sem string::lods;
+    Scas   [Scasb Scasw Scasd Scasq]    sem string::scas;
+// Flags, and what does nothing
+    Clc    [Clc]                        sem flag::clc;
+    Stc    [Stc]                        sem flag::stc;
+    Cmc    [Cmc]                        sem flag::cmc;
+    Cld    [Cld]                        sem flag::cld;
+    Std    [Std]                        sem flag::std;
+    Lahf   [Lahf]                       sem flag::lahf;
+    Sahf   [Sahf]                       sem flag::sahf;
+    Salc   [Salc]                       sem flag::salc;
+    Nop    [Nop Pause Reservednop Prefetch Prefetchw Lfence Mfence Sfence]  sem flag::nop;
+    Clflush     [Clflush Clflushopt Clwb]  helper flag::clflush;
 // System
     MovToSeg    []      helper pending, end;
     MovFromSeg  []      helper pending;

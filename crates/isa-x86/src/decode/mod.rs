@@ -19,6 +19,10 @@ pub enum DecodeError {
     Unimplemented,
 }
 
+/// What the announced processor lacks: LZCNT and TZCNT (their bytes are BSR and BSF), and every user of the reserved NOP space
+/// (0F 18 to 0F 1F: prefetches, shadow stacks, MPX), which therefore does nothing.
+const OPTIONS: u32 = DecoderOptions::NO_MPFX_0FBC | DecoderOptions::NO_MPFX_0FBD | DecoderOptions::FORCE_RESERVED_NOP;
+
 /// Decodes the instruction at the start of `bytes` (up to 15 are looked at), which lies `off` bytes behind its block's start.
 ///
 /// # Errors
@@ -30,7 +34,7 @@ pub fn decode(bytes: &[u8], bits: CodeSize, stack_width: Width, off: u16) -> Res
         CodeSize::Bits64 => 64,
     };
     let bytes = &bytes[..bytes.len().min(15)];
-    let mut decoder = Decoder::with_ip(bitness, bytes, u64::from(off), DecoderOptions::NONE);
+    let mut decoder = Decoder::with_ip(bitness, bytes, u64::from(off), OPTIONS);
     let mut x = Instruction::default();
     decoder.decode_out(&mut x);
     match decoder.last_error() {
@@ -64,6 +68,9 @@ fn lower(x: &Instruction, bits: CodeSize, stack_width: Width, off: u16) -> Resul
     let mut sizes = [None; 4];
     for n in 0..x.op_count().min(4) {
         sizes[n as usize] = operand(&mut i, x, n);
+    }
+    if let Some(w) = counter_width(x.code()) {
+        i.addr_width = w;
     }
     i.width = width_of(x, bits).or(sizes[0]).unwrap_or(Width::W64);
     i.src_width = sizes[1].unwrap_or(i.width);
@@ -302,7 +309,19 @@ fn width_of(x: &Instruction, bits: CodeSize) -> Option<Width> {
         Mov_cr_r32 | Mov_cr_r64 | Mov_dr_r32 | Mov_dr_r64 => {
             Some(if bits == CodeSize::Bits64 { Width::W64 } else { Width::W32 })
         }
-        Loop_rel8_16_CX | Loope_rel8_16_CX | Loopne_rel8_16_CX | Jcxz_rel8_16 => Some(Width::W16),
+        _ => None,
+    }
+}
+
+/// The width of the counter of LOOP and JCXZ: their address size.
+fn counter_width(c: Code) -> Option<Width> {
+    use Code::*;
+    match c {
+        Loop_rel8_16_CX | Loop_rel8_32_CX | Loope_rel8_16_CX | Loope_rel8_32_CX | Loopne_rel8_16_CX
+        | Loopne_rel8_32_CX | Jcxz_rel8_16 | Jcxz_rel8_32 => Some(Width::W16),
+        Loop_rel8_16_ECX | Loop_rel8_32_ECX | Loop_rel8_64_ECX | Loope_rel8_16_ECX | Loope_rel8_32_ECX
+        | Loope_rel8_64_ECX | Loopne_rel8_16_ECX | Loopne_rel8_32_ECX | Loopne_rel8_64_ECX | Jecxz_rel8_16
+        | Jecxz_rel8_32 | Jecxz_rel8_64 => Some(Width::W32),
         _ => None,
     }
 }

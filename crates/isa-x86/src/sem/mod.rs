@@ -1,12 +1,20 @@
 //! Instruction semantics, each written once over the vocabulary of `guest_api`.
 
 pub mod alu;
+pub mod bcd;
+pub mod bits;
 pub mod control;
+pub mod exchange;
+pub mod flag;
 pub mod helpers;
 pub mod mov;
+pub mod muldiv;
 pub mod operand;
+pub mod shift;
 pub mod sse_int;
 pub mod sse_mov;
+pub mod stack;
+pub mod string;
 pub mod vec;
 
 use guest_api::Emit;

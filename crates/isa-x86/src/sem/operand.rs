@@ -11,6 +11,12 @@ use guest_api::Slot;
 #[inline(always)]
 pub fn address<E: Emit>(e: &mut E, i: &Insn) -> E::V {
     let a = effective_address(e, i);
+    segment_address(e, i, a)
+}
+
+/// `a`, an effective address, with the base that the instruction's segment adds in 64-bit mode.
+#[inline(always)]
+pub fn segment_address<E: Emit>(e: &mut E, i: &Insn, a: E::V) -> E::V {
     if i.seg_base == ZERO {
         return a;
     }
@@ -57,6 +63,13 @@ pub struct Place<V> {
     address: Option<V>,
 }
 
+impl<V> Place<V> {
+    /// Memory at `address`.
+    pub fn at(address: V) -> Place<V> {
+        Place { address: Some(address) }
+    }
+}
+
 /// Operand `n` as a place of width `w`.
 #[inline(always)]
 pub fn place<E: Emit>(e: &mut E, i: &Insn, n: usize) -> Place<E::V> {
@@ -68,6 +81,15 @@ pub fn place<E: Emit>(e: &mut E, i: &Insn, n: usize) -> Place<E::V> {
 pub fn read_place<E: Emit>(e: &mut E, i: &Insn, n: usize, w: Width, p: &Place<E::V>) -> Result<E::V, E::Exit> {
     match p.address {
         Some(a) => e.load_rmw(w, a, i.space),
+        None => Ok(read_reg(e, i, n, w)),
+    }
+}
+
+/// Reads a place that will not be written.
+#[inline(always)]
+pub fn load_place<E: Emit>(e: &mut E, i: &Insn, n: usize, w: Width, p: &Place<E::V>) -> Result<E::V, E::Exit> {
+    match p.address {
+        Some(a) => e.load(w, a, i.space),
         None => Ok(read_reg(e, i, n, w)),
     }
 }
