@@ -13,14 +13,12 @@ use acpi_tables::sdt::Sdt;
 use acpi_tables::xsdt::XSDT;
 use acpi_tables::{Aml, AmlSink};
 
+use devices::acpi_pm::spec::{self as pm, SLP_TYP_S5};
+use devices::hpet::spec as hpet_spec;
+use devices::reset_ctl::spec::{HARD_RESET, RESET_CONTROL};
+
 use crate::load::layout::BIOS;
 use crate::map;
-
-// TEMP
-const RESET_PORT: u16 = 0xcf9;
-const HARD_RESET: u8 = 6;
-const HPET_ID: u32 = 0x8086_a201;
-const SLP_TYP_S5: u8 = 0;
 
 const OEM: [u8; 6] = *b"PAGEVM";
 const TABLE: [u8; 8] = *b"PAGEVMPC";
@@ -74,7 +72,7 @@ fn fadt(dsdt: u64, facs: u64) -> impl Aml {
     const BOOT_ARCH_LEGACY_DEVICES: u16 = 1;
     const BOOT_ARCH_8042: u16 = 1 << 1;
     const BOOT_ARCH_NO_VGA: u16 = 1 << 2;
-    let (event, control, timer) = (map::PM_BASE, map::PM_BASE + 4, map::PM_BASE + 8);
+    let [event, control, timer] = [pm::PM1_STATUS, pm::PM1_CONTROL, pm::PM_TIMER].map(|block| map::PM_BASE + block);
     let mut fadt = FADTBuilder::new(OEM, TABLE, REVISION)
         .flag(Flags::Wbinvd)
         .flag(Flags::ProcC1)
@@ -89,7 +87,9 @@ fn fadt(dsdt: u64, facs: u64) -> impl Aml {
     fadt.pm1a_evt_blk = u32::from(event).into();
     fadt.pm1a_cnt_blk = u32::from(control).into();
     fadt.pm_tmr_blk = u32::from(timer).into();
-    (fadt.pm1_evt_len, fadt.pm1_cnt_len, fadt.pm_tmr_len) = (4, 2, 4);
+    fadt.pm1_evt_len = pm::PM1_EVENT_LENGTH;
+    fadt.pm1_cnt_len = pm::PM1_CONTROL_LENGTH;
+    fadt.pm_tmr_len = pm::PM_TIMER_LENGTH;
     fadt.x_pm1a_evt_blk = port(event, 32, AccessSize::WordAccess);
     fadt.x_pm1a_cnt_blk = port(control, 16, AccessSize::WordAccess);
     fadt.x_pm_tmr_blk = port(timer, 32, AccessSize::DwordAccess);
@@ -98,7 +98,7 @@ fn fadt(dsdt: u64, facs: u64) -> impl Aml {
     fadt.p_lvl3_lat = 1001u16.into();
     fadt.century = devices::rtc::spec::reg::CENTURY;
     fadt.iapc_boot_arch = (BOOT_ARCH_LEGACY_DEVICES | BOOT_ARCH_8042 | BOOT_ARCH_NO_VGA).into();
-    fadt.reset_reg = port(RESET_PORT, 8, AccessSize::ByteAccess);
+    fadt.reset_reg = port(RESET_CONTROL, 8, AccessSize::ByteAccess);
     fadt.reset_value = HARD_RESET;
     fadt.finalize()
 }
@@ -131,7 +131,7 @@ fn madt() -> impl Aml {
 fn hpet() -> impl Aml {
     const MIN_TICK: u16 = 100;
     let mut hpet = Sdt::new(*b"HPET", HEADER, 1, OEM, TABLE, REVISION);
-    hpet.append(HPET_ID);
+    hpet.append(hpet_spec::CAPABILITIES as u32); // event timer block ID
     GAS::new(Space::SystemMemory, 64, 0, AccessSize::Undefined, map::HPET).to_aml_bytes(&mut hpet);
     hpet.append(0u8);
     hpet.append(MIN_TICK);
@@ -170,7 +170,12 @@ fn dsdt() -> impl Aml {
                     "CPU0".into(),
                     vec![&Name::new("_HID".into(), &"ACPI0007"), &Name::new("_UID".into(), &0u8)],
                 ),
-                &device("HPET", "PNP0103", 0, vec![&Memory32Fixed::new(true, map::HPET as u32, 0x400)]),
+                &device(
+                    "HPET",
+                    "PNP0103",
+                    0,
+                    vec![&Memory32Fixed::new(true, map::HPET as u32, hpet_spec::SIZE as u32)],
+                ),
                 &pci_root(),
             ],
         ),

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use isa_x86::cpu::{RBX, RSI, SegReg, Segment, SystemSegment, TableRegister, cr0, cr4, efer};
+use isa_x86::sys::paging::PHYSICAL_BITS;
 use isa_x86::{Cpu, CpuExit, Vcpu};
 use mem::{GuestRam, Memory, OutOfMemory};
 use options::{Config, Serial};
@@ -13,6 +14,7 @@ use crate::acpi;
 use crate::clock::{GuestClock, HostTime};
 use crate::load::layout::VGA_AND_ROMS;
 use crate::load::{self, Entry, Images, LoadError, Piece};
+use crate::map;
 use crate::pc::{Board, Event};
 use crate::random::Random;
 
@@ -325,6 +327,24 @@ fn fill(ram: &mut GuestRam, mut addr: u64, mut len: u64) -> bool {
     true
 }
 
+/// Memory types as firmware leaves them (SDM 3A, 12.11): write-back by default, from 3 GiB to 4 GiB and for the VGA's
+/// memory uncacheable, the BIOS area write-protected. Nothing is cached here; guests read them and complain of gaps.
+fn set_memory_types(cpu: &mut Cpu) {
+    const WRITE_BACK: u64 = 6;
+    const WRITE_PROTECTED: u64 = 5;
+    const ENABLE: u64 = 1 << 11;
+    const ENABLE_FIXED: u64 = 1 << 10;
+    let all = |memory_type: u64| memory_type * 0x0101_0101_0101_0101;
+    let fixed = &mut cpu.msr.mtrr_fixed;
+    // One of 64 KiB ranges, two of 16 KiB (the second is the VGA's), eight of 4 KiB.
+    *fixed = [all(WRITE_PROTECTED); 11];
+    (fixed[0], fixed[1], fixed[2]) = (all(WRITE_BACK), all(WRITE_BACK), 0);
+    let hole = u64::from(map::PCI_MEMORY.start);
+    cpu.msr.mtrr_variable[0] = hole;
+    cpu.msr.mtrr_variable[1] = (1 << PHYSICAL_BITS) - (4 << 30) | hole | ENABLE;
+    cpu.msr.mtrr_def_type = WRITE_BACK | ENABLE | ENABLE_FIXED;
+}
+
 /// Brings a CPU after RESET into a kernel's entry state.
 fn enter(cpu: &mut Cpu, entry: Entry) {
     const CODE: u16 = 0x9b; // present, code, readable, accessed
@@ -358,6 +378,7 @@ fn enter(cpu: &mut Cpu, entry: Entry) {
     // A 32-bit TSS (busy), as PVH asks for.
     cpu.tr = SystemSegment { base: 0, segment: Segment { selector: 0, attr: 0x8b, limit: 0x67 } };
     cpu.idtr = TableRegister::default();
+    set_memory_types(cpu);
     cpu.update_context();
     cpu.attention = true;
 }

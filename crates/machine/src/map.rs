@@ -6,7 +6,7 @@ use std::ops::Range;
 /// Memory-mapped registers.
 pub const IOAPIC: u64 = 0xfec0_0000;
 pub const IOAPIC_ID: u8 = 0;
-pub const HPET: u64 = 0xfed0_0000;
+pub const HPET: u64 = devices::hpet::spec::BASE;
 pub const LAPIC: u64 = 0xfee0_0000;
 /// Physical addresses that PCI devices may be given: from the highest RAM possible to the IOAPIC.
 pub const PCI_MEMORY: Range<u32> = 0xc000_0000..0xfec0_0000;

@@ -4,7 +4,7 @@ use bus::{
     BadAccessLog, Clock, DevCtx, Device, Frequency, IrqLines, Line, MmioAccess, Outbox, PioAccess, Reset, Signal,
     Stream, Width,
 };
-use devices::{IoApic, Lapic, Pic, Pit, Rtc, Uart16550};
+use devices::{AcpiPm, Hpet, IoApic, Lapic, Pic, Pit, ResetCtl, Rtc, Uart16550};
 use isa_x86::Platform;
 
 use crate::clock::GuestClock;
@@ -33,21 +33,27 @@ macro_rules! chips {
 }
 
 chips! {
+    AcpiPm acpi_pm: AcpiPm,
     Com1 com1: Uart16550,
+    Hpet hpet: Hpet,
     IoApic ioapic: IoApic,
     Lapic lapic: Lapic,
     Pic pic: Pic,
     Pit pit: Pit,
+    ResetCtl reset_ctl: ResetCtl,
     Rtc rtc: Rtc,
 }
 
 /// The I/O port map.
 const fn at_port(port: u16) -> Option<Chip> {
+    const PM_LAST: u16 = map::PM_BASE + devices::acpi_pm::spec::PORTS - 1;
     Some(match port {
+        0x020..=0x021 | 0x0a0..=0x0a1 | 0x4d0..=0x4d1 => Chip::Pic,
+        0x040..=0x043 | 0x061 => Chip::Pit,
+        0x070..=0x071 => Chip::Rtc,
+        0x080 | 0x092 | 0x0e9 | 0xcf9 => Chip::ResetCtl,
         0x3f8..=0x3ff => Chip::Com1,
-        0x20..=0x21 | 0xa0..=0xa1 | 0x4d0..=0x4d1 => Chip::Pic,
-        0x40..=0x43 | 0x61 => Chip::Pit,
-        0x70..=0x71 => Chip::Rtc,
+        map::PM_BASE..=PM_LAST => Chip::AcpiPm,
         _ => return None,
     })
 }
@@ -57,6 +63,7 @@ const fn at_port(port: u16) -> Option<Chip> {
 const fn at_address(addr: u64) -> Option<(Chip, u64)> {
     Some(match addr & !0xfff {
         map::IOAPIC => (Chip::IoApic, map::IOAPIC),
+        map::HPET => (Chip::Hpet, map::HPET),
         _ => return None,
     })
 }
@@ -94,11 +101,14 @@ impl Board {
         let mut rtc = Rtc::new(Line::new(map::IRQ_RTC), u64::try_from(unix_ns).unwrap_or(0));
         rtc.set_memory_size(ram, 0);
         let chips = Chips {
+            acpi_pm: AcpiPm::new(map::PM_BASE, Line::new(map::IRQ_SCI)),
             com1: Uart16550::new(map::COM1, Line::new(map::IRQ_COM1), Stream::Com1),
+            hpet: Hpet::new(),
             ioapic: IoApic::new(map::IOAPIC_ID),
             lapic: Lapic::new(0, Frequency::from_hz(map::CRYSTAL_HZ)),
             pic: Pic::new(),
             pit: Pit::new(Line::new(map::IRQ_PIT)),
+            reset_ctl: ResetCtl::new(),
             rtc,
         };
         let mut board = Self {
@@ -576,6 +586,41 @@ mod tests {
     }
 
     #[test]
+    fn the_guest_switches_off_and_resets_as_the_acpi_tables_say() {
+        let mut b = board();
+        let off = u32::from(devices::acpi_pm::spec::SLP_TYP_S5) << 10 | 1 << 13;
+        b.io_write(map::PM_BASE + 4, 2, off, 0);
+        assert_eq!(b.take_event(), Some(Event::PowerOff));
+        outb(&mut b, 0xcf9, 6);
+        assert_eq!(b.take_event(), Some(Event::Reset));
+        b.reset(0);
+        outb(&mut b, 0x92, 1);
+        assert_eq!(b.take_event(), Some(Event::Reset), "fast INIT of the only CPU");
+    }
+
+    #[test]
+    fn the_hpet_takes_over_irq_0() {
+        let mut b = board();
+        lapic(&mut b, 0xf0, 0x1ff);
+        ioapic(&mut b, 0x10 + 2 * map::GSI_PIT as u8, 0x30);
+        b.mmio_write(map::HPET + 0x100, 4, 4, 0); // timer 0: interrupt enable
+        b.mmio_write(map::HPET + 0x108, 8, 1_000_000, 0); // 10 ms at 100 MHz
+        b.mmio_write(map::HPET + 0x10, 4, 3, 0); // run, legacy route
+        pass(&mut b, 9);
+        assert!(!b.interrupt_pending());
+        pass(&mut b, 11);
+        assert_eq!(b.interrupt_ack(), 0x30);
+        assert_eq!(b.mmio_read(map::HPET, 4, 0), 0x8086_a201);
+    }
+
+    #[test]
+    fn the_pm_timer_runs_at_3_58_mhz() {
+        let mut b = board();
+        pass(&mut b, 50);
+        assert_eq!(b.io_read(map::PM_BASE + 8, 4, 0), 178_977);
+    }
+
+    #[test]
     fn the_machine_sees_a_signal_once() {
         let mut b = board();
         for (signal, event) in [
@@ -595,14 +640,16 @@ mod tests {
 
     #[test]
     fn each_device_of_the_acpi_namespace_is_decoded() {
-        for port in [0x20, 0xa0, 0x4d0, 0x40, 0x70, 0x3f8] {
+        for port in [0x20, 0xa0, 0x4d0, 0x40, 0x70, 0x3f8, 0x61, 0x92, 0x600, 0x60b, 0xcf9] {
             assert!(at_port(port).is_some(), "{port:#x}");
         }
         let mut b = board();
         for &chip in Chip::ALL {
-            let device = b.chips.get(chip);
             let decoded_port = (0..=0xffff).any(|p| at_port(p) == Some(chip));
-            assert_eq!(decoded_port, device.pio().is_some(), "{chip:?}");
+            assert_eq!(decoded_port, b.chips.get(chip).pio().is_some(), "{chip:?}");
+            let decoded_address =
+                [map::IOAPIC, map::HPET, map::LAPIC].iter().any(|a| b.decode(*a).is_some_and(|d| d.0 == chip));
+            assert_eq!(decoded_address, b.chips.get(chip).mmio().is_some(), "{chip:?}");
         }
         assert_eq!(b.decode(map::IOAPIC + 0x10), Some((Chip::IoApic, map::IOAPIC)));
         assert_eq!(b.decode(map::LAPIC + 0xff0), Some((Chip::Lapic, map::LAPIC)));
