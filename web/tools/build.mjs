@@ -1,5 +1,6 @@
 // Builds the static site and the npm package's code into DIST (../dist), with the engine from ENGINE_WASM.
-import { copyFileSync, existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -42,6 +43,26 @@ await Promise.all([
     target: "node22",
   }),
 ]);
+
+// the package: declarations, and the manifest without what only its developers need
+rmSync(join(dist, "types"), { recursive: true, force: true });
+const declarations = ["--noEmit", "false", "--declaration", "--emitDeclarationOnly", "--rootDir", "src"];
+execFileSync(
+  join(web, "node_modules/.bin/tsc"),
+  ["-p", "tsconfig.dist.json", ...declarations, "--outDir", join(dist, "types")],
+  {
+    cwd: web,
+    stdio: "inherit",
+  },
+);
+const {
+  scripts: _scripts,
+  devDependencies: _dev,
+  ...manifest
+} = JSON.parse(readFileSync(join(web, "package.json"), "utf8"));
+writeFileSync(join(dist, "package.json"), `${JSON.stringify(manifest, null, 2)}\n`);
+copyFileSync(join(web, "README.md"), join(dist, "README.md"));
+
 copyFileSync(join(web, "src/page/index.html"), join(dist, "index.html"));
 if (existsSync(engine)) copyFileSync(engine, join(dist, "engine.wasm"));
 else if (process.env.ENGINE_WASM) throw new Error(`there is no engine at ${engine}`);

@@ -40,6 +40,7 @@ after(async () => {
 });
 beforeEach(() => {
   for (const name of Object.keys(files)) delete files[name];
+  files["/manifest.json"] = "/nonexistent"; // `xtask demo` leaves one in the site
   give("echo.elf", elf([...print("ready\r\n"), ...ECHO]));
 });
 
