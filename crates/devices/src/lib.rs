@@ -13,6 +13,7 @@
 
 pub mod acpi_pm;
 pub mod hpet;
+pub mod i8042;
 pub mod ioapic;
 pub mod lapic;
 pub mod pic;
@@ -23,6 +24,7 @@ pub mod uart16550;
 
 pub use acpi_pm::AcpiPm;
 pub use hpet::Hpet;
+pub use i8042::I8042;
 pub use ioapic::IoApic;
 pub use lapic::Lapic;
 pub use pic::Pic;
