@@ -340,7 +340,9 @@ pub fn case(rng: &mut Rng, only: &dyn Fn(Mnemonic) -> bool) -> Option<(Case, Ins
     });
     let system_register = (0..i.op_count()).any(|n| {
         i.op_kind(n) == OpKind::Register
-            && (Register::CR0 as u32..=Register::TR7 as u32).contains(&(i.op_register(n) as u32))
+            && [(Register::CR0, Register::DR15), (Register::TR0, Register::TR7)]
+                .iter()
+                .any(|(a, b)| (*a as u32..=*b as u32).contains(&(i.op_register(n) as u32)))
     });
     if i.segment_prefix() == Register::FS || i.memory_segment() == Register::FS || seg_operand || system_register {
         return None;

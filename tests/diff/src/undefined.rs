@@ -19,6 +19,10 @@ pub struct Ignore {
     pub regs: u16,
     /// Bits of the x87 status word.
     pub fsw: u16,
+    /// All x87 state, where the instruction faults.
+    pub x87_at_fault: bool,
+    /// The vector result's 32-bit lanes are approximations, to a relative error of 1.5 * 2^-12.
+    pub approximate: bool,
 }
 
 /// The count operand of a shift or rotate, masked as the processor does.
@@ -86,6 +90,10 @@ pub fn of(case: &Case) -> Ignore {
         Bt | Bts | Btr | Btc => ignore.flags = OF | SF | AF | PF,
         // C0, C2 and C3 are undefined after most x87 instructions (SDM 1 8.1.3); C1 where no rounding or stack fault happened.
         Fcom | Fcomp | Fcompp | Fucom | Fucomp | Fucompp | Ftst | Fxam | Ficom | Ficomp => {}
+        // AMD's processors have done what all MMX instructions do to the x87 state (SDM 1 9.5.1) before these fault.
+        Maskmovq | Cvtpi2ps | Cvtps2pi | Cvttps2pi | Cvtpd2pi | Cvttpd2pi => ignore.x87_at_fault = true,
+        // Approximations: the manual bounds their error (SDM 2 RCPPS, RSQRTPS), models differ in how they stay within.
+        Rcpps | Rcpss | Rsqrtps | Rsqrtss => ignore.approximate = true,
         Fprem | Fprem1 | Fsin | Fcos | Fsincos | Fptan => {}
         _ => {}
     }

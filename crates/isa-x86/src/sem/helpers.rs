@@ -49,6 +49,12 @@ helpers! {
         cx.cpu.fpu.valid = 0xff;
         Ok(0)
     };
+    /// TOP = 0 and all x87 registers empty.
+    LEAVE_MMX = |cx, _| {
+        cx.cpu.fpu.status &= !(7 << 11);
+        cx.cpu.fpu.valid = 0;
+        Ok(0)
+    };
     /// MXCSR.
     MXCSR = |cx, _| Ok(cx.cpu.mxcsr.into());
     /// Sets MXCSR; #GP(0) where a reserved bit is set.
