@@ -131,14 +131,16 @@ fn run_qemu(job: &Job) -> Result<i32> {
     let left = || deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
     let mut until_ms = None;
     let mut status = 0;
+    let mut from = 0; // text before what is typed is not what `until` waits for
     if let Some(typed) = &job.typed {
         session.wait_for(left(), |console| at_prompt(console).then_some(()))?;
+        from = session.console.len();
         session.send(typed)?;
     } else if std::io::stdin().is_terminal() {
         session.attach_stdin();
     }
     if let Some(until) = &job.until {
-        match session.wait_for(left(), |console| console.contains(until.as_str()).then_some(())) {
+        match session.wait_for(left(), |console| console[from..].contains(until.as_str()).then_some(())) {
             Ok(()) => until_ms = Some(session.started.elapsed()),
             Err(e) => {
                 eprintln!("xtask: {e:#}");
