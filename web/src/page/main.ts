@@ -150,6 +150,10 @@ async function boot(line?: string): Promise<void> {
   }
 }
 
+get("look").onclick = () => {
+  overlay.dataset.view = "none";
+  screen?.focus();
+};
 pause.onclick = () => (state === "paused" ? vm?.resume() : vm?.pause());
 reset.onclick = () => vm?.reset();
 restart.onclick = () => {

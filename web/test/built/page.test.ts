@@ -213,7 +213,7 @@ test("more RAM than the browser gives: one clear message", {
   try {
     await withPage(
       "?m=2048&kernel=echo.elf",
-      async ({ state }) => assert.match(await state("failed"), /2048 MiB.*-m/),
+      async ({ state }) => assert.match(await state("failed"), /no 2048 MiB of memory.*smaller -m/),
       "too-much-ram",
     );
     await withPage("?m=512&kernel=echo.elf", ({ shows }) => shows("ready"));

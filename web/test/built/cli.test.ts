@@ -1,0 +1,134 @@
+// The command line's tools with the real engine: consoles, exit statuses, messages, figures.
+// DIST is what was built (../dist); BROWSER is chromium (the default) or firefox.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { after, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import type { CliJob } from "../../src/node/terminal.ts";
+import { ECHO, elf, HALT, POWER_OFF, print, TRIPLE_FAULT } from "../guests.ts";
+
+const web = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+const dist = process.env.DIST ?? join(web, "../dist");
+const host = process.env.BROWSER === "firefox" ? "firefox" : "chromium";
+const scratch = mkdtempSync(join(tmpdir(), "pagevm-cli-"));
+after(() => rmSync(scratch, { recursive: true }));
+
+function guest(name: string, code: readonly number[]): string {
+  const path = join(scratch, name);
+  writeFileSync(path, elf(code));
+  return path;
+}
+const echo = guest("echo.elf", [...print("ready\r\n# "), ...ECHO]);
+const off = guest("off.elf", [...print("bye\r\n"), ...POWER_OFF]);
+const fault = guest("fault.elf", [...print("so far\r\n"), ...TRIPLE_FAULT]);
+const silent = guest("silent.elf", HALT);
+
+interface Outcome {
+  status: number | null;
+  out: string;
+  err: string;
+}
+
+/** Runs a tool with a job; `typed` is its standard input. */
+function run(tool: string, job: CliJob | string, typed = "", flags: string[] = []): Promise<Outcome> {
+  const argument = typeof job === "string" ? job : JSON.stringify({ timeout: 30, ...job });
+  const child = spawn(process.execPath, [...flags, tool, argument], { env: { ...process.env, DIST: dist } });
+  const outcome: Outcome = { status: null, out: "", err: "" };
+  child.stdout.on("data", (data) => {
+    outcome.out += data;
+  });
+  child.stderr.on("data", (data) => {
+    outcome.err += data;
+  });
+  child.stdin.on("error", () => {});
+  child.stdin.end(typed);
+  return new Promise((done) => {
+    child.on("close", (status) => done({ ...outcome, status }));
+  });
+}
+const cli = join(dist, "node-cli.mjs");
+const node = (job: CliJob | string, typed?: string, flags?: string[]) => run(cli, job, typed, flags);
+
+test("a guest that powers off ends the run with 0", async () => {
+  const { status, out, err } = await node({ options: ["-m", "64", "-kernel", off] });
+  assert.deepEqual({ status, out, err }, { status: 0, out: "bye\r\n", err: "" });
+});
+
+test("standard input is typed, and its end does not end the run", async () => {
+  const { status, out } = await node({ options: ["-m", "64", "-kernel", echo], until: "hello" }, "hello");
+  assert.equal(status, 0);
+  assert.match(out, /ready\r\n# hel/);
+});
+
+test("more is typed than any buffer holds, and nothing is lost", async () => {
+  const text = Array.from({ length: 3000 }, (_, i) => `${i} `).join("");
+  const { status, out } = await node({ options: ["-m", "64", "-kernel", echo], type: `${text}END`, until: "END" });
+  assert.equal(status, 0);
+  assert.equal(out, `ready\r\n# ${text}END`);
+});
+
+test("a script, and the figures of its run", async () => {
+  const stats = join(scratch, "stats.json");
+  const script = [{ expect: "# ", send: "one" }, { expect: "one", send: "two" }, { expect: "two" }];
+  const { status } = await node({ options: ["-m", "64", "-kernel", echo], script, stats });
+  assert.equal(status, 0);
+  const figures = JSON.parse(readFileSync(stats, "utf8"));
+  for (const name of [
+    ...["first_output_ms", "wall_ms", "load_ms", "guest_insns", "interp_insns", "region_insns", "regions", "modules"],
+    ...["wasm_bytes", "compile_ms", "memory_bytes", "fetched_bytes"],
+  ]) {
+    assert.equal(typeof figures[name], "number", name);
+  }
+  assert.equal(figures.until_ms, null);
+  assert.ok(figures.guest_insns > 30 && figures.guest_insns === figures.interp_insns + figures.region_insns);
+  assert.ok(figures.memory_bytes < (64 + 64) << 20, "more than the guest's RAM and 64 MB");
+  assert.ok(figures.first_output_ms <= figures.wall_ms);
+});
+
+for (const [what, job, status, message] of [
+  ["a wrong option", { options: ["-kernal", "x"] }, 2, /^pagevm: `-kernal` is not supported; the nearest .*\n$/],
+  ["a missing file", { options: ["-kernel", "/none"] }, 1, /^pagevm: kernel \/none: there is no such file\n$/],
+  ["a directory", { options: ["-kernel", "/tmp"] }, 1, /^pagevm: kernel \/tmp: not a file\n$/],
+  ["no kernel in it", { options: ["-kernel", cli] }, 1, /^pagevm: -kernel .*: not a kernel.*\n$/],
+  ["a triple fault", { options: ["-m", "64", "-kernel", fault] }, 1, /^pagevm: .*triple fault.*\n(.*\n)*.*\brip .*\n/],
+  ["silence", { options: ["-m", "64", "-kernel", silent], timeout: 1 }, 1, /^pagevm: no end after 1 s\n$/],
+  ["no engine", { options: ["-kernel", echo], engine: "/none.wasm" }, 1, /^pagevm: engine\.wasm does not load from /],
+  ["a wrong job", "{}", 2, /^pagevm: the job has no "options"\n$/],
+] as const) {
+  test(`${what}: one message and status ${status}`, async () => {
+    const got = await node(job as CliJob | string);
+    assert.match(got.err, message);
+    assert.equal(got.status, status);
+  });
+}
+
+test("more RAM than there is: one message", async () => {
+  const job = { options: ["-m", "2048", "-kernel", echo] };
+  const { status, err } = await node(job, "", ["--wasm-max-mem-pages=16384"]);
+  assert.match(err, /^pagevm: -m: the host has no 2048 MiB of memory.*\n$/);
+  assert.equal(status, 1);
+});
+
+test("the same job in a browser", async () => {
+  const [stats, screenshot] = [join(scratch, "browser.json"), join(scratch, "page.png")];
+  const job = {
+    host,
+    options: ["-m", "64", "-kernel", echo],
+    type: "hello",
+    until: "hello",
+    stats,
+    screenshot,
+  } as const;
+  const tool = join(web, "tools/browser-run.mjs");
+  const { status, out, err } = await run(tool, job);
+  assert.deepEqual({ status, out, err }, { status: 0, out: "ready\r\n# hello", err: "" });
+  assert.equal(JSON.parse(readFileSync(stats, "utf8")).host, host);
+  assert.deepEqual([...readFileSync(screenshot).subarray(1, 4)], [0x50, 0x4e, 0x47]);
+  const bad = await run(tool, { host, options: ["-kernel", cli] });
+  assert.match(bad.err, /^pagevm: -kernel .*: not a kernel.*\n$/);
+  assert.equal(bad.status, 1);
+});
