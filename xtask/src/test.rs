@@ -77,7 +77,7 @@ pub fn run(long: bool) -> Result<()> {
     if built {
         summary.step("web types and style", || run_command(&mut npm(&["run", "check", "--silent"])));
         summary.step("web tests", || run_command(&mut npm(&["test", "--silent"])));
-        summary.step("page tests", || run_command(&mut npm(&["run", "test:page", "--silent"])));
+        summary.step("tests of what was built", || run_command(&mut npm(&["run", "test:built", "--silent"])));
         boots(&mut summary, long)?;
     } else {
         say("no boots: the build failed");
