@@ -176,7 +176,7 @@ rows! {
     Lahf   [Lahf]                       sem flag::lahf;
     Sahf   [Sahf]                       sem flag::sahf;
     Salc   [Salc]                       sem flag::salc;
-    Nop    [Nop Pause Reservednop Prefetch Prefetchw Lfence Mfence Sfence]  sem flag::nop;
+    Nop    [Nop Reservednop Lfence Mfence Sfence]  sem flag::nop;
     Clflush     [Clflush Clflushopt Clwb]  helper flag::clflush;
 // System
     MovToSeg    []      helper pending, end;

@@ -20,8 +20,11 @@ pub enum DecodeError {
 }
 
 /// What the announced processor lacks: LZCNT and TZCNT (their bytes are BSR and BSF), and every user of the reserved NOP space
-/// (0F 18 to 0F 1F: prefetches, shadow stacks, MPX), which therefore does nothing.
-const OPTIONS: u32 = DecoderOptions::NO_MPFX_0FBC | DecoderOptions::NO_MPFX_0FBD | DecoderOptions::FORCE_RESERVED_NOP;
+/// (0F 18 to 0F 1F: prefetches, shadow stacks, MPX), which therefore does nothing. PAUSE is a NOP, of which REX.B makes an XCHG.
+const OPTIONS: u32 = DecoderOptions::NO_MPFX_0FBC
+    | DecoderOptions::NO_MPFX_0FBD
+    | DecoderOptions::FORCE_RESERVED_NOP
+    | DecoderOptions::NO_PAUSE;
 
 /// Decodes the instruction at the start of `bytes` (up to 15 are looked at), which lies `off` bytes behind its block's start.
 ///
@@ -41,6 +44,12 @@ pub fn decode(bytes: &[u8], bits: CodeSize, stack_width: Width, off: u16) -> Res
         DecoderError::None => {}
         DecoderError::NoMoreBytes if bytes.len() < 15 => return Err(DecodeError::NeedMoreBytes),
         _ => return Err(DecodeError::Invalid),
+    }
+    use Code::{Reservednop_rm16_r16_0F0D, Reservednop_rm32_r32_0F0D, Reservednop_rm64_r64_0F0D};
+    let prefetch =
+        matches!(x.code(), Reservednop_rm16_r16_0F0D | Reservednop_rm32_r32_0F0D | Reservednop_rm64_r64_0F0D);
+    if prefetch && x.op0_kind() == OpKind::Register {
+        return Err(DecodeError::Invalid); // PREFETCHW of a register (AMD APM 3)
     }
     lower(&x, bits, stack_width, off)
 }

@@ -38,7 +38,8 @@ pub fn xadd<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     Ok(())
 }
 
-/// CMPXCHG writes its destination in any case: where the comparison fails, with what it held.
+/// CMPXCHG. Where the comparison fails, a destination in memory is written with what it held; a register is not, not even the upper half
+/// of a 32-bit one.
 #[inline(always)]
 pub fn cmpxchg<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     let w = i.width;
@@ -47,8 +48,12 @@ pub fn cmpxchg<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     let new = read(e, i, 1, w)?;
     let acc = read_gpr(e, w, RAX);
     let equal = e.rel(Rel::Eq, acc, old);
-    let v = e.select(equal, new, old);
-    write_place(e, i, 0, w, &p, v)?;
+    if i.kinds[0] == Kind::Mem {
+        let v = e.select(equal, new, old);
+        write_place(e, i, 0, w, &p, v)?;
+    } else {
+        e.when(equal, |e| write_place(e, i, 0, w, &p, new))?;
+    }
     let r = e.sub(acc, old);
     let r = e.zext(w, r);
     e.flags(FlagOp::Sub, w, acc, old, r);

@@ -115,19 +115,22 @@ pub fn enter<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     let top = e.add_imm(last, size.wrapping_neg());
     let top = e.zext(i.stack_width, top);
     let frame = at(e, 1);
-    // A write at the final stack pointer must be possible (SDM 2 ENTER, exceptions); so must all pushes.
-    e.probe_write(w.bytes(), top, i.stack())?;
-    e.probe_write(w.bytes(), last, i.stack())?;
-    e.probe_write(w.bytes(), frame, i.stack())?;
     let bp = e.get(crate::cpu::gpr(RBP));
     let outer = |e: &mut E, n: u64| {
         let a = e.add_imm(bp, (n * bytes).wrapping_neg());
         let a = e.zext(i.stack_width, a);
         e.load(w, a, i.stack())
     };
+    // Everything that can fault, in the order of the pushes; last, a write at the final stack pointer must be possible (SDM 2
+    // ENTER, exceptions).
+    e.probe_write(w.bytes(), frame, i.stack())?;
     for n in 1..level {
         outer(e, n)?;
+        let a = at(e, n + 1);
+        e.probe_write(w.bytes(), a, i.stack())?;
     }
+    e.probe_write(w.bytes(), last, i.stack())?;
+    e.probe_write(w.bytes(), top, i.stack())?;
     let v = e.zext(w, bp);
     e.store(w, frame, v, i.stack())?;
     for n in 1..level {
