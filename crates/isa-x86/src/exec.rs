@@ -78,6 +78,16 @@ impl Exec<'_> {
         if hit { Ok(()) } else { self.store_slow(w, va, v, s) }
     }
 
+    /// Physical addresses of `va` and of the page behind its own, for an access that crosses into it.
+    fn translate_pair(&mut self, va: u64, access: Access, s: Space) -> Result<(u64, u64), Stop> {
+        let next = (va | PAGE_MASK).wrapping_add(1);
+        if self.cpu.long_mode() && !paging::canonical(next) {
+            // #GP or #SS, even where the first page would give a page fault.
+            paging::translate(self, next, access, s)?;
+        }
+        Ok((paging::translate(self, va, access, s)?, paging::translate(self, next, access, s)?))
+    }
+
     /// A load that missed the TLB: walks the page tables, crosses pages, reads devices.
     #[cold]
     #[inline(never)]
@@ -86,8 +96,7 @@ impl Exec<'_> {
         let left = (PAGE_SIZE - (va & PAGE_MASK)) as u32;
         if n > left {
             // Both pages must be good before either is read: a device's read may have effects.
-            let first = paging::translate(self, va, access, s)?;
-            let second = paging::translate(self, va.wrapping_add(u64::from(left)) & !PAGE_MASK, access, s)?;
+            let (first, second) = self.translate_pair(va, access, s)?;
             paging::check_access(self, va, n)?;
             let low = self.read_physical(first, left);
             let high = self.read_physical(second, n - left);
@@ -106,8 +115,7 @@ impl Exec<'_> {
         let n = w.bytes();
         let left = (PAGE_SIZE - (va & PAGE_MASK)) as u32;
         if n > left {
-            let first = paging::translate(self, va, Access::Write, s)?;
-            let second = paging::translate(self, va.wrapping_add(u64::from(left)) & !PAGE_MASK, Access::Write, s)?;
+            let (first, second) = self.translate_pair(va, Access::Write, s)?;
             paging::check_access(self, va, n)?;
             self.write_physical(first, left, v);
             self.write_physical(second, n - left, v >> (8 * left));
@@ -301,10 +309,11 @@ impl Emit for Exec<'_> {
     }
     fn probe_write(&mut self, bytes: u32, addr: u64, s: Space) -> Result<(), Stop> {
         let va = self.linear(s, addr, bytes, true)?;
-        paging::translate(self, va, Access::Write, s)?;
         let last = va.wrapping_add(u64::from(bytes) - 1);
-        if (va ^ last) & !PAGE_MASK != 0 {
-            paging::translate(self, last & !PAGE_MASK, Access::Write, s)?;
+        if (va ^ last) & !PAGE_MASK == 0 {
+            paging::translate(self, va, Access::Write, s)?;
+        } else {
+            self.translate_pair(va, Access::Write, s)?;
         }
         Ok(())
     }

@@ -149,9 +149,11 @@ impl Native {
                 state.rip -= 1;
                 Event::Completed
             } else {
+                // Linux reports P for each address above the user's half, whatever the CPU said (TASK_SIZE_MAX).
+                let hidden = u32::from(s.vector == 14 && s.cr2 >= 0x7fff_ffff_f000);
                 Event::Fault {
                     vector: s.vector,
-                    error: if matches!(s.vector, 8 | 10..=14 | 17) { s.error } else { 0 },
+                    error: if matches!(s.vector, 8 | 10..=14 | 17) { s.error & !hidden } else { 0 },
                     cr2: if s.vector == 14 { s.cr2 } else { 0 },
                 }
             };

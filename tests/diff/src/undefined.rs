@@ -19,6 +19,8 @@ pub struct Ignore {
     pub regs: u16,
     /// Bits of the x87 status word.
     pub fsw: u16,
+    /// What was written to memory before a fault.
+    pub partial_writes: bool,
     /// All x87 state, where the instruction faults.
     pub x87_at_fault: bool,
     /// The vector result's 32-bit lanes are approximations, to a relative error of 1.5 * 2^-12.
@@ -87,6 +89,8 @@ pub fn of(case: &Case) -> Ignore {
         Div | Idiv => ignore.flags = CF | OF | SF | ZF | AF | PF,
         // Of the destination for a source of 0: both makers' processors leave it as it was, which AMD documents.
         Bsf | Bsr => ignore.flags = CF | OF | SF | AF | PF,
+        // How much of the frame is there when a later push faults is the model's.
+        Enter => ignore.partial_writes = true,
         Bt | Bts | Btr | Btc => ignore.flags = OF | SF | AF | PF,
         // C0, C2 and C3 are undefined after most x87 instructions (SDM 1 8.1.3); C1 where no rounding or stack fault happened.
         Fcom | Fcomp | Fcompp | Fucom | Fucomp | Fucompp | Ftst | Fxam | Ficom | Ficomp => {}
@@ -105,6 +109,8 @@ pub fn wholly(case: &Case, i: &Instruction) -> bool {
     match i.mnemonic() {
         // SHLD and SHRD of 16 bits by more than 16 (SDM 2 SHLD).
         Mnemonic::Shld | Mnemonic::Shrd => count(case, i) > operand_bits(i),
+        // A repeat prefix before LOOPE, LOOPNE is reserved: AMD's processors take the condition from it.
+        Mnemonic::Loope | Mnemonic::Loopne => i.has_rep_prefix() || i.has_repne_prefix(),
         _ => false,
     }
 }
