@@ -14,6 +14,7 @@ pub mod device;
 pub mod io;
 pub mod irq;
 pub mod outbox;
+pub mod pci;
 pub mod policy;
 pub mod snapshot;
 
