@@ -1,7 +1,7 @@
 //! Every test, one after the other, with a summary at the end.
 
 use crate::boot::{self, Test};
-use crate::host::Host;
+use crate::host::{self, Host};
 use crate::util::{root, run as run_command, say};
 use crate::{build, guest, setup};
 use anyhow::{Result, bail};
@@ -77,7 +77,9 @@ pub fn run(long: bool) -> Result<()> {
     if built {
         summary.step("web types and style", || run_command(&mut npm(&["run", "check", "--silent"])));
         summary.step("web tests", || run_command(&mut npm(&["test", "--silent"])));
-        summary.step("tests of what was built", || run_command(&mut npm(&["run", "test:built", "--silent"])));
+        summary.step("tests of what was built", || {
+            run_command(npm(&["run", "test:built", "--silent"]).env("ARTEFACTS", host::artefacts()?))
+        });
         boots(&mut summary, long)?;
     } else {
         say("no boots: the build failed");
