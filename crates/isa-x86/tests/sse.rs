@@ -1,0 +1,108 @@
+//! MMX and SSE: when they may be used (SDM 3 2.5, 13.1; SDM 2 2.4), and what they report. Results are compared with the host's
+//! processor by crate `diff`.
+
+mod common;
+
+use common::{Bare, long_mode};
+use isa_x86::cpu::{cr0, cr4};
+use isa_x86::{CpuExit, Exception, Vcpu};
+
+const XORPS: [u8; 3] = [0x0f, 0x57, 0xc0];
+const PXOR_MM: [u8; 3] = [0x0f, 0xef, 0xc0];
+const MOVDQ2Q: [u8; 4] = [0xf2, 0x0f, 0xd6, 0xc0];
+const MOVNTI: [u8; 4] = [0x0f, 0xc3, 0x04, 0x24];
+const DIVPS: [u8; 3] = [0x0f, 0x5e, 0xc1];
+const LDMXCSR: [u8; 4] = [0x0f, 0xae, 0x14, 0x24];
+
+/// Runs one instruction after `set`; the vector raised.
+fn raised(code: &[u8], set: impl FnOnce(&mut Vcpu)) -> (Option<u8>, Vcpu) {
+    let mut v = long_mode(&[code, &[0xeb, 0xfe]].concat());
+    v.catch_exceptions = true;
+    set(&mut v);
+    let vector = match v.run(&mut Bare::default(), 1) {
+        CpuExit::Budget => None,
+        CpuExit::Exception(Exception { vector, .. }) => Some(vector),
+        other => panic!("{other:?}"),
+    };
+    (vector, v)
+}
+
+fn pending_x87(v: &mut Vcpu) {
+    v.cpu.fpu.control = 0x37e;
+    v.cpu.fpu.status = 0x8081;
+}
+
+#[test]
+fn units_that_are_off_fault_in_the_manuals_order() {
+    let off = |code: &[u8], cr0_set: u64, fxsr: bool, pending: bool| {
+        raised(code, |v| {
+            v.cpu.cr0 |= cr0_set;
+            if !fxsr {
+                v.cpu.cr4 &= !cr4::OSFXSR;
+            }
+            if pending {
+                pending_x87(v);
+            }
+        })
+        .0
+    };
+    for (code, needs_fxsr, is_x87) in [
+        (&XORPS[..], true, false),
+        (&PXOR_MM[..], false, true),
+        (&MOVDQ2Q[..], true, true),
+        (&LDMXCSR[..], true, false),
+    ] {
+        assert_eq!(off(code, 0, true, false), None, "{code:02x?}");
+        assert_eq!(off(code, cr0::EM | cr0::TS, true, true), Some(6), "{code:02x?}: #UD first");
+        assert_eq!(off(code, cr0::TS, true, true), Some(7), "{code:02x?}: #NM next");
+        assert_eq!(off(code, 0, true, true), is_x87.then_some(16), "{code:02x?}: #MF last");
+        assert_eq!(off(code, 0, false, false), needs_fxsr.then_some(6), "{code:02x?}: OSFXSR");
+    }
+    assert_eq!(off(&MOVNTI, cr0::EM | cr0::TS, false, true), None, "a general register's store");
+}
+
+#[test]
+fn an_unmasked_exception_leaves_the_destination_and_sets_the_flags() {
+    let divide = |xmm: bool| {
+        raised(&DIVPS, |v| {
+            v.cpu.mxcsr = 0x1f80 & !(1 << 9); // division by zero unmasked
+            if !xmm {
+                v.cpu.cr4 &= !cr4::OSXMMEXCPT;
+            }
+            v.cpu.xmm[0] = 0x3f80_0000_3f80_0000_3f80_0000_3f80_0000;
+            v.cpu.xmm[1] = 0x3f80_0000_0000_0000_3f80_0000_4040_0000;
+        })
+    };
+    let (vector, v) = divide(true);
+    assert_eq!(vector, Some(19));
+    assert_eq!(v.cpu.xmm[0], 0x3f80_0000_3f80_0000_3f80_0000_3f80_0000);
+    // ZE of the third element; not PE of the first, which comes after the computation that did not happen.
+    assert_eq!(v.cpu.mxcsr & 0x3f, 4);
+    assert_eq!(divide(false).0, Some(6), "#UD where the system does not want #XM");
+}
+
+#[test]
+fn mxcsr_takes_no_reserved_bit() {
+    let load = |value: u32| {
+        raised(&LDMXCSR, |v| {
+            let at = v.cpu.regs[4];
+            assert!(v.cpu.mem.ram.write(at, value));
+        })
+    };
+    let (vector, v) = load(0xffff);
+    assert_eq!((vector, v.cpu.mxcsr), (None, 0xffff));
+    let (vector, v) = load(0x1_1f80);
+    assert_eq!((vector, v.cpu.mxcsr), (Some(13), 0x1f80));
+}
+
+#[test]
+fn mmx_registers_are_the_x87s_by_physical_number() {
+    // movd mm3, eax
+    let (vector, v) = raised(&[0x0f, 0x6e, 0xd8], |v| {
+        v.cpu.regs[0] = 0xffff_ffff_8765_4321;
+        v.cpu.fpu.status = 5 << 11;
+    });
+    assert_eq!(vector, None);
+    assert_eq!((v.cpu.fpu.significand[3], v.cpu.fpu.sign_exp[3]), (0x8765_4321, 0xffff));
+    assert_eq!((v.cpu.fpu.status >> 11 & 7, v.cpu.fpu.valid), (0, 0xff));
+}
