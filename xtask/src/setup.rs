@@ -37,9 +37,9 @@ pub fn programs(wanted: &[Program]) -> Result<()> {
     if !root_user && which("sudo").is_none() {
         bail!("missing: {programs}, and neither root nor sudo to install them. As root: {by_hand}");
     }
-    say(format!("installing Debian packages: {}", packages.join(" ")));
-    run(apt().arg("update"))
-        .and_then(|()| run(apt().args(["install", "-y", "--no-install-recommends"]).args(&packages)))
+    say(format!("installing Debian packages (a minute or two): {}", packages.join(" ")));
+    output(apt().arg("update"))
+        .and_then(|_| output(apt().args(["install", "-y", "--no-install-recommends"]).args(&packages)))
         .with_context(|| format!("missing: {programs}. As root: {by_hand}"))
 }
 
