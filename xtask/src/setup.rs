@@ -40,6 +40,7 @@ pub fn programs(wanted: &[Program]) -> Result<()> {
     say(format!("installing Debian packages (a minute or two): {}", packages.join(" ")));
     output(apt().arg("update"))
         .and_then(|_| output(apt().args(["install", "-y", "--no-install-recommends"]).args(&packages)))
+        .map(drop)
         .with_context(|| format!("missing: {programs}. As root: {by_hand}"))
 }
 
