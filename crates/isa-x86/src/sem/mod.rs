@@ -4,6 +4,8 @@ pub mod alu;
 pub mod bcd;
 pub mod bits;
 pub mod control;
+#[cfg(test)]
+mod effects;
 pub mod exchange;
 pub mod flag;
 pub mod helpers;
