@@ -127,6 +127,7 @@ pub struct Msrs {
     /// What the guest's writes of IA32_TIME_STAMP_COUNTER add to the machine's counter.
     pub tsc_offset: u64,
     pub tsc_adjust: u64,
+    pub spec_ctrl: u64,
     pub sysenter_cs: u64,
     pub sysenter_esp: u64,
     pub sysenter_eip: u64,
@@ -178,6 +179,13 @@ pub struct Cpu {
 
     /// Interrupts are held off for one instruction (after STI, MOV SS, POP SS; SDM 3 6.8.3).
     pub shadow: bool,
+    /// The shadow is that of MOV SS or POP SS: it also holds off debug traps.
+    pub shadow_debug: bool,
+    /// Debug traps that the last instruction earned, as bits of DR6.
+    pub debug_trap: u64,
+    /// DR7 enables data breakpoints, instruction breakpoints.
+    pub(crate) watching: bool,
+    pub(crate) code_breakpoints: bool,
     /// Non-maskable interrupts are held off until IRET.
     pub nmi_blocked: bool,
     /// The interpreter must look up: leave the block after this instruction, check interrupts, invalidate code.
@@ -224,6 +232,10 @@ impl Cpu {
             mxcsr: 0x1f80,
             fpu: crate::x87::Fpu::default(),
             shadow: false,
+            shadow_debug: false,
+            debug_trap: 0,
+            watching: false,
+            code_breakpoints: false,
             nmi_blocked: false,
             attention: true,
             insns: 0,
@@ -242,7 +254,7 @@ impl Cpu {
     /// Brings the registers to their state after RESET (SDM 3 table 9-1). RAM is not touched.
     pub fn reset(&mut self) {
         self.regs = [0; 32];
-        self.regs[RDX as usize] = 0x000_0600 | 0xf00; // family 6
+        self.regs[RDX as usize] = u64::from(crate::sys::cpuid::SIGNATURE);
         self.regs[DIRECTION as usize] = 1;
         self.set_rflags(2);
         self.rip = 0xfff0;
@@ -263,7 +275,8 @@ impl Cpu {
         self.xmm = [0; 16];
         self.mxcsr = 0x1f80;
         self.fpu = crate::x87::Fpu::default();
-        (self.shadow, self.nmi_blocked, self.attention) = (false, false, true);
+        (self.shadow, self.shadow_debug, self.nmi_blocked, self.attention) = (false, false, false, true);
+        (self.debug_trap, self.watching, self.code_breakpoints) = (0, false, false);
         self.halted = false;
         self.stop = StopReason::None;
         self.pdpte = [0; 4];

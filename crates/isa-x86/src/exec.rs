@@ -97,13 +97,13 @@ impl Exec<'_> {
         if n > left {
             // Both pages must be good before either is read: a device's read may have effects.
             let (first, second) = self.translate_pair(va, access, s)?;
-            paging::check_access(self, va, n)?;
+            paging::check_access(self, va, n, access)?;
             let low = self.read_physical(first, left);
             let high = self.read_physical(second, n - left);
             return Ok(low | high << (8 * left));
         }
         let pa = paging::translate(self, va, access, s)?;
-        paging::check_access(self, va, n)?;
+        paging::check_access(self, va, n, access)?;
         paging::enter(self, access, va, pa);
         Ok(self.read_physical(pa, n))
     }
@@ -116,13 +116,13 @@ impl Exec<'_> {
         let left = (PAGE_SIZE - (va & PAGE_MASK)) as u32;
         if n > left {
             let (first, second) = self.translate_pair(va, Access::Write, s)?;
-            paging::check_access(self, va, n)?;
+            paging::check_access(self, va, n, Access::Write)?;
             self.write_physical(first, left, v);
             self.write_physical(second, n - left, v >> (8 * left));
             return Ok(());
         }
         let pa = paging::translate(self, va, Access::Write, s)?;
-        paging::check_access(self, va, n)?;
+        paging::check_access(self, va, n, Access::Write)?;
         paging::enter(self, Access::Write, va, pa);
         self.write_physical(pa, n, v);
         Ok(())
