@@ -9,6 +9,7 @@ use crate::cpu::{BLOCK, CodeSize, Cpu, SegReg, rflags};
 use crate::exec::Exec;
 use crate::fault::{self, Exception, Stop, StopReason};
 use crate::platform::Platform;
+use crate::sys::debug::DR6_BS;
 use crate::sys::interrupts::{self, Source};
 use cache::{BlockId, CodeCache};
 pub(crate) use hot::hot_arm;
@@ -66,19 +67,20 @@ impl Vcpu {
         self.cpu.attention = true;
         let mut cx = Exec { cpu: &mut self.cpu, platform };
         loop {
+            // Before `attend`, which arms the single-step trap of the instruction that then must run.
+            if cx.cpu.insns >= end {
+                return CpuExit::Budget;
+            }
+            let catch = self.catch_exceptions;
             let mut single = false;
             if cx.cpu.attention {
-                match attend(&mut cx, &mut self.code) {
+                match attend(&mut cx, &mut self.code, catch) {
                     Ok(step) => single = step,
                     Err(Some(exit)) => return exit,
                     Err(None) => continue,
                 }
             }
-            if cx.cpu.insns >= end {
-                return CpuExit::Budget;
-            }
             let pc = cx.cpu.rip;
-            let catch = self.catch_exceptions;
             let id = match self.code.find(&mut cx) {
                 Ok(id) => id,
                 Err(Stop) => match settle(&mut cx, pc, catch) {
@@ -92,12 +94,6 @@ impl Vcpu {
                 if let Some(exit) = settle(&mut cx, fault_pc, catch) {
                     return exit;
                 }
-            } else if single && cx.cpu.rflags_rest & rflags::TF != 0 {
-                // Single-step trap (SDM 3 17.3.1.4), RIP behind the instruction.
-                cx.cpu.dr[6] |= 1 << 14;
-                if let Some(exit) = raise(&mut cx, Exception { vector: fault::DB, error: None }, catch) {
-                    return exit;
-                }
             }
         }
     }
@@ -106,33 +102,56 @@ impl Vcpu {
 /// Does what raised `attention`. `Ok(true)`: one instruction only may run now. `Err(None)`: look again.
 #[cold]
 #[inline(never)]
-fn attend(cx: &mut Exec<'_>, code: &mut CodeCache) -> Result<bool, Option<CpuExit>> {
+fn attend(cx: &mut Exec<'_>, code: &mut CodeCache, catch: bool) -> Result<bool, Option<CpuExit>> {
     cx.cpu.attention = false;
     code.settle(cx.cpu);
     if cx.platform.wants_exit() {
         cx.cpu.attention = true;
         return Err(Some(CpuExit::Budget));
     }
-    if cx.cpu.shadow {
-        // The instruction behind STI or MOV SS runs before interrupts are looked at (SDM 3 6.8.3).
-        cx.cpu.shadow = false;
-        cx.cpu.attention = true;
-        return Ok(true);
+    // The order is that of SDM 3 table 6-2. The instruction behind STI or MOV SS runs before interrupts are looked at, that
+    // behind MOV SS also before debug traps and breakpoints (SDM 3 6.8.3).
+    let shadow = core::mem::take(&mut cx.cpu.shadow);
+    let debug = !(shadow && cx.cpu.shadow_debug);
+    if debug && cx.cpu.debug_trap != 0 {
+        let hit = core::mem::take(&mut cx.cpu.debug_trap);
+        cx.cpu.halted = false;
+        return Err(debug_exception(cx, hit, catch));
     }
-    if !cx.cpu.nmi_blocked && cx.platform.take_nmi() {
-        cx.cpu.nmi_blocked = true;
-        return Err(interrupt(cx, fault::NMI));
+    if !shadow {
+        if !cx.cpu.nmi_blocked && cx.platform.take_nmi() {
+            cx.cpu.nmi_blocked = true;
+            return Err(interrupt(cx, fault::NMI));
+        }
+        if cx.cpu.interrupts_enabled() && cx.platform.interrupt_pending() {
+            let vector = cx.platform.interrupt_ack();
+            return Err(interrupt(cx, vector));
+        }
+        if cx.cpu.halted {
+            return Err(Some(CpuExit::Halted));
+        }
     }
-    if cx.cpu.interrupts_enabled() && cx.platform.interrupt_pending() {
-        let vector = cx.platform.interrupt_ack();
-        return Err(interrupt(cx, vector));
+    // RF holds off the breakpoint on one instruction (SDM 3 17.3.1.1).
+    let resume = cx.cpu.rflags_rest & rflags::RF != 0;
+    cx.cpu.rflags_rest &= !rflags::RF;
+    if cx.cpu.code_breakpoints && debug && !resume {
+        let hit = cx.cpu.code_breakpoint();
+        if hit != 0 {
+            return Err(debug_exception(cx, hit, catch));
+        }
     }
-    if cx.cpu.halted {
-        return Err(Some(CpuExit::Halted));
+    if cx.cpu.rflags_rest & rflags::TF != 0 {
+        cx.cpu.debug_trap |= DR6_BS;
     }
-    let step = cx.cpu.rflags_rest & rflags::TF != 0;
+    let step = shadow || resume || cx.cpu.code_breakpoints || cx.cpu.debug_trap != 0;
     cx.cpu.attention = step;
     Ok(step)
+}
+
+/// #DB for the causes `hit`, bits of DR6.
+fn debug_exception(cx: &mut Exec<'_>, hit: u64, catch: bool) -> Option<CpuExit> {
+    cx.cpu.dr[6] |= hit;
+    raise(cx, Exception { vector: fault::DB, error: None }, catch)
 }
 
 fn interrupt(cx: &mut Exec<'_>, vector: u8) -> Option<CpuExit> {

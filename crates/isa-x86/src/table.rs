@@ -14,8 +14,9 @@ use crate::exec::Exec;
 use crate::fault::Stop;
 use crate::insn::Insn;
 use crate::sem::*;
+use crate::sys::*;
 #[allow(unused_imports)]
-use crate::{sys, x87};
+use crate::x87;
 
 macro_rules! rows {
     ($($op:ident [$($mn:ident)*] $kind:ident $f:path $(, $end:ident)?;)*) => {
@@ -74,10 +75,6 @@ macro_rules! rows {
     (@end) => { false };
     (@translate sem $f:path, $e:ident, $i:ident) => { Some($f($e, $i)) };
     (@translate helper $f:path, $e:ident, $i:ident) => { None };
-}
-
-fn pending(cx: &mut Exec<'_>, _: &Insn) -> Result<(), Stop> {
-    Err(cx.unimplemented("instruction"))
 }
 
 #[rustfmt::skip]
@@ -179,16 +176,82 @@ rows! {
     Nop    [Nop Reservednop Lfence Mfence Sfence]  sem flag::nop;
     Clflush     [Clflush Clflushopt Clwb]  helper flag::clflush;
 // System
-    MovToSeg    []      helper pending, end;
-    MovFromSeg  []      helper pending;
-    PushSeg     []      helper pending;
-    PopSeg      []      helper pending, end;
-    MovToCr     []      helper pending, end;
-    MovFromCr   []      helper pending;
-    MovToDr     []      helper pending, end;
-    MovFromDr   []      helper pending;
-    CallFar     []      helper pending, end;
-    JmpFar      []      helper pending, end;
+    MovToSeg    []                      helper segments::mov_to_seg, end;
+    MovFromSeg  []                      helper segments::mov_from_seg;
+    PushSeg     []                      helper segments::push_seg;
+    PopSeg      []                      helper segments::pop_seg, end;
+    Lds    [Lds]                        helper segments::lds;
+    Les    [Les]                        helper segments::les;
+    Lss    [Lss]                        helper segments::lss, end;
+    Lfs    [Lfs]                        helper segments::lfs;
+    Lgs    [Lgs]                        helper segments::lgs;
+    Lar    [Lar]                        helper segments::lar;
+    Lsl    [Lsl]                        helper segments::lsl;
+    Verr   [Verr]                       helper segments::verr;
+    Verw   [Verw]                       helper segments::verw;
+    Arpl   [Arpl]                       helper segments::arpl;
+    Sgdt   [Sgdt]                       helper segments::sgdt;
+    Sidt   [Sidt]                       helper segments::sidt;
+    Lgdt   [Lgdt]                       helper segments::lgdt;
+    Lidt   [Lidt]                       helper segments::lidt;
+    Sldt   [Sldt]                       helper segments::sldt;
+    Str    [Str]                        helper segments::str;
+    Lldt   [Lldt]                       helper segments::lldt;
+    Ltr    [Ltr]                        helper segments::ltr;
+    Rdfsbase    [Rdfsbase]              helper segments::rdfsbase;
+    Rdgsbase    [Rdgsbase]              helper segments::rdgsbase;
+    Wrfsbase    [Wrfsbase]              helper segments::wrfsbase;
+    Wrgsbase    [Wrgsbase]              helper segments::wrgsbase;
+    Swapgs      [Swapgs]                helper segments::swapgs;
+    MovToCr     []                      helper registers::mov_to_cr, end;
+    MovFromCr   []                      helper registers::mov_from_cr;
+    Clts   [Clts]                       helper registers::clts;
+    Lmsw   [Lmsw]                       helper registers::lmsw, end;
+    Smsw   [Smsw]                       helper registers::smsw;
+    Xgetbv [Xgetbv]                     helper registers::xgetbv;
+    Xsetbv [Xsetbv]                     helper registers::xsetbv;
+    MovToDr     []                      helper debug::mov_to_dr, end;
+    MovFromDr   []                      helper debug::mov_from_dr;
+    CallFar     []                      helper far::call_far, end;
+    JmpFar      []                      helper far::jmp_far, end;
+    Retf        [Retf]                  helper far::ret_far, end;
+    Iret        [Iret Iretd Iretq]      helper far::iret, end;
+    Syscall     [Syscall]               helper far::syscall, end;
+    Sysret      [Sysret Sysretq]        helper far::sysret, end;
+    Sysenter    [Sysenter]              helper far::sysenter, end;
+    Sysexit     [Sysexit Sysexitq]      helper far::sysexit, end;
+    Int    [Int]                        helper interrupts::int_n, end;
+    Int3   [Int3]                       helper interrupts::int3, end;
+    Int1   [Int1]                       helper interrupts::int1, end;
+    Into   [Into]                       helper interrupts::into, end;
+    Cli    [Cli]                        helper interrupts::cli;
+    Sti    [Sti]                        helper interrupts::sti, end;
+    Hlt    [Hlt]                        helper interrupts::hlt, end;
+    In     [In]                         helper io::r#in, end;
+    Out    [Out]                        helper io::out, end;
+    Ins    [Insb Insw Insd]             helper io::ins, end;
+    Outs   [Outsb Outsw Outsd]          helper io::outs, end;
+    Rdmsr  [Rdmsr]                      helper msr::rdmsr;
+    Wrmsr  [Wrmsr]                      helper msr::wrmsr, end;
+    Rdtsc  [Rdtsc]                      helper msr::rdtsc;
+    Rdtscp [Rdtscp]                     helper msr::rdtscp;
+    Rdpid  [Rdpid]                      helper msr::rdpid;
+    Rdpmc  [Rdpmc]                      helper msr::rdpmc;
+    Rdrand [Rdrand Rdseed]              helper msr::random;
+    Cpuid  [Cpuid]                      helper cpuid::cpuid;
+    Invlpg      [Invlpg]                helper misc::invlpg, end;
+    Invpcid     [Invpcid]               helper misc::invpcid, end;
+    Wbinvd      [Wbinvd Invd]           helper misc::wbinvd;
+    Stac   [Stac]                       helper misc::stac;
+    Clac   [Clac]                       helper misc::clac;
+    Fxsave      [Fxsave]                helper xsave::fxsave;
+    Fxsave64    [Fxsave64]              helper xsave::fxsave64;
+    Fxrstor     [Fxrstor]               helper xsave::fxrstor;
+    Fxrstor64   [Fxrstor64]             helper xsave::fxrstor64;
+    Xsave       [Xsave Xsaveopt]        helper xsave::xsave;
+    Xsave64     [Xsave64 Xsaveopt64]    helper xsave::xsave64;
+    Xrstor      [Xrstor]                helper xsave::xrstor;
+    Xrstor64    [Xrstor64]              helper xsave::xrstor64;
 // x87
 // MMX and SSE
     Movaps     [Movaps Movapd Movdqa Movntps Movntpd Movntdq Movntdqa]sem sse_mov::aligned;

@@ -97,7 +97,7 @@ fn leaf(cx: &mut Exec<'_>, leaf: u32, subleaf: u32) -> [u32; 4] {
             n => [0, 0, n & 0xff, 0],
         },
         0xd => match subleaf {
-            0 => [super::control::XCR0_SUPPORTED as u32, xsave::AREA, xsave::AREA, 0],
+            0 => [super::registers::XCR0_SUPPORTED as u32, xsave::AREA, xsave::AREA, 0],
             // XSAVEOPT.
             1 => [1, 0, 0, 0],
             _ => [0; 4],

@@ -102,8 +102,7 @@ impl Cpu {
 /// Whether data accesses to the page of `va` must be looked at one by one.
 pub(crate) fn watches_page(cpu: &Cpu, va: u64) -> bool {
     cpu.watching
-        && breakpoints(cpu)
-            .any(|b| matches!(b.kind, Kind::Write | Kind::ReadWrite) && (b.start ^ va) & !PAGE_MASK == 0)
+        && breakpoints(cpu).any(|b| matches!(b.kind, Kind::Write | Kind::ReadWrite) && (b.start ^ va) & !PAGE_MASK == 0)
 }
 
 /// Notes the data breakpoints that an access of `n` bytes meets: the trap comes behind the instruction.

@@ -90,7 +90,12 @@ fn find(cx: &mut Exec<'_>, selector: u16) -> Result<Found, Stop> {
 }
 
 /// The code that call gate `g` (selected by `gate_selector`) leads to: descriptor, selector, offset.
-fn through_gate(cx: &mut Exec<'_>, g: Descriptor, gate_selector: u16, call: bool) -> Result<(Descriptor, u16, u64), Stop> {
+fn through_gate(
+    cx: &mut Exec<'_>,
+    g: Descriptor,
+    gate_selector: u16,
+    call: bool,
+) -> Result<(Descriptor, u16, u64), Stop> {
     let long = cx.cpu.long_mode();
     let upper = if long { upper_base(cx, gate_selector, g, GP)? } else { 0 };
     let selector = (g.raw >> 16) as u16;
@@ -271,7 +276,15 @@ fn drop_inner_segments(cpu: &mut Cpu, cpl: u8) {
 }
 
 /// Returns to CS:IP and, where it is outer or `with_stack`, to SS:SP, both of which were popped. `skip`: bytes that RET n releases.
-fn return_to(cx: &mut Exec<'_>, cs: u16, ip: u64, mut stack: Stack, w: Width, skip: u64, with_stack: bool) -> Result<(), Stop> {
+fn return_to(
+    cx: &mut Exec<'_>,
+    cs: u16,
+    ip: u64,
+    mut stack: Stack,
+    w: Width,
+    skip: u64,
+    with_stack: bool,
+) -> Result<(), Stop> {
     let d = return_code(cx, cs)?;
     let cpl = cs as u8 & 3;
     let outer = cpl > cx.cpu.cpl;

@@ -1,6 +1,5 @@
 //! The system architecture (SDM 3): paging, segmentation, interrupts, control and model-specific registers.
 
-pub mod control;
 pub mod cpuid;
 pub mod debug;
 pub mod far;
@@ -9,6 +8,7 @@ pub mod io;
 pub mod misc;
 pub mod msr;
 pub mod paging;
+pub mod registers;
 pub mod segments;
 mod stack;
 mod task;

@@ -36,10 +36,26 @@ struct Layout {
     /// Smallest limit.
     limit: u32,
 }
-const WIDE: Layout =
-    Layout { w: Width::W32, ip: 0x20, flags: 0x24, registers: 0x28, segments: 0x48, segment_count: 6, ldt: 0x60, limit: 0x67 };
-const NARROW: Layout =
-    Layout { w: Width::W16, ip: 0x0e, flags: 0x10, registers: 0x12, segments: 0x22, segment_count: 4, ldt: 0x2a, limit: 0x2b };
+const WIDE: Layout = Layout {
+    w: Width::W32,
+    ip: 0x20,
+    flags: 0x24,
+    registers: 0x28,
+    segments: 0x48,
+    segment_count: 6,
+    ldt: 0x60,
+    limit: 0x67,
+};
+const NARROW: Layout = Layout {
+    w: Width::W16,
+    ip: 0x0e,
+    flags: 0x10,
+    registers: 0x12,
+    segments: 0x22,
+    segment_count: 4,
+    ldt: 0x2a,
+    limit: 0x2b,
+};
 const CR3: u64 = 0x1c;
 const TRAP: u64 = 0x64;
 
@@ -50,7 +66,8 @@ pub(crate) fn switch(cx: &mut Exec<'_>, selector: u16, cause: Cause) -> Result<b
         return Err(cx.selector_fault(bad, selector));
     }
     let mut d = need_descriptor(cx, selector, bad)?;
-    let wanted = if cause == Cause::Iret { [system::TSS_BUSY, system::TSS16_BUSY] } else { [system::TSS, system::TSS16] };
+    let wanted =
+        if cause == Cause::Iret { [system::TSS_BUSY, system::TSS16_BUSY] } else { [system::TSS, system::TSS16] };
     if !d.system().is_some_and(|t| wanted.contains(&t)) {
         return Err(cx.selector_fault(bad, selector));
     }

@@ -2,7 +2,7 @@
 
 use guest_api::{Emit, Width};
 
-use super::control::{XCR0_SSE, XCR0_X87};
+use super::registers::{XCR0_SSE, XCR0_X87};
 use crate::cpu::{CodeSize, Cpu, RAX, RDX, cr0, cr4};
 use crate::exec::Exec;
 use crate::fault::{NM, Stop};
@@ -209,7 +209,8 @@ fn xrstor_as(cx: &mut Exec<'_>, i: &Insn, wide: bool) -> Result<(), Stop> {
     let mut b = [0; LEGACY];
     let mut header = [0; 64];
     read_area(cx, a.wrapping_add(LEGACY as u64), i, &mut header)?;
-    let mut field = header.chunks_exact(8).map(|c| u64::from_le_bytes([c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]]));
+    let mut field =
+        header.chunks_exact(8).map(|c| u64::from_le_bytes([c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]]));
     let in_area = field.next().unwrap_or(0);
     // Standard format only: XCOMP_BV and the 8 bytes behind it must be 0 (SDM 1 13.8).
     let bad = in_area & !cx.cpu.xcr0 != 0 || field.take(2).any(|v| v != 0);

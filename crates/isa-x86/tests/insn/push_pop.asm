@@ -15,7 +15,7 @@ push -2
 pop rcx
 push 0x11111111
 pop qword [rsp]
-mov dx, 0x1234
+mov edx, 0x1234
 push dx
 mov r8, rsp
 mov dx, 0

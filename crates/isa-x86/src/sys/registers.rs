@@ -11,8 +11,7 @@ use crate::insn::{Insn, Kind};
 use crate::sem::operand::{read, write, write_gpr};
 
 /// Bits of CR0 that exist.
-const CR0_MASK: u64 =
-    cr0::PE | cr0::MP | cr0::EM | cr0::TS | cr0::NE | cr0::WP | cr0::AM | cr0::NW | cr0::CD | cr0::PG;
+const CR0_MASK: u64 = cr0::PE | cr0::MP | cr0::EM | cr0::TS | cr0::NE | cr0::WP | cr0::AM | cr0::NW | cr0::CD | cr0::PG;
 /// Bits of CR4 that CPUID's features give.
 const CR4_MASK: u64 = cr4::TSD
     | cr4::DE
@@ -87,7 +86,9 @@ pub fn set_cr0(cx: &mut Exec<'_>, v: u64) -> Result<(), Stop> {
     let bad = v >> 32 != 0
         || (v & PG != 0 && v & PE == 0)
         || (v & NW != 0 && v & CD == 0)
-        || (v & PG == 0 && old & PG != 0 && (cx.cpu.cr4 & cr4::PCIDE != 0 || super::interrupts::in_64_bit_mode(cx.cpu)));
+        || (v & PG == 0
+            && old & PG != 0
+            && (cx.cpu.cr4 & cr4::PCIDE != 0 || super::interrupts::in_64_bit_mode(cx.cpu)));
     if bad {
         return Err(cx.gp0());
     }
@@ -142,9 +143,8 @@ fn set_cr4(cx: &mut Exec<'_>, v: u64) -> Result<(), Stop> {
     use cr4::{DE, PAE, PCIDE, PGE, PSE, SMAP, SMEP};
     let old = cx.cpu.cr4;
     let long = cx.cpu.long_mode();
-    let bad = v & !CR4_MASK != 0
-        || (long && v & PAE == 0)
-        || (v & !old & PCIDE != 0 && (!long || cx.cpu.cr3 & 0xfff != 0));
+    let bad =
+        v & !CR4_MASK != 0 || (long && v & PAE == 0) || (v & !old & PCIDE != 0 && (!long || cx.cpu.cr3 & 0xfff != 0));
     if bad {
         return Err(cx.gp0());
     }
