@@ -455,7 +455,14 @@ impl EmitVector for Exec<'_> {
     }
     #[inline(always)]
     fn movemask(&mut self, lane: Lane, a: u128) -> u64 {
-        by_lane!(lane, movemask(a))
+        match lane {
+            Lane::B8 => {
+                // The product's top byte gathers bits 7, 15, .. 63: each power of two moves one of them there, no two meet.
+                let gather = |v: u64| (v & 0x8080_8080_8080_8080).wrapping_mul(0x0002_0408_1020_4081) >> 56;
+                gather(a as u64) | gather((a >> 64) as u64) << 8
+            }
+            _ => by_lane!(lane, movemask(a)),
+        }
     }
     #[inline(always)]
     fn is_zero(&mut self, a: u128) -> bool {

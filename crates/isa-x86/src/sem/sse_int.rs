@@ -104,38 +104,27 @@ shifts! {
 }
 
 /// PSIGNx: `dst`, negated where `src` is negative, 0 where it is 0.
-#[inline(always)]
-fn sign<E: EmitVector>(e: &mut E, i: &Insn, lane: Lane) -> Sem<E> {
-    binary(e, i, |e, a, b| {
-        let zero = e.immx(0);
-        let negative = e.v2(V2::GtS(lane), zero, b);
-        let r = e.v2(V2::Xor, a, negative);
-        let r = e.v2(V2::Sub(lane), r, negative);
-        let none = e.v2(V2::Eq(lane), b, zero);
-        e.v2(V2::AndNot, none, r)
-    })
+macro_rules! signs {
+    ($($name:ident $lane:ident;)*) => { $(
+        pub fn $name<E: EmitVector>(e: &mut E, i: &Insn) -> Sem<E> {
+            binary(e, i, |e, a, b| {
+                let zero = e.immx(0);
+                let negative = e.v2(V2::GtS($lane), zero, b);
+                let r = e.v2(V2::Xor, a, negative);
+                let r = e.v2(V2::Sub($lane), r, negative);
+                let none = e.v2(V2::Eq($lane), b, zero);
+                e.v2(V2::AndNot, none, r)
+            })
+        }
+    )* };
 }
-pub fn psignb<E: EmitVector>(e: &mut E, i: &Insn) -> Sem<E> {
-    sign(e, i, B8)
-}
-pub fn psignw<E: EmitVector>(e: &mut E, i: &Insn) -> Sem<E> {
-    sign(e, i, B16)
-}
-pub fn psignd<E: EmitVector>(e: &mut E, i: &Insn) -> Sem<E> {
-    sign(e, i, B32)
+signs! {
+    psignb B8;
+    psignw B16;
+    psignd B32;
 }
 
-/// Horizontal operations: of the even with the odd lanes of `dst` followed by `src`.
-#[inline(always)]
-fn horizontal<E: EmitVector>(e: &mut E, i: &Insn, lane: Lane, op: V2) -> Sem<E> {
-    binary(e, i, |e, a, b| {
-        let (a, b) = if is_mmx(i) { (join(e, a, b), e.immx(0)) } else { (a, b) };
-        let (even, odd) = (every_other(0), every_other(1));
-        let x = e.shuffle(lane, even, a, b);
-        let y = e.shuffle(lane, odd, a, b);
-        e.v2(op, x, y)
-    })
-}
+/// Every other lane of two vectors, beginning with lane `first`.
 const fn every_other(first: u8) -> [u8; 16] {
     let mut s = [0; 16];
     let mut k = 0;
@@ -145,10 +134,18 @@ const fn every_other(first: u8) -> [u8; 16] {
     }
     s
 }
+/// Horizontal operations: of the even with the odd lanes of `dst` followed by `src`.
 macro_rules! horizontals {
     ($($name:ident $lane:ident $op:ident;)*) => { $(
         pub fn $name<E: EmitVector>(e: &mut E, i: &Insn) -> Sem<E> {
-            horizontal(e, i, $lane, V2::$op($lane))
+            const EVEN: [u8; 16] = every_other(0);
+            const ODD: [u8; 16] = every_other(1);
+            binary(e, i, |e, a, b| {
+                let (a, b) = if is_mmx(i) { (join(e, a, b), e.immx(0)) } else { (a, b) };
+                let x = e.shuffle($lane, EVEN, a, b);
+                let y = e.shuffle($lane, ODD, a, b);
+                e.v2(V2::$op($lane), x, y)
+            })
         }
     )* };
 }

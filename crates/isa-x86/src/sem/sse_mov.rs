@@ -69,7 +69,8 @@ pub fn movq<E: EmitVector>(e: &mut E, i: &Insn) -> Sem<E> {
 fn scalar<E: EmitVector>(e: &mut E, i: &Insn, w: Width, lane: Lane) -> Sem<E> {
     if i.kinds[1] == Kind::Mem {
         e.require(SSE)?;
-        let x = load_low(e, i, w)?;
+        let v = read(e, i, 1, w)?;
+        let x = e.widen(v);
         e.putx(slot(i, 0), x);
         Ok(())
     } else {

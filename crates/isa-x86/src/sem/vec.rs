@@ -45,24 +45,27 @@ pub fn imm8(i: &Insn) -> u8 {
 }
 
 /// Loads the low `w` of the memory operand, zero-extended to 128 bits. No alignment is demanded.
-#[inline(always)]
+#[inline(never)]
 pub fn load_low<E: EmitVector>(e: &mut E, i: &Insn, w: Width) -> Result<E::X, E::Exit> {
     let a = address(e, i);
     let v = e.load(w, a, i.space)?;
     Ok(e.widen(v))
 }
 
-/// Operand `n`: a register, or memory of the register's size, which for XMM must be aligned.
-#[inline(always)]
-pub fn source<E: EmitVector>(e: &mut E, i: &Insn, n: usize) -> Result<E::X, E::Exit> {
-    if i.kinds[n] != Kind::Mem {
-        return Ok(e.getx(slot(i, n)));
-    }
+/// Loads the memory operand: 8 bytes for an MMX instruction, else 16, aligned.
+#[inline(never)]
+fn load<E: EmitVector>(e: &mut E, i: &Insn) -> Result<E::X, E::Exit> {
     if is_mmx(i) {
         return load_low(e, i, Width::W64);
     }
     let a = address(e, i);
     e.loadx(Align::Natural, a, i.space)
+}
+
+/// Operand `n`: a register, or memory of the register's size, which for XMM must be aligned.
+#[inline(always)]
+pub fn source<E: EmitVector>(e: &mut E, i: &Insn, n: usize) -> Result<E::X, E::Exit> {
+    if i.kinds[n] == Kind::Mem { load(e, i) } else { Ok(e.getx(slot(i, n))) }
 }
 
 /// Operand `n`: an XMM or MMX register, or memory of width `w`.
