@@ -3,6 +3,7 @@
 
 use crate::guest::{self, Guest, PROMPT};
 use crate::host::{Host, Job, Session, artefacts};
+use crate::refusals;
 use crate::util::{output, root, say};
 use anyhow::{Context, Result, anyhow, bail};
 use std::collections::BTreeSet;
@@ -287,11 +288,16 @@ impl Reference<'_> {
 pub fn by_hand(wanted: &[String], guest: &str, host: Host) -> Result<()> {
     host.prepare()?;
     let tests = all()?;
-    if let Some(unknown) = wanted.iter().find(|name| tests.iter().all(|test| test.name != **name)) {
-        let names: Vec<_> = tests.iter().map(|test| test.name.as_str()).collect();
+    let names: Vec<_> = tests.iter().map(|test| test.name.as_str()).chain(["refusals"]).collect();
+    if let Some(unknown) = wanted.iter().find(|name| !names.contains(&name.as_str())) {
         bail!("no boot test `{unknown}`; there are: {}", names.join(", "));
     }
-    for test in tests.iter().filter(|test| wanted.is_empty() || wanted.contains(&test.name)) {
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    if is_wanted("refusals") && host != Host::Qemu {
+        refusals::run(host)?;
+        say(format!("refusals in {}: ok", host.name()));
+    }
+    for test in tests.iter().filter(|test| is_wanted(&test.name)) {
         let took = run(test, guest, host)?;
         say(format!("{} on {guest} in {}: ok, {:.1} s", test.name, host.name(), took.as_secs_f64()));
     }

@@ -72,7 +72,7 @@ impl Host {
     }
 
     /// The command that does `job` with the console on its standard input and output.
-    fn command(self, job: &Job) -> Result<Command> {
+    pub fn command(self, job: &Job) -> Result<Command> {
         if self == Self::Qemu {
             return Ok(qemu(&job.options));
         }

@@ -3,7 +3,7 @@
 use crate::boot::{self, Test};
 use crate::host::{self, Host};
 use crate::util::{root, run as run_command, say};
-use crate::{build, guest, setup};
+use crate::{build, guest, refusals, setup};
 use anyhow::{Result, bail};
 use std::process::Command;
 use std::time::Instant;
@@ -80,6 +80,7 @@ pub fn run(long: bool) -> Result<()> {
         summary.step("tests of what was built", || {
             run_command(npm(&["run", "test:built", "--silent"]).env("ARTEFACTS", host::artefacts()?))
         });
+        summary.step("refusals", || refusals::run(Host::Node));
         boots(&mut summary, long)?;
     } else {
         say("no boots: the build failed");
