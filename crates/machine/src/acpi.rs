@@ -15,6 +15,7 @@ use acpi_tables::{Aml, AmlSink};
 
 use devices::acpi_pm::spec::{self as pm, SLP_TYP_S5};
 use devices::hpet::spec as hpet_spec;
+use devices::pci_host::{Devfn, intx_line};
 use devices::reset_ctl::spec::{HARD_RESET, RESET_CONTROL};
 
 use crate::load::layout::BIOS;
@@ -223,7 +224,7 @@ fn pci_root() -> Raw {
                     &AddressSpace::new_io(0u16, CONFIG - 1, None),
                     &AddressSpace::new_io(CONFIG + 8, 0xffff, None),
                     &memory(0xa_0000, 0xb_ffff),
-                    &memory(map::PCI_MEMORY.start, map::PCI_MEMORY.end - 1),
+                    &memory(map::PCI_MEMORY.start as u32, (map::PCI_MEMORY.end - 1) as u32),
                 ]),
             ),
             &Name::new("_PRT".into(), &pci_routing()),
@@ -238,12 +239,12 @@ fn pci_root() -> Raw {
     )])
 }
 
-/// `_PRT` (6.2.13): slot n's pin p is wired to input (n + p) mod 4.
+/// `_PRT` (6.2.13): each slot's pins, wired to IOAPIC inputs.
 fn pci_routing() -> Raw {
     let mut packages = PackageBuilder::new();
-    for (slot, pin) in (0..32u32).flat_map(|slot| (0..4u32).map(move |pin| (slot, pin))) {
-        let gsi = u32::from(map::GSI_PCI.start) + (slot + pin) % 4;
-        packages.add_element(&Package::new(vec![&(slot << 16 | 0xffff), &pin, &0u8, &gsi]));
+    for (slot, pin) in (0..32u8).flat_map(|slot| (0..4u8).map(move |pin| (slot, pin))) {
+        let gsi = intx_line(Devfn::new(slot, 0), pin).number();
+        packages.add_element(&Package::new(vec![&(u32::from(slot) << 16 | 0xffff), &pin, &0u8, &gsi]));
     }
     Raw::of(&[&packages])
 }

@@ -339,7 +339,7 @@ fn set_memory_types(cpu: &mut Cpu) {
     // One of 64 KiB ranges, two of 16 KiB (the second is the VGA's), eight of 4 KiB.
     *fixed = [all(WRITE_PROTECTED); 11];
     (fixed[0], fixed[1], fixed[2]) = (all(WRITE_BACK), all(WRITE_BACK), 0);
-    let hole = u64::from(map::PCI_MEMORY.start);
+    let hole = map::PCI_MEMORY.start;
     cpu.msr.mtrr_variable[0] = hole;
     cpu.msr.mtrr_variable[1] = (1 << PHYSICAL_BITS) - (4 << 30) | hole | ENABLE;
     cpu.msr.mtrr_def_type = WRITE_BACK | ENABLE | ENABLE_FIXED;

@@ -9,7 +9,7 @@ pub const IOAPIC_ID: u8 = 0;
 pub const HPET: u64 = devices::hpet::spec::BASE;
 pub const LAPIC: u64 = 0xfee0_0000;
 /// Physical addresses that PCI devices may be given: from the highest RAM possible to the IOAPIC.
-pub const PCI_MEMORY: Range<u32> = 0xc000_0000..0xfec0_0000;
+pub const PCI_MEMORY: Range<u64> = options::RAM_MAX..IOAPIC;
 
 /// I/O ports.
 pub const COM1: u16 = 0x3f8;
@@ -24,8 +24,6 @@ pub const IRQ_RTC: u8 = 8;
 pub const IRQ_SCI: u8 = 9;
 /// The IOAPIC input that ISA IRQ 0 is wired to: input 0 is the PIC's.
 pub const GSI_PIT: u32 = 2;
-/// The four PCI interrupt pins of slot 0; slot n starts n further on, around.
-pub const GSI_PCI: Range<u8> = 16..20;
 
 /// The crystal of CPUID leaf 0x15, from which the time-stamp counter and the local APIC's timer run: one tick a
 /// nanosecond of guest time.

@@ -4,7 +4,8 @@ use bus::{
     BadAccessLog, Clock, DevCtx, Device, Frequency, IrqLines, Line, MmioAccess, Outbox, PioAccess, Reset, Signal,
     Stream, Width,
 };
-use devices::{AcpiPm, Hpet, IoApic, Lapic, Pic, Pit, ResetCtl, Rtc, Uart16550};
+use devices::pci_host::Nothing;
+use devices::{AcpiPm, Hpet, I8042, IoApic, Lapic, PciHost, Pic, Pit, ResetCtl, Rtc, Uart16550};
 use isa_x86::Platform;
 
 use crate::clock::GuestClock;
@@ -36,8 +37,10 @@ chips! {
     AcpiPm acpi_pm: AcpiPm,
     Com1 com1: Uart16550,
     Hpet hpet: Hpet,
+    I8042 i8042: I8042,
     IoApic ioapic: IoApic,
     Lapic lapic: Lapic,
+    PciHost pci: PciHost<Nothing>,
     Pic pic: Pic,
     Pit pit: Pit,
     ResetCtl reset_ctl: ResetCtl,
@@ -50,10 +53,12 @@ const fn at_port(port: u16) -> Option<Chip> {
     Some(match port {
         0x020..=0x021 | 0x0a0..=0x0a1 | 0x4d0..=0x4d1 => Chip::Pic,
         0x040..=0x043 | 0x061 => Chip::Pit,
+        0x060 | 0x064 => Chip::I8042,
         0x070..=0x071 => Chip::Rtc,
         0x080 | 0x092 | 0x0e9 | 0xcf9 => Chip::ResetCtl,
         0x3f8..=0x3ff => Chip::Com1,
         map::PM_BASE..=PM_LAST => Chip::AcpiPm,
+        0xcf8 | 0xcfa..=0xcff => Chip::PciHost,
         _ => return None,
     })
 }
@@ -64,6 +69,7 @@ const fn at_address(addr: u64) -> Option<(Chip, u64)> {
     Some(match addr & !0xfff {
         map::IOAPIC => (Chip::IoApic, map::IOAPIC),
         map::HPET => (Chip::Hpet, map::HPET),
+        page if page >= map::PCI_MEMORY.start && page < map::PCI_MEMORY.end => (Chip::PciHost, map::PCI_MEMORY.start),
         _ => return None,
     })
 }
@@ -104,8 +110,10 @@ impl Board {
             acpi_pm: AcpiPm::new(map::PM_BASE, Line::new(map::IRQ_SCI)),
             com1: Uart16550::new(map::COM1, Line::new(map::IRQ_COM1), Stream::Com1),
             hpet: Hpet::new(),
+            i8042: I8042::new(Line::new(map::IRQ_KEYBOARD)),
             ioapic: IoApic::new(map::IOAPIC_ID),
             lapic: Lapic::new(0, Frequency::from_hz(map::CRYSTAL_HZ)),
+            pci: PciHost::new(map::PCI_MEMORY.start),
             pic: Pic::new(),
             pit: Pit::new(Line::new(map::IRQ_PIT)),
             reset_ctl: ResetCtl::new(),
@@ -451,7 +459,7 @@ mod tests {
         let mut b = board();
         assert_eq!(b.io_read(0x2f8, 1, 0), 0xff);
         assert_eq!(b.io_read(0x2f8, 4, 0), 0xffff_ffff);
-        assert_eq!(b.mmio_read(0xd000_0000, 8, 0), u64::MAX);
+        assert_eq!(b.mmio_read(0xfed4_0000, 8, 0), u64::MAX);
         b.io_write(0x2f8, 1, 0, 0);
         b.mmio_write(0xa_0000, 4, 0, 0);
         assert_eq!(b.bad_accesses(), 5);
@@ -614,6 +622,27 @@ mod tests {
     }
 
     #[test]
+    fn the_pci_bus_has_a_host_bridge_and_nothing_else() {
+        let mut b = board();
+        b.io_write(0xcf8, 4, 0x8000_0000, 0);
+        assert_eq!(b.io_read(0xcfc, 4, 0), 0x1237_8086);
+        for slot in 1..32 {
+            b.io_write(0xcf8, 4, 0x8000_0000 | slot << 11, 0);
+            assert_eq!(b.io_read(0xcfc, 4, 0), 0xffff_ffff, "{slot}");
+        }
+        assert_eq!(b.io_read(0xcf8, 4, 0), 0x8000_f800, "a doubleword is CONFIG_ADDRESS, though 0xcf9 alone is not");
+        assert_eq!(b.mmio_read(0xd000_0000, 4, 0), 0xffff_ffff);
+    }
+
+    #[test]
+    fn the_keyboard_controller_resets_the_machine() {
+        let mut b = board();
+        assert_eq!(b.io_read(0x64, 1, 0) & 2, 0, "ready for a command");
+        outb(&mut b, 0x64, 0xfe);
+        assert_eq!(b.take_event(), Some(Event::Reset));
+    }
+
+    #[test]
     fn the_pm_timer_runs_at_3_58_mhz() {
         let mut b = board();
         pass(&mut b, 50);
@@ -640,15 +669,16 @@ mod tests {
 
     #[test]
     fn each_device_of_the_acpi_namespace_is_decoded() {
-        for port in [0x20, 0xa0, 0x4d0, 0x40, 0x70, 0x3f8, 0x61, 0x92, 0x600, 0x60b, 0xcf9] {
+        for port in [0x20, 0xa0, 0x4d0, 0x40, 0x70, 0x3f8, 0x60, 0x61, 0x64, 0x92, 0x600, 0x60b, 0xcf8, 0xcf9, 0xcff] {
             assert!(at_port(port).is_some(), "{port:#x}");
         }
         let mut b = board();
         for &chip in Chip::ALL {
             let decoded_port = (0..=0xffff).any(|p| at_port(p) == Some(chip));
             assert_eq!(decoded_port, b.chips.get(chip).pio().is_some(), "{chip:?}");
-            let decoded_address =
-                [map::IOAPIC, map::HPET, map::LAPIC].iter().any(|a| b.decode(*a).is_some_and(|d| d.0 == chip));
+            let decoded_address = [map::IOAPIC, map::HPET, map::LAPIC, map::PCI_MEMORY.start]
+                .iter()
+                .any(|a| b.decode(*a).is_some_and(|d| d.0 == chip));
             assert_eq!(decoded_address, b.chips.get(chip).mmio().is_some(), "{chip:?}");
         }
         assert_eq!(b.decode(map::IOAPIC + 0x10), Some((Chip::IoApic, map::IOAPIC)));
