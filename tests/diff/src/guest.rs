@@ -1,6 +1,7 @@
 //! Runs a case in the interpreter, at CPL 3 with the same memory map as the host's.
 
-use isa_x86::cpu::{Cpu, SegReg, Segment, cr0, cr4, efer};
+use guest_api::Width;
+use isa_x86::cpu::{CodeSize, Cpu, SegReg, Segment, cr0, cr4, efer};
 use isa_x86::{CpuExit, Platform, Vcpu};
 use mem::{GuestRam, Memory};
 
@@ -107,10 +108,14 @@ impl Guest {
     /// Runs `case`.
     ///
     /// # Errors
-    /// What the emulator lacks: `"undecoded"` or the interpreter's own words.
+    /// `"undecoded"` where the announced processor lacks the instruction, or the interpreter's own words.
     pub fn run(&mut self, case: &Case) -> Result<Outcome, String> {
+        if isa_x86::decode(&case.bytes, CodeSize::Bits64, Width::W64, 0).is_err() {
+            return Err("undecoded".into());
+        }
         let v = &mut self.vcpu;
-        let mut code = [0xcc; 64];
+        // Behind the instruction nothing that decodes (PUSH ES has no 64-bit form): its block ends there.
+        let mut code = [0x06; 64];
         code[..case.bytes.len()].copy_from_slice(&case.bytes);
         assert!(v.cpu.mem.dma_write(CODE_PA, &code));
         assert!(v.cpu.mem.ram.write_bytes(DATA_PA, &case.memory[..]));
@@ -132,9 +137,6 @@ impl Guest {
                         cr2: if e.vector == 14 { v.cpu.cr2 } else { 0 },
                     };
                     break;
-                }
-                CpuExit::Unimplemented(text) if text.starts_with("unimplemented instruction") => {
-                    return Err("undecoded".into());
                 }
                 other => return Err(format!("{other:?}")),
             }
