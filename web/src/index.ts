@@ -1,6 +1,6 @@
 // pagevm in a page: a machine in a worker of its own.
 
-import type { Command, Event, Job } from "./protocol.ts";
+import { type Command, type Event, failure, type Job } from "./protocol.ts";
 
 export type { ConsoleMode } from "./engine.ts";
 export type { Event, Job, Result, State, Stats, Step } from "./protocol.ts";
@@ -34,7 +34,7 @@ export function start({ onEvent, engine, worker, ...job }: StartOptions): Vm {
   thread.onerror = (error) => {
     error.preventDefault();
     const why = error.message || "worker.js does not load";
-    onEvent({ type: "state", state: "failed", message: `pagevm's worker failed: ${why}` });
+    failure(`pagevm's worker failed: ${why}`).forEach(onEvent);
   };
   tell({ type: "start", job: { base: document.baseURI, ...job, engine: new URL(engine ?? "engine.wasm", base).href } });
   return {

@@ -82,3 +82,28 @@ export type Command =
   | { type: "start"; job: Job }
   | { type: "input"; data: Uint8Array<ArrayBuffer> }
   | { type: "pause" | "resume" | "reset" };
+
+/** Nothing has run. */
+const NO_STATS: Stats = {
+  mips: 0,
+  busy: 0,
+  uptime_ms: 0,
+  load_ms: 0,
+  wall_ms: 0,
+  first_output_ms: null,
+  until_ms: null,
+  guest_insns: 0,
+  interp_insns: 0,
+  region_insns: 0,
+  ram_bytes: 0,
+  memory_bytes: 0,
+  fetched_bytes: 0,
+};
+
+/** The events of a machine that could not even be asked. */
+export function failure(message: string): [Event, Event] {
+  return [
+    { type: "state", state: "failed", message },
+    { type: "result", result: { ok: false, reason: "engine", message }, stats: NO_STATS },
+  ];
+}

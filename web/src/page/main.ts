@@ -1,7 +1,7 @@
 // The page: a machine, its terminal, and what its user needs to know and do.
 
 import { start, type Vm } from "../index.ts";
-import type { Event, State, Stats } from "../protocol.ts";
+import { type Event, failure, type State, type Stats } from "../protocol.ts";
 import { join, split } from "./commandline.ts";
 import { type PageConfig, readConfig } from "./config.ts";
 import type { Screen } from "./terminal.ts";
@@ -146,7 +146,7 @@ async function boot(line?: string): Promise<void> {
     vm = start({ ...job, options, origin: performance.timeOrigin, onEvent });
     window.pagevm = { ...config, vm };
   } catch (error) {
-    onEvent({ type: "state", state: "failed", message: error instanceof Error ? error.message : String(error) });
+    failure(error instanceof Error ? error.message : String(error)).forEach(onEvent);
   }
 }
 

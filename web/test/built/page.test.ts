@@ -175,6 +175,7 @@ for (const [name, query, prepare, expected] of [
     () => give("engine.wasm", Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0)),
     /engine\.wasm is not pagevm's engine/,
   ],
+  ["no-worker", "?m=64&kernel=echo.elf", () => (files["/worker.js"] = "/nonexistent"), /pagevm's worker failed: /],
   [
     "old-browser",
     "?m=64&kernel=echo.elf",
