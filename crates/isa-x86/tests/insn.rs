@@ -21,7 +21,7 @@ use std::process::Command;
 use common::{Bare, long_mode};
 use isa_x86::cpu::{BLOCK, SegReg, Segment, cr0, efer};
 use isa_x86::fault::StopReason;
-use isa_x86::{CpuExit, Exec, Vcpu, decode, execute};
+use isa_x86::{CpuExit, DecodeError, Exec, Vcpu, decode, execute};
 
 const NAMES: [&str; 16] =
     ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"];
@@ -131,6 +131,7 @@ fn machine(bits: u64, start: u64, code: &[u8]) -> Vcpu {
             cpu.cr0 &= !cr0::PE;
         }
     }
+    cpu.regs[..16].fill(0);
     cpu.regs[4] = 0xf000;
     cpu.rip = start;
     cpu.flush_tlb();
@@ -154,6 +155,7 @@ fn step(v: &mut Vcpu, start: u64, end: u64) -> Result<(), String> {
         assert!(cx.cpu.mem.ram.read_bytes(pc, &mut bytes));
         let i = match decode(&bytes, cx.cpu.code_size(), cx.cpu.stack_width(), 0) {
             Ok(i) => i,
+            Err(DecodeError::Invalid) => return Err("#6 None".into()),
             Err(e) => return Err(format!("{e:?} at {pc:#x}: {bytes:02x?}")),
         };
         cx.cpu.regs[BLOCK as usize] = pc;
@@ -216,7 +218,12 @@ fn run(source: &Path) -> Result<(), String> {
     }
     if c.fault.is_none() {
         let mut v = machine(c.bits, start, &code);
-        let exit = v.run(&mut Bare::default(), LIMIT);
+        let mut exit = CpuExit::Budget;
+        for _ in 0..100 {
+            if exit == CpuExit::Budget && v.cpu.rip != end {
+                exit = v.run(&mut Bare::default(), LIMIT / 100);
+            }
+        }
         if exit != CpuExit::Budget || v.cpu.rip != end {
             bad += &format!("\n  in blocks: {exit:?} at {:#x}", v.cpu.rip);
         }
