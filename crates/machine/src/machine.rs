@@ -1,6 +1,5 @@
 //! The machine: CPU, board and RAM, and the loop that runs them.
 
-use std::collections::VecDeque;
 use std::fmt;
 
 use isa_x86::cpu::{RBX, RSI, SegReg, Segment, SystemSegment, TableRegister, cr0, cr4, efer};
@@ -17,9 +16,6 @@ use crate::load::{self, Entry, Images, LoadError, Piece};
 use crate::map;
 use crate::pc::{Board, Event};
 use crate::random::Random;
-
-/// Bytes of console input that wait for the guest at most.
-const INPUT_MAX: usize = 4096;
 
 /// Why a machine could not be made; the message names the input and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -90,7 +86,6 @@ pub struct Machine {
     files: Files,
     vcpu: Vcpu,
     board: Board,
-    input: VecDeque<u8>,
     output: Vec<u8>,
     /// The last slice ended with [`Exit::Idle`].
     idle: bool,
@@ -114,7 +109,6 @@ impl Machine {
             files: Files { kernel: images.kernel.to_vec(), initrd: images.initrd.map(<[u8]>::to_vec) },
             vcpu: Vcpu::new(Cpu::new(memory)),
             board: Board::new(GuestClock::new(time), time.unix_ns, config.ram_bytes, Random::new(seed)),
-            input: VecDeque::new(),
             output: Vec::new(),
             idle: false,
             ended: None,
@@ -146,7 +140,6 @@ impl Machine {
     pub fn reset(&mut self) {
         self.resets += 1;
         (self.idle, self.ended) = (false, None);
-        self.input.clear();
         self.board.reset(self.vcpu.cpu.insns);
         if let Err(e) = self.boot() {
             // They were loaded once with the same options.
@@ -186,14 +179,11 @@ impl Machine {
         loop {
             let insns = self.vcpu.cpu.insns;
             self.board.tick(insns);
-            self.feed_console();
             match self.board.take_event() {
                 Some(Event::PowerOff) => return Exit::PowerOff,
                 Some(Event::Reset) if self.config.no_reboot => return Exit::Reset,
                 Some(Event::Reset) => {
-                    let input = std::mem::take(&mut self.input);
                     self.reset();
-                    self.input = input; // typed ahead, as on a terminal that knows nothing of the reset
                     if let Some(exit) = &self.ended {
                         return exit.clone();
                     }
@@ -211,7 +201,7 @@ impl Machine {
                 CpuExit::Halted => {
                     let insns = self.vcpu.cpu.insns;
                     let deadline = self.wake_time();
-                    if !self.board.clock.skip_to(deadline, insns) && !self.fed_console() {
+                    if !self.board.clock.skip_to(deadline, insns) {
                         return Exit::Idle { until_ns: deadline.map(|d| self.board.clock.host_monotonic(d)) };
                     }
                 }
@@ -235,28 +225,13 @@ impl Machine {
         Exit::Stopped(StopReport { reason: reason.to_owned(), state: self.dump() })
     }
 
-    /// Hands waiting input to the serial port as far as it has room.
-    fn feed_console(&mut self) {
-        self.fed_console();
-    }
-
-    /// [`Machine::feed_console`]; whether anything was handed over.
-    fn fed_console(&mut self) -> bool {
-        let room = self.board.console_room().min(self.input.len());
-        for byte in self.input.drain(..room) {
-            self.board.console_receive(byte, self.vcpu.cpu.insns);
-        }
-        room != 0
-    }
-
     /// Gives bytes to the serial console; returns how many were taken. The rest may be offered again later.
     pub fn console_input(&mut self, bytes: &[u8]) -> usize {
         if self.config.serial == Serial::None {
             return bytes.len();
         }
-        let taken = bytes.len().min(INPUT_MAX - self.input.len());
-        self.input.extend(&bytes[..taken]);
-        taken
+        // While idle the clock stands where the guest fell asleep; `run` brings it up to date and delivers.
+        self.board.console_input(bytes, self.vcpu.cpu.insns)
     }
 
     /// What the guest has written to the serial console and the host has not yet removed.
@@ -341,7 +316,7 @@ fn set_memory_types(cpu: &mut Cpu) {
     (fixed[0], fixed[1], fixed[2]) = (all(WRITE_BACK), all(WRITE_BACK), 0);
     let hole = map::PCI_MEMORY.start;
     cpu.msr.mtrr_variable[0] = hole;
-    cpu.msr.mtrr_variable[1] = (1 << PHYSICAL_BITS) - (4 << 30) | hole | ENABLE;
+    cpu.msr.mtrr_variable[1] = ((1 << PHYSICAL_BITS) - (4 << 30)) | hole | ENABLE;
     cpu.msr.mtrr_def_type = WRITE_BACK | ENABLE | ENABLE_FIXED;
 }
 

@@ -1,5 +1,7 @@
 //! The `pc` board: which chip answers where, and the wires between the chips and the CPU.
 
+use std::collections::VecDeque;
+
 use bus::{
     BadAccessLog, Clock, DevCtx, Device, Frequency, IrqLines, Line, MmioAccess, Outbox, PioAccess, Reset, Signal,
     Stream, Width,
@@ -74,6 +76,9 @@ const fn at_address(addr: u64) -> Option<(Chip, u64)> {
     })
 }
 
+/// Bytes of console input that wait for the guest at most.
+const INPUT_MAX: usize = 4096;
+
 /// What the guest did that ends or interrupts the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -96,6 +101,8 @@ pub struct Board {
     planned: u64,
     /// Guest time of the last call of a chip.
     last: Clock,
+    /// Console bytes on their way to the guest.
+    input: VecDeque<u8>,
     event: Option<Event>,
     nmi: bool,
     random: Random,
@@ -129,6 +136,7 @@ impl Board {
             deadline: u64::MAX,
             planned: u64::MAX,
             last: Clock::default(),
+            input: VecDeque::new(),
             event: None,
             nmi: false,
             random,
@@ -165,6 +173,9 @@ impl Board {
     /// After a call of `chip`: the interrupt wires, its deadline, its signals.
     #[inline]
     fn settle(&mut self, chip: Chip) {
+        if !self.input.is_empty() && chip as usize == Chip::Com1 as usize {
+            self.feed_console();
+        }
         if self.irq.pending() || chip as usize == Chip::Pic as usize {
             self.carry_interrupts();
         }
@@ -249,17 +260,23 @@ impl Board {
         self.event.take()
     }
 
-    /// Room in the serial port's receiver, bytes.
-    pub fn console_room(&self) -> usize {
-        self.chips.com1.can_receive()
+    /// Bytes for the serial port; returns how many were taken. Those that the receiver has no room for wait.
+    pub fn console_input(&mut self, bytes: &[u8], at: u64) -> usize {
+        let taken = bytes.len().min(INPUT_MAX - self.input.len());
+        self.input.extend(&bytes[..taken]);
+        self.last = Clock::at(self.clock.now(at));
+        self.settle(Chip::Com1);
+        taken
     }
 
-    /// A byte arrives at the serial port.
-    pub fn console_receive(&mut self, byte: u8, at: u64) {
-        self.last = Clock::at(self.clock.now(at));
-        let mut cx = DevCtx { irq: &mut self.irq, out: &mut self.out, clock: self.last };
-        self.chips.com1.receive(&mut cx, byte);
-        self.settle(Chip::Com1);
+    /// Hands waiting bytes to the receiver as far as it has room.
+    fn feed_console(&mut self) {
+        while self.chips.com1.can_receive() != 0
+            && let Some(byte) = self.input.pop_front()
+        {
+            let mut cx = DevCtx { irq: &mut self.irq, out: &mut self.out, clock: self.last };
+            self.chips.com1.receive(&mut cx, byte);
+        }
     }
 
     /// Takes what the guest wrote to the serial port.
@@ -496,13 +513,16 @@ mod tests {
         ioapic(&mut b, 0x10 + 2 * map::IRQ_COM1, 0x41);
         outb(&mut b, map::COM1 + 1, 1); // received data
         outb(&mut b, map::COM1 + 4, 8); // OUT2, the interrupt's gate
-        assert_eq!(b.console_room(), 1, "no FIFO yet");
-        b.console_receive(b'x', 0);
+        assert_eq!(b.console_input(b"xy", 0), 2);
         assert!(b.interrupt_pending());
         assert_eq!(b.interrupt_ack(), 0x41);
         assert!(!b.interrupt_pending());
-        assert_eq!(b.io_read(map::COM1, 1, 0), u32::from(b'x'));
         lapic(&mut b, 0xb0, 0);
+        assert_eq!(b.io_read(map::COM1, 1, 0), u32::from(b'x'));
+        assert!(b.interrupt_pending(), "no FIFO yet: the second byte comes when there is room");
+        assert_eq!(b.interrupt_ack(), 0x41);
+        lapic(&mut b, 0xb0, 0);
+        assert_eq!(b.io_read(map::COM1, 1, 0), u32::from(b'y'));
         assert!(!b.interrupt_pending());
     }
 
@@ -513,7 +533,7 @@ mod tests {
         ioapic(&mut b, 0x10 + 2 * map::IRQ_COM1, 0x41 | 1 << 15);
         outb(&mut b, map::COM1 + 1, 1);
         outb(&mut b, map::COM1 + 4, 8);
-        b.console_receive(b'x', 0);
+        b.console_input(b"x", 0);
         assert_eq!(b.interrupt_ack(), 0x41);
         lapic(&mut b, 0xb0, 0);
         assert!(b.interrupt_pending(), "the byte is still there");

@@ -1,0 +1,216 @@
+//! Machines that run guests of a few instructions.
+
+use machine::{Exit, HostTime, Images, Machine};
+
+const MS: u64 = 1_000_000;
+
+/// A 32-bit ELF with a PVH note whose code, at 1 MiB, is `code`.
+fn kernel(code: &[u8]) -> Vec<u8> {
+    let mut f = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    let half = |f: &mut Vec<u8>, v: u16| f.extend(v.to_le_bytes());
+    let word = |f: &mut Vec<u8>, v: u32| f.extend(v.to_le_bytes());
+    half(&mut f, 2);
+    half(&mut f, 3);
+    [1, 0x10_0000, 52, 0, 0].into_iter().for_each(|v| word(&mut f, v));
+    [52, 32, 2, 0, 0, 0].into_iter().for_each(|v| half(&mut f, v));
+    let size = code.len() as u32;
+    for ph in [[1, 136, 0x10_0000, 0x10_0000, size, size + 0x1000, 7, 4], [4, 116, 0, 0, 20, 20, 4, 4]] {
+        ph.into_iter().for_each(|v| word(&mut f, v));
+    }
+    [4, 4, 18].into_iter().for_each(|v| word(&mut f, v));
+    f.extend(b"Xen\0");
+    word(&mut f, 0x10_0000);
+    f.extend(code);
+    f
+}
+
+fn at(ms: u64) -> HostTime {
+    HostTime { monotonic_ns: 1000 * MS + ms * MS, unix_ns: 1_700_000_000_000_000_000 }
+}
+
+fn machine(code: &[u8], options: &str) -> Machine {
+    let line = format!("-kernel k -m 64 {options}");
+    let config = options::parse(line.split_whitespace()).unwrap();
+    Machine::new(&config, Images { kernel: &kernel(code), initrd: None }, at(0), [7; 32]).unwrap()
+}
+
+/// Writes `text` to COM1.
+fn print(text: &str) -> Vec<u8> {
+    let mut code = vec![0x66, 0xba, 0xf8, 0x03]; // mov dx, 0x3f8
+    for byte in text.bytes() {
+        code.extend([0xb0, byte, 0xee]); // mov al, byte; out dx, al
+    }
+    code
+}
+
+const CLI_HLT: &[u8] = &[0xfa, 0xf4];
+
+#[test]
+fn a_guest_prints_and_halts_for_good() {
+    let mut m = machine(&[&print("hello"), CLI_HLT].concat(), "");
+    assert_eq!(m.run(at(0), 1_000_000), Exit::Idle { until_ns: None });
+    assert_eq!(m.console_output(), b"hello");
+    assert_eq!(m.stats().insns, 13);
+    assert_eq!(m.run(at(10), 1_000_000), Exit::Idle { until_ns: None });
+}
+
+/// `mov al, value; out port, al`.
+fn out(port: u8, value: u8) -> [u8; 4] {
+    [0xb0, value, 0xe6, port]
+}
+
+/// `mov dx, 0x604; mov ax, 0x3400; out dx, ax`: S5 by the ACPI tables.
+const POWER_OFF: &[u8] = &[0x66, 0xba, 0x04, 0x06, 0x66, 0xb8, 0x00, 0x34, 0x66, 0xef, 0xf4];
+
+/// A guest with a 10 ms tick through the 8259: each prints `T`; after `count` it switches off.
+fn ticking(count: u8) -> Vec<u8> {
+    const GDT: u32 = 0x10_0400;
+    const IDT: u32 = 0x10_0600;
+    let mut code = vec![0xbc, 0, 0, 8, 0]; // mov esp, 0x80000
+    code.extend([0x0f, 0x01, 0x15, 0x00, 0x03, 0x10, 0x00]); // lgdt [0x100300]
+    code.extend([0x0f, 0x01, 0x1d, 0x08, 0x03, 0x10, 0x00]); // lidt [0x100308]
+    // The first 8259: vectors from 0x20, only IRQ 0 open. Counter 0 of the 8254: mode 2, 11932 pulses.
+    for (port, value) in
+        [(0x43, 0x34), (0x40, 0x9c), (0x40, 0x2e), (0x20, 0x11), (0x21, 0x20), (0x21, 4), (0x21, 1), (0x21, 0xfe)]
+    {
+        code.extend(out(port, value));
+    }
+    code.extend([0x31, 0xdb]); // xor ebx, ebx
+    // wait: sti; hlt; cli; cmp ebx, count; jne wait
+    code.extend([0xfb, 0xf4, 0xfa, 0x83, 0xfb, count, 0x75, 0xf8]);
+    code.extend(POWER_OFF);
+    let handler = 0x10_0000 + code.len() as u32;
+    code.push(0x43); // inc ebx
+    code.extend(print("T"));
+    code.extend(out(0x20, 0x20)); // EOI
+    code.push(0xcf); // iret
+    code.resize(0x300, 0);
+    for (table, limit) in [(GDT, 0x1fu16), (IDT, 0x107)] {
+        code.extend(limit.to_le_bytes());
+        code.extend(table.to_le_bytes());
+        code.extend([0; 2]);
+    }
+    code.resize(0x400, 0);
+    for descriptor in [0u64, 0, 0x00cf_9b00_0000_ffff, 0x00cf_9300_0000_ffff] {
+        code.extend(descriptor.to_le_bytes());
+    }
+    code.resize(0x700, 0); // gate 0x20: 32-bit interrupt gate, selector 0x10
+    code.extend([handler & 0xffff | 0x10 << 16, handler & 0xffff_0000 | 0x8e00].iter().flat_map(|w| w.to_le_bytes()));
+    code
+}
+
+/// A guest that echoes what it reads from the serial port, up to `q`.
+fn echo() -> Vec<u8> {
+    let mut code = vec![0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xf7]; // wait for LSR.DR
+    code.extend([0x66, 0xba, 0xf8, 0x03, 0xec, 0xee]); // mov dx, 0x3f8; in al, dx; out dx, al
+    code.extend([0x3c, b'q', 0x75, 0xed]); // cmp al, 'q'; jne start
+    code.extend(POWER_OFF);
+    code
+}
+
+/// A guest that prints `R` and resets the machine through the reset register.
+fn resetting() -> Vec<u8> {
+    [&print("R")[..], &[0x66, 0xba, 0xf9, 0x0c, 0xb0, 0x06, 0xee], CLI_HLT].concat()
+}
+
+/// Runs slices of `insns` instructions at host times `from..` in steps of 1 ms until something else than a budget's end.
+fn run_until_exit(m: &mut Machine, from: u64, insns: u64) -> Exit {
+    (from..from + 10_000).map(|ms| m.run(at(ms), insns)).find(|e| *e != Exit::Budget).expect("the guest does not end")
+}
+
+#[test]
+fn a_timer_wakes_a_halted_guest() {
+    let mut m = machine(&ticking(3), "");
+    for tick in 0..3 {
+        let Exit::Idle { until_ns: Some(until) } = m.run(at(tick * 11), 1_000_000) else { panic!("tick {tick}") };
+        let due = 1000 * MS + (tick + 1) * 10 * MS;
+        assert!((due..due + MS).contains(&until), "tick {tick}: {until}");
+        // Woken too early, it goes on waiting.
+        assert!(matches!(m.run(at(tick * 11 + 1), 1_000_000), Exit::Idle { until_ns: Some(u) } if u == until));
+    }
+    assert_eq!(m.run(at(33), 1_000_000), Exit::PowerOff);
+    assert_eq!(m.console_output(), b"TTT");
+    assert_eq!(m.run(at(34), 1_000_000), Exit::PowerOff, "it stays off");
+    m.reset();
+    assert!(matches!(m.run(at(40), 1_000_000), Exit::Idle { .. }), "the reset button works");
+}
+
+#[test]
+fn after_an_hour_in_the_background_the_clock_is_right_and_there_is_no_storm() {
+    let mut m = machine(&ticking(0), "");
+    m.run(at(0), 1_000_000);
+    let before = m.stats().insns;
+    assert!(matches!(m.run(at(3_600_000), 10_000_000), Exit::Idle { .. }));
+    let ticks = m.console_output().len();
+    assert!((1..5000).contains(&ticks), "{ticks} ticks delivered of 360000");
+    assert!(m.stats().insns - before < 100_000);
+    let guest_ms = m.stats().guest_ns / MS;
+    assert!((3_600_000..=3_600_010).contains(&guest_ms), "{guest_ms}");
+}
+
+#[test]
+fn a_budget_ends_the_slice() {
+    let mut m = machine(&echo(), "");
+    for slice in 1..10 {
+        assert_eq!(m.run(at(slice), 10_000), Exit::Budget);
+        let insns = m.stats().insns;
+        assert!((slice * 10_000..slice * 10_000 + 300).contains(&insns), "{insns}");
+    }
+}
+
+#[test]
+fn typed_bytes_reach_the_guest_and_none_is_lost() {
+    let mut m = machine(&echo(), "");
+    let text: Vec<u8> = (0..5000).map(|i| b'a' + (i % 16) as u8).collect();
+    let taken = m.console_input(&text);
+    assert_eq!(taken, 4096, "as much as it holds");
+    let taken = taken + m.console_input(&text[taken..]);
+    assert_eq!(m.console_input(&text[taken..]), 0);
+    for ms in 0..20 {
+        assert_eq!(m.run(at(ms), 100_000), Exit::Budget);
+    }
+    assert_eq!(m.console_input(&text[taken..]), text.len() - taken);
+    m.console_input(b"q");
+    assert_eq!(run_until_exit(&mut m, 20, 100_000), Exit::PowerOff);
+    assert_eq!(m.console_output()[..5000], text);
+}
+
+#[test]
+fn a_serial_port_that_is_not_connected() {
+    let mut m = machine(&[&print("x"), &echo()[..]].concat(), "-serial none");
+    assert_eq!(m.console_input(b"q"), 1, "swallowed");
+    assert_eq!(m.run(at(0), 100_000), Exit::Budget);
+    assert_eq!(m.console_output(), b"");
+}
+
+#[test]
+fn the_guest_resets_the_machine() {
+    let mut m = machine(&resetting(), "-no-reboot");
+    assert_eq!(m.run(at(0), 1000), Exit::Reset);
+    assert_eq!(m.console_output(), b"R");
+    let mut m = machine(&resetting(), "");
+    assert_eq!(m.run(at(0), 50), Exit::Budget);
+    assert!(m.stats().resets >= 5 && m.console_output().starts_with(b"RRRRR"), "{:?}", m.stats());
+}
+
+#[test]
+fn a_triple_fault_leaves_a_report() {
+    // lidt [0x90000], where there are zeros; mov eax, 0x12345678; ud2
+    let mut m = machine(&[0x0f, 0x01, 0x1d, 0, 0, 9, 0, 0xb8, 0x78, 0x56, 0x34, 0x12, 0x0f, 0x0b], "");
+    let Exit::Stopped(report) = m.run(at(0), 1000) else { panic!("no report") };
+    let text = report.to_string();
+    for part in ["triple fault", "rax 0000000012345678", "rip 000000000010000c", "last blocks", "100000"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert_eq!(m.run(at(1), 1000), Exit::Stopped(report));
+    m.reset();
+    assert!(matches!(m.run(at(2), 1000), Exit::Stopped(_)));
+}
+
+#[test]
+fn a_machine_that_cannot_be_made_says_why() {
+    let config = options::parse(["-kernel", "index.html", "-m", "64"]).unwrap();
+    let e = Machine::new(&config, Images { kernel: b"<!DOCTYPE html>", initrd: None }, at(0), [0; 32]).err().unwrap();
+    let text = e.to_string();
+    assert!(text.starts_with("-kernel index.html: not a kernel: it is an HTML page"), "{text}");
+}
