@@ -253,6 +253,15 @@ rows! {
     Xrstor      [Xrstor]                helper xsave::xrstor;
     Xrstor64    [Xrstor64]              helper xsave::xrstor64;
 // x87
+    X87    [Fadd Faddp Fiadd Fsub Fsubp Fisub Fsubr Fsubrp Fisubr Fmul Fmulp Fimul Fdiv Fdivp Fidiv Fdivr Fdivrp Fidivr
+            Fcom Fcomp Fcompp Fucom Fucomp Fucompp Ficom Ficomp Fcomi Fcomip Fucomi Fucomip Ftst Fxam
+            Fld Fst Fstp Fstpnce Fild Fist Fistp Fisttp Fbld Fbstp Fxch Ffree Ffreep Fincstp Fdecstp Fnop
+            Fcmovb Fcmove Fcmovbe Fcmovu Fcmovnb Fcmovne Fcmovnbe Fcmovnu
+            Fld1 Fldl2t Fldl2e Fldpi Fldlg2 Fldln2 Fldz Fabs Fchs Frndint Fscale Fsqrt Fxtract Fprem Fprem1
+            Fsin Fcos Fsincos Fptan Fpatan F2xm1 Fyl2x Fyl2xp1
+            Fldcw Fnstcw Fnstsw Fnclex Fninit Fldenv Fnstenv Fnsave Frstor Fneni Fndisi Fnsetpm]
+                                        helper x87::execute;
+    Fwait  [Wait]                       helper x87::fwait;
 // MMX and SSE
     Movaps     [Movaps Movapd Movdqa Movntps Movntpd Movntdq Movntdqa]sem sse_mov::aligned;
     Movups     [Movups Movupd Movdqu Lddqu]sem sse_mov::unaligned;

@@ -430,20 +430,35 @@ pub fn sqrt(a: F80, env: &mut Env80) -> F80 {
 pub struct Remainder {
     /// The remainder, or the partly reduced dividend.
     pub value: F80,
-    /// The three lowest bits of the quotient's magnitude; None if the reduction is incomplete (C2).
-    pub quotient: Option<u8>,
+    /// What it is.
+    pub reduction: Reduction,
+}
+
+/// How far a remainder has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reduction {
+    /// Nothing was divided: an operand was special.
+    None,
+    /// The value is congruent to the dividend, but not yet below the divisor (C2).
+    Partial,
+    /// The value is the remainder; the three lowest bits of the quotient's magnitude.
+    Complete(u8),
 }
 
 /// FPREM (quotient truncated), or FPREM1 (`nearest`: the IEEE 754 remainder).
 pub fn rem(a: F80, b: F80, nearest: bool, env: &mut Env80) -> Remainder {
-    let done = |value, q: u64| Remainder { value, quotient: Some((q & 7) as u8) };
+    let special = |value| Remainder { value, reduction: Reduction::None };
+    let done = |value, q: u64| Remainder { value, reduction: Reduction::Complete((q & 7) as u8) };
     if let Some(r) = nan_result(a, b, env) {
-        return done(r, 0);
+        return special(r);
     }
     if a.class() == Class::Infinity || b.class() == Class::Zero {
-        return done(env.invalid(), 0);
+        return special(env.invalid());
     }
-    if env.denormal_stops(&[a, b]) || a.class() == Class::Zero {
+    if env.denormal_stops(&[a, b]) {
+        return special(a);
+    }
+    if a.class() == Class::Zero {
         return done(a, 0);
     }
     let n = a.unpack();
@@ -466,7 +481,7 @@ pub fn rem(a: F80, b: F80, nearest: bool, env: &mut Env80) -> Remainder {
     let shift = if distance < 64 { distance } else { 32 + distance % 32 } as u32;
     let (q, r) = div_wide((n.m >> 1) >> (63 - shift), n.m << shift, d.m);
     if distance >= 64 {
-        return Remainder { value: pack(n.neg, n.exp - shift as i32, r), quotient: None };
+        return Remainder { value: pack(n.neg, n.exp - shift as i32, r), reduction: Reduction::Partial };
     }
     if nearest && (r > d.m - r || r == d.m - r && q & 1 != 0) {
         return done(pack(!n.neg, d.exp, d.m - r), q.wrapping_add(1));

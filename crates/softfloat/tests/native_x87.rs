@@ -108,10 +108,14 @@ fn arithmetic(a: F80, b: F80, cw: u16) {
         let mut env = Env80::new(cw);
         let r = f80::rem(a, b, nearest, &mut env);
         let value = if env.stops() { a } else { r.value };
-        let c = r.quotient.map_or(0x400, |q| {
-            let q = u16::from(q);
-            (q & 1) << 9 | (q >> 1 & 1) << 14 | (q >> 2 & 1) << 8
-        });
+        let c = match r.reduction {
+            f80::Reduction::Complete(q) => {
+                let q = u16::from(q);
+                (q & 1) << 9 | (q >> 1 & 1) << 14 | (q >> 2 & 1) << 8
+            }
+            f80::Reduction::Partial => 0x400,
+            f80::Reduction::None => 0,
+        };
         let bits = if env.raised & 1 != 0 || env.stops() { 0x3f } else { 0x3f | CONDITIONS };
         same(if nearest { "fprem1" } else { "fprem" }, a, b, cw, (value, env.raised as u16 | c), (n.st0, n.sw), bits);
     }

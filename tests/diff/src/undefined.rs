@@ -11,6 +11,11 @@ const ZF: u64 = 0x40;
 const SF: u64 = 0x80;
 const OF: u64 = 0x800;
 
+const C0: u16 = 0x100;
+const C1: u16 = 0x200;
+const C2: u16 = 0x400;
+const C3: u16 = 0x4000;
+
 /// What to leave out of a comparison.
 #[derive(Default)]
 pub struct Ignore {
@@ -25,6 +30,8 @@ pub struct Ignore {
     pub x87_at_fault: bool,
     /// The vector result's 32-bit lanes are approximations, to a relative error of 1.5 * 2^-12.
     pub approximate: bool,
+    /// Units in the last place by which x87 registers may differ.
+    pub st_ulp: u128,
 }
 
 /// The count operand of a shift or rotate, masked as the processor does.
@@ -92,13 +99,19 @@ pub fn of(case: &Case) -> Ignore {
         // How much of the frame is there when a later push faults is the model's.
         Enter => ignore.partial_writes = true,
         Bt | Bts | Btr | Btc => ignore.flags = OF | SF | AF | PF,
-        // C0, C2 and C3 are undefined after most x87 instructions (SDM 1 8.1.3); C1 where no rounding or stack fault happened.
-        Fcom | Fcomp | Fcompp | Fucom | Fucomp | Fucompp | Ftst | Fxam | Ficom | Ficomp => {}
         // AMD's processors have done what all MMX instructions do to the x87 state (SDM 1 9.5.1) before these fault.
         Maskmovq | Cvtpi2ps | Cvtps2pi | Cvttps2pi | Cvtpd2pi | Cvttpd2pi => ignore.x87_at_fault = true,
         // Approximations: the manual bounds their error (SDM 2 RCPPS, RSQRTPS), models differ in how they stay within.
         Rcpps | Rcpss | Rsqrtps | Rsqrtss => ignore.approximate = true,
-        Fprem | Fprem1 | Fsin | Fcos | Fsincos | Fptan => {}
+        // An unmasked invalid or denormal operand leaves the condition codes alone (SDM 2 FCOM); AMD's processors set them.
+        Fcom | Fcomp | Fcompp | Fucom | Fucomp | Fucompp | Ftst | Ficom | Ficomp if case.state.fx[0] & 3 != 3 => {
+            ignore.fsw = C0 | C2 | C3;
+        }
+        // Transcendental results are good to a unit in the last place (SDM 1 8.3.10), and C1 says how they were rounded.
+        Fsin | Fcos | Fsincos | Fptan | Fpatan | F2xm1 | Fyl2x | Fyl2xp1 => {
+            ignore.fsw = C1;
+            ignore.st_ulp = 1;
+        }
         _ => {}
     }
     ignore
@@ -111,6 +124,8 @@ pub fn wholly(case: &Case, i: &Instruction) -> bool {
         Mnemonic::Shld | Mnemonic::Shrd => count(case, i) > operand_bits(i),
         // A repeat prefix before LOOPE, LOOPNE is reserved: AMD's processors take the condition from it.
         Mnemonic::Loope | Mnemonic::Loopne => i.has_rep_prefix() || i.has_repne_prefix(),
+        // FYL2XP1 of what is not in ±(1 - √½) (SDM 2 FYL2XP1). 0x3ffd is the exponent of a quarter.
+        Mnemonic::Fyl2xp1 => u16::from_le_bytes([case.state.fx[40], case.state.fx[41]]) & 0x7fff > 0x3ffc,
         _ => false,
     }
 }

@@ -51,7 +51,17 @@ pub fn decode(bytes: &[u8], bits: CodeSize, stack_width: Width, off: u16) -> Res
     if prefetch && x.op0_kind() == OpKind::Register {
         return Err(DecodeError::Invalid); // PREFETCHW of a register (AMD APM 3)
     }
-    lower(&x, bits, stack_width, off)
+    let mut i = lower(&x, bits, stack_width, off)?;
+    if i.op == Op::X87 {
+        i.imm = x87_opcode(bytes);
+    }
+    Ok(i)
+}
+
+/// The eleven bits that tell an x87 instruction: the low three of its escape byte, and the ModRM byte. No prefix is D8-DF.
+fn x87_opcode(bytes: &[u8]) -> u64 {
+    let at = bytes.iter().position(|b| b & 0xf8 == 0xd8).unwrap_or(0);
+    bytes.get(at..at + 2).map_or(0, |b| u64::from(b[0] & 7) << 8 | u64::from(b[1]))
 }
 
 /// Lowers an instruction of iced's.
@@ -275,8 +285,8 @@ fn memory_width(m: MemorySize) -> Option<Width> {
     use MemorySize::*;
     match m {
         UInt8 | Int8 => Some(Width::W8),
-        UInt16 | Int16 | WordOffset => Some(Width::W16),
-        UInt32 | Int32 | DwordOffset => Some(Width::W32),
+        UInt16 | Int16 | WordOffset | FpuEnv14 | FpuState94 => Some(Width::W16),
+        UInt32 | Int32 | DwordOffset | FpuEnv28 | FpuState108 => Some(Width::W32),
         UInt64 | Int64 | QwordOffset => Some(Width::W64),
         SegPtr16 => Some(Width::W16),
         SegPtr32 => Some(Width::W32),
