@@ -107,6 +107,13 @@ pub fn of(case: &Case) -> Ignore {
         Fcom | Fcomp | Fcompp | Fucom | Fucomp | Fucompp | Ftst | Ficom | Ficomp if case.state.fx[0] & 3 != 3 => {
             ignore.fsw = C0 | C2 | C3;
         }
+        // C1 is set to 0 (SDM 2 FCOMI); AMD's processors leave it.
+        Fcomi | Fcomip | Fucomi | Fucomip => {
+            ignore.fsw = C1;
+            if case.state.fx[0] & 3 != 3 {
+                ignore.flags = CF | PF | AF | ZF | SF | OF;
+            }
+        }
         // Transcendental results are good to a unit in the last place (SDM 1 8.3.10), and C1 says how they were rounded.
         Fsin | Fcos | Fsincos | Fptan | Fpatan | F2xm1 | Fyl2x | Fyl2xp1 => {
             ignore.fsw = C1;

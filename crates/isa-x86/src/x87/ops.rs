@@ -305,7 +305,15 @@ fn register(cx: &mut Exec<'_>, i: &Insn, escape: u8, reg: u8, rm: u8) -> Result<
         (1 | 5 | 7, 1) => fpu.exchange(rm),
         (1, 2) if rm == 0 => {}
         // FST, FSTP and its aliases
-        (5, 2 | 3) | (1, 3) | (7, 2 | 3) => fpu.store_register(rm, (escape, reg) != (5, 2)),
+        (5, 2 | 3) | (7, 2 | 3) => fpu.store_register(rm, (escape, reg) != (5, 2)),
+        // FSTPNCE: as FSTP, but an empty register is just popped (AMD's processors; no manual lists it)
+        (1, 3) => {
+            fpu.status &= !status::C1;
+            if let Some(v) = fpu.get(0) {
+                fpu.set(rm, v);
+            }
+            fpu.pop();
+        }
         (1, 4) => match rm {
             0 => fpu.sign(F80::negated),
             1 => fpu.sign(F80::abs),
@@ -355,11 +363,13 @@ fn register(cx: &mut Exec<'_>, i: &Insn, escape: u8, reg: u8, rm: u8) -> Result<
             cx.cpu.fpu.conditional_move(rm, holds == (escape == 2));
         }
         (2, 5) if rm == 1 => fpu.compare(fpu.get(1), false, env, 2),
-        (5, 0) => fpu.free(rm),
-        // FFREEP, which no manual lists
-        (7, 0) => {
+        // FFREE; FFREEP, which only AMD's manuals list
+        (5 | 7, 0) => {
+            fpu.status &= !status::C1;
             fpu.free(rm);
-            fpu.pop();
+            if escape == 7 {
+                fpu.pop();
+            }
         }
         (5, 4 | 5) => fpu.compare(fpu.get(rm), false, env, u8::from(reg == 5)),
         (3 | 7, 5 | 6) => {
@@ -432,9 +442,9 @@ impl Fpu {
     /// Pushes a value, None standing for a source that is empty.
     #[inline]
     fn load(&mut self, v: Option<F80>, env: &Env80) {
-        let Some(v) = v.filter(|_| self.is_empty(7)) else {
-            let overflow = !self.is_empty(7);
-            if self.stack_fault(overflow) {
+        let (true, Some(v)) = (self.is_empty(7), v) else {
+            // of both faults the source's comes first
+            if self.stack_fault(v.is_some()) {
                 self.push(F80::INDEFINITE);
             }
             return;
@@ -661,12 +671,8 @@ impl Fpu {
     /// FCMOVcc.
     fn conditional_move(&mut self, i: u8, holds: bool) {
         match (self.get(0), self.get(i)) {
-            (Some(_), Some(v)) => {
-                self.status &= !status::C1;
-                if holds {
-                    self.set(0, v);
-                }
-            }
+            (Some(_), Some(v)) if holds => self.set(0, v),
+            (Some(_), Some(_)) => {}
             _ => {
                 self.underflow(0);
             }
