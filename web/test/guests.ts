@@ -13,8 +13,12 @@ export const print = (text: string) => [...new TextEncoder().encode(text)].flatM
 /** `cli; hlt; jmp` back: waits for ever. */
 export const HALT = [0xfa, 0xf4, 0xeb, 0xfd];
 
-/** Polls the serial port and writes what it reads, for ever: `in al, 3fd; test al, 1; jz; in al, 3f8; out 3f8, al; jmp`. */
+/**
+ * Switches the serial port's FIFO on, polls the port and writes what it reads, for ever:
+ * `in al, 3fd; test al, 1; jz; in al, 3f8; out 3f8, al; jmp`.
+ */
 export const ECHO = [
+  ...outb(COM1 + 2, 1),
   ...[0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xf7],
   ...[0x66, 0xba, 0xf8, 0x03, 0xec, 0xee, 0xeb, 0xef],
 ];
@@ -22,8 +26,8 @@ export const ECHO = [
 /** An empty IDT, then an undefined instruction: a triple fault. `push 0; push 0; lidt [esp]; ud2` */
 export const TRIPLE_FAULT = [0xbc, 0x00, 0x00, 0x20, 0x00, 0x6a, 0x00, 0x6a, 0x00, 0x0f, 0x01, 0x1c, 0x24, 0x0f, 0x0b];
 
-/** ACPI's S5 by PM1a_CNT with SLP_EN and SLP_TYP 0: `out 604, 2000`. */
-export const POWER_OFF = [0x66, 0xba, 0x04, 0x06, 0x66, 0xb8, 0x00, 0x20, 0x66, 0xef, ...HALT];
+/** ACPI's S5 by PM1a_CNT with SLP_EN and SLP_TYP 5: `out 604, 3400`. */
+export const POWER_OFF = [0x66, 0xba, 0x04, 0x06, 0x66, 0xb8, 0x00, 0x34, 0x66, 0xef, ...HALT];
 
 /** An ELF file that is `code`. */
 export function elf(code: readonly number[]): Uint8Array<ArrayBuffer> {

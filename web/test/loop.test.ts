@@ -82,6 +82,13 @@ test("an idle guest is left alone until input comes", async () => {
   await r.until("output", () => r.output().includes("you said hello"));
 });
 
+test("what is typed before the machine is there waits for it", async () => {
+  const r = started(run({}, shell()));
+  r.session.input(new TextEncoder().encode("early\n"));
+  assert.equal(r.session.state, "loading");
+  await r.until("output", () => r.output().includes("you said early"));
+});
+
 test("an idle guest runs again at its deadline, not before", async () => {
   let due = 0;
   const r = started(

@@ -49,6 +49,8 @@ export class Session {
   #state: State = "loading";
   #script = new Script({});
   #result: Result | undefined;
+  /** Typed before there was a machine. */
+  readonly #early: Uint8Array[] = [];
 
   /** Set while a turn is due; the timer, while the guest waits. */
   #turnDue = false;
@@ -125,6 +127,7 @@ export class Session {
       await Promise.all(IMAGES.map(([image, what]) => this.#fetchImage(engine, image, what, job)));
       engine.create();
       this.#engine = engine;
+      for (const data of this.#early.splice(0)) engine.consoleInput(data);
       if (this.#result) return; // the time was over first
       this.#powerOn = this.#platform.now();
       this.#reported = { at: this.#powerOn, insns: 0 };
@@ -139,7 +142,11 @@ export class Session {
 
   /** Types on the guest's console. */
   input(data: Uint8Array): void {
-    if (!this.#engine || data.length === 0 || this.#state === "failed") return;
+    if (data.length === 0) return;
+    if (!this.#engine) {
+      if (this.#state === "loading") this.#early.push(data);
+      return;
+    }
     this.#guarded((engine) => engine.consoleInput(data));
     this.#activeAt = this.#platform.now();
     if (this.#state === "running") this.#schedule();
