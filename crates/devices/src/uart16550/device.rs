@@ -146,11 +146,13 @@ impl Uart16550 {
     }
 
     fn set_fcr(&mut self, fcr: FifoControl) {
-        // turning FIFOs on or off clears them (8.5, bit 0); the other bits count only with bit 0 set
-        if fcr.enable() != self.fcr.enable() || (fcr.enable() && fcr.reset_rx()) {
+        // turning FIFOs on or off clears both (8.5, bit 0); the other bits count only with bit 0 set
+        let toggled = fcr.enable() != self.fcr.enable();
+        if toggled || (fcr.enable() && fcr.reset_rx()) {
             self.clear_rx();
         }
-        if fcr.enable() && fcr.reset_tx() {
+        // clearing the transmitter empties it, which is the interrupt's cause
+        if toggled || (fcr.enable() && fcr.reset_tx()) {
             self.thre_pending = true;
         }
         self.fcr = if fcr.enable() { fcr.with_reset_rx(false).with_reset_tx(false) } else { FifoControl::new() };
