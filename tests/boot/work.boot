@@ -16,8 +16,8 @@ $ gzip -c /sample | gunzip | cmp - /sample && echo same
 same
 $ bzip2 -c /sample | bunzip2 | sha256sum
 {sha256:sample}  -
-$ od -An -v -t x1 /sample | tr -s ' ' '\n' | grep . | sort | uniq -c | awk '{ n += $1 } END { print n, NR }'
-300000 256
+$ head -c 30000 /sample | od -An -v -t x1 | tr -s ' ' '\n' | grep . | sort | uniq -c | awk '{ n += $1 } END { print n, NR }'
+30000 256
 $ for i in $(seq 50); do (exit $i); test $? = $i || echo bad $i; done; echo done
 done
 $ trap 'echo caught' USR1; kill -USR1 $$; trap - USR1
