@@ -27,8 +27,18 @@ const NAMES: [&str; 16] =
     ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"];
 const FLAGS: [(&str, u64); 7] =
     [("C", 1), ("P", 1 << 2), ("A", 1 << 4), ("Z", 1 << 6), ("S", 1 << 7), ("D", 1 << 10), ("O", 1 << 11)];
-const VECTORS: [(&str, u8); 8] =
-    [("#DE", 0), ("#OF", 4), ("#BR", 5), ("#UD", 6), ("#SS", 12), ("#GP", 13), ("#PF", 14), ("#AC", 17)];
+const VECTORS: [(&str, u8); 10] = [
+    ("#DE", 0),
+    ("#OF", 4),
+    ("#BR", 5),
+    ("#UD", 6),
+    ("#NM", 7),
+    ("#SS", 12),
+    ("#GP", 13),
+    ("#PF", 14),
+    ("#MF", 16),
+    ("#AC", 17),
+];
 /// More than any program here executes.
 const LIMIT: u64 = 100_000;
 

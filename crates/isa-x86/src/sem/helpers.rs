@@ -45,14 +45,12 @@ helpers! {
 
     /// TOP = 0 and no x87 register empty (SDM 1 9.5.1).
     ENTER_MMX = |cx, _| {
-        cx.cpu.fpu.status &= !(7 << 11);
-        cx.cpu.fpu.valid = 0xff;
+        cx.cpu.fpu.enter_mmx();
         Ok(0)
     };
     /// TOP = 0 and all x87 registers empty.
     LEAVE_MMX = |cx, _| {
-        cx.cpu.fpu.status &= !(7 << 11);
-        cx.cpu.fpu.valid = 0;
+        cx.cpu.fpu.leave_mmx();
         Ok(0)
     };
     /// MXCSR.

@@ -8,10 +8,9 @@ use crate::exec::Exec;
 use crate::fault::{NM, Stop};
 use crate::insn::Insn;
 use crate::sem::operand::address;
-use crate::x87::Fpu;
+use crate::x87::{FX_AREA as LEGACY, Fpu};
 
-/// Bytes of the legacy region, and of the whole area with its header for what is announced.
-const LEGACY: usize = 512;
+/// Bytes of the whole area: the legacy region, and the header.
 pub const AREA: u32 = 576;
 const XMM: usize = 160;
 /// MXCSR bits that exist, DAZ among them.
@@ -30,59 +29,6 @@ fn get<const N: usize>(b: &Legacy, at: usize) -> [u8; N] {
         v.copy_from_slice(s);
     }
     v
-}
-
-/// Writes the x87 half of the FXSAVE image (SDM 1 table 10-2); `wide`: 64-bit pointers (REX.W).
-fn save_x87(f: &Fpu, b: &mut Legacy, wide: bool) {
-    put(b, 0, &f.control.to_le_bytes());
-    put(b, 2, &f.status.to_le_bytes());
-    put(b, 4, &[f.valid, 0]);
-    put(b, 6, &f.opcode.to_le_bytes());
-    if wide {
-        put(b, 8, &f.ip.to_le_bytes());
-        put(b, 16, &f.dp.to_le_bytes());
-    } else {
-        put(b, 8, &(f.ip as u32).to_le_bytes());
-        put(b, 12, &u32::from(f.cs).to_le_bytes());
-        put(b, 16, &(f.dp as u32).to_le_bytes());
-        put(b, 20, &u32::from(f.ds).to_le_bytes());
-    }
-    for i in 0..8 {
-        let r = top(f.status, i);
-        put(b, 32 + 16 * i, &f.significand[r].to_le_bytes());
-        put(b, 40 + 16 * i, &u64::from(f.sign_exp[r]).to_le_bytes());
-    }
-}
-
-/// The number of register ST(i).
-fn top(status: u16, i: usize) -> usize {
-    (usize::from(status >> 11) + i) & 7
-}
-
-fn restore_x87(b: &Legacy, wide: bool) -> Fpu {
-    let status = u16::from_le_bytes(get(b, 2));
-    let mut f = Fpu {
-        // Bit 6 of the control word always reads as 1, bits 7 and 15:13 as 0.
-        control: u16::from_le_bytes(get(b, 0)) & 0x1f7f | 0x40,
-        status,
-        valid: b[4],
-        opcode: u16::from_le_bytes(get(b, 6)) & 0x7ff,
-        ..Fpu::default()
-    };
-    if wide {
-        (f.ip, f.dp) = (u64::from_le_bytes(get(b, 8)), u64::from_le_bytes(get(b, 16)));
-    } else {
-        f.ip = u64::from(u32::from_le_bytes(get(b, 8)));
-        f.cs = u16::from_le_bytes(get(b, 12));
-        f.dp = u64::from(u32::from_le_bytes(get(b, 16)));
-        f.ds = u16::from_le_bytes(get(b, 20));
-    }
-    for i in 0..8 {
-        let r = top(status, i);
-        f.significand[r] = u64::from_le_bytes(get(b, 32 + 16 * i));
-        f.sign_exp[r] = u16::from_le_bytes(get(b, 40 + 16 * i));
-    }
-    f
 }
 
 /// Registers XMM8-XMM15 are in the image in 64-bit mode only.
@@ -130,7 +76,7 @@ fn fxsave_as(cx: &mut Exec<'_>, i: &Insn, wide: bool) -> Result<(), Stop> {
     cx.probe_write(LEGACY as u32, a, i.space)?;
     let count = xmm_count(i);
     let mut b = [0; LEGACY];
-    save_x87(&cx.cpu.fpu, &mut b, wide);
+    cx.cpu.fpu.save_fx(&mut b, wide);
     save_mxcsr(cx.cpu, &mut b);
     save_xmm(cx.cpu, &mut b, count);
     // Bytes 464 on are the system's own.
@@ -145,7 +91,7 @@ fn fxrstor_as(cx: &mut Exec<'_>, i: &Insn, wide: bool) -> Result<(), Stop> {
     if mxcsr & !MXCSR_MASK != 0 {
         return Err(cx.gp0());
     }
-    cx.cpu.fpu = restore_x87(&b, wide);
+    cx.cpu.fpu.load_fx(&b, wide);
     cx.cpu.mxcsr = mxcsr;
     restore_xmm(cx.cpu, &b, xmm_count(i));
     Ok(())
@@ -189,7 +135,7 @@ fn xsave_as(cx: &mut Exec<'_>, i: &Insn, wide: bool) -> Result<(), Stop> {
     let in_area = cx.load(Width::W64, header, i.space)?;
     let count = xmm_count(i);
     let mut b = [0; LEGACY];
-    save_x87(&cx.cpu.fpu, &mut b, wide);
+    cx.cpu.fpu.save_fx(&mut b, wide);
     save_mxcsr(cx.cpu, &mut b);
     save_xmm(cx.cpu, &mut b, count);
     if components & XCR0_X87 != 0 {
@@ -224,7 +170,11 @@ fn xrstor_as(cx: &mut Exec<'_>, i: &Insn, wide: bool) -> Result<(), Stop> {
     }
     let given = components & in_area;
     if components & XCR0_X87 != 0 {
-        cx.cpu.fpu = if given & XCR0_X87 != 0 { restore_x87(&b, wide) } else { Fpu::default() };
+        if given & XCR0_X87 != 0 {
+            cx.cpu.fpu.load_fx(&b, wide);
+        } else {
+            cx.cpu.fpu = Fpu::default();
+        }
     }
     if components & XCR0_SSE != 0 {
         // MXCSR comes from the area even where the registers are initialised.

@@ -23,8 +23,10 @@ impl Layout {
 /// Bytes of the eight registers in an FNSAVE image.
 pub(super) const REGISTERS: usize = 80;
 
-/// Where the x87 part of the FXSAVE area has its registers, 16 bytes each.
-const FX_REGISTERS: usize = 32;
+/// Bytes of an FXSAVE area.
+pub const FX_AREA: usize = 512;
+/// Where it has the registers, 16 bytes each.
+const FX_REGISTERS: core::ops::Range<usize> = 32..160;
 
 impl Fpu {
     /// The full tag word: two bits for each physical register (SDM 1 8.1.7).
@@ -123,9 +125,9 @@ impl Fpu {
         (self.significand[p], self.sign_exp[p]) = (v.m, v.se);
     }
 
-    /// Writes the x87 part of an FXSAVE area: all of the first 160 bytes but MXCSR and its mask (24..32). `wide` (REX.W): pointers are
+    /// Writes the x87 part of an FXSAVE area: the first 160 bytes but MXCSR and its mask (24..32). `wide` (REX.W): pointers are
     /// 64-bit offsets, else selector and 32-bit offset.
-    pub fn save_fx(&self, area: &mut [u8; 160], wide: bool) {
+    pub fn save_fx(&self, area: &mut [u8; FX_AREA], wide: bool) {
         let (ip, dp) = if wide {
             (self.ip, self.dp)
         } else {
@@ -138,14 +140,14 @@ impl Fpu {
         area[6..8].copy_from_slice(&(self.opcode & OPCODE).to_le_bytes());
         area[8..16].copy_from_slice(&ip.to_le_bytes());
         area[16..24].copy_from_slice(&dp.to_le_bytes());
-        for (b, i) in area[FX_REGISTERS..].chunks_exact_mut(16).zip(0..) {
+        for (b, i) in area[FX_REGISTERS].chunks_exact_mut(16).zip(0..) {
             b.fill(0);
             b[..10].copy_from_slice(&self.st(i).to_bytes());
         }
     }
 
     /// Loads the x87 part of an FXSAVE area, as [`Fpu::save_fx`] writes it.
-    pub fn load_fx(&mut self, area: &[u8; 160], wide: bool) {
+    pub fn load_fx(&mut self, area: &[u8; FX_AREA], wide: bool) {
         let word = |at: usize| u16::from_le_bytes([area[at], area[at + 1]]);
         let quad = |at: usize| u64::from_le_bytes(core::array::from_fn(|k| area[at + k]));
         self.control = word(0) & CONTROL_WRITABLE | CONTROL_FIXED;
@@ -155,15 +157,10 @@ impl Fpu {
         let pointer = |v: u64| if wide { (v, 0) } else { (v & 0xffff_ffff, (v >> 32) as u16) };
         (self.ip, self.cs) = pointer(quad(8));
         (self.dp, self.ds) = pointer(quad(16));
-        for (b, i) in area[FX_REGISTERS..].chunks_exact(16).zip(0..) {
+        for (b, i) in area[FX_REGISTERS].chunks_exact(16).zip(0..) {
             self.set_contents(i, F80::from_bytes(core::array::from_fn(|k| b[k])));
         }
         self.summarize();
-    }
-
-    /// Whether the state differs from its initial configuration (SDM 1 13.6): XINUSE[0].
-    pub fn in_use(&self) -> bool {
-        *self != Fpu::default()
     }
 
     /// FNSTENV and FNSAVE leave all exceptions masked.

@@ -3,6 +3,7 @@
 mod image;
 mod ops;
 
+pub use image::FX_AREA;
 pub use ops::{execute, fwait};
 
 use softfloat::{Env80, F80, flag};
@@ -82,7 +83,8 @@ impl Fpu {
 
     /// EMMS: all registers become empty.
     #[inline]
-    pub fn empty_mmx(&mut self) {
+    pub fn leave_mmx(&mut self) {
+        self.status &= !status::TOP;
         self.valid = 0;
     }
 
