@@ -18,7 +18,7 @@ use devices::hpet::spec as hpet_spec;
 use devices::pci_host::{Devfn, intx_line};
 use devices::reset_ctl::spec::{HARD_RESET, RESET_CONTROL};
 
-use crate::load::layout::BIOS;
+use crate::load::layout::{BIOS, VGA};
 use crate::map;
 
 const OEM: [u8; 6] = *b"PAGEVM";
@@ -223,7 +223,7 @@ fn pci_root() -> Raw {
                     &io(CONFIG, 8),
                     &AddressSpace::new_io(0u16, CONFIG - 1, None),
                     &AddressSpace::new_io(CONFIG + 8, 0xffff, None),
-                    &memory(0xa_0000, 0xb_ffff),
+                    &memory(VGA.start as u32, (VGA.end - 1) as u32),
                     &memory(map::PCI_MEMORY.start as u32, (map::PCI_MEMORY.end - 1) as u32),
                 ]),
             ),

@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::acpi;
 use crate::clock::{GuestClock, HostTime};
-use crate::load::layout::VGA_AND_ROMS;
+use crate::load::layout::VGA;
 use crate::load::{self, Entry, Images, LoadError, Piece};
 use crate::map;
 use crate::pc::{Board, Event};
@@ -103,7 +103,7 @@ impl Machine {
         // Before RAM is taken: a file that is no kernel should not cost a gigabyte.
         load::load(config, images, 0)?;
         let ram = GuestRam::new(config.ram_bytes).map_err(MachineError::Memory)?;
-        let memory = Memory::new(ram, &[VGA_AND_ROMS]);
+        let memory = Memory::new(ram, &[VGA]);
         let mut machine = Machine {
             config: config.clone(),
             files: Files { kernel: images.kernel.to_vec(), initrd: images.initrd.map(<[u8]>::to_vec) },

@@ -16,8 +16,8 @@ pub const COMMAND_LINE: u64 = 0x2_0000;
 pub const COMMAND_LINE_MAX: usize = 0xffff;
 /// Conventional memory ends here; the last KiB below 640 KiB is the extended BIOS data area.
 pub const EBDA: u64 = 0x9_fc00;
-/// VGA memory and option ROMs: not RAM.
-pub const VGA_AND_ROMS: Range<u64> = 0xa_0000..0xe_0000;
+/// The VGA's memory, which is not there: not RAM. The place of option ROMs behind it is RAM, and empty.
+pub const VGA: Range<u64> = 0xa_0000..0xc_0000;
 /// What a BIOS would fill: here RAM that holds the ACPI tables.
 pub const BIOS: Range<u64> = 0xe_0000..0x10_0000;
 pub const HIGH_MEMORY: u64 = 0x10_0000;
@@ -34,7 +34,7 @@ pub enum MemoryType {
 pub fn memory_map(ram: u64) -> [(Range<u64>, MemoryType); 4] {
     [
         (0..EBDA, MemoryType::Ram),
-        (EBDA..VGA_AND_ROMS.start, MemoryType::Reserved),
+        (EBDA..VGA.start, MemoryType::Reserved),
         (BIOS, MemoryType::Reserved),
         (HIGH_MEMORY..ram, MemoryType::Ram),
     ]
