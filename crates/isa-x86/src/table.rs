@@ -174,7 +174,7 @@ rows! {
     Sahf   [Sahf]                       sem flag::sahf;
     Salc   [Salc]                       sem flag::salc;
     Nop    [Nop Reservednop Lfence Mfence Sfence]  sem flag::nop;
-    Clflush     [Clflush Clflushopt Clwb]  helper flag::clflush;
+    Clflush     [Clflush]  helper flag::clflush;
 // System
     MovToSeg    []                      helper segments::mov_to_seg, end;
     MovFromSeg  []                      helper segments::mov_from_seg;

@@ -34,7 +34,7 @@ macro_rules! lanes {
                 transmute!(r)
             }
             #[inline(always)]
-            fn mask(c: bool) -> $u {
+            pub fn mask(c: bool) -> $u {
                 if c { $u::MAX } else { 0 }
             }
             #[inline(always)]
@@ -223,6 +223,46 @@ fn f64_op(op: F2, k: usize, a: u64, b: u64, env: &mut Env) -> u64 {
         F2::Min => sse::min64(a, b, env),
         F2::Max => sse::max64(a, b, env),
     }
+}
+
+/// Packed arithmetic on the host's, all lanes at once; `None` where a lane needs more than that. The conditions are those of
+/// `softfloat::sse`: rounding to nearest, the precision exception masked and already recorded, no denormal operand, results clear
+/// of infinity and of the underflow threshold.
+macro_rules! host_lanes {
+    ($($name:ident $m:ident $f:ident $u:ident $p:literal;)*) => { $(
+        #[inline(always)]
+        fn $name(op: F2, a: u128, b: u128) -> Option<u128> {
+            const UNIT: $u = 1 << ($p - 1);
+            const INF: $u = $f::INFINITY.to_bits();
+            let host = |f: fn($f, $f) -> $f| $m::map2(a, b, |a, b| f($f::from_bits(a), $f::from_bits(b)).to_bits());
+            let (r, zero_is_exact) = match op {
+                F2::Add => (host(|a, b| a + b), true),
+                F2::Sub => (host(|a, b| a - b), true),
+                F2::Mul => (host(|a, b| a * b), false),
+                F2::Div => (host(|a, b| a / b), false),
+                F2::AddSub | F2::Min | F2::Max => return None,
+            };
+            let denormal = |v: $u| (v << 1).wrapping_sub(1) < 2 * UNIT - 1;
+            let operands = $m::map2(a, b, |a, b| $m::mask(denormal(a) | denormal(b)));
+            let results = $m::map(r, |r| {
+                let clear = (r << 1).wrapping_sub(4 * UNIT) < 2 * INF - 4 * UNIT;
+                $m::mask(!(clear | (zero_is_exact & (r << 1 == 0))))
+            });
+            (operands | results == 0).then_some(r)
+        }
+    )* };
+}
+host_lanes! {
+    host_p32 b32 f32 u32 24;
+    host_p64 b64 f64 u64 53;
+}
+
+/// The MXCSR under which [`host_p32`] and [`host_p64`] hold.
+#[inline(always)]
+fn host_rounds(mxcsr: u32) -> bool {
+    const PE: u32 = flag::PE;
+    const PM: u32 = flag::PE << softfloat::mxcsr::MASK_SHIFT;
+    mxcsr & (3 << softfloat::mxcsr::RC_SHIFT | PE | PM) == PE | PM
 }
 
 #[inline(always)]
@@ -471,6 +511,16 @@ impl EmitVector for Exec<'_> {
 
     #[inline(always)]
     fn f2(&mut self, op: F2, shape: Fp, a: u128, b: u128) -> Result<u128, Stop> {
+        if host_rounds(self.cpu.mxcsr) {
+            let r = match shape {
+                Fp::P32 => host_p32(op, a, b),
+                Fp::P64 => host_p64(op, a, b),
+                Fp::S32 | Fp::S64 => None,
+            };
+            if let Some(r) = r {
+                return Ok(r);
+            }
+        }
         let mut env = Env::new(self.cpu.mxcsr);
         let r = by_shape(
             shape,

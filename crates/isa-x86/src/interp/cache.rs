@@ -231,7 +231,6 @@ impl CodeCache {
                 }
                 // What cannot be decoded faults when it is reached, not before.
                 Err(_) if off != 0 => break,
-                Err(DecodeError::Unimplemented) => return Err(cx.unimplemented("instruction")),
                 Err(DecodeError::NeedMoreBytes) => return Err(cx.gp0()), // longer than 15 bytes
                 Err(DecodeError::Invalid) => return Err(cx.ud()),
             }

@@ -124,4 +124,14 @@ hot! {
     Ret64:     Ret   W64 None None => control::ret;
     JccI64:    Jcc   W64 Imm  None => control::jcc;
     JmpI64:    Jmp   W64 Imm  None => control::jmp;
+    MovupsXM:  Movups W64 Xmm Mem  => sse_mov::unaligned;
+    MovupsMX:  Movups W64 Mem Xmm  => sse_mov::unaligned;
+    MovapsXM:  Movaps W64 Xmm Mem  => sse_mov::aligned;
+    MovapsMX:  Movaps W64 Mem Xmm  => sse_mov::aligned;
+    MovapsXX:  Movaps W64 Xmm Xmm  => sse_mov::aligned;
+    MovsdXM:   Movsd  W64 Xmm Mem  => sse_mov::movsd;
+    MovsdMX:   Movsd  W64 Mem Xmm  => sse_mov::movsd;
+    PxorXX:    Pxor   W64 Xmm Xmm  => sse_int::pxor;
+    PcmpeqbXX: Pcmpeqb W64 Xmm Xmm => sse_int::pcmpeqb;
+    Pmovmskb:  Pmovmskb W32 Gpr Xmm => sse_mov::pmovmskb;
 }
