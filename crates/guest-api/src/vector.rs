@@ -274,5 +274,5 @@ pub trait EmitVector: Emit {
     /// The low lane as a signed integer of 32 or (`wide`) 64 bits, zero-extended; the most negative one where it does not fit.
     fn to_int(&mut self, double: bool, wide: bool, mode: FpMode, a: Self::X) -> Result<Self::V, Self::Exit>;
     /// The signed integer `v` of 32 or (`wide`) 64 bits in the low lane of `a`.
-    fn from_int(&mut self, double: bool, wide: bool, a: Self::X, v: Self::V) -> Result<Self::X, Self::Exit>;
+    fn to_float(&mut self, double: bool, wide: bool, a: Self::X, v: Self::V) -> Result<Self::X, Self::Exit>;
 }

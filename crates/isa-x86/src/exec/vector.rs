@@ -619,7 +619,7 @@ impl EmitVector for Exec<'_> {
         Ok(r)
     }
     #[inline(always)]
-    fn from_int(&mut self, double: bool, wide: bool, a: u128, v: u64) -> Result<u128, Stop> {
+    fn to_float(&mut self, double: bool, wide: bool, a: u128, v: u64) -> Result<u128, Stop> {
         let mut env = Env::new(self.cpu.mxcsr);
         let v = if wide { v as i64 } else { i64::from(v as i32) };
         let r = if double { low64(a, sse::i64_to_f64(v, &mut env)) } else { low32(a, sse::i64_to_f32(v, &mut env)) };

@@ -172,7 +172,7 @@ impl EmitVector for Effects {
         self.may_fault("floating point");
         Ok(())
     }
-    fn from_int(&mut self, _: bool, _: bool, (): (), (): ()) -> Result<(), Self::Exit> {
+    fn to_float(&mut self, _: bool, _: bool, (): (), (): ()) -> Result<(), Self::Exit> {
         self.may_fault("floating point");
         Ok(())
     }

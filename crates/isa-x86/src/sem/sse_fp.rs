@@ -252,7 +252,7 @@ fn from_int<E: EmitVector>(e: &mut E, i: &Insn, double: bool) -> Sem<E> {
     e.require(SSE)?;
     let v = read(e, i, 1, i.src_width)?;
     let a = e.getx(slot(i, 0));
-    let r = e.from_int(double, i.src_width == Width::W64, a, v)?;
+    let r = e.to_float(double, i.src_width == Width::W64, a, v)?;
     e.putx(slot(i, 0), r);
     Ok(())
 }
