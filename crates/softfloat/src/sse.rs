@@ -64,6 +64,17 @@ macro_rules! format {
                 twice == 0 || twice.wrapping_sub(2 * UNIT) <= INF2 - 2 * UNIT
             }
 
+            /// Rounded to an integral value.
+            #[inline(always)]
+            pub fn integral(x: $f, round: Round) -> $f {
+                match round {
+                    Round::Nearest => x.round_ties_even(),
+                    Round::Down => x.floor(),
+                    Round::Up => x.ceil(),
+                    Round::Zero => x.trunc(),
+                }
+            }
+
             /// Whether a finite sum is exact (Dekker's error term, which cannot overflow).
             #[inline(always)]
             pub fn sum_exact(a: $f, b: $f, s: $f) -> bool {
@@ -217,12 +228,7 @@ macro_rules! format {
         pub fn $round(a: $u, round: Round, env: &mut Env) -> $u {
             let x = $f::from_bits(a);
             if $m::clear(x) {
-                let r = match round {
-                    Round::Nearest => x.round_ties_even(),
-                    Round::Down => x.floor(),
-                    Round::Up => x.ceil(),
-                    Round::Zero => x.trunc(),
-                };
+                let r = $m::integral(x, round);
                 env.inexact_unless(r == x);
                 return r.to_bits();
             }
@@ -233,10 +239,10 @@ macro_rules! format {
         #[inline]
         pub fn $to_i32(a: $u, round: Round, env: &mut Env) -> i32 {
             let x = $f::from_bits(a);
-            if round == Round::Zero && $m::clear(x) && x.abs() < 2_147_483_648.0 {
-                let r = x as i32;
-                env.inexact_unless(r as $f == x);
-                return r;
+            let r = $m::integral(x, round);
+            if $m::clear(x) && r.abs() < 2_147_483_648.0 {
+                env.inexact_unless(r == x);
+                return r as i32;
             }
             ieee::to_int::<$F>(a.into(), 32, round, env) as i32
         }
@@ -245,10 +251,10 @@ macro_rules! format {
         #[inline]
         pub fn $to_i64(a: $u, round: Round, env: &mut Env) -> i64 {
             let x = $f::from_bits(a);
-            if round == Round::Zero && $m::clear(x) && x.abs() < 9_223_372_036_854_775_808.0 {
-                let r = x as i64;
-                env.inexact_unless(r as $f == x);
-                return r;
+            let r = $m::integral(x, round);
+            if $m::clear(x) && r.abs() < 9_223_372_036_854_775_808.0 {
+                env.inexact_unless(r == x);
+                return r as i64;
             }
             ieee::to_int::<$F>(a.into(), 64, round, env)
         }
