@@ -13,12 +13,11 @@ export const print = (text: string) => [...new TextEncoder().encode(text)].flatM
 /** `cli; hlt; jmp` back: waits for ever. */
 export const HALT = [0xfa, 0xf4, 0xeb, 0xfd];
 
-/**
- * Switches the serial port's FIFO on, polls the port and writes what it reads, for ever:
- * `in al, 3fd; test al, 1; jz; in al, 3f8; out 3f8, al; jmp`.
- */
+/** Switches the serial port's FIFOs on, which empties them. */
+export const FIFO = outb(COM1 + 2, 1);
+
+/** Polls the serial port and writes what it reads, for ever: `in al, 3fd; test al, 1; jz; in al, 3f8; out 3f8, al; jmp`. */
 export const ECHO = [
-  ...outb(COM1 + 2, 1),
   ...[0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xf7],
   ...[0x66, 0xba, 0xf8, 0x03, 0xec, 0xee, 0xeb, 0xef],
 ];

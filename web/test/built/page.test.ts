@@ -107,10 +107,10 @@ test("a guest runs, answers the keyboard, pauses, resumes and resets; the main t
 
       await page.click("#pause");
       await state("paused");
+      await page.click("#terminal");
       await page.keyboard.type("later");
       await page.click("#pause");
       await state("running");
-      await page.click("#terminal");
       await shows("hellolater");
       await page.click("#reset");
       await page.waitForFunction(
@@ -195,7 +195,7 @@ for (const [name, query, prepare, expected] of [
         give("bad", elf([...print("better"), ...HALT]));
         give("none", elf([...print("better"), ...HALT]));
         if (/kernal|initrd/.test(query)) {
-          await page.click("#options", { count: 3 });
+          await page.$eval("#options", (e) => (e as HTMLTextAreaElement).select());
           await page.keyboard.type("-m 64 -kernel echo.elf");
         }
         await page.click("#restart");
