@@ -56,7 +56,10 @@ interface Tab {
 async function withPage(at: string | PageConfig, act: (tab: Tab) => Promise<void>, name = ""): Promise<void> {
   const page = await browser.newPage();
   const errors: unknown[] = [];
-  page.on("pageerror", (error) => errors.push(error));
+  page.on("pageerror", (error) => {
+    // Firefox reports a worker that it does not load as an error of the page, handled or not
+    if (!String(error).includes("Loading Worker")) errors.push(error);
+  });
   try {
     if (typeof at !== "string") {
       await page.evaluateOnNewDocument((config) => {
