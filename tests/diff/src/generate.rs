@@ -87,11 +87,15 @@ fn excluded(m: Mnemonic) -> bool {
             | Rdfsbase
             | Rdgsbase
             | Popf
+            | Popfd
             | Popfq
             | Pushf
+            | Pushfd
             | Pushfq
             | Lzcnt
             | Tzcnt
+            | Lds
+            | Les
             | Lfs
             | Lgs
             | Lss
@@ -323,9 +327,9 @@ fn gpr(r: Register) -> Option<usize> {
 }
 
 /// One case, or none where the random bytes made none that can be run.
-pub fn case(rng: &mut Rng, only: &dyn Fn(Mnemonic) -> bool) -> Option<(Case, Instruction)> {
+pub fn case(rng: &mut Rng, bits: u32, only: &dyn Fn(Mnemonic) -> bool) -> Option<(Case, Instruction)> {
     let mut bytes = bytes(rng);
-    let mut decoder = Decoder::with_ip(64, &bytes, CODE, DecoderOptions::NONE);
+    let mut decoder = Decoder::with_ip(bits, &bytes, CODE, DecoderOptions::NONE);
     let i = decoder.decode();
     if i.is_invalid() || excluded(i.mnemonic()) || !only(i.mnemonic()) {
         return None;
@@ -344,6 +348,10 @@ pub fn case(rng: &mut Rng, only: &dyn Fn(Mnemonic) -> bool) -> Option<(Case, Ins
                 .iter()
                 .any(|(a, b)| (*a as u32..=*b as u32).contains(&(i.op_register(n) as u32)))
     });
+    // In 32 bits GS is null.
+    if bits == 32 && (i.segment_prefix() == Register::GS || i.memory_segment() == Register::GS) {
+        return None;
+    }
     if i.segment_prefix() == Register::FS || i.memory_segment() == Register::FS || seg_operand || system_register {
         return None;
     }
@@ -352,7 +360,9 @@ pub fn case(rng: &mut Rng, only: &dyn Fn(Mnemonic) -> bool) -> Option<(Case, Ins
         1 => DATA + 0x1000 - 16 + rng.below(32),
         2 => DATA - 16 + rng.below(32),
         // Not canonical. Not across the border: which of the two faults wins is the model's.
-        3 => 0x8000_0000_0000 + rng.below(16),
+        3 if bits == 64 => 0x8000_0000_0000 + rng.below(16),
+        // The end of the address space: which of several faults of an operand across it wins is the model's.
+        3 => 0xffff_fff0,
         4..=9 => DATA + (rng.below(DATA_LEN as u64 - 512) & !15),
         _ => DATA + rng.below(DATA_LEN as u64 - 512),
     };
@@ -361,7 +371,7 @@ pub fn case(rng: &mut Rng, only: &dyn Fn(Mnemonic) -> bool) -> Option<(Case, Ins
     let mut has_memory = false;
     for n in 0..i.op_count() {
         match i.op_kind(n) {
-            OpKind::NearBranch64 => {
+            OpKind::NearBranch64 | OpKind::NearBranch32 => {
                 if bytes[..offsets.immediate_offset()].contains(&0x66) {
                     return None; // AMD's processors take the prefix for a 16-bit branch, Intel's ignore it, as we do
                 }
@@ -371,7 +381,7 @@ pub fn case(rng: &mut Rng, only: &dyn Fn(Mnemonic) -> bool) -> Option<(Case, Ins
                 bytes[at] = target;
                 bytes[at + 1..at + offsets.immediate_size()].fill(0);
             }
-            OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::FarBranch16 | OpKind::FarBranch32 => return None,
+            OpKind::NearBranch16 | OpKind::FarBranch16 | OpKind::FarBranch32 => return None,
             OpKind::MemorySegRSI | OpKind::MemorySegESI => s.regs[6] = near(rng),
             OpKind::MemoryESRDI | OpKind::MemoryESEDI | OpKind::MemorySegRDI | OpKind::MemorySegEDI => {
                 s.regs[7] = near(rng);
@@ -389,7 +399,9 @@ pub fn case(rng: &mut Rng, only: &dyn Fn(Mnemonic) -> bool) -> Option<(Case, Ins
             s.regs[1] |= 1 << 32;
         }
     }
-    if matches!(i.mnemonic(), Mnemonic::Jmp | Mnemonic::Call) && i.op0_kind() != OpKind::NearBranch64 {
+    if matches!(i.mnemonic(), Mnemonic::Jmp | Mnemonic::Call)
+        && !matches!(i.op0_kind(), OpKind::NearBranch64 | OpKind::NearBranch32)
+    {
         return None;
     }
     if i.mnemonic() == Mnemonic::Xlatb {
@@ -465,7 +477,10 @@ pub fn case(rng: &mut Rng, only: &dyn Fn(Mnemonic) -> bool) -> Option<(Case, Ins
             c[half..].copy_from_slice(&d[..half]);
         }
     }
-    let decoded = Decoder::with_ip(64, &bytes, CODE, DecoderOptions::NONE).decode();
-    let case = Case { bytes, state: s, memory };
+    if bits == 32 {
+        s.regs[..8].iter_mut().for_each(|r| *r &= 0xffff_ffff);
+    }
+    let decoded = Decoder::with_ip(bits, &bytes, CODE, DecoderOptions::NONE).decode();
+    let case = Case { bits, bytes, state: s, memory };
     (!undefined::wholly(&case, &decoded)).then_some((case, decoded))
 }

@@ -51,6 +51,10 @@ const CODE_PA: u64 = 0x1000;
 const DATA_PA: u64 = 0x10_000;
 const TABLES: u64 = 0x2_0000;
 
+/// The code segments of Linux's programs.
+const CS64: Segment = Segment { selector: 0x33, attr: 0xa0fb, limit: u32::MAX };
+const CS32: Segment = Segment { selector: 0x23, attr: 0xc0fb, limit: u32::MAX };
+
 /// The interpreter with its map.
 pub struct Guest {
     vcpu: Vcpu,
@@ -96,7 +100,7 @@ impl Guest {
             cpu.seg[s as usize] = Segment { selector: 0x2b, attr: 0xc0f3, limit: u32::MAX };
             cpu.set_seg_base(s, 0);
         }
-        cpu.seg[SegReg::Cs as usize] = Segment { selector: 0x33, attr: 0xa0fb, limit: u32::MAX };
+        cpu.seg[SegReg::Cs as usize] = CS64;
         cpu.cpl = 3;
         cpu.flush_tlb();
         cpu.update_context();
@@ -110,13 +114,20 @@ impl Guest {
     /// # Errors
     /// `"undecoded"` where the announced processor lacks the instruction, or the interpreter's own words.
     pub fn run(&mut self, case: &Case) -> Result<Outcome, String> {
-        if isa_x86::decode(&case.bytes, CodeSize::Bits64, Width::W64, 0).is_err() {
+        let (size, stack, cs) = match case.bits {
+            64 => (CodeSize::Bits64, Width::W64, CS64),
+            _ => (CodeSize::Bits32, Width::W32, CS32),
+        };
+        if isa_x86::decode(&case.bytes, size, stack, 0).is_err() {
             return Err("undecoded".into());
         }
         let v = &mut self.vcpu;
-        // Behind the instruction nothing that decodes (PUSH ES has no 64-bit form): its block ends there.
-        let mut code = [0x06; 64];
+        v.cpu.seg[SegReg::Cs as usize] = cs;
+        v.cpu.update_context();
+        // Behind the instruction nothing that decodes (0F 04): its block ends there.
+        let mut code = [0; 64];
         code[..case.bytes.len()].copy_from_slice(&case.bytes);
+        code[case.bytes.len()..].chunks_mut(2).for_each(|c| c.copy_from_slice(&[0x0f, 0x04][..c.len()]));
         assert!(v.cpu.mem.dma_write(CODE_PA, &code));
         assert!(v.cpu.mem.ram.write_bytes(DATA_PA, &case.memory[..]));
         assert!(v.cpu.mem.ram.write_bytes(DATA_PA + DATA_LEN as u64, &[0; 0x1000]));

@@ -1,7 +1,8 @@
-//! `diff [--count N] [--seed S] [--only MNEMONIC,..] [--except MNEMONIC,..]`: random instructions against this machine's CPU.
+//! `diff [--count N] [--seed S] [--bits 32|64] [--only MNEMONIC,..] [--except MNEMONIC,..]`: random instructions against this machine's CPU.
 
 fn main() -> std::process::ExitCode {
     let mut count = 100_000;
+    let mut bits = None;
     let mut seed =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |d| d.as_nanos() as u64);
     let (mut only, mut except) = (Vec::new(), Vec::new());
@@ -16,16 +17,19 @@ fn main() -> std::process::ExitCode {
         match (a.as_str(), v) {
             ("--count", Some(v)) if number(&v).is_some() => count = number(&v).unwrap_or(0),
             ("--seed", Some(v)) if number(&v).is_some() => seed = number(&v).unwrap_or(0),
+            ("--bits", Some(v)) if v == "32" || v == "64" => bits = number(&v).map(|b| b as u32),
             ("--only", Some(v)) => only = names(v),
             ("--except", Some(v)) => except = names(v),
             _ => {
-                eprintln!("diff [--count N] [--seed S] [--only MNEMONIC,..] [--except MNEMONIC,..]: bad argument {a}");
+                eprintln!(
+                    "diff [--count N] [--seed S] [--bits 32|64] [--only MNEMONIC,..] [--except MNEMONIC,..]: bad argument {a}"
+                );
                 return 2.into();
             }
         }
     }
     println!("seed {seed:#x}");
-    let report = diff::run(seed, count, &|m| {
+    let report = diff::run(seed, count, bits, &|m| {
         let name = format!("{m:?}").to_ascii_lowercase();
         (only.is_empty() || only.contains(&name)) && !except.contains(&name)
     });

@@ -1,6 +1,7 @@
 //! Runs a case on the host's processor. Every case ends in a signal: INT3 behind the instruction, or the instruction's own fault.
 
 use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use crate::{CODE, Case, DATA, DATA_LEN, Event, Outcome, READ_ONLY, State};
@@ -76,6 +77,8 @@ extern "C" fn handler(signal: i32, _: *mut libc::siginfo_t, context: *mut libc::
         core::ptr::copy_nonoverlapping(uc.uc_mcontext.fpregs.cast::<u8>(), s.state.fx.as_mut_ptr(), 512);
         g[libc::REG_RIP as usize] = s.resume as i64;
         g[libc::REG_RSP as usize] = s.resume_rsp as i64;
+        // CS: 64 bits again.
+        g[libc::REG_CSGSFS as usize] = g[libc::REG_CSGSFS as usize] & !0xffff | 0x33;
         // The host's own code wants the direction and trap flags clear, and a clean floating-point state.
         g[libc::REG_EFL as usize] &= !0x500;
         let fp = uc.uc_mcontext.fpregs.cast::<u8>();
@@ -140,7 +143,7 @@ impl Native {
             core::ptr::copy_nonoverlapping(case.bytes.as_ptr(), code, case.bytes.len());
             core::ptr::copy_nonoverlapping(case.memory.as_ptr(), DATA as *mut u8, DATA_LEN);
             let s = SIGNAL.0.get();
-            enter(&case.state, s);
+            enter(&case.state, s, if case.bits == 32 { 0x23 } else { 0x33 });
             let s = &*s;
             let mut memory = Box::new([0; DATA_LEN]);
             core::ptr::copy_nonoverlapping(DATA as *const u8, memory.as_mut_ptr(), DATA_LEN);
@@ -164,14 +167,21 @@ impl Native {
 
 static STACK: OnceLock<usize> = OnceLock::new();
 
-/// Loads `state` and jumps to the code; comes back by the signal handler.
+/// Loads `state` and jumps to the code in the code segment `cs`; comes back by the signal handler.
 #[inline(never)]
-unsafe fn enter(state: &State, signal: *mut Signal) {
+unsafe fn enter(state: &State, signal: *mut Signal, cs: u16) {
+    /// A far pointer to the code, where only RIP is needed to find it.
+    static TARGET: AtomicU64 = AtomicU64::new(0);
+    TARGET.store(CODE | u64::from(cs) << 32, Ordering::Relaxed);
     // SAFETY: all registers that the ABI wants preserved are pushed or declared clobbered; the handler restores RSP.
     unsafe {
         core::arch::asm!(
             "push rbp",
             "push rbx",
+            // Data segments, which only code of 32 bits asks about.
+            "mov ecx, 0x2b",
+            "mov ds, ecx",
+            "mov es, ecx",
             "lea rcx, [rip + 2f]",
             "mov [rax + {resume}], rcx",
             "mov [rax + {rsp}], rsp",
@@ -195,15 +205,14 @@ unsafe fn enter(state: &State, signal: *mut Signal) {
             "mov r13, [r15 + 616]",
             "mov r14, [r15 + 624]",
             "mov r15, [r15 + 632]",
-            "jmp qword ptr [rip + 3f]",
-            "3: .quad {code}",
+            "jmp fword ptr [rip + {target}]",
             "2:",
             "pop rbx",
             "pop rbp",
             resume = const core::mem::offset_of!(Signal, resume),
             rsp = const core::mem::offset_of!(Signal, resume_rsp),
             armed = const core::mem::offset_of!(Signal, armed),
-            code = const CODE,
+            target = sym TARGET,
             inout("r15") state => _,
             inout("rax") signal => _, out("rcx") _, out("rdx") _, out("rsi") _, out("rdi") _,
             out("r8") _, out("r9") _, out("r10") _, out("r11") _, out("r12") _, out("r13") _, out("r14") _,

@@ -65,7 +65,7 @@ fn operand_bits(i: &Instruction) -> u64 {
 
 /// What is undefined after `case`.
 pub fn of(case: &Case) -> Ignore {
-    let i = Decoder::with_ip(64, &case.bytes, 0, DecoderOptions::NONE).decode();
+    let i = Decoder::with_ip(case.bits, &case.bytes, 0, DecoderOptions::NONE).decode();
     let mut ignore = Ignore::default();
     use Mnemonic::*;
     match i.mnemonic() {
@@ -96,8 +96,11 @@ pub fn of(case: &Case) -> Ignore {
         Div | Idiv => ignore.flags = CF | OF | SF | ZF | AF | PF,
         // Of the destination for a source of 0: both makers' processors leave it as it was, which AMD documents.
         Bsf | Bsr => ignore.flags = CF | OF | SF | AF | PF,
-        // How much of the frame is there when a later push faults is the model's.
-        Enter => ignore.partial_writes = true,
+        Daa | Das => ignore.flags = OF,
+        Aaa | Aas => ignore.flags = OF | SF | ZF | PF,
+        Aam | Aad => ignore.flags = OF | AF | CF,
+        // How much is there when a later push faults is the model's.
+        Enter | Pusha | Pushad => ignore.partial_writes = true,
         Bt | Bts | Btr | Btc => ignore.flags = OF | SF | AF | PF,
         // AMD's processors have done what all MMX instructions do to the x87 state (SDM 1 9.5.1) before these fault.
         Maskmovq | Cvtpi2ps | Cvtps2pi | Cvttps2pi | Cvtpd2pi | Cvttpd2pi => ignore.x87_at_fault = true,

@@ -6,7 +6,7 @@ fn random_instructions_do_what_the_cpu_does() {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |d| d.as_nanos() as u64);
     for seed in [1, now] {
         println!("seed {seed:#x}");
-        let report = diff::run(seed, 40_000, &|_| true);
+        let report = diff::run(seed, 40_000, None, &|_| true);
         assert!(report.failures.is_empty(), "seed {seed:#x}\n{report}");
         assert!(report.seen.len() > 20 && report.faults > 100, "the generator makes no good cases\n{report}");
     }

@@ -38,8 +38,8 @@ pub fn pop<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 pub fn pusha<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     let w = i.width;
     let at = |e: &mut E, n: u64| stack_pointer(e, i, (n * u64::from(w.bytes())).wrapping_neg());
-    // All or nothing. The slots lie in at most two pages: those of the first and the last.
-    for n in [1, 8] {
+    // All or nothing.
+    for n in 1..=8 {
         let a = at(e, n);
         e.probe_write(w.bytes(), a, i.stack())?;
     }
@@ -58,7 +58,7 @@ pub fn popa<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     let w = i.width;
     let at = |e: &mut E, n: u64| stack_pointer(e, i, n * u64::from(w.bytes()));
     let mut values = [None; 8];
-    for r in (0..8_u8).filter(|&r| r != RSP) {
+    for r in (0..8_u8).rev().filter(|&r| r != RSP) {
         let a = at(e, 7 - u64::from(r));
         values[usize::from(r)] = Some(e.load(w, a, i.stack())?);
     }
