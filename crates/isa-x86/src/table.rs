@@ -242,6 +242,7 @@ rows! {
     Invlpg      [Invlpg]                helper misc::invlpg, end;
     Invpcid     [Invpcid]               helper misc::invpcid, end;
     Wbinvd      [Wbinvd Invd]           helper misc::wbinvd;
+    Serialize   [Serialize]             sem flag::nop, end;
     Stac   [Stac]                       helper misc::stac;
     Clac   [Clac]                       helper misc::clac;
     Fxsave      [Fxsave]                helper xsave::fxsave;

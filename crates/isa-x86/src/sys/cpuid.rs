@@ -24,7 +24,7 @@ const HYPERVISOR: &[u8; 12] = b"pagevmpagevm";
 const BRAND: &[u8; 48] = b"pagevm virtual CPU\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
 /// The bits `list` set.
-const fn bits(list: &[u32]) -> u32 {
+pub(super) const fn bits64(list: &[u32]) -> u64 {
     let mut v = 0;
     let mut k = 0;
     while k < list.len() {
@@ -32,6 +32,9 @@ const fn bits(list: &[u32]) -> u32 {
         k += 1;
     }
     v
+}
+const fn bits(list: &[u32]) -> u32 {
+    bits64(list) as u32
 }
 
 /// Leaf 1 ECX: SSE3, SSSE3, CMPXCHG16B, PCID, SSE4.1, SSE4.2, x2APIC, MOVBE, POPCNT, TSC-deadline, XSAVE, RDRAND, hypervisor.
@@ -44,8 +47,10 @@ const APIC: u32 = 1 << 9;
 const FEATURES_7_EBX: u32 = bits(&[0, 1, 7, 9, 10, 18, 20]);
 /// Leaf 7 ECX: UMIP, RDPID.
 const FEATURES_7_ECX: u32 = bits(&[2, 22]);
-/// Leaf 7 EDX: fast short REP MOV, SPEC_CTRL and PRED_CMD, STIBP, ARCH_CAPABILITIES, SSBD.
-const FEATURES_7_EDX: u32 = bits(&[4, 26, 27, 29, 31]);
+/// Leaf 7 EDX: fast short REP MOV, SERIALIZE, SPEC_CTRL and PRED_CMD, STIBP, ARCH_CAPABILITIES, SSBD.
+const FEATURES_7_EDX: u32 = bits(&[4, 14, 26, 27, 29, 31]);
+/// Leaf 7, subleaf 2, EDX: BHI_CTRL: the kernel then sets a bit instead of clearing the branch history in each system call.
+const FEATURES_7_2_EDX: u32 = bits(&[4]);
 /// Leaf 80000001H ECX: LAHF in 64-bit mode. EDX: SYSCALL, NX, 1 GiB pages, RDTSCP, 64-bit mode.
 const FEATURES_EXT_ECX: u32 = bits(&[0]);
 const FEATURES_EXT_EDX: u32 = bits(&[11, 20, 26, 27, 29]);
@@ -89,7 +94,11 @@ fn leaf(cx: &mut Exec<'_>, leaf: u32, subleaf: u32) -> [u32; 4] {
         },
         // The local APIC timer runs in every power state.
         6 => [1 << 2, 0, 0, 0],
-        7 if subleaf == 0 => [0, FEATURES_7_EBX, FEATURES_7_ECX, FEATURES_7_EDX],
+        7 => match subleaf {
+            0 => [2, FEATURES_7_EBX, FEATURES_7_ECX, FEATURES_7_EDX],
+            2 => [0, 0, 0, FEATURES_7_2_EDX],
+            _ => [0; 4],
+        },
         // One thread of one core: level type in ECX[15:8].
         0xb => match subleaf {
             0 => [0, 1, 1 << 8, 0],

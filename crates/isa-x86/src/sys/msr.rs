@@ -2,6 +2,7 @@
 
 use guest_api::Width;
 
+use super::cpuid::bits64;
 use super::paging::{PHYSICAL_BITS, canonical};
 use crate::cpu::{RAX, RCX, RDX, SegReg, cr0, cr4, efer};
 use crate::exec::Exec;
@@ -51,21 +52,10 @@ const MTRR_CAPABILITIES: u64 = 8 | 1 << 8 | 1 << 10;
 
 /// IA32_ARCH_CAPABILITIES: this processor speculates nothing, so the kernel need not guard against it. RDCL_NO, IBRS_ALL (which
 /// spares the guest retpolines), SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO, IF_PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO, PSDP_NO,
-/// BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO.
-const CAPABILITIES: u64 = 1 << 0
-    | 1 << 1
-    | 1 << 3
-    | 1 << 4
-    | 1 << 5
-    | 1 << 6
-    | 1 << 8
-    | 1 << 13
-    | 1 << 14
-    | 1 << 15
-    | 1 << 20
-    | 1 << 24
-    | 1 << 26
-    | 1 << 27;
+/// BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO, ITS_NO.
+const CAPABILITIES: u64 = bits64(&[0, 1, 3, 4, 5, 6, 8, 13, 14, 15, 20, 24, 26, 27, 62]);
+/// IA32_SPEC_CTRL: IBRS, STIBP, SSBD, BHI_DIS_S. They are kept and do nothing.
+const SPECULATION_CONTROLS: u64 = bits64(&[0, 1, 2, 10]);
 
 /// Memory types that PAT entries and MTRRs may hold (SDM 3 table 12-2): UC, WC, WT, WP, WB; PAT also UC-.
 fn memory_type(t: u64, uc_minus: bool) -> bool {
@@ -159,8 +149,7 @@ pub fn write_msr(cx: &mut Exec<'_>, n: u32, v: u64) -> bool {
             m.tsc_adjust = v;
             true
         }
-        // IBRS, STIBP, SSBD.
-        SPEC_CTRL => checked(&mut m.spec_ctrl, v & !7 == 0),
+        SPEC_CTRL => checked(&mut m.spec_ctrl, v & !SPECULATION_CONTROLS == 0),
         // IBPB: there is nothing to flush.
         PRED_CMD => v & !1 == 0,
         // Written with 0 before CPUID, to have the microcode revision put there.
