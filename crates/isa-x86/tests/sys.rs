@@ -1,0 +1,74 @@
+//! Runs the small kernels of `tests/sys/*.asm` from real mode on and compares what they report with the `.txt` beside them.
+//!
+//! The reports were checked line by line against QEMU's TCG (`-dLAX` leaves out what it does not check) and the manual.
+//! `BLESS=1` rewrites them.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{Bare, RAM};
+use isa_x86::cpu::SegReg;
+use isa_x86::{Cpu, CpuExit, Vcpu};
+use mem::{GuestRam, Memory};
+
+fn assemble(source: &Path) -> Vec<u8> {
+    let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+        .join(source.file_stem().expect("name"))
+        .with_extension("sys.bin");
+    let run = Command::new("nasm")
+        .args(["-f", "bin", "-O1", "-w+error", "-w-number-overflow", "-o"])
+        .arg(&out)
+        .arg("-I")
+        .arg(source.parent().expect("directory"))
+        .arg(source)
+        .output()
+        .expect("nasm is missing: install it (apt-get install nasm), or run `cargo xtask test`, which does");
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    std::fs::read(out).expect("binary")
+}
+
+/// What the program wrote to port 0xE9, and how it ended if not by port 0xF4.
+fn run(code: &[u8]) -> String {
+    let mut mem = Memory::new(GuestRam::new(RAM).expect("RAM"), &[]);
+    assert!(mem.ram.write_bytes(0x7c00, code));
+    let mut cpu = Cpu::new(mem);
+    cpu.seg[SegReg::Cs as usize].selector = 0;
+    cpu.set_seg_base(SegReg::Cs, 0);
+    cpu.rip = 0x7c00;
+    let mut v = Vcpu::new(cpu);
+    let mut platform = Bare::default();
+    let exit = v.run(&mut platform, 5_000_000);
+    let mut text: String = platform.io.iter().filter(|w| w.0 == 0xe9).map(|w| char::from(w.2 as u8)).collect();
+    let finished = platform.io.last().is_some_and(|w| w.0 == 0xf4) && exit == CpuExit::Halted;
+    if !finished {
+        text += &format!("\n{exit:x?} at {:#x}, {:?}\n", v.cpu.rip, v.cpu.code_size());
+    }
+    text
+}
+
+fn check(name: &str) {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sys").join(name).with_extension("asm");
+    let golden = source.with_extension("txt");
+    let got = run(&assemble(&source));
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&golden, &got).expect("write");
+        return;
+    }
+    let want = std::fs::read_to_string(&golden).expect("golden");
+    if let Some((g, w)) = got.lines().zip(want.lines()).find(|(g, w)| g != w) {
+        panic!("{name}:\n got      {g}\n expected {w}");
+    }
+    assert_eq!(got.len(), want.len(), "{name}: one report is longer:\n{got}");
+}
+
+#[test]
+fn long_mode_exceptions() {
+    check("long_exceptions");
+}
+
+#[test]
+fn long_mode_transfers() {
+    check("long_transfers");
+}
