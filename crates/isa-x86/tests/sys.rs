@@ -72,3 +72,18 @@ fn long_mode_exceptions() {
 fn long_mode_transfers() {
     check("long_transfers");
 }
+
+#[test]
+fn protected_mode() {
+    check("protected");
+}
+
+#[test]
+fn real_mode() {
+    check("real");
+}
+
+#[test]
+fn debug_exceptions() {
+    check("debug");
+}
