@@ -14,9 +14,8 @@ use isa_x86::{Cpu, CpuExit, Vcpu};
 use mem::{GuestRam, Memory};
 
 fn assemble(source: &Path) -> Vec<u8> {
-    let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-        .join(source.file_stem().expect("name"))
-        .with_extension("sys.bin");
+    let out =
+        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(source.file_stem().expect("name")).with_extension("sys.bin");
     let run = Command::new("nasm")
         .args(["-f", "bin", "-O1", "-w+error", "-w-number-overflow", "-o"])
         .arg(&out)

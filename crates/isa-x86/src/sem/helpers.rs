@@ -149,6 +149,9 @@ impl Span {
 
     /// Physical address of the elements at `offset` and how many of `n` lie in its page; `None` where the TLB does not know.
     fn find(&self, cx: &mut Exec<'_>, access: Access, s: Space, offset: u64, n: u64) -> Option<(u64, u64)> {
+        if cx.cpu.debug_trap != 0 {
+            return None; // single-step: each iteration traps
+        }
         let size = u64::from(self.width.bytes());
         let room = self.end.map_or(u64::MAX, |end| end.saturating_sub(offset));
         let va = cx.linear(s, offset, self.width.bytes(), access == Access::Write).ok()?;

@@ -40,8 +40,9 @@ const fn bits(list: &[u32]) -> u32 {
 /// Leaf 1 ECX: SSE3, SSSE3, CMPXCHG16B, PCID, SSE4.1, SSE4.2, x2APIC, MOVBE, POPCNT, TSC-deadline, XSAVE, RDRAND, hypervisor.
 const FEATURES_1_ECX: u32 = bits(&[0, 9, 13, 17, 19, 20, 21, 22, 23, 24, 26, 30, 31]);
 const OSXSAVE: u32 = 1 << 27;
-/// Leaf 1 EDX: FPU, DE, PSE, TSC, MSR, PAE, CMPXCHG8B, SEP, MTRR, PGE, CMOV, PAT, PSE-36, CLFLUSH, MMX, FXSR, SSE, SSE2.
-const FEATURES_1_EDX: u32 = bits(&[0, 2, 3, 4, 5, 6, 8, 11, 12, 13, 15, 16, 17, 19, 23, 24, 25, 26]);
+/// Leaf 1 EDX: FPU, DE, PSE, TSC, MSR, PAE, MCE, CMPXCHG8B, SEP, MTRR, PGE, MCA, CMOV, PAT, PSE-36, CLFLUSH, MMX, FXSR, SSE,
+/// SSE2.
+const FEATURES_1_EDX: u32 = bits(&[0, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 14, 15, 16, 17, 19, 23, 24, 25, 26]);
 const APIC: u32 = 1 << 9;
 /// Leaf 7 EBX: FSGSBASE, TSC_ADJUST, SMEP, ERMS, INVPCID, RDSEED, SMAP.
 const FEATURES_7_EBX: u32 = bits(&[0, 1, 7, 9, 10, 18, 20]);

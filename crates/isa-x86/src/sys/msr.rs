@@ -23,6 +23,8 @@ mod index {
     pub const SYSENTER_CS: u32 = 0x174;
     pub const SYSENTER_ESP: u32 = 0x175;
     pub const SYSENTER_EIP: u32 = 0x176;
+    pub const MCG_CAP: u32 = 0x179;
+    pub const MCG_STATUS: u32 = 0x17a;
     pub const MISC_ENABLE: u32 = 0x1a0;
     pub const DEBUGCTL: u32 = 0x1d9;
     pub const MTRR_PHYSBASE0: u32 = 0x200;
@@ -87,6 +89,8 @@ pub fn read_msr(cx: &mut Exec<'_>, n: u32) -> Option<u64> {
         SYSENTER_CS => m.sysenter_cs,
         SYSENTER_ESP => m.sysenter_esp,
         SYSENTER_EIP => m.sysenter_eip,
+        // Machine-check architecture without a bank: nothing ever fails.
+        MCG_CAP | MCG_STATUS => 0,
         MISC_ENABLE => m.misc_enable,
         DEBUGCTL => 0,
         MTRR_PHYSBASE0..=MTRR_PHYS_END => m.mtrr_variable[(n - MTRR_PHYSBASE0) as usize],
@@ -159,7 +163,7 @@ pub fn write_msr(cx: &mut Exec<'_>, n: u32, v: u64) -> bool {
         SYSENTER_EIP => address(&mut m.sysenter_eip),
         // Fast strings, and the CPUID limit.
         MISC_ENABLE => checked(&mut m.misc_enable, v & !(1 | 1 << 22) == 0),
-        DEBUGCTL => v == 0,
+        MCG_STATUS | DEBUGCTL => v == 0,
         MTRR_PHYSBASE0..=MTRR_PHYS_END => {
             let k = (n - MTRR_PHYSBASE0) as usize;
             let low = if k % 2 == 0 { 0xff } else { 1 << 11 };

@@ -17,6 +17,7 @@ const CR4_MASK: u64 = cr4::TSD
     | cr4::DE
     | cr4::PSE
     | cr4::PAE
+    | cr4::MCE
     | cr4::PGE
     | cr4::PCE
     | cr4::OSFXSR

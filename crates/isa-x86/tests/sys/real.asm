@@ -145,7 +145,8 @@ real_main:
     mov cr0, eax
     mov bx, fs
     SHOW16 'fs', bx
-    mov dword [fs:0x200000], 0x12345678
+    mov ebx, 0x200000
+    mov dword [fs:ebx], 0x12345678
     xor bx, bx
     mov fs, bx
     mov ebx, 0x200002
