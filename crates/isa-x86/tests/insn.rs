@@ -21,7 +21,7 @@ use std::process::Command;
 use common::{Bare, long_mode};
 use isa_x86::cpu::{BLOCK, SegReg, Segment, cr0, efer};
 use isa_x86::fault::StopReason;
-use isa_x86::{CpuExit, DecodeError, Exec, Vcpu, decode, execute};
+use isa_x86::{CpuExit, DecodeError, Exception, Exec, Vcpu, decode, execute};
 
 const NAMES: [&str; 16] =
     ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"];
@@ -165,7 +165,7 @@ fn step(v: &mut Vcpu, start: u64, end: u64) -> Result<(), String> {
         assert!(cx.cpu.mem.ram.read_bytes(pc, &mut bytes));
         let i = match decode(&bytes, cx.cpu.code_size(), cx.cpu.stack_width(), 0) {
             Ok(i) => i,
-            Err(DecodeError::Invalid) => return Err("#6 None".into()),
+            Err(DecodeError::Invalid) => return Err(shown(Exception { vector: 6, error: None })),
             Err(e) => return Err(format!("{e:?} at {pc:#x}: {bytes:02x?}")),
         };
         cx.cpu.regs[BLOCK as usize] = pc;
@@ -173,12 +173,16 @@ fn step(v: &mut Vcpu, start: u64, end: u64) -> Result<(), String> {
         if execute(&mut cx, &i).is_err() {
             cx.cpu.rip = pc;
             return Err(match cx.cpu.stop {
-                StopReason::Exception(e) => format!("#{} {:?}", e.vector, e.error),
+                StopReason::Exception(e) => shown(e),
                 s => format!("{s:?}"),
             });
         }
     }
     Err("runs for too long".into())
+}
+
+fn shown(e: Exception) -> String {
+    format!("#{} {:?}", e.vector, e.error)
 }
 
 /// What is not as expected.
@@ -187,18 +191,18 @@ fn check(v: &Vcpu, c: &Case) -> String {
     for &(r, want) in &c.registers {
         let is = v.cpu.regs[r];
         if is != want {
-            let _ = write!(bad, "\n  {} is {is:#x}, expected {want:#x}", NAMES[r]);
+            let _ = write!(bad, "\n    {} is {is:#x}, expected {want:#x}", NAMES[r]);
         }
     }
     for &(name, bit, want) in &c.flags {
         if (v.cpu.rflags() & bit != 0) != want {
-            let _ = write!(bad, "\n  flag {name} is {}, expected {}", !want as u8, want as u8);
+            let _ = write!(bad, "\n    flag {name} is {}, expected {}", !want as u8, want as u8);
         }
     }
     for (at, want) in &c.memory {
         let is = v.cpu.mem.ram.slice(*at, want.len()).expect("RAM");
         if is != want {
-            let _ = write!(bad, "\n  memory at {at:#x} is {is:02x?}, expected {want:02x?}");
+            let _ = write!(bad, "\n    memory at {at:#x} is {is:02x?}, expected {want:02x?}");
         }
     }
     bad
@@ -211,35 +215,39 @@ fn run(source: &Path) -> Result<(), String> {
     let end = start + code.len() as u64;
     code.extend([0xeb, 0xfe]); // where the interpreter's loop stays
 
-    let mut v = machine(c.bits, start, &code);
-    let outcome = step(&mut v, start, end);
-    let mut bad = check(&v, &c);
-    match (&c.fault, outcome) {
-        (None, Ok(())) => {}
-        (None, Err(e)) => bad += &format!("\n  {e} at {:#x}", v.cpu.rip),
-        (Some((vector, error, label)), Err(e)) => {
-            let want = format!("#{vector} {error:?}");
-            let at = *labels.get(label).ok_or_else(|| format!("no label {label}"))?;
-            if e != want || v.cpu.rip != at {
-                bad += &format!("\n  {e} at {:#x}, expected {want} at {at:#x}", v.cpu.rip);
-            }
-        }
-        (Some(f), Ok(())) => bad += &format!("\n  no fault, expected {f:?}"),
-    }
-    if c.fault.is_none() {
-        let mut v = machine(c.bits, start, &code);
-        let mut exit = CpuExit::Budget;
+    let mut bad = String::new();
+    let alone = |v: &mut Vcpu| step(v, start, end);
+    let in_blocks = |v: &mut Vcpu| {
+        v.catch_exceptions = true;
         for _ in 0..100 {
-            if exit == CpuExit::Budget && v.cpu.rip != end {
-                exit = v.run(&mut Bare::default(), LIMIT / 100);
+            match v.run(&mut Bare::default(), LIMIT / 100) {
+                CpuExit::Budget if v.cpu.rip == end => return Ok(()),
+                CpuExit::Budget => {}
+                CpuExit::Exception(e) => return Err(shown(e)),
+                other => return Err(format!("{other:?}")),
             }
         }
-        if exit != CpuExit::Budget || v.cpu.rip != end {
-            bad += &format!("\n  in blocks: {exit:?} at {:#x}", v.cpu.rip);
+        Err("runs for too long".into())
+    };
+    let tiers: [(&str, &dyn Fn(&mut Vcpu) -> Result<(), String>); 2] = [("alone", &alone), ("in blocks", &in_blocks)];
+    for (tier, execute) in tiers {
+        let mut v = machine(c.bits, start, &code);
+        let outcome = execute(&mut v);
+        let mut wrong = check(&v, &c);
+        match (&c.fault, outcome) {
+            (None, Ok(())) => {}
+            (None, Err(e)) => wrong += &format!("\n    {e} at {:#x}", v.cpu.rip),
+            (Some((vector, error, label)), Err(e)) => {
+                let want = shown(Exception { vector: *vector, error: *error });
+                let at = *labels.get(label).ok_or_else(|| format!("no label {label}"))?;
+                if e != want || v.cpu.rip != at {
+                    wrong += &format!("\n    {e} at {:#x}, expected {want} at {at:#x}", v.cpu.rip);
+                }
+            }
+            (Some(f), Ok(())) => wrong += &format!("\n    no fault, expected {f:?}"),
         }
-        let blocks = check(&v, &c);
-        if !blocks.is_empty() {
-            bad += &format!("\n  in blocks:{blocks}");
+        if !wrong.is_empty() {
+            bad += &format!("\n  {tier}:{wrong}");
         }
     }
     if bad.is_empty() { Ok(()) } else { Err(bad) }
