@@ -137,6 +137,10 @@ macro_rules! format {
                     return r.to_bits();
                 }
             }
+            // a factor of zero: exact in every mode; infinity times zero is a NaN
+            if r == 0.0 && (x == 0.0 || y == 0.0) && $m::plain(x) && $m::plain(y) {
+                return r.to_bits();
+            }
             ieee::mul::<$F>(a.into(), b.into(), env) as $u
         }
 

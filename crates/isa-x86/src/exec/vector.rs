@@ -12,7 +12,7 @@ use zerocopy::transmute;
 
 use super::Exec;
 use crate::cpu::{cr0, cr4};
-use crate::fault::{MF, NM, Stop, UD, XM};
+use crate::fault::{NM, Stop, UD, XM};
 use crate::sem::vec::{MM, MMX, SSE};
 
 /// Lane-wise operations for one lane size.
@@ -235,18 +235,19 @@ macro_rules! host_lanes {
             const UNIT: $u = 1 << ($p - 1);
             const INF: $u = $f::INFINITY.to_bits();
             let host = |f: fn($f, $f) -> $f| $m::map2(a, b, |a, b| f($f::from_bits(a), $f::from_bits(b)).to_bits());
-            let (r, zero_is_exact) = match op {
-                F2::Add => (host(|a, b| a + b), true),
-                F2::Sub => (host(|a, b| a - b), true),
-                F2::Mul => (host(|a, b| a * b), false),
-                F2::Div => (host(|a, b| a / b), false),
+            // Where a result of zero is exact: always in sums, from a zero in products.
+            let (r, exact_zero) = match op {
+                F2::Add => (host(|a, b| a + b), u128::MAX),
+                F2::Sub => (host(|a, b| a - b), u128::MAX),
+                F2::Mul => (host(|a, b| a * b), $m::map2(a, b, |a, b| $m::mask((a << 1 == 0) | (b << 1 == 0)))),
+                F2::Div => (host(|a, b| a / b), 0),
                 F2::AddSub | F2::Min | F2::Max => return None,
             };
             let denormal = |v: $u| (v << 1).wrapping_sub(1) < 2 * UNIT - 1;
             let operands = $m::map2(a, b, |a, b| $m::mask(denormal(a) | denormal(b)));
-            let results = $m::map(r, |r| {
+            let results = $m::map2(r, exact_zero, |r, exact_zero| {
                 let clear = (r << 1).wrapping_sub(4 * UNIT) < 2 * INF - 4 * UNIT;
-                $m::mask(!(clear | (zero_is_exact & (r << 1 == 0))))
+                $m::mask(!(clear | ((r << 1 == 0) & (exact_zero != 0))))
             });
             (operands | results == 0).then_some(r)
         }
@@ -389,10 +390,8 @@ impl Exec<'_> {
             UD
         } else if c.cr0 & cr0::TS != 0 {
             NM
-        } else if unit != SSE && c.fpu.status & ERROR_SUMMARY != 0 {
-            MF
         } else {
-            return Ok(());
+            return if unit == SSE { Ok(()) } else { crate::x87::wait(self) };
         };
         Err(self.fault(vector, None))
     }
@@ -402,9 +401,6 @@ impl Exec<'_> {
         if align == Align::Natural && va & 15 != 0 { Err(self.gp0()) } else { Ok(()) }
     }
 }
-
-/// Exception summary of the x87 status word: an unmasked exception is pending (SDM 1 8.1.3).
-const ERROR_SUMMARY: u16 = 1 << 7;
 
 impl EmitVector for Exec<'_> {
     type X = u128;

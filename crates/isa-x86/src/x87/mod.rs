@@ -4,6 +4,7 @@ mod image;
 mod ops;
 
 pub use image::FX_AREA;
+pub(crate) use ops::wait;
 pub use ops::{execute, fwait};
 
 use softfloat::{Env80, F80, flag};

@@ -58,7 +58,7 @@ pub fn fwait(cx: &mut Exec<'_>, _: &Insn) -> Result<(), Stop> {
 
 /// Raises #MF if an unmasked exception is pending.
 #[inline]
-fn wait(cx: &mut Exec<'_>) -> Result<(), Stop> {
+pub(crate) fn wait(cx: &mut Exec<'_>) -> Result<(), Stop> {
     if cx.cpu.fpu.exception_pending() { Err(pending(cx)) } else { Ok(()) }
 }
 
