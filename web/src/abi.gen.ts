@@ -94,7 +94,7 @@ export interface EngineExports {
   console_mode(): number;
   /** Room for an `Image` of `len` bytes, which the host fills before `create`; 0 if there is no memory for it. */
   image_begin(image: number, len: number): number;
-  /** Builds the machine from the options and the images and frees the images. Returns an `Outcome`. */
+  /** Builds the machine from the options and the images, which become the machine's. Returns an `Outcome`. */
   create(): number;
   /** Runs the guest for about `slice_ms` milliseconds, or until it has nothing to do. Returns an `Exit`. */
   run(slice_ms: number): number;

@@ -3,7 +3,7 @@
 use crate::host;
 use crate::pacer::Pacer;
 use host_abi::{Console, Exit, Image, Outcome, Stats};
-use machine::{Images, Machine};
+use machine::{Files, Machine};
 use options::{Config, Serial};
 
 /// Everything the engine has: one machine, and what the host is about to make of it.
@@ -98,9 +98,8 @@ impl Engine {
         };
         (self.machine, self.pacer) = (None, Pacer::new());
         self.input.clear();
-        let (kernel, initrd) = (std::mem::take(&mut self.kernel), self.initrd.take());
-        let images = Images { kernel: &kernel, initrd: initrd.as_deref() };
-        match Machine::new(config, images, host::time(), host::random()) {
+        let files = Files { kernel: std::mem::take(&mut self.kernel), initrd: self.initrd.take() };
+        match Machine::new(config, files, host::time(), host::random()) {
             Ok(machine) => {
                 self.machine = Some(machine);
                 Outcome::Done

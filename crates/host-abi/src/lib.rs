@@ -60,7 +60,7 @@ macro_rules! exports {
             fn console_mode() -> u32;
             /// Room for an `Image` of `len` bytes, which the host fills before `create`; 0 if there is no memory for it.
             fn image_begin(image: u32, len: u32) -> u32;
-            /// Builds the machine from the options and the images and frees the images. Returns an `Outcome`.
+            /// Builds the machine from the options and the images, which become the machine's. Returns an `Outcome`.
             fn create() -> u32;
             /// Runs the guest for about `slice_ms` milliseconds, or until it has nothing to do. Returns an `Exit`.
             fn run(slice_ms: f64) -> u32;

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use machine::{Exit, HostTime, Images, Machine};
+use machine::{Exit, Files, HostTime, Machine};
 
 /// Instructions a slice: a millisecond or two.
 const SLICE: u64 = 200_000;
@@ -29,8 +29,8 @@ fn run() -> Result<(), String> {
         monotonic_ns: start.elapsed().as_nanos() as u64,
         unix_ns: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i64),
     };
-    let images = Images { kernel: &kernel, initrd: initrd.as_deref() };
-    let mut machine = Machine::new(&config, images, now(), [42; 32]).map_err(|e| e.to_string())?;
+    let files = Files { kernel, initrd };
+    let mut machine = Machine::new(&config, files, now(), [42; 32]).map_err(|e| e.to_string())?;
 
     let (send, typed) = mpsc::channel();
     std::thread::spawn(move || {

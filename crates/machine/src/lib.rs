@@ -13,5 +13,5 @@ mod pc;
 mod random;
 
 pub use clock::HostTime;
-pub use load::{Images, LoadError, initrd::Problem as InitrdProblem};
-pub use machine::{Exit, Machine, MachineError, Stats, StopReport};
+pub use load::{LoadError, initrd::Problem as InitrdProblem};
+pub use machine::{Exit, Files, Machine, MachineError, Stats, StopReport};

@@ -74,10 +74,16 @@ pub struct Stats {
     pub resets: u64,
 }
 
-/// The files, kept for resets.
-struct Files {
-    kernel: Vec<u8>,
-    initrd: Option<Vec<u8>>,
+/// The files that the options name. The machine keeps them for resets.
+pub struct Files {
+    pub kernel: Vec<u8>,
+    pub initrd: Option<Vec<u8>>,
+}
+
+impl Files {
+    fn images(&self) -> Images<'_> {
+        Images { kernel: &self.kernel, initrd: self.initrd.as_deref() }
+    }
 }
 
 /// A `pc` with one CPU.
@@ -99,14 +105,14 @@ impl Machine {
     ///
     /// # Errors
     /// The host lacks the memory, or an image cannot be loaded.
-    pub fn new(config: &Config, images: Images<'_>, time: HostTime, seed: [u8; 32]) -> Result<Machine, MachineError> {
+    pub fn new(config: &Config, files: Files, time: HostTime, seed: [u8; 32]) -> Result<Machine, MachineError> {
         // Before RAM is taken: a file that is no kernel should not cost a gigabyte.
-        load::load(config, images, 0)?;
+        load::load(config, files.images(), 0)?;
         let ram = GuestRam::new(config.ram_bytes).map_err(MachineError::Memory)?;
         let memory = Memory::new(ram, &[VGA]);
         let mut machine = Machine {
             config: config.clone(),
-            files: Files { kernel: images.kernel.to_vec(), initrd: images.initrd.map(<[u8]>::to_vec) },
+            files,
             vcpu: Vcpu::new(Cpu::new(memory)),
             board: Board::new(GuestClock::new(time), time.unix_ns, config.ram_bytes, Random::new(seed)),
             output: Vec::new(),
@@ -121,8 +127,7 @@ impl Machine {
     /// Puts the kernel into RAM and the CPU at its entry.
     fn boot(&mut self) -> Result<(), LoadError> {
         let tables = acpi::tables();
-        let images = Images { kernel: &self.files.kernel, initrd: self.files.initrd.as_deref() };
-        let boot = load::load(&self.config, images, tables.rsdp)?;
+        let boot = load::load(&self.config, self.files.images(), tables.rsdp)?;
         self.vcpu.reset();
         let ram = &mut self.vcpu.cpu.mem.ram;
         let tables = Piece { addr: tables.rsdp, bytes: tables.bytes.into(), zeros: 0 };

@@ -1,6 +1,6 @@
 //! Machines that run guests of a few instructions.
 
-use machine::{Exit, HostTime, Images, Machine};
+use machine::{Exit, Files, HostTime, Machine};
 
 const MS: u64 = 1_000_000;
 
@@ -31,7 +31,7 @@ fn at(ms: u64) -> HostTime {
 fn machine(code: &[u8], options: &str) -> Machine {
     let line = format!("-kernel k -m 64 {options}");
     let config = options::parse(line.split_whitespace()).unwrap();
-    Machine::new(&config, Images { kernel: &kernel(code), initrd: None }, at(0), [7; 32]).unwrap()
+    Machine::new(&config, Files { kernel: kernel(code), initrd: None }, at(0), [7; 32]).unwrap()
 }
 
 /// Writes `text` to COM1.
@@ -210,7 +210,9 @@ fn a_triple_fault_leaves_a_report() {
 #[test]
 fn a_machine_that_cannot_be_made_says_why() {
     let config = options::parse(["-kernel", "index.html", "-m", "64"]).unwrap();
-    let e = Machine::new(&config, Images { kernel: b"<!DOCTYPE html>", initrd: None }, at(0), [0; 32]).err().unwrap();
+    let e = Machine::new(&config, Files { kernel: b"<!DOCTYPE html>".to_vec(), initrd: None }, at(0), [0; 32])
+        .err()
+        .unwrap();
     let text = e.to_string();
     assert!(text.starts_with("-kernel index.html: not a kernel: it is an HTML page"), "{text}");
 }
