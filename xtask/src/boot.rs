@@ -173,8 +173,8 @@ fn steps(test: &Test, guest: &Guest, host: Host, session: &mut Session) -> Resul
 fn to_prompt(session: &mut Session, from: usize) -> Result<()> {
     // a kernel message may follow the prompt at once, so the prompt need not be the end
     let booted = |console: &str| {
-        let console = &console[from..];
-        (console.contains("Linux version") && console.contains(PROMPT)).then_some(())
+        let (_, kernel) = console[from..].split_once("Linux version")?;
+        kernel.contains(PROMPT).then_some(())
     };
     session.wait_for(BOOT, booted).context("no prompt")?;
     // echoed lines must not wrap, and the kernel must not write between the lines of an answer
