@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Bare, long_mode};
-use isa_x86::cpu::{cr0, cr4};
+use isa_x86::cpu::{SegReg, cr0, cr4};
 use isa_x86::{CpuExit, Exception, Vcpu};
 
 const XORPS: [u8; 3] = [0x0f, 0x57, 0xc0];
@@ -105,4 +105,21 @@ fn mmx_registers_are_the_x87s_by_physical_number() {
     assert_eq!(vector, None);
     assert_eq!((v.cpu.fpu.significand[3], v.cpu.fpu.sign_exp[3]), (0x8765_4321, 0xffff));
     assert_eq!((v.cpu.fpu.status >> 11 & 7, v.cpu.fpu.valid), (0, 0xff));
+}
+
+#[test]
+fn alignment_is_that_of_the_linear_address() {
+    // In a 32-bit segment with base 8: movaps xmm0, [eax]; movups xmm0, [eax]
+    let load = |code: &[u8], offset: u64| {
+        raised(code, |v| {
+            v.cpu.seg[SegReg::Cs as usize].attr = 0xc09b;
+            v.cpu.set_seg_base(SegReg::Ds, 8);
+            v.cpu.regs[0] = offset;
+            v.cpu.update_context();
+        })
+        .0
+    };
+    assert_eq!(load(&[0x0f, 0x28, 0x00], 0x30_0008), None);
+    assert_eq!(load(&[0x0f, 0x28, 0x00], 0x30_0010), Some(13));
+    assert_eq!(load(&[0x0f, 0x10, 0x00], 0x30_0010), None);
 }
