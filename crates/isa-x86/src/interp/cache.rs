@@ -65,7 +65,8 @@ fn bucket(pc: u64) -> usize {
 impl CodeCache {
     pub(super) fn new() -> CodeCache {
         CodeCache {
-            insns: Vec::new(),
+            // Room for all at once: a vector that doubles leaves its former selves behind in the heap, as much again.
+            insns: Vec::with_capacity(MAX_CACHED + MAX_INSNS + 1),
             blocks: Vec::new(),
             by_pa: FxHashMap::default(),
             by_page: FxHashMap::default(),
