@@ -8,7 +8,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Bare, RAM};
+use common::Bare;
 use isa_x86::cpu::SegReg;
 use isa_x86::{Cpu, CpuExit, Vcpu};
 use mem::{GuestRam, Memory};
@@ -30,7 +30,7 @@ fn assemble(source: &Path) -> Vec<u8> {
 
 /// What the program wrote to port 0xE9, and how it ended if not by port 0xF4.
 fn run(code: &[u8]) -> String {
-    let mut mem = Memory::new(GuestRam::new(RAM).expect("RAM"), &[]);
+    let mut mem = Memory::new(GuestRam::new(8 << 20).expect("RAM"), &[]);
     assert!(mem.ram.write_bytes(0x7c00, code));
     let mut cpu = Cpu::new(mem);
     cpu.seg[SegReg::Cs as usize].selector = 0;
@@ -85,4 +85,9 @@ fn real_mode() {
 #[test]
 fn debug_exceptions() {
     check("debug");
+}
+
+#[test]
+fn translations() {
+    check("tlb");
 }
