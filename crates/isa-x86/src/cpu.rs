@@ -195,7 +195,7 @@ pub struct Cpu {
     /// HLT: waiting for an interrupt.
     pub halted: bool,
     /// Mode bits under which blocks are decoded and found, beside the TLB's context: see [`Cpu::update_context`].
-    pub fetch_key: u64,
+    pub fetch_key: u32,
     /// Linear pages whose mapping was dropped, for the interpreter's jump cache; `None`: all.
     pub(crate) dropped_pages: Option<Vec<u64>>,
     /// Why the last instruction returned [`crate::Stop`].

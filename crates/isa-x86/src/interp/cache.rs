@@ -43,11 +43,11 @@ struct Key {
 #[derive(Clone, Copy)]
 struct Jump {
     pc: u64,
-    key: u64,
+    key: u32,
     block: BlockId,
 }
 
-const NOWHERE: Jump = Jump { pc: 0, key: u64::MAX, block: 0 };
+const NOWHERE: Jump = Jump { pc: 0, key: u32::MAX, block: 0 };
 
 pub(super) struct CodeCache {
     insns: Vec<Insn>,
@@ -59,7 +59,7 @@ pub(super) struct CodeCache {
 
 #[inline(always)]
 fn bucket(pc: u64) -> usize {
-    ((pc >> 12) ^ (pc >> 18)) as usize % PAGE_BUCKETS
+    ((pc >> 12) ^ (pc >> 20)) as usize % PAGE_BUCKETS
 }
 
 impl CodeCache {
@@ -169,7 +169,7 @@ impl CodeCache {
             }
         }
         let pa = fetch_address(cx, pc)?;
-        let key = Key { pa, mode: cx.cpu.fetch_key >> 12 };
+        let key = Key { pa, mode: u64::from(cx.cpu.fetch_key >> 12) };
         let id = match self.by_pa.get(&key) {
             Some(&id) => id,
             None => self.decode_block(cx, pc, key, bits)?,

@@ -31,7 +31,7 @@ macro_rules! hot {
 
         /// The arm for `i`, 0 where it has none. All arms are for 64-bit mode with 64-bit addresses.
         pub(crate) fn hot_arm(i: &Insn) -> u8 {
-            if i.bits != CodeSize::Bits64 || i.addr_width != Width::W64 {
+            if i.bits != CodeSize::Bits64 || i.addr_width != Width::W64 || i.kinds[2] != Kind::None {
                 return 0;
             }
             match (i.op, i.width, i.kinds[0], i.kinds[1]) {
@@ -134,4 +134,16 @@ hot! {
     PxorXX:    Pxor   W64 Xmm Xmm  => sse_int::pxor;
     PcmpeqbXX: Pcmpeqb W64 Xmm Xmm => sse_int::pcmpeqb;
     Pmovmskb:  Pmovmskb W32 Gpr Xmm => sse_mov::pmovmskb;
+    ImulRR64:  Imul  W64 Gpr  Gpr  => muldiv::imul;
+    AdcRR64:   Adc   W64 Gpr  Gpr  => alu::adc;
+    AdcRI64:   Adc   W64 Gpr  Imm  => alu::adc;
+    NegR32:    Neg   W32 Gpr  None => alu::neg;
+    NotR64:    Not   W64 Gpr  None => alu::not;
+    CmpRM8:    Cmp   W8  Gpr  Mem  => alu::cmp;
+    SetR8:     Set   W8  Gpr  None => mov::setcc;
+    CmovRR64:  Cmov  W64 Gpr  Gpr  => mov::cmov;
+    CmovRR32:  Cmov  W32 Gpr  Gpr  => mov::cmov;
+    NopMR32:   Nop   W32 Mem  Gpr  => flag::nop;
+    NopM32:    Nop   W32 Mem  None => flag::nop;
+    Nop:       Nop   W64 None None => flag::nop;
 }

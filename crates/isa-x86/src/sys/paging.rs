@@ -109,10 +109,10 @@ impl Cpu {
         };
         self.mem.set_context(asn | mode);
         // SMAP and alignment do not apply to fetches: STAC must not lose the jump cache.
-        self.fetch_key = asn
-            | if self.cpl == 3 { MODE_USER } else { MODE_SUPERVISOR }
-            | (self.code_size() as u64) << 12
-            | (self.stack_width() as u64) << 14;
+        self.fetch_key = u32::from(self.spaces.current) << 2
+            | if self.cpl == 3 { MODE_USER } else { MODE_SUPERVISOR } as u32
+            | (self.code_size() as u32) << 12
+            | (self.stack_width() as u32) << 14;
     }
 
     /// Enters the address space of `pcid` (0 where CR4.PCIDE is clear), with its cached translations or, where `flush`, without.
