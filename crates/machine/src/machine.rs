@@ -184,6 +184,7 @@ impl Machine {
         loop {
             let insns = self.vcpu.cpu.insns;
             self.board.tick(insns);
+            self.board.feed_console(insns);
             match self.board.take_event() {
                 Some(Event::PowerOff) => return Exit::PowerOff,
                 Some(Event::Reset) if self.config.no_reboot => return Exit::Reset,
@@ -206,7 +207,7 @@ impl Machine {
                 CpuExit::Halted => {
                     let insns = self.vcpu.cpu.insns;
                     let deadline = self.wake_time();
-                    if !self.board.clock.skip_to(deadline, insns) {
+                    if !self.board.clock.skip_to(deadline, insns) && !self.board.can_feed_console() {
                         return Exit::Idle { until_ns: deadline.map(|d| self.board.clock.host_monotonic(d)) };
                     }
                 }
@@ -235,8 +236,7 @@ impl Machine {
         if self.config.serial == Serial::None {
             return bytes.len();
         }
-        // While idle the clock stands where the guest fell asleep; `run` brings it up to date and delivers.
-        self.board.console_input(bytes, self.vcpu.cpu.insns)
+        self.board.console_input(bytes)
     }
 
     /// What the guest has written to the serial console and the host has not yet removed.

@@ -24,7 +24,3 @@ pub const IRQ_RTC: u8 = 8;
 pub const IRQ_SCI: u8 = 9;
 /// The IOAPIC input that ISA IRQ 0 is wired to: input 0 is the PIC's.
 pub const GSI_PIT: u32 = 2;
-
-/// The crystal of CPUID leaf 0x15, from which the time-stamp counter and the local APIC's timer run: one tick a
-/// nanosecond of guest time.
-pub const CRYSTAL_HZ: u64 = 1_000_000_000;

@@ -9,6 +9,7 @@ use bus::{
 use devices::pci_host::Nothing;
 use devices::{AcpiPm, Hpet, I8042, IoApic, Lapic, PciHost, Pic, Pit, ResetCtl, Rtc, Uart16550};
 use isa_x86::Platform;
+use isa_x86::sys::cpuid::TSC_HZ;
 
 use crate::clock::GuestClock;
 use crate::map;
@@ -119,7 +120,7 @@ impl Board {
             hpet: Hpet::new(),
             i8042: I8042::new(Line::new(map::IRQ_KEYBOARD)),
             ioapic: IoApic::new(map::IOAPIC_ID),
-            lapic: Lapic::new(0, Frequency::from_hz(map::CRYSTAL_HZ)),
+            lapic: Lapic::new(0, Frequency::from_hz(TSC_HZ.into())),
             pci: PciHost::new(map::PCI_MEMORY.start),
             pic: Pic::new(),
             pit: Pit::new(Line::new(map::IRQ_PIT)),
@@ -173,8 +174,13 @@ impl Board {
     /// After a call of `chip`: the interrupt wires, its deadline, its signals.
     #[inline]
     fn settle(&mut self, chip: Chip) {
-        if !self.input.is_empty() && chip as usize == Chip::Com1 as usize {
-            self.feed_console();
+        // The receiver may have room for what waits.
+        while chip as usize == Chip::Com1 as usize
+            && self.can_feed_console()
+            && let Some(byte) = self.input.pop_front()
+        {
+            let mut cx = DevCtx { irq: &mut self.irq, out: &mut self.out, clock: self.last };
+            self.chips.com1.receive(&mut cx, byte);
         }
         if self.irq.pending() || chip as usize == Chip::Pic as usize {
             self.carry_interrupts();
@@ -260,22 +266,23 @@ impl Board {
         self.event.take()
     }
 
-    /// Bytes for the serial port; returns how many were taken. Those that the receiver has no room for wait.
-    pub fn console_input(&mut self, bytes: &[u8], at: u64) -> usize {
+    /// Bytes for the serial port; returns how many were taken. They wait for [`Board::feed_console`].
+    pub fn console_input(&mut self, bytes: &[u8]) -> usize {
         let taken = bytes.len().min(INPUT_MAX - self.input.len());
         self.input.extend(&bytes[..taken]);
-        self.last = Clock::at(self.clock.now(at));
-        self.settle(Chip::Com1);
         taken
     }
 
+    /// Whether waiting bytes can go on to the receiver now.
+    pub fn can_feed_console(&self) -> bool {
+        !self.input.is_empty() && !self.clock.is_behind() && self.chips.com1.can_receive() != 0
+    }
+
     /// Hands waiting bytes to the receiver as far as it has room.
-    fn feed_console(&mut self) {
-        while self.chips.com1.can_receive() != 0
-            && let Some(byte) = self.input.pop_front()
-        {
-            let mut cx = DevCtx { irq: &mut self.irq, out: &mut self.out, clock: self.last };
-            self.chips.com1.receive(&mut cx, byte);
+    pub fn feed_console(&mut self, at: u64) {
+        if self.can_feed_console() {
+            self.last = Clock::at(self.clock.now(at));
+            self.settle(Chip::Com1);
         }
     }
 
@@ -418,8 +425,8 @@ impl Platform for Board {
         self.chips.lapic.set_cr8(priority);
     }
 
-    /// One tick a nanosecond: CPUID announces 1 GHz.
     fn tsc(&mut self, at: u64) -> u64 {
+        const { assert!(TSC_HZ == 1_000_000_000, "one tick a nanosecond") };
         self.clock.now(at)
     }
 
@@ -513,7 +520,9 @@ mod tests {
         ioapic(&mut b, 0x10 + 2 * map::IRQ_COM1, 0x41);
         outb(&mut b, map::COM1 + 1, 1); // received data
         outb(&mut b, map::COM1 + 4, 8); // OUT2, the interrupt's gate
-        assert_eq!(b.console_input(b"xy", 0), 2);
+        assert_eq!(b.console_input(b"xy"), 2);
+        assert!(!b.interrupt_pending());
+        b.feed_console(0);
         assert!(b.interrupt_pending());
         assert_eq!(b.interrupt_ack(), 0x41);
         assert!(!b.interrupt_pending());
@@ -533,7 +542,8 @@ mod tests {
         ioapic(&mut b, 0x10 + 2 * map::IRQ_COM1, 0x41 | 1 << 15);
         outb(&mut b, map::COM1 + 1, 1);
         outb(&mut b, map::COM1 + 4, 8);
-        b.console_input(b"x", 0);
+        b.console_input(b"x");
+        b.feed_console(0);
         assert_eq!(b.interrupt_ack(), 0x41);
         lapic(&mut b, 0xb0, 0);
         assert!(b.interrupt_pending(), "the byte is still there");

@@ -99,13 +99,19 @@ fn ticking(count: u8) -> Vec<u8> {
     code
 }
 
-/// A guest that echoes what it reads from the serial port, up to `q`.
-fn echo() -> Vec<u8> {
-    let mut code = vec![0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xf7]; // wait for LSR.DR
+/// A guest that echoes what it reads from the serial port, up to `q`; before each look it executes `pause`.
+fn echo_with(pause: &[u8]) -> Vec<u8> {
+    let n = pause.len() as u8;
+    let mut code = pause.to_vec();
+    code.extend([0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xf7 - n]); // wait for LSR.DR
     code.extend([0x66, 0xba, 0xf8, 0x03, 0xec, 0xee]); // mov dx, 0x3f8; in al, dx; out dx, al
-    code.extend([0x3c, b'q', 0x75, 0xed]); // cmp al, 'q'; jne start
+    code.extend([0x3c, b'q', 0x75, 0xed - n]); // cmp al, 'q'; jne start
     code.extend(POWER_OFF);
     code
+}
+
+fn echo() -> Vec<u8> {
+    echo_with(&[])
 }
 
 /// A guest that prints `R` and resets the machine through the reset register.
@@ -146,6 +152,21 @@ fn after_an_hour_in_the_background_the_clock_is_right_and_there_is_no_storm() {
     assert!(m.stats().insns - before < 100_000);
     let guest_ms = m.stats().guest_ns / MS;
     assert!((3_600_000..=3_600_010).contains(&guest_ms), "{guest_ms}");
+}
+
+#[test]
+fn what_is_typed_after_a_gap_arrives_after_it() {
+    // mov ecx, 5000; loop $
+    let mut m = machine(&echo_with(&[0xb9, 0x88, 0x13, 0, 0, 0xe2, 0xfe]), "");
+    m.run(at(0), 1000);
+    m.console_input(b"a");
+    assert_eq!(m.run(at(200), 1_000_000), Exit::Budget);
+    assert_eq!(m.console_output(), b"", "200 ms behind: nothing of the present reaches it");
+    let arrived = (200..300).find(|ms| {
+        m.run(at(*ms), 1_000_000);
+        !m.console_output().is_empty()
+    });
+    assert!(arrived.is_some() && m.stats().guest_ns >= 200 * MS, "{:?}", m.stats());
 }
 
 #[test]
