@@ -70,10 +70,16 @@ function showProgress({ name, loaded, total }: Event & { type: "progress" }): vo
 }
 
 function showStats(stats: Stats): void {
-  get("mips").textContent = `${stats.mips.toFixed(0)} MIPS`;
-  get("busy").textContent = `${(stats.busy * 100).toFixed(0)} %`;
-  get("memory").textContent = `${bytes(stats.ram_bytes)} + ${bytes(stats.memory_bytes - stats.ram_bytes)}`;
-  get("uptime").textContent = duration(stats.uptime_ms);
+  show("mips", `${stats.mips.toFixed(0)} MIPS`);
+  show("busy", `${(stats.busy * 100).toFixed(0)} %`);
+  show("memory", `${bytes(stats.ram_bytes)} + ${bytes(stats.memory_bytes - stats.ram_bytes)}`);
+  show("uptime", duration(stats.uptime_ms));
+}
+
+/** What stays the same is not laid out and painted again. */
+function show(id: string, text: string): void {
+  const element = get(id);
+  if (element.textContent !== text) element.textContent = text;
 }
 
 function showState(next: State, text = ""): void {

@@ -35,8 +35,8 @@ export interface Screen {
 /** Opens a terminal in `element`; `typed` gets what its user types. */
 export function open(element: HTMLElement, typed: (data: string | Uint8Array) => void): Screen {
   const terminal = new Terminal({
+    // no blinking cursor: it would paint, and keep the processor awake, while the guest sleeps
     allowTransparency: true,
-    cursorBlink: true,
     fontFamily: getComputedStyle(element).getPropertyValue("--mono"),
     fontSize: 13,
     lineHeight: 1.2,
