@@ -14,9 +14,13 @@ export type Progress = (loaded: number, total: number | undefined) => void;
 
 /** Opens an address. */
 export async function openUrl(name: string, base?: string): Promise<Source> {
+  let url: URL;
+  try {
+    url = new URL(name, base);
+  } catch (cause) {
+    throw new Error("this is not an address", { cause });
+  }
   let response: Response;
-  const url = URL.parse(name, base);
-  if (!url) throw new Error("this is not an address");
   try {
     response = await fetch(url);
   } catch (cause) {
