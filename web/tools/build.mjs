@@ -40,7 +40,7 @@ await Promise.all([
     entryPoints: { node: "src/node/index.ts", "node-cli": "src/node/cli.ts" },
     outExtension: { ".js": ".mjs" },
     platform: "node",
-    target: "node22",
+    target: "node20",
   }),
 ]);
 
