@@ -80,6 +80,11 @@ pub fn run(long: bool) -> Result<()> {
         summary.step("tests of what was built", || {
             run_command(npm(&["run", "test:built", "--silent"]).env("ARTEFACTS", host::artefacts()?))
         });
+        if long {
+            summary.step("tests of what was built, in Firefox", || {
+                run_command(npm(&["run", "test:built", "--silent"]).env("BROWSER", "firefox"))
+            });
+        }
         summary.step("refusals", || refusals::run(Host::Node));
         boots(&mut summary, long)?;
     } else {
