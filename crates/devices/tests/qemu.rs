@@ -273,7 +273,7 @@ fn rtc() {
                             [(0, 60, 0), (2, 60, 0), (4, 24, 0), (7, 28, 1), (8, 12, 1), (9, 100, 0), (0x32, 1, 20)]
                         {
                             let v = r.below(n) as u8 + low;
-                            s.extend([Op::Out(0x70, i), Op::Out(0x71, (v / 10) << 4 | v % 10)]);
+                            s.extend([Op::Out(0x70, i), Op::Out(0x71, ((v / 10) << 4) | (v % 10))]);
                         }
                         s.extend([Op::Out(0x70, 0xb), Op::Out(0x71, 0x02)]);
                     }

@@ -90,10 +90,10 @@ impl Vcpu {
             };
             self.trace[self.trace_at % 16] = pc;
             self.trace_at = (self.trace_at + 1) % 16;
-            if let Err(fault_pc) = run_block(&mut cx, &self.code, id, single) {
-                if let Some(exit) = settle(&mut cx, fault_pc, catch) {
-                    return exit;
-                }
+            if let Err(fault_pc) = run_block(&mut cx, &self.code, id, single)
+                && let Some(exit) = settle(&mut cx, fault_pc, catch)
+            {
+                return exit;
             }
         }
     }

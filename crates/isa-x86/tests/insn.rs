@@ -229,7 +229,8 @@ fn run(source: &Path) -> Result<(), String> {
         }
         Err("runs for too long".into())
     };
-    let tiers: [(&str, &dyn Fn(&mut Vcpu) -> Result<(), String>); 2] = [("alone", &alone), ("in blocks", &in_blocks)];
+    type Tier<'a> = &'a dyn Fn(&mut Vcpu) -> Result<(), String>;
+    let tiers: [(&str, Tier); 2] = [("alone", &alone), ("in blocks", &in_blocks)];
     for (tier, execute) in tiers {
         let mut v = machine(c.bits, start, &code);
         let outcome = execute(&mut v);

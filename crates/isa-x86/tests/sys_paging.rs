@@ -71,7 +71,7 @@ fn model(s: Setting, upper: u64, leaf: u64, access: Access) -> Result<(), u32> {
     let allowed = match (s.user, access) {
         (false, Access::Read) => !user_address || !s.smap || s.ac,
         (false, Access::Write) => (!user_address || !s.smap || s.ac) && (writable || !s.wp),
-        (false, Access::Execute) => !nx && !(user_address && s.smep),
+        (false, Access::Execute) => !(nx || user_address && s.smep),
         (true, Access::Read) => user_address,
         (true, Access::Write) => user_address && writable,
         (true, Access::Execute) => user_address && !nx,

@@ -1,7 +1,10 @@
 use super::*;
 
+/// A hole in RAM.
+const VGA: core::ops::Range<u64> = 0xa_0000..0xc_0000;
+
 fn memory() -> Memory {
-    Memory::new(GuestRam::new(1 << 20).expect("1 MiB"), &[0xa_0000..0xc_0000])
+    Memory::new(GuestRam::new(1 << 20).expect("1 MiB"), &[VGA])
 }
 
 #[test]

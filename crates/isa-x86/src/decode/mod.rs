@@ -204,7 +204,7 @@ fn memory(i: &mut Insn, x: &Instruction) {
         i.index = if index_kind == Kind::Gpr { x_reg } else { ZERO };
         i.scale = x.memory_index_scale().trailing_zeros() as u8;
         i.disp = x.memory_displacement64();
-        i.addr_width = width.or(index_width).unwrap_or(match x.memory_displ_size() {
+        i.addr_width = width.or(index_width).unwrap_or_else(|| match x.memory_displ_size() {
             2 => Width::W16,
             4 if i.bits != CodeSize::Bits64 => Width::W32,
             _ => Width::W64,

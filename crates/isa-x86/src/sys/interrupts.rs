@@ -159,7 +159,7 @@ impl Gate {
 
 /// Reads and checks the gate of `vector`: limit, type, DPL, presence (SDM 2 INT n).
 fn gate(cx: &mut Exec<'_>, vector: u8, source: Source) -> Result<Gate, Stop> {
-    let code = u32::from(vector) * 8 | IDT;
+    let code = (u32::from(vector) * 8) | IDT;
     let long = cx.cpu.long_mode();
     let size = if long { 16 } else { 8 };
     let offset = u64::from(vector) * size;

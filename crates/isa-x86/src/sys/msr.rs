@@ -166,8 +166,9 @@ pub fn write_msr(cx: &mut Exec<'_>, n: u32, v: u64) -> bool {
         MCG_STATUS | DEBUGCTL => v == 0,
         MTRR_PHYSBASE0..=MTRR_PHYS_END => {
             let k = (n - MTRR_PHYSBASE0) as usize;
-            let low = if k % 2 == 0 { 0xff } else { 1 << 11 };
-            let good = v & !((1 << PHYSICAL_BITS) - 0x1000 | low) == 0 && (k % 2 == 1 || memory_type(v & 0xff, false));
+            let low = if k.is_multiple_of(2) { 0xff } else { 1 << 11 };
+            let good =
+                v & !(((1 << PHYSICAL_BITS) - 0x1000) | low) == 0 && (k % 2 == 1 || memory_type(v & 0xff, false));
             checked(&mut m.mtrr_variable[k], good)
         }
         MTRR_FIX64K | MTRR_FIX16K..=MTRR_FIX16K_LAST | MTRR_FIX4K..=MTRR_FIX4K_LAST => {
