@@ -32,6 +32,8 @@ pub struct Test {
     pub name: String,
     /// MiB.
     memory: u32,
+    /// Added to the guest's kernel command line.
+    append: String,
     /// Where it runs, and whether only in `test --long`.
     pub places: Vec<Place>,
     steps: Vec<Step>,
@@ -77,7 +79,7 @@ fn read(path: &Path) -> Result<Test> {
 }
 
 fn parse(name: &str, text: &str) -> Result<Test> {
-    let mut test = Test { name: name.to_owned(), memory: 0, places: Vec::new(), steps: Vec::new() };
+    let mut test = Test { name: name.to_owned(), memory: 0, append: String::new(), places: Vec::new(), steps: Vec::new() };
     for (number, line) in text.lines().enumerate() {
         let here = || format!("line {}: {line}", number + 1);
         if let Some(typed) = line.strip_prefix("$ ") {
@@ -98,6 +100,7 @@ fn parse(name: &str, text: &str) -> Result<Test> {
                     let mib = words.next().with_context(here)?;
                     test.memory = mib.parse().with_context(here)?;
                 }
+                Some("append") => test.append = words.fold(String::new(), |line, word| line + " " + word),
                 Some(when @ ("on" | "long")) => {
                     let guest = words.next().with_context(here)?;
                     for host in words {
@@ -105,7 +108,7 @@ fn parse(name: &str, text: &str) -> Result<Test> {
                         test.places.push(Place { guest, host, long: when == "long" });
                     }
                 }
-                Some(_) => bail!("{}: expected `memory`, `on`, `long`, a comment or `$ `", here()),
+                Some(_) => bail!("{}: expected `memory`, `append`, `on`, `long`, a comment or `$ `", here()),
             }
         }
     }
@@ -118,7 +121,8 @@ fn parse(name: &str, text: &str) -> Result<Test> {
 /// Runs `test` in one place; the console goes to a file among the artefacts, the page too.
 pub fn run(test: &Test, guest_name: &str, host: Host) -> Result<Duration> {
     let started = Instant::now();
-    let guest = guest::make(guest_name)?;
+    let mut guest = guest::make(guest_name)?;
+    guest.append.push_str(&test.append);
     let stem = format!("{}-{guest_name}-{}", test.name, host.name());
     let page =
         matches!(host, Host::Chromium | Host::Firefox).then(|| artefacts().map(|dir| dir.join(format!("{stem}.png"))));
@@ -327,8 +331,8 @@ mod tests {
     #[test]
     fn form() {
         let test =
-            parse("t", "# about\nmemory 64\non g node qemu\nlong h node\n\n$ a b\nx\n\ny\n$ c\n{off}\n").unwrap();
-        assert_eq!(test.memory, 64);
+            parse("t", "# about\nmemory 64\nappend x=1  y\non g node qemu\nlong h node\n\n$ a b\nx\n\ny\n$ c\n{off}\n").unwrap();
+        assert_eq!((test.memory, &*test.append), (64, " x=1 y"));
         let place = |guest: &str, host, long| Place { guest: guest.into(), host, long };
         assert_eq!(
             test.places,

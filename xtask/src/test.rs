@@ -68,6 +68,9 @@ pub fn run(long: bool) -> Result<()> {
         run_command(&mut cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-Dwarnings"]))
     });
     summary.step("Rust tests", || run_command(&mut cargo(&["test", "--quiet", "--workspace"])));
+    summary.step("the chips against QEMU's", || {
+        run_command(&mut cargo(&["test", "--quiet", "--package", "devices", "--test", "qemu", "--", "--ignored"]))
+    });
     if long {
         summary.step("a million random instructions against the CPU", || {
             run_command(&mut cargo(&["run", "--quiet", "--release", "--package", "diff", "--", "--count", INSTANCES]))

@@ -196,7 +196,7 @@ fn exact(_: Op, here: u64, there: u64) -> bool {
 #[ignore = "needs qemu-system-x86_64"]
 fn pic() {
     compare(
-        20,
+        5,
         |r| {
             let mut s = Vec::new();
             for (port, base) in [(0x20, 0x20), (0xa0, 0x28)] {
@@ -231,7 +231,7 @@ fn pic() {
 #[ignore = "needs qemu-system-x86_64"]
 fn uart16550() {
     compare(
-        20,
+        5,
         |r| {
             let mut s = vec![Op::Out(0x3fb, 3), Op::Out(0x3fc, 0)];
             for _ in 0..400 {
@@ -260,7 +260,7 @@ fn uart16550() {
 #[ignore = "needs qemu-system-x86_64"]
 fn rtc() {
     compare(
-        20,
+        5,
         |r| {
             let mut s = Vec::new();
             for _ in 0..300 {
@@ -294,7 +294,7 @@ fn rtc() {
 #[ignore = "needs qemu-system-x86_64"]
 fn i8042() {
     compare(
-        20,
+        5,
         |r| {
             // as firmware leaves it, which is how ours starts
             let mut s = vec![Op::Out(0x64, 0xaa), Op::In(0x60), Op::Out(0x64, 0x60), Op::Out(0x60, 0x65)];
@@ -321,7 +321,7 @@ fn i8042() {
 fn hpet() {
     const HPET: u64 = 0xfed0_0000;
     compare(
-        20,
+        5,
         |r| {
             let mut s = Vec::new();
             for _ in 0..300 {
