@@ -14,6 +14,9 @@ const BOOTS: usize = 10;
 /// Random instruction instances that `--long` compares with the CPU.
 const INSTANCES: &str = "1000000";
 
+/// Random decodings in each mode that `--long` compares with another decoder.
+const DECODINGS: &str = "5000000";
+
 /// What ran, and how each ended.
 #[derive(Default)]
 struct Summary {
@@ -74,6 +77,12 @@ pub fn run(long: bool) -> Result<()> {
     if long {
         summary.step("a million random instructions against the CPU", || {
             run_command(&mut cargo(&["run", "--quiet", "--release", "--package", "diff", "--", "--count", INSTANCES]))
+        });
+    }
+    if long {
+        summary.step("millions of decodings against another decoder", || {
+            let args = ["test", "--quiet", "--package", "isa-x86", "--test", "decoder"];
+            run_command(cargo(&args).env("PAGEVM_DECODINGS", DECODINGS))
         });
     }
     let built = summary.step("build", build::run);

@@ -117,7 +117,10 @@ fn what_is_announced_has_a_row_and_nothing_else_has() {
     const PREFIXES: [&[u8]; 8] = [&[], &[0x66], &[0xf2], &[0xf3], &[0x48], &[0x66, 0x48], &[0xf2, 0x48], &[0xf3, 0x48]];
     // The last two are VEX: with W, and of two bytes.
     const MAPS: [&[u8]; 6] = [&[], &[0x0f], &[0x0f, 0x38], &[0x0f, 0x3a], &[0xc4, 0xe2, 0xf9], &[0xc5, 0xf8]];
-    let options = DecoderOptions::NO_MPFX_0FBC | DecoderOptions::NO_MPFX_0FBD | DecoderOptions::FORCE_RESERVED_NOP;
+    let options = DecoderOptions::NO_MPFX_0FBC
+        | DecoderOptions::NO_MPFX_0FBD
+        | DecoderOptions::NO_WBNOINVD
+        | DecoderOptions::FORCE_RESERVED_NOP;
     let announced = Announced::ask();
     let (mut seen, mut lacking, mut excess) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (bits, size, stack) in MODES {
