@@ -5,8 +5,8 @@
 //!
 //! After a long gap (a tab in the background, a pause, a laptop that slept) guest time must reach the host's again, but
 //! not in one step: a kernel whose clock leaps by more than 20 s reports a soft lockup or an RCU stall. So a guest that
-//! is behind *catches up*: if it computes, its clock runs faster; if it halts, its clock hops from one timer deadline to
-//! the next. Either way it takes at most about [`CATCH_UP_STEPS`] steps, and timers fire late by at most one step.
+//! is behind *catches up*: if it halts, its clock hops from one timer deadline to the next; if it computes, its clock
+//! leaps now and then. (A clock that merely ran faster would let timers expire within their own interrupt handler.)
 
 /// The host's clocks at the start of a slice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,10 +21,13 @@ pub struct HostTime {
 const AHEAD_NS: u64 = 4_000_000;
 /// A smaller lag is closed at once: no guest can tell it from a busy host.
 const LAG_NS: u64 = 100_000_000;
-/// A larger lag is closed in about this many steps.
-const CATCH_UP_STEPS: u64 = 4096;
-/// Instructions a step takes while the guest computes: 4096 steps are less than half a second of interpretation.
-const CATCH_UP_INSNS: u64 = 10_000;
+/// A halted guest closes a larger lag in at most this many hops, so timers fire late by at most such a part of it.
+const HOPS: u64 = 4096;
+/// A computing guest closes it in about this many leaps, of [`LEAP_MAX_NS`] at most, after so many instructions each:
+/// half a second of interpretation, unless the gap was longer than an hour.
+const LEAPS: u64 = 400;
+const LEAP_MAX_NS: u64 = 8_000_000_000;
+const LEAP_INSNS: u64 = 100_000;
 
 /// Fixed-point nanoseconds an instruction: 20 fractional bits.
 const FRACTION: u32 = 20;
@@ -48,12 +51,26 @@ pub struct GuestClock {
     limit: u64,
     /// Measured.
     ns_per_insn: u64,
-    /// In use: the measured rate, or faster while catching up.
-    rate: u64,
-    /// The least step of a halted guest while catching up; 0 otherwise.
-    step: u64,
+    /// While catching up.
+    behind: Option<Behind>,
     /// Host time and instructions at the start of the last slice, if that slice used up its budget.
     measuring: Option<(u64, u64)>,
+}
+
+/// How a guest that is behind catches up.
+#[derive(Clone, Copy, Debug)]
+struct Behind {
+    /// The least hop of a halted guest, ns.
+    hop: u64,
+    /// The leap of a computing guest, ns, and the instruction count at which it comes next.
+    leap: u64,
+    leap_at: u64,
+}
+
+impl Behind {
+    fn from(insns: u64) -> Self {
+        Self { hop: 0, leap: 0, leap_at: insns.saturating_add(LEAP_INSNS) }
+    }
 }
 
 impl GuestClock {
@@ -66,26 +83,30 @@ impl GuestClock {
             host: 0,
             limit: AHEAD_NS,
             ns_per_insn: RATE_AT_START,
-            rate: RATE_AT_START,
-            step: 0,
+            behind: None,
             measuring: None,
         }
     }
 
     /// The host gives the time. `insns`: instructions executed since power-on.
     pub fn begin_slice(&mut self, host: HostTime, insns: u64) {
+        // Up to here by the old rate, from here on by the new one.
+        let now = self.now(insns);
+        self.rebase(now, insns);
         if let Some((then, first)) = self.measuring.take() {
             self.measure(host.monotonic_ns.saturating_sub(then), insns.saturating_sub(first));
         }
         self.measuring = Some((host.monotonic_ns, insns));
-        let now = self.now(insns);
         self.host = host.monotonic_ns.saturating_sub(self.origin).max(self.host);
         let lag = self.host.saturating_sub(now);
-        self.rebase(now, insns);
         if lag > LAG_NS {
-            // A lag that grows while it is being closed must not slow the closing down.
-            self.step = self.step.max(lag / CATCH_UP_STEPS);
-            self.rate = ((self.step << FRACTION) / CATCH_UP_INSNS).max(self.ns_per_insn);
+            let before = self.behind.unwrap_or_else(|| Behind::from(insns));
+            self.behind = Some(Behind {
+                // What is left shrinks while it is being closed; the steps do not.
+                hop: before.hop.max(lag / HOPS),
+                leap: before.leap.max(lag / LEAPS).min(LEAP_MAX_NS),
+                leap_at: before.leap_at,
+            });
             self.limit = self.host;
         } else {
             self.caught_up(now.max(self.host));
@@ -108,10 +129,7 @@ impl GuestClock {
 
     fn caught_up(&mut self, now: u64) {
         self.base = now;
-        self.step = 0;
-        // A sixteenth slower than measured: guest time then steps forward a little at each slice, where a faster clock
-        // would have to stand still.
-        self.rate = self.ns_per_insn - self.ns_per_insn / 16;
+        self.behind = None;
         self.limit = self.host.saturating_add(AHEAD_NS).max(now);
     }
 
@@ -119,40 +137,69 @@ impl GuestClock {
         (self.base, self.base_insns) = (now, insns);
     }
 
+    /// Fixed-point nanoseconds an instruction: a sixteenth less than measured. Guest time then steps forward a little at
+    /// each slice, where a faster clock would have to stand still.
+    #[inline]
+    fn rate(&self) -> u64 {
+        self.ns_per_insn - self.ns_per_insn / 16
+    }
+
     /// Guest time after `insns` instructions.
     #[inline]
     pub fn now(&self, insns: u64) -> u64 {
-        let passed = insns.saturating_sub(self.base_insns).saturating_mul(self.rate) >> FRACTION;
+        let passed = insns.saturating_sub(self.base_insns).saturating_mul(self.rate()) >> FRACTION;
         self.base.saturating_add(passed).min(self.limit).max(self.base)
     }
 
-    /// Instructions until guest time reaches `deadline`, at least 1; `u64::MAX` if that is not within this slice.
-    pub fn insns_until(&self, deadline: u64, insns: u64) -> u64 {
-        if deadline > self.limit {
-            return u64::MAX;
+    /// Instructions until guest time reaches `deadline` or has to be looked at for another reason, at least 1.
+    pub fn insns_until(&self, deadline: Option<u64>, insns: u64) -> u64 {
+        let leap = self.behind.map_or(u64::MAX, |b| b.leap_at.saturating_sub(insns));
+        let due = match deadline {
+            Some(d) if d <= self.limit => {
+                let ns = d.saturating_sub(self.now(insns));
+                (u128::from(ns) << FRACTION).div_ceil(u128::from(self.rate())).min(u64::MAX.into()) as u64
+            }
+            _ => u64::MAX,
+        };
+        due.min(leap).max(1)
+    }
+
+    /// Performs the leap that is due, if one is.
+    pub fn leap(&mut self, insns: u64) {
+        if let Some(behind) = &mut self.behind
+            && insns >= behind.leap_at
+        {
+            behind.leap_at = insns.saturating_add(LEAP_INSNS);
+            let leap = behind.leap;
+            self.advance(self.now(insns).saturating_add(leap), insns);
         }
-        let ns = deadline.saturating_sub(self.now(insns));
-        (u128::from(ns) << FRACTION).div_ceil(u128::from(self.rate)).clamp(1, u64::MAX.into()) as u64
+    }
+
+    /// Lets guest time pass up to `to`, but not beyond the host's.
+    fn advance(&mut self, to: u64, insns: u64) {
+        let to = to.min(self.host).max(self.now(insns));
+        self.rebase(to, insns);
+        if self.behind.is_some() && self.host.saturating_sub(to) <= LAG_NS {
+            self.caught_up(to.max(self.host));
+        }
     }
 
     /// Guest time is being brought up to the host's after a gap. What happens now on the host is not yet to reach the guest.
     #[inline]
     pub fn is_behind(&self) -> bool {
-        self.step != 0
+        self.behind.is_some()
     }
 
     /// A halted guest waits for `deadline`: lets as much time pass as the host's clock allows. False if `deadline` lies
     /// in the host's future: then the host has to wait.
     pub fn skip_to(&mut self, deadline: Option<u64>, insns: u64) -> bool {
-        let now = self.now(insns);
-        let hop = deadline.map_or(u64::MAX, |d| d.max(now.saturating_add(self.step)));
-        let mut to = hop.min(self.host).max(now);
-        self.rebase(to, insns);
-        if self.step != 0 && self.host.saturating_sub(to) <= LAG_NS {
-            to = to.max(self.host);
-            self.caught_up(to);
+        let mut least = self.now(insns);
+        if let Some(behind) = &mut self.behind {
+            behind.leap_at = insns.saturating_add(LEAP_INSNS); // no leaps for those who hop
+            least = least.saturating_add(behind.hop);
         }
-        deadline.is_some_and(|d| d <= to)
+        self.advance(deadline.map_or(u64::MAX, |d| d.max(least)), insns);
+        deadline.is_some_and(|d| d <= self.base)
     }
 
     /// The host's monotonic time at which guest time will be `guest`.
@@ -214,10 +261,11 @@ mod tests {
     fn a_deadline_in_instructions() {
         let mut c = GuestClock::new(host(0));
         c.begin_slice(host(0), 0);
-        let n = c.insns_until(MS, 0);
+        let n = c.insns_until(Some(MS), 0);
         assert!(c.now(n) >= MS && c.now(n - 1) < MS, "{n}");
-        assert_eq!(c.insns_until(0, 50), 1, "already due");
-        assert_eq!(c.insns_until(AHEAD_NS + 1, 0), u64::MAX);
+        assert_eq!(c.insns_until(Some(0), 50), 1, "already due");
+        assert_eq!(c.insns_until(Some(AHEAD_NS + 1), 0), u64::MAX);
+        assert_eq!(c.insns_until(None, 0), u64::MAX);
     }
 
     #[test]
@@ -246,7 +294,7 @@ mod tests {
         assert_eq!(fired.len(), 15);
         assert!(fired.iter().zip(1..).all(|(t, n)| *t >= n * 4 * SEC && *t < n * 4 * SEC + SEC), "{fired:?}");
         assert!((60 * SEC..60 * SEC + MS).contains(&c.now(insns)));
-        assert_eq!(c.step, 0, "caught up");
+        assert!(!c.is_behind());
     }
 
     #[test]
@@ -254,10 +302,10 @@ mod tests {
         let mut c = GuestClock::new(host(0));
         c.begin_slice(host(3600 * SEC), 0);
         assert!(!c.skip_to(Some(3601 * SEC), 0));
-        assert_eq!((c.now(0), c.step), (3600 * SEC, 0));
+        assert_eq!((c.now(0), c.is_behind()), (3600 * SEC, false));
         c.begin_slice(host(7200 * SEC), 0);
         assert!(!c.skip_to(None, 0));
-        assert_eq!((c.now(0), c.step), (7200 * SEC, 0));
+        assert_eq!((c.now(0), c.is_behind()), (7200 * SEC, false));
     }
 
     #[test]
@@ -268,29 +316,38 @@ mod tests {
         while c.skip_to(Some(c.now(0) + MS), 0) {
             hops += 1;
         }
-        assert!((1000..=CATCH_UP_STEPS + 1).contains(&hops), "{hops}");
+        assert!((1000..=HOPS + 1).contains(&hops), "{hops}");
+    }
+
+    /// Slices of 200,000 instructions and 2 ms after a gap: the largest leap, and the slices until caught up.
+    fn busy_after(gap: u64) -> (u64, u64) {
+        let mut c = GuestClock::new(host(0));
+        let (mut insns, mut last, mut largest) = (0, 0, 0);
+        for slice in 0.. {
+            c.begin_slice(host(gap + slice * 2 * MS), insns);
+            if !c.is_behind() {
+                assert_eq!(c.now(insns), gap + slice * 2 * MS);
+                return (largest, slice);
+            }
+            let end = insns + 200_000;
+            while insns < end {
+                insns += c.insns_until(None, insns).min(end - insns);
+                c.leap(insns);
+                let now = c.now(insns);
+                assert!(now >= last);
+                largest = largest.max(now - last);
+                last = now;
+            }
+        }
+        unreachable!()
     }
 
     #[test]
-    fn a_busy_guest_catches_up_in_small_steps() {
-        let mut c = GuestClock::new(host(0));
-        c.begin_slice(host(0), 0);
-        let (mut insns, mut last, mut slices) = (0, 0, 0);
-        loop {
-            c.begin_slice(host(3600 * SEC + slices * MS / 10), insns);
-            insns += CATCH_UP_INSNS;
-            let now = c.now(insns);
-            assert!(now >= last && now - last < SEC, "{last} {now}");
-            last = now;
-            if now == 3600 * SEC + slices * MS / 10 {
-                break;
-            }
-            slices += 1;
-        }
-        assert!((1000..5000).contains(&slices), "{slices}");
-        c.begin_slice(host(3600 * SEC + slices * MS / 10 + MS), insns);
-        assert_eq!(c.now(insns), 3600 * SEC + slices * MS / 10 + MS);
-        assert_eq!(c.step, 0, "caught up");
+    fn a_busy_guest_catches_up_in_leaps() {
+        let (leap, slices) = busy_after(60 * SEC);
+        assert!(leap < 200 * MS && (100..300).contains(&slices), "{leap} {slices}");
+        let (leap, slices) = busy_after(10 * 3600 * SEC);
+        assert!(leap < 9 * SEC && slices < 3000, "{leap} {slices}");
     }
 
     #[test]

@@ -183,6 +183,7 @@ impl Machine {
     fn run_slice(&mut self, end: u64) -> Exit {
         loop {
             let insns = self.vcpu.cpu.insns;
+            self.board.clock.leap(insns);
             self.board.tick(insns);
             self.board.feed_console(insns);
             match self.board.take_event() {
@@ -201,8 +202,8 @@ impl Machine {
                 return Exit::Budget;
             }
             let deadline = self.board.plan();
-            let until_deadline = deadline.map_or(u64::MAX, |d| self.board.clock.insns_until(d, insns));
-            match self.vcpu.run(&mut self.board, until_deadline.min(end - insns)) {
+            let budget = self.board.clock.insns_until(deadline, insns).min(end - insns);
+            match self.vcpu.run(&mut self.board, budget) {
                 CpuExit::Budget => {}
                 CpuExit::Halted => {
                     let insns = self.vcpu.cpu.insns;
