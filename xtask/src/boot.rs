@@ -79,7 +79,8 @@ fn read(path: &Path) -> Result<Test> {
 }
 
 fn parse(name: &str, text: &str) -> Result<Test> {
-    let mut test = Test { name: name.to_owned(), memory: 0, append: String::new(), places: Vec::new(), steps: Vec::new() };
+    let mut test =
+        Test { name: name.to_owned(), memory: 0, append: String::new(), places: Vec::new(), steps: Vec::new() };
     for (number, line) in text.lines().enumerate() {
         let here = || format!("line {}: {line}", number + 1);
         if let Some(typed) = line.strip_prefix("$ ") {
@@ -331,7 +332,8 @@ mod tests {
     #[test]
     fn form() {
         let test =
-            parse("t", "# about\nmemory 64\nappend x=1  y\non g node qemu\nlong h node\n\n$ a b\nx\n\ny\n$ c\n{off}\n").unwrap();
+            parse("t", "# about\nmemory 64\nappend x=1  y\non g node qemu\nlong h node\n\n$ a b\nx\n\ny\n$ c\n{off}\n")
+                .unwrap();
         assert_eq!((test.memory, &*test.append), (64, " x=1 y"));
         let place = |guest: &str, host, long| Place { guest: guest.into(), host, long };
         assert_eq!(
