@@ -1,7 +1,7 @@
 //! Runs the small kernels of `tests/sys/*.asm` from real mode on and compares what they report with the `.txt` beside them.
 //!
 //! The reports were checked line by line against QEMU's TCG (`-dLAX` leaves out what it does not check) and the manual.
-//! `BLESS=1` rewrites them.
+//! TCG faults at a target that is not canonical; processors at the branch (`tests/diff`), and so do we. `BLESS=1` rewrites them.
 
 mod common;
 

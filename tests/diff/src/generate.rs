@@ -1,6 +1,6 @@
 //! Random cases: bytes that decode to a user-mode instruction, and a state in which it mostly meets good memory.
 
-use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 
 use crate::{CODE, Case, DATA, DATA_LEN, Rng, State, undefined};
 
@@ -43,7 +43,6 @@ fn excluded(m: Mnemonic) -> bool {
             | Iretd
             | Iretq
             | Retf
-            | Ret
             | Clts
             | Lgdt
             | Lidt
@@ -326,6 +325,16 @@ fn gpr(r: Register) -> Option<usize> {
     n(Register::RAX, Register::R15).or_else(|| n(Register::EAX, Register::R15D))
 }
 
+/// Whether an indirect branch is a near one of the mode's full width: the others lead out of the code page.
+fn near_target(i: &Instruction, bits: u32) -> bool {
+    use Code::*;
+    match i.code() {
+        Jmp_rm64 | Call_rm64 | Retnq | Retnq_imm16 => bits == 64,
+        Jmp_rm32 | Call_rm32 | Retnd | Retnd_imm16 => bits == 32,
+        _ => false,
+    }
+}
+
 /// One case, or none where the random bytes made none that can be run.
 pub fn case(rng: &mut Rng, bits: u32, only: &dyn Fn(Mnemonic) -> bool) -> Option<(Case, Instruction)> {
     let mut bytes = bytes(rng);
@@ -399,9 +408,10 @@ pub fn case(rng: &mut Rng, bits: u32, only: &dyn Fn(Mnemonic) -> bool) -> Option
             s.regs[1] |= 1 << 32;
         }
     }
-    if matches!(i.mnemonic(), Mnemonic::Jmp | Mnemonic::Call)
-        && !matches!(i.op0_kind(), OpKind::NearBranch64 | OpKind::NearBranch32)
-    {
+    let indirect = matches!(i.mnemonic(), Mnemonic::Jmp | Mnemonic::Call | Mnemonic::Ret)
+        && !matches!(i.op0_kind(), OpKind::NearBranch64 | OpKind::NearBranch32);
+    // AMD's processors take the operand-size prefix in 64 bits, Intel's ignore it, as we do.
+    if indirect && (!near_target(&i, bits) || bits == 64 && bytes[..i.len() - 1].contains(&0x66)) {
         return None;
     }
     if i.mnemonic() == Mnemonic::Xlatb {
@@ -479,6 +489,19 @@ pub fn case(rng: &mut Rng, bits: u32, only: &dyn Fn(Mnemonic) -> bool) -> Option
         for c in memory.chunks_exact_mut(2 * half) {
             c[..half].copy_from_slice(&a[..half]);
             c[half..].copy_from_slice(&d[..half]);
+        }
+    }
+    if indirect {
+        // Among the INT3s behind the instruction, or nowhere.
+        let to = if rng.one_in(8) { near(rng) } else { CODE + i.len() as u64 + rng.below(24) };
+        match i.op0_kind() {
+            OpKind::Register => {
+                let r = gpr(i.op0_register())?;
+                s.regs[r] = to;
+            }
+            _ => {
+                memory.chunks_exact_mut(bits as usize / 8).for_each(|c| c.copy_from_slice(&to.to_le_bytes()[..c.len()]))
+            }
         }
     }
     if bits == 32 {

@@ -139,7 +139,8 @@ impl Guest {
         // A repeated string instruction runs an iteration at a time.
         for _ in 0..100_000 {
             match v.run(&mut Nothing, 1) {
-                CpuExit::Budget if v.cpu.rip == CODE => continue,
+                // The same instruction again, or a branch to where no code is: the fetch faults.
+                CpuExit::Budget if v.cpu.rip == CODE || v.cpu.rip & !0xfff != CODE => continue,
                 CpuExit::Budget => break,
                 CpuExit::Exception(e) => {
                     event = Event::Fault {

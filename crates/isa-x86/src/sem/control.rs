@@ -1,11 +1,28 @@
 //! Near jumps, calls, returns, loops (SDM 2: Jcc, JMP, CALL, RET, LOOPcc).
 
-use guest_api::{Emit, Rel};
+use guest_api::{Bin, Emit, Rel, Width};
 
 use super::Sem;
 use super::operand::*;
 use crate::cpu::RCX;
+use crate::fault::TRAP_GP0;
 use crate::insn::{Insn, Kind};
+
+/// #GP(0) behind the faults of `first`, the branch not taken, where a dynamic target is not canonical (SDM 2 JMP). Static targets are
+/// not checked: one that is not canonical faults when it is fetched.
+#[inline(always)]
+fn check_target<E: Emit>(e: &mut E, i: &Insn, target: E::V, first: impl FnOnce(&mut E) -> Sem<E>) -> Sem<E> {
+    if i.width != Width::W64 {
+        return Ok(());
+    }
+    let t = e.shift_imm(Bin::Shl, target, 16);
+    let t = e.shift_imm(Bin::ShrS, t, 16);
+    let bad = e.rel(Rel::Ne, t, target);
+    e.when(bad, |e| {
+        first(e)?;
+        e.raise(TRAP_GP0)
+    })
+}
 
 #[inline(always)]
 pub fn jcc<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
@@ -21,6 +38,7 @@ pub fn jmp<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
         e.jump(target);
     } else {
         let target = read(e, i, 0, i.width)?;
+        check_target(e, i, target, |_| Ok(()))?;
         e.goto(target);
     }
     Ok(())
@@ -35,6 +53,11 @@ pub fn call<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
         e.jump(i.target(pc));
     } else {
         let target = read(e, i, 0, w)?;
+        // Faults of the push come first.
+        check_target(e, i, target, |e| {
+            let sp = stack_pointer(e, i, u64::from(w.bytes()).wrapping_neg());
+            e.probe_write(w.bytes(), sp, i.stack())
+        })?;
         push(e, i, w, back)?;
         e.goto(target);
     }
@@ -44,6 +67,7 @@ pub fn call<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 #[inline(always)]
 pub fn ret<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     let (target, sp) = peek(e, i, i.width)?;
+    check_target(e, i, target, |_| Ok(()))?;
     let sp = if i.kinds[0] == Kind::Imm {
         let sp = e.add_imm(sp, i.imm & 0xffff);
         e.zext(i.stack_width, sp)
