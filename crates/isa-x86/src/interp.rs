@@ -41,8 +41,12 @@ pub struct Vcpu {
 }
 
 impl Vcpu {
-    pub fn new(cpu: Cpu) -> Vcpu {
-        Vcpu { cpu, catch_exceptions: false, code: CodeCache::new(), trace: [0; 16], trace_at: 0 }
+    /// Bytes of decoded code kept, unless something else is asked for: about 340,000 instructions.
+    pub const CODE_BYTES: usize = 20 << 20;
+
+    /// A processor that keeps up to about `code_bytes` of decoded code.
+    pub fn new(cpu: Cpu, code_bytes: usize) -> Vcpu {
+        Vcpu { cpu, catch_exceptions: false, code: CodeCache::new(code_bytes), trace: [0; 16], trace_at: 0 }
     }
 
     /// Restarts the processor as after RESET; the machine then sets its entry state.

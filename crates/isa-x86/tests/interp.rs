@@ -29,3 +29,18 @@ fn code_that_writes_itself_is_seen_at_the_next_instruction() {
     run(&mut v, 2);
     assert_eq!(v.cpu.regs[0] & 0xff, 7);
 }
+
+#[test]
+fn code_beyond_the_limit_drops_the_cache_and_runs_on() {
+    // 60,000 two-byte jumps to the next instruction, a block each, then jmp $: more than the cache of 1 MiB holds.
+    let mut code = [0xeb, 0].repeat(60_000);
+    code.extend([0xeb, 0xfe]);
+    let mut v = long_mode(&code);
+    for _ in 0..2 {
+        v.cpu.rip = CODE;
+        assert_eq!(run(&mut v, 60_000), CpuExit::Budget);
+        assert_eq!(v.cpu.rip, CODE + 120_000);
+        assert!(v.code_bytes() < 2 << 20, "{} bytes", v.code_bytes());
+    }
+    assert_eq!(v.cpu.insns, 120_000);
+}

@@ -36,7 +36,7 @@ fn run(code: &[u8]) -> String {
     cpu.seg[SegReg::Cs as usize].selector = 0;
     cpu.set_seg_base(SegReg::Cs, 0);
     cpu.rip = 0x7c00;
-    let mut v = Vcpu::new(cpu);
+    let mut v = Vcpu::new(cpu, 1 << 20);
     let mut platform = Bare::default();
     let exit = v.run(&mut platform, 5_000_000);
     let mut text: String = platform.io.iter().filter(|w| w.0 == 0xe9).map(|w| char::from(w.2 as u8)).collect();

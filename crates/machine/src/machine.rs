@@ -86,6 +86,11 @@ impl Files {
     }
 }
 
+/// Limit of the memory for guest code in the form that runs.
+fn code_bytes(config: &Config) -> usize {
+    config.tb_size_mib.map_or(Vcpu::CODE_BYTES, |mib| (mib as usize) << 20)
+}
+
 /// A `pc` with one CPU.
 pub struct Machine {
     config: Config,
@@ -113,7 +118,7 @@ impl Machine {
         let mut machine = Machine {
             config: config.clone(),
             files,
-            vcpu: Vcpu::new(Cpu::new(memory)),
+            vcpu: Vcpu::new(Cpu::new(memory), code_bytes(config)),
             board: Board::new(GuestClock::new(time), time.unix_ns, config.ram_bytes, Random::new(seed)),
             output: Vec::new(),
             idle: false,

@@ -104,7 +104,7 @@ impl Guest {
         cpu.cpl = 3;
         cpu.flush_tlb();
         cpu.update_context();
-        let mut vcpu = Vcpu::new(cpu);
+        let mut vcpu = Vcpu::new(cpu, 1 << 20);
         vcpu.catch_exceptions = true;
         Guest { vcpu }
     }

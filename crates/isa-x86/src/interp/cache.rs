@@ -13,8 +13,10 @@ use crate::sys::paging;
 
 /// Longest block, in instructions: bounds the time to the next look at interrupts.
 const MAX_INSNS: usize = 64;
-/// Decoded instructions kept before everything is dropped: 320,000 of 48 bytes are 15 MB.
-const MAX_CACHED: usize = 320_000;
+/// Bytes that a block takes beside its instructions: itself and its entries in the maps that find it.
+const BLOCK_BYTES: usize = size_of::<Block>() + 64;
+/// Instructions of a block on average, as boots have it: what memory is divided by at first.
+const MEAN_INSNS: usize = 8;
 /// The jump cache: buckets by page, so that a page's entries can be dropped together.
 const PAGE_BUCKETS: usize = 64;
 const BUCKET: usize = 64;
@@ -51,6 +53,8 @@ const NOWHERE: Jump = Jump { pc: 0, key: u32::MAX, block: 0 };
 
 pub(super) struct CodeCache {
     insns: Vec<Insn>,
+    /// Bytes of code kept before everything is dropped.
+    limit: usize,
     blocks: Vec<Block>,
     by_pa: FxHashMap<Key, BlockId>,
     by_page: FxHashMap<u64, Vec<BlockId>>,
@@ -63,10 +67,18 @@ fn bucket(pc: u64) -> usize {
 }
 
 impl CodeCache {
-    pub(super) fn new() -> CodeCache {
+    /// A cache of about `bytes`, or of what the host can give.
+    pub(super) fn new(bytes: usize) -> CodeCache {
+        let mut limit = bytes.max(1 << 20);
+        let room = |limit: usize| limit / (size_of::<Insn>() + BLOCK_BYTES / MEAN_INSNS) + MAX_INSNS;
+        let mut insns = Vec::new();
+        // Room for all at once: a vector that doubles leaves its former selves behind in the heap, as much again.
+        while insns.try_reserve_exact(room(limit)).is_err() {
+            limit /= 2;
+        }
         CodeCache {
-            // Room for all at once: a vector that doubles leaves its former selves behind in the heap, as much again.
-            insns: Vec::with_capacity(MAX_CACHED + MAX_INSNS + 1),
+            insns,
+            limit,
             blocks: Vec::new(),
             by_pa: FxHashMap::default(),
             by_page: FxHashMap::default(),
@@ -75,8 +87,13 @@ impl CodeCache {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.insns.capacity() * size_of::<Insn>()
-            + self.blocks.capacity() * (size_of::<Block>() + size_of::<(Key, BlockId)>() + 8)
+        self.insns.capacity() * size_of::<Insn>() + self.blocks.len() * BLOCK_BYTES
+    }
+
+    /// Whether the longest block might not fit.
+    fn is_full(&self) -> bool {
+        self.insns.len() + MAX_INSNS > self.insns.capacity()
+            || self.insns.len() * size_of::<Insn>() + self.blocks.len() * BLOCK_BYTES > self.limit
     }
 
     /// Drops all blocks.
@@ -191,7 +208,7 @@ impl CodeCache {
 
     /// Decodes the block at linear `pc`, physical `key.pa`.
     fn decode_block(&mut self, cx: &mut Exec<'_>, pc: u64, key: Key, bits: CodeSize) -> Result<BlockId, Stop> {
-        if self.insns.len() > MAX_CACHED {
+        if self.is_full() {
             self.clear(&mut cx.cpu.mem);
         }
         let stack = cx.cpu.stack_width();

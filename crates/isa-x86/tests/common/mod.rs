@@ -82,7 +82,7 @@ pub fn long_mode(code: &[u8]) -> Vcpu {
     cpu.regs[4] = CODE - 0x1000;
     cpu.flush_tlb();
     cpu.update_context();
-    Vcpu::new(cpu)
+    Vcpu::new(cpu, 1 << 20)
 }
 
 /// Runs until `insns` instructions were executed or something else happened.
