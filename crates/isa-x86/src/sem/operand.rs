@@ -1,6 +1,6 @@
 //! Operands: addresses, registers, memory and immediates, read and written at their width.
 
-use guest_api::{Bin, Emit, Space, Width};
+use guest_api::{Bin, Emit, Width};
 
 use super::Sem;
 use crate::cpu::{ZERO, gpr};
@@ -179,10 +179,4 @@ pub fn peek<E: Emit>(e: &mut E, i: &Insn, w: Width) -> Result<(E::V, E::V), E::E
     let sp = stack_pointer(e, i, 0);
     let v = e.load(w, sp, i.stack())?;
     Ok((v, stack_pointer(e, i, u64::from(w.bytes()))))
-}
-
-/// The space of a string source: the instruction's own segment.
-#[inline(always)]
-pub fn string_space(i: &Insn) -> Space {
-    i.space
 }
