@@ -65,9 +65,10 @@ impl Vcpu {
         (0..16).map(|k| self.trace[(self.trace_at + k) % 16])
     }
 
-    /// Executes about `max_insns` instructions: the last block is finished. `cpu.insns` counts exactly.
+    /// Executes about `max_insns` instructions: the last block is finished. `cpu.insns` counts exactly. Each exception and interrupt
+    /// takes one from the budget, so that a handler which faults for ever cannot keep the host.
     pub fn run(&mut self, platform: &mut dyn Platform, max_insns: u64) -> CpuExit {
-        let end = self.cpu.insns.saturating_add(max_insns);
+        let mut end = self.cpu.insns.saturating_add(max_insns);
         self.cpu.attention = true;
         let mut cx = Exec { cpu: &mut self.cpu, platform };
         loop {
@@ -81,23 +82,30 @@ impl Vcpu {
                 match attend(&mut cx, &mut self.code, catch) {
                     Ok(step) => single = step,
                     Err(Some(exit)) => return exit,
-                    Err(None) => continue,
+                    Err(None) => {
+                        end -= 1;
+                        continue;
+                    }
                 }
             }
             let pc = cx.cpu.rip;
             let id = match self.code.find(&mut cx) {
                 Ok(id) => id,
                 Err(Stop) => match settle(&mut cx, pc, catch) {
-                    None => continue,
+                    None => {
+                        end -= 1;
+                        continue;
+                    }
                     Some(exit) => return exit,
                 },
             };
             self.trace[self.trace_at % 16] = pc;
             self.trace_at = (self.trace_at + 1) % 16;
-            if let Err(fault_pc) = run_block(&mut cx, &self.code, id, single)
-                && let Some(exit) = settle(&mut cx, fault_pc, catch)
-            {
-                return exit;
+            if let Err(fault_pc) = run_block(&mut cx, &self.code, id, single) {
+                if let Some(exit) = settle(&mut cx, fault_pc, catch) {
+                    return exit;
+                }
+                end -= 1;
             }
         }
     }

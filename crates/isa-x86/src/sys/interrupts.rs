@@ -54,8 +54,10 @@ fn class(e: Exception, source: Source) -> Class {
 /// Delivers an event through the IDT: `cpu.rip` is what is pushed. On an error while delivering, the double fault rules apply
 /// (SDM 3 6.15): this function resolves them, and returns `Err` only for a triple fault.
 pub fn deliver(cx: &mut Exec<'_>, e: Exception, source: Source) -> Result<(), Stop> {
+    /// A #AC while #AC is delivered to ring 3 would go on for ever: it is made a shutdown.
+    const ROUNDS: u32 = 8;
     let (mut event, mut source) = (e, source);
-    loop {
+    for _ in 0..ROUNDS {
         if inject(cx, event, source).is_ok() {
             return Ok(());
         }
@@ -75,6 +77,8 @@ pub fn deliver(cx: &mut Exec<'_>, e: Exception, source: Source) -> Result<(), St
         event = if double { Exception { vector: fault::DF, error: Some(0) } } else { second };
         source = Source::Exception;
     }
+    cx.cpu.stop = StopReason::TripleFault;
+    Err(Stop)
 }
 
 /// Delivers one event, or raises the exception that its delivery meets.
