@@ -88,7 +88,8 @@ const GDT: u64 = 0x8_0000;
 const IDT: u64 = 0x9_0000;
 
 fn machine(r: &mut Random) -> Vcpu {
-    let mut mem = Memory::new(GuestRam::new(RAM).expect("RAM"), &[0xa_0000..0xc_0000]);
+    let hole = 0xa_0000..0xc_0000;
+    let mut mem = Memory::new(GuestRam::new(RAM).expect("RAM"), core::slice::from_ref(&hole));
     let mut bytes = vec![0; 1 << 20];
     for chunk in bytes.chunks_exact_mut(8) {
         // Small numbers make selectors, pointers and page-table entries that lead somewhere.
@@ -202,7 +203,7 @@ fn machine(r: &mut Random) -> Vcpu {
     cpu.rip = r.below(0x4_0000);
     cpu.flush_tlb();
     cpu.update_context();
-    Vcpu::new(cpu)
+    Vcpu::new(cpu, 1 << 20)
 }
 
 #[test]
