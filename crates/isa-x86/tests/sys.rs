@@ -91,3 +91,8 @@ fn debug_exceptions() {
 fn translations() {
     check("tlb");
 }
+
+#[test]
+fn saved_state_cpuid_and_ports() {
+    check("state");
+}

@@ -87,16 +87,11 @@ fn repeats(i: &Insn) -> bool {
     i.has(prefix::REP) || i.has(prefix::REPNE)
 }
 
-/// Width of the element: the accumulator's would-be width; there is no 64-bit form.
-fn element_width(i: &Insn) -> Width {
-    if i.width == Width::W64 { Width::W32 } else { i.width }
-}
-
 pub fn ins(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     if repeats(i) && read_gpr(cx, i.addr_width, RCX) == 0 {
         return Ok(());
     }
-    let (w, port) = (element_width(i), cx.cpu.regs[RDX as usize] as u16);
+    let (w, port) = (i.width, cx.cpu.regs[RDX as usize] as u16);
     check(cx, port, w.bytes())?;
     let at = read_gpr(cx, i.addr_width, RDI);
     let space = if i.bits == CodeSize::Bits64 { Space::FLAT } else { segment_space(SegReg::Es) };
@@ -112,7 +107,8 @@ pub fn outs(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     if repeats(i) && read_gpr(cx, i.addr_width, RCX) == 0 {
         return Ok(());
     }
-    let (w, port) = (element_width(i), cx.cpu.regs[RDX as usize] as u16);
+    // The first operand is the port, the second the element.
+    let (w, port) = (i.src_width, cx.cpu.regs[RDX as usize] as u16);
     check(cx, port, w.bytes())?;
     let mut at = read_gpr(cx, i.addr_width, RSI);
     if i.seg_base != ZERO {
