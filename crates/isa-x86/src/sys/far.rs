@@ -362,7 +362,9 @@ fn merge_flags(cpu: &mut Cpu, v: u64, mask: u64) {
 
 /// IRET, IRETD, IRETQ.
 pub fn iret(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
-    cx.cpu.nmi_blocked = false;
+    if core::mem::take(&mut cx.cpu.nmi_blocked) {
+        cx.cpu.attention = true; // one may be waiting
+    }
     let w = i.width;
     let mut stack = Stack::current(cx.cpu);
     if cx.cpu.cr0 & cr0::PE != 0 && cx.cpu.rflags_rest & rflags::NT != 0 && !cx.cpu.virtual_8086() {
