@@ -286,4 +286,20 @@ mod tests {
         assert_eq!(e, LoadError::AppendTooLong { have: 2048, most: 2047 });
         assert!(load(&config(512, &long[1..]), Images { kernel: &kernel, initrd: None }, 0).is_ok());
     }
+
+    #[test]
+    fn a_damaged_header_never_panics_and_what_loads_lies_in_ram() {
+        let whole = image(0x400);
+        for at in 0x1f1..field::HEADER_END {
+            for value in [0, 1, 0x7f, 0x80, 0xff] {
+                let mut f = whole.clone();
+                f[at] = value;
+                if has_header(&f)
+                    && let Ok(boot) = load_image(&f, Some(&[0; 100]), 512)
+                {
+                    assert_disjoint(&boot, 512 << 20);
+                }
+            }
+        }
+    }
 }

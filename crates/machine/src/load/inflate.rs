@@ -66,7 +66,7 @@ impl Bits<'_> {
         self.held >>= n;
         self.count -= n;
         // What is held begins before `at` by `count` bits; it must not begin beyond the end.
-        if self.at * 8 - self.count as usize > self.data.len() * 8 { Err(Bad::End) } else { Ok(()) }
+        if self.at as u64 * 8 - u64::from(self.count) > self.data.len() as u64 * 8 { Err(Bad::End) } else { Ok(()) }
     }
 
     fn take(&mut self, n: u32) -> Result<u32, Bad> {
