@@ -229,6 +229,17 @@ fn a_triple_fault_leaves_a_report() {
 }
 
 #[test]
+fn tb_size_limits_the_memory_for_code() {
+    let bytes = |options| {
+        let mut m = machine(&[&print("x"), CLI_HLT].concat(), options);
+        assert_eq!(m.run(at(0), 1_000_000), Exit::Idle { until_ns: None });
+        m.stats().code_bytes
+    };
+    let (small, large) = (bytes("-accel tcg,tb-size=1"), bytes("-accel tcg,tb-size=32"));
+    assert!(small <= 1 << 20 && large > small && large <= 32 << 20, "{small} {large}");
+}
+
+#[test]
 fn a_machine_that_cannot_be_made_says_why() {
     let config = options::parse(["-kernel", "index.html", "-m", "64"]).unwrap();
     let e = Machine::new(&config, Files { kernel: b"<!DOCTYPE html>".to_vec(), initrd: None }, at(0), [0; 32])

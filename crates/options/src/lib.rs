@@ -31,7 +31,7 @@ pub struct Config {
     pub serial: Serial,
     /// A guest that asks for a reset ends the run.
     pub no_reboot: bool,
-    /// Limit for translated code in MiB (`-accel tcg,tb-size=`); `None`: the engine's own choice.
+    /// Memory for decoded and translated code in MiB (`-accel tcg,tb-size=`); `None`: the engine's own choice.
     pub tb_size_mib: Option<u32>,
 }
 
