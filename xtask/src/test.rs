@@ -75,6 +75,9 @@ pub fn run(long: bool) -> Result<()> {
         run_command(&mut cargo(&["test", "--quiet", "--package", "devices", "--test", "qemu", "--", "--ignored"]))
     });
     if long {
+        summary.step("devices against native QEMU's", || {
+            run_command(&mut cargo(&["test", "--quiet", "--package", "devices", "--", "--ignored"]))
+        });
         summary.step("a million random instructions against the CPU", || {
             run_command(&mut cargo(&["run", "--quiet", "--release", "--package", "diff", "--", "--count", INSTANCES]))
         });
