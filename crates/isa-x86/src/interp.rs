@@ -12,7 +12,6 @@ use crate::platform::Platform;
 use crate::sys::debug::DR6_BS;
 use crate::sys::interrupts::{self, Source};
 use cache::{BlockId, CodeCache};
-pub(crate) use hot::hot_arm;
 
 /// Why [`Vcpu::run`] returned.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -95,7 +95,6 @@ fn lower(x: &Instruction, bits: CodeSize, stack_width: Width, off: u16) -> Resul
     i.src_width = sizes[1].unwrap_or(i.width);
     i.op = operation(x, &i)?;
     i.ends_block = crate::table::ends_block(i.op) || i.prefix & (prefix::REP | prefix::REPNE) != 0;
-    i.hot = crate::interp::hot_arm(&i);
     Ok(i)
 }
 

@@ -11,6 +11,8 @@ use crate::fault::{GP, Stop};
 use crate::insn::Insn;
 use crate::sys::paging;
 
+use super::hot::hot_arm;
+
 /// Longest block, in instructions: bounds the time to the next look at interrupts.
 const MAX_INSNS: usize = 64;
 /// Bytes that a block takes beside its instructions: itself and its entries in the maps that find it.
@@ -241,7 +243,7 @@ impl CodeCache {
             }
             match decoded {
                 Ok(i) => {
-                    self.insns.push(i);
+                    self.insns.push(Insn { hot: hot_arm(&i), ..i });
                     off += u64::from(i.len);
                     if i.ends_block {
                         break;

@@ -31,6 +31,17 @@ pub(super) enum End {
     Damaged(usize),
 }
 
+impl End {
+    /// The same, of a part that begins at `at` in a larger one.
+    pub(super) fn within(self, at: usize) -> End {
+        match self {
+            End::At(n) => End::At(at + n),
+            End::Damaged(n) => End::Damaged(at + n),
+            other => other,
+        }
+    }
+}
+
 /// A format by its first bytes, and what finds the end of a part.
 struct Format {
     name: &'static str,
