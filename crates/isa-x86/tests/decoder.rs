@@ -167,7 +167,7 @@ fn bytes(rng: &mut Rng) -> [u8; 15] {
     match rng.below(6) {
         0..=2 => {}
         3 => b.push(0x0f),
-        4 => b.extend([0x0f, 0x38 | rng.below(2) as u8 * 2]),
+        4 => b.extend([0x0f, 0x38 | (rng.below(2) as u8 * 2)]),
         _ => b.push(0xd8 | rng.below(8) as u8),
     }
     b.extend(rng.next().to_le_bytes());

@@ -2,7 +2,8 @@
 
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 
-use crate::{CODE, Case, DATA, DATA_LEN, Rng, State, undefined};
+use crate::segments::{self, CODE16, CODE32, FLAT_CODE32, FLAT_CODE64, FLAT_DATA};
+use crate::{CODE, Case, DATA, DATA_LEN, Rng, START, State, undefined};
 
 /// Instructions that cannot be compared: privileged or system ones (their own tests), those that leave the code page, that read what
 /// differs by nature (time, model), or that the host has and the guest does not announce (LZCNT, TZCNT decode as BSR, BSF).
@@ -39,10 +40,7 @@ fn excluded(m: Mnemonic) -> bool {
             | Rdpid
             | Rdmsr
             | Wrmsr
-            | Iret
-            | Iretd
             | Iretq
-            | Retf
             | Clts
             | Lgdt
             | Lidt
@@ -54,10 +52,6 @@ fn excluded(m: Mnemonic) -> bool {
             | Sldt
             | Str
             | Smsw
-            | Lar
-            | Lsl
-            | Verr
-            | Verw
             | Invd
             | Wbinvd
             | Invlpg
@@ -85,19 +79,10 @@ fn excluded(m: Mnemonic) -> bool {
             | Wrgsbase
             | Rdfsbase
             | Rdgsbase
-            | Popf
-            | Popfd
             | Popfq
-            | Pushf
-            | Pushfd
             | Pushfq
             | Lzcnt
             | Tzcnt
-            | Lds
-            | Les
-            | Lfs
-            | Lgs
-            | Lss
             | Monitor
             | Mwait
             | Monitorx
@@ -153,6 +138,23 @@ fn excluded(m: Mnemonic) -> bool {
             | Fnsave
             | Frstor
     )
+}
+
+/// What only code outside 64-bit mode is given here, where the descriptors of the case are known: loads and tests of segment registers,
+/// far transfers, and what leaves the code page in 64-bit mode.
+fn legacy_only(i: &Instruction) -> bool {
+    use Mnemonic::*;
+    let segment = (0..i.op_count()).any(|n| i.op_kind(n) == OpKind::Register && is_segment(i.op_register(n)));
+    segment
+        || matches!(i.mnemonic(), Lar | Lsl | Verr | Verw | Lds | Les | Lfs | Lgs | Lss | Pushf | Popf | Pushfd | Popfd)
+        || matches!(i.mnemonic(), Retf | Iret | Iretd)
+        || matches!(i.mnemonic(), Jmp | Call | Ret) && !near_64(i)
+}
+
+/// Whether a near branch is of 64-bit code. AMD's processors take the operand-size prefix there, Intel's ignore it, as we do.
+fn near_64(i: &Instruction) -> bool {
+    use Code::*;
+    matches!(i.op0_kind(), OpKind::NearBranch64) || matches!(i.code(), Jmp_rm64 | Call_rm64 | Retnq | Retnq_imm16)
 }
 
 const HARD_INTEGERS: [u64; 14] = [
@@ -249,7 +251,13 @@ fn extended(rng: &mut Rng) -> [u8; 10] {
 }
 
 fn state(rng: &mut Rng) -> State {
-    let mut s = State { fx: [0; 512], regs: [0; 16], rflags: 0x202 | rng.next() & 0xcd5, rip: CODE };
+    let mut s = State {
+        fx: [0; 512],
+        regs: [0; 16],
+        rflags: 0x202 | rng.next() & 0xcd5,
+        rip: CODE + START,
+        seg: [FLAT_DATA, FLAT_CODE64, FLAT_DATA, FLAT_DATA, 0, 0],
+    };
     if !rng.one_in(8) {
         s.rflags &= !0x400; // the direction flag mostly clear
     }
@@ -286,30 +294,41 @@ fn state(rng: &mut Rng) -> State {
 }
 
 /// Random bytes of the shape of an instruction.
-fn bytes(rng: &mut Rng) -> Vec<u8> {
-    let mut b = Vec::with_capacity(15);
+fn bytes(rng: &mut Rng, bits: u32) -> Vec<u8> {
+    let mut b = Vec::with_capacity(24);
     if rng.one_in(4) {
         b.push(rng.pick(&[0x66, 0x66, 0xf2, 0xf3, 0xf3, 0x67, 0x65, 0x2e, 0xf0]));
         if rng.one_in(8) {
             b.push(rng.pick(&[0x66, 0xf2, 0xf3, 0x67]));
         }
     }
-    let map = rng.below(8);
-    if map >= 4 && rng.one_in(2) {
+    // The other sizes, and each segment.
+    if bits != 64 && rng.one_in(3) {
+        b.push(rng.pick(&[0x66, 0x67, 0x66, 0x67, 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65]));
+    }
+    let map = rng.below(if bits == 64 { 8 } else { 10 });
+    if (4..8).contains(&map) && rng.one_in(2) {
         b.insert(0, rng.pick(&[0x66, 0xf2, 0xf3]));
     }
-    if rng.one_in(2) {
+    if bits == 64 && rng.one_in(2) {
         b.push(0x40 | rng.below(16) as u8);
     }
     match map {
-        0..=2 => {}
         3 => {
             // x87
             b.push(0xd8 | rng.below(8) as u8);
             b.push(rng.next() as u8);
         }
         4..=6 => b.push(0x0f),
-        _ => b.extend([0x0f, rng.pick(&[0x38, 0x3a])]),
+        7 => b.extend([0x0f, rng.pick(&[0x38, 0x3a])]),
+        // Of one byte, and what only these modes have or what concerns segments.
+        8 => b.push(rng.pick(&[
+            0x06, 0x07, 0x0e, 0x16, 0x17, 0x1e, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0x60, 0x61, 0x62, 0x63, 0x8c, 0x8e, 0x9a,
+            0x9c, 0x9d, 0xc2, 0xc3, 0xc4, 0xc5, 0xca, 0xcb, 0xce, 0xcf, 0xd4, 0xd5, 0xd6, 0xea, 0xc8, 0xc9,
+        ])),
+        9 if rng.one_in(3) => b.extend([0xff, (rng.next() as u8 & 0xc7) | rng.pick(&[0x10, 0x18, 0x20, 0x28])]),
+        9 => b.extend([0x0f, rng.pick(&[0x00, 0x02, 0x03, 0xa0, 0xa1, 0xa8, 0xa9, 0xb2, 0xb4, 0xb5])]),
+        _ => {}
     }
     while b.len() < 15 {
         b.push(rng.next() as u8);
@@ -317,86 +336,131 @@ fn bytes(rng: &mut Rng) -> Vec<u8> {
     b
 }
 
-/// Numbers of a general register, full-width, and whether `r` is one.
+/// Number of the general register whose full, 32- or 16-bit part `r` is.
 fn gpr(r: Register) -> Option<usize> {
-    let n = |first: Register, last: Register| {
-        (first as u32..=last as u32).contains(&(r as u32)).then(|| (r as u32 - first as u32) as usize)
-    };
-    n(Register::RAX, Register::R15).or_else(|| n(Register::EAX, Register::R15D))
+    [(Register::RAX, Register::R15), (Register::EAX, Register::R15D), (Register::AX, Register::R15W)]
+        .iter()
+        .find(|(a, b)| (*a as u32..=*b as u32).contains(&(r as u32)))
+        .map(|(a, _)| (r as u32 - *a as u32) as usize)
 }
 
-/// Whether an indirect branch is a near one of the mode's full width: the others lead out of the code page.
-fn near_target(i: &Instruction, bits: u32) -> bool {
-    use Code::*;
-    match i.code() {
-        Jmp_rm64 | Call_rm64 | Retnq | Retnq_imm16 => bits == 64,
-        Jmp_rm32 | Call_rm32 | Retnd | Retnd_imm16 => bits == 32,
-        _ => false,
-    }
-}
-
-/// One case, or none where the random bytes made none that can be run.
-pub fn case(rng: &mut Rng, bits: u32, only: &dyn Fn(Mnemonic) -> bool) -> Option<(Case, Instruction)> {
-    let mut bytes = bytes(rng);
-    let mut decoder = Decoder::with_ip(bits, &bytes, CODE, DecoderOptions::NONE);
-    let i = decoder.decode();
-    if i.is_invalid() || excluded(i.mnemonic()) || !only(i.mnemonic()) {
-        return None;
-    }
-    let offsets = decoder.get_constant_offsets(&i);
-    bytes.truncate(i.len());
-    let mut s = state(rng);
-    // FS is the host's thread pointer. Segment registers' loads are system instructions.
-    let seg_operand = (0..i.op_count()).any(|n| {
-        i.op_kind(n) == OpKind::Register
-            && (Register::ES as u32..=Register::GS as u32).contains(&(i.op_register(n) as u32))
-    });
-    let system_register = (0..i.op_count()).any(|n| {
-        i.op_kind(n) == OpKind::Register
-            && [(Register::CR0, Register::DR15), (Register::TR0, Register::TR7)]
-                .iter()
-                .any(|(a, b)| (*a as u32..=*b as u32).contains(&(i.op_register(n) as u32)))
-    });
-    // In 32 bits GS is null.
-    if bits == 32 && (i.segment_prefix() == Register::GS || i.memory_segment() == Register::GS) {
-        return None;
-    }
-    if i.segment_prefix() == Register::FS || i.memory_segment() == Register::FS || seg_operand || system_register {
-        return None;
-    }
-    let near = |rng: &mut Rng| match rng.below(16) {
+/// An offset to address memory at, in a segment of base `base` and limit `limit`.
+fn near(rng: &mut Rng, bits: u32, selector: u16) -> u64 {
+    let (base, limit) = if bits == 64 { (0, u64::MAX) } else { (segments::base(selector), segments::limit(selector)) };
+    let linear = match rng.below(16) {
         0 => DATA + DATA_LEN as u64 - 8 + rng.below(16),
         1 => DATA + 0x1000 - 16 + rng.below(32),
         2 => DATA - 16 + rng.below(32),
         // Not canonical. Not across the border: which of the two faults wins is the model's.
         3 if bits == 64 => 0x8000_0000_0000 + rng.below(16),
         // The end of the address space: which of several faults of an operand across it wins is the model's.
-        3 => 0xffff_fff0,
-        4..=9 => DATA + (rng.below(DATA_LEN as u64 - 512) & !15),
+        3 if base == 0 => 0xffff_fff0,
+        3 | 4 if base != 0 => return limit.wrapping_sub(rng.below(20)).wrapping_add(8) & 0xffff_ffff,
+        5 if base != 0 => return [0u64, 0xfff0, 0x7f8][rng.below(3) as usize] + rng.below(16),
+        6..=9 => DATA + (rng.below(DATA_LEN as u64 - 512) & !15),
         _ => DATA + rng.below(DATA_LEN as u64 - 512),
     };
-    // Stack.
-    s.regs[4] = near(rng);
+    if bits == 64 { linear } else { linear.wrapping_sub(base) & 0xffff_ffff }
+}
+
+fn is_segment(r: Register) -> bool {
+    (Register::ES as u32..=Register::GS as u32).contains(&(r as u32))
+}
+
+/// Number of a segment register.
+fn segment(r: Register) -> usize {
+    (r as u32).wrapping_sub(Register::ES as u32) as usize % 6
+}
+
+/// One case, or none where the random bytes made none that can be run.
+pub fn case(rng: &mut Rng, bits: u32, only: &dyn Fn(Mnemonic) -> bool) -> Option<(Case, Instruction)> {
+    let mut bytes = bytes(rng, bits);
+    let legacy = bits != 64;
+    let mut s = state(rng);
+    if legacy {
+        s.seg = core::array::from_fn(|k| segments::random_data(rng, k == 2));
+        s.seg[1] = match bits {
+            16 => CODE16,
+            _ if rng.one_in(2) => FLAT_CODE32,
+            _ => CODE32,
+        };
+        s.rip = (CODE + START).wrapping_sub(segments::base(s.seg[1]));
+    }
+    let mut decoder = Decoder::with_ip(bits, &bytes, s.rip, DecoderOptions::NONE);
+    let i = decoder.decode();
+    if i.is_invalid() || excluded(i.mnemonic()) || !only(i.mnemonic()) || !legacy && legacy_only(&i) {
+        return None;
+    }
+    let offsets = decoder.get_constant_offsets(&i);
+    bytes.truncate(i.len());
+    let indirect = !legacy
+        && matches!(i.mnemonic(), Mnemonic::Jmp | Mnemonic::Call | Mnemonic::Ret)
+        && i.op0_kind() != OpKind::NearBranch64;
+    if indirect && bytes[..i.len() - 1].contains(&0x66) {
+        return None; // as near_64 says
+    }
+    let system_register = (0..i.op_count()).any(|n| {
+        i.op_kind(n) == OpKind::Register
+            && [(Register::CR0, Register::DR15), (Register::TR0, Register::TR7)]
+                .iter()
+                .any(|(a, b)| (*a as u32..=*b as u32).contains(&(i.op_register(n) as u32)))
+    });
+    // FS is the host's thread pointer.
+    if system_register || !legacy && (i.segment_prefix() == Register::FS || i.memory_segment() == Register::FS) {
+        return None;
+    }
+    // Stack. The upper half of ESP is nobody's where the stack segment is of 16 bits.
+    let stack = near(rng, bits, s.seg[2]);
+    s.regs[4] = stack;
+    let upper = |rng: &mut Rng| rng.next() & 0xffff_0000;
+    if legacy && !segments::big(s.seg[2]) {
+        s.regs[4] = stack & 0xffff | upper(rng);
+    }
     let mut has_memory = false;
+    // Where in linear memory the instruction's operand is, or its stack.
+    let mut operand = segments::base(s.seg[2]).wrapping_add(stack);
+    let mut short_count = false;
     for n in 0..i.op_count() {
         match i.op_kind(n) {
-            OpKind::NearBranch64 | OpKind::NearBranch32 => {
-                if bytes[..offsets.immediate_offset()].contains(&0x66) {
+            OpKind::NearBranch64 | OpKind::NearBranch32 | OpKind::NearBranch16 => {
+                if !legacy && bytes[..offsets.immediate_offset()].contains(&0x66) {
                     return None; // AMD's processors take the prefix for a 16-bit branch, Intel's ignore it, as we do
                 }
-                // Stay among the INT3s behind the instruction.
-                let at = offsets.immediate_offset();
-                let target = rng.below(24) as u8;
-                bytes[at] = target;
-                bytes[at + 1..at + offsets.immediate_size()].fill(0);
+                // Stay among the HLTs behind the instruction; or try the segment's limit.
+                if !legacy || !rng.one_in(8) {
+                    let at = offsets.immediate_offset();
+                    bytes[at] = rng.below(24) as u8;
+                    bytes[at + 1..at + offsets.immediate_size()].fill(0);
+                }
             }
-            OpKind::NearBranch16 | OpKind::FarBranch16 | OpKind::FarBranch32 => return None,
-            OpKind::MemorySegRSI | OpKind::MemorySegESI => s.regs[6] = near(rng),
-            OpKind::MemoryESRDI | OpKind::MemoryESEDI | OpKind::MemorySegRDI | OpKind::MemorySegEDI => {
-                s.regs[7] = near(rng);
+            OpKind::FarBranch16 | OpKind::FarBranch32 => {
+                let mut selector = segments::random(rng);
+                if i.mnemonic() == Mnemonic::Call && selector | 3 == FLAT_CODE64 {
+                    selector = FLAT_CODE32; // as in `selectors`
+                }
+                let target = segments::random_target(rng, selector).to_le_bytes();
+                let (at, n) = (offsets.immediate_offset(), offsets.immediate_size());
+                bytes[at..at + n].copy_from_slice(&target[..n]);
+                bytes[at + n..at + n + 2].copy_from_slice(&selector.to_le_bytes());
+            }
+            OpKind::MemorySegRSI | OpKind::MemorySegESI | OpKind::MemorySegSI => {
+                short_count |= i.op_kind(n) == OpKind::MemorySegSI;
+                s.regs[6] = near(rng, bits, s.seg[segment(i.memory_segment())]);
+            }
+            OpKind::MemoryESRDI | OpKind::MemoryESEDI | OpKind::MemoryESDI => {
+                short_count |= i.op_kind(n) == OpKind::MemoryESDI;
+                s.regs[7] = near(rng, bits, s.seg[0]);
+            }
+            OpKind::MemorySegRDI | OpKind::MemorySegEDI | OpKind::MemorySegDI => {
+                s.regs[7] = near(rng, bits, s.seg[segment(i.memory_segment())]);
             }
             OpKind::Memory => has_memory = true,
             _ => {}
+        }
+    }
+    if short_count {
+        for r in [6, 7] {
+            s.regs[r] = s.regs[r] & 0xffff | upper(rng);
         }
     }
     if i.has_rep_prefix()
@@ -407,40 +471,38 @@ pub fn case(rng: &mut Rng, bits: u32, only: &dyn Fn(Mnemonic) -> bool) -> Option
         if rng.one_in(8) {
             s.regs[1] |= 1 << 32;
         }
-    }
-    let indirect = matches!(i.mnemonic(), Mnemonic::Jmp | Mnemonic::Call | Mnemonic::Ret)
-        && !matches!(i.op0_kind(), OpKind::NearBranch64 | OpKind::NearBranch32);
-    // AMD's processors take the operand-size prefix in 64 bits, Intel's ignore it, as we do.
-    if indirect && (!near_target(&i, bits) || bits == 64 && bytes[..i.len() - 1].contains(&0x66)) {
-        return None;
+        if short_count {
+            s.regs[1] |= upper(rng);
+        }
     }
     if i.mnemonic() == Mnemonic::Xlatb {
-        s.regs[3] = near(rng);
+        s.regs[3] = near(rng, bits, s.seg[segment(i.memory_segment())]);
         s.regs[0] &= 0xff;
     } else if matches!(i.mnemonic(), Mnemonic::Leave | Mnemonic::Enter) {
-        s.regs[5] = near(rng);
+        s.regs[5] = near(rng, bits, s.seg[2]);
+        operand = segments::base(s.seg[2]).wrapping_add(s.regs[5]);
         if i.mnemonic() == Mnemonic::Enter {
             bytes[i.len() - 1] &= 7;
             bytes[i.len() - 2] &= 3;
         }
     } else if has_memory {
-        let target = near(rng);
+        let selector = s.seg[segment(i.memory_segment())];
+        let target = near(rng, bits, selector);
+        operand = if legacy { segments::base(selector).wrapping_add(target) } else { target };
         let displacement = i.memory_displacement64();
+        let last = DATA + DATA_LEN as u64 + 0x1000;
         match (gpr(i.memory_base()), gpr(i.memory_index())) {
             (None, None) => {
                 // Absolute or RIP-relative: patch the displacement.
-                if offsets.displacement_size() != 4 {
-                    return None;
-                }
                 let value =
-                    if i.is_ip_rel_memory_operand() { target.wrapping_sub(CODE + i.len() as u64) } else { target };
-                bytes[offsets.displacement_offset()..offsets.displacement_offset() + 4]
-                    .copy_from_slice(&(value as u32).to_le_bytes());
+                    if i.is_ip_rel_memory_operand() { target.wrapping_sub(s.rip + i.len() as u64) } else { target };
+                let (at, n) = (offsets.displacement_offset(), offsets.displacement_size());
+                bytes[at..at + n].copy_from_slice(&value.to_le_bytes()[..n]);
             }
             (Some(base), None) => s.regs[base] = target.wrapping_sub(displacement),
             // A quotient cannot meet a target exactly: near the canonical border the model decides, so keep to the data.
-            (None, Some(_)) if target > DATA << 4 => return None,
-            (Some(base), Some(index)) if base == index && target > DATA << 4 => return None,
+            (None, Some(_)) if target > last => return None,
+            (Some(base), Some(index)) if base == index && target > last => return None,
             (None, Some(index)) => {
                 s.regs[index] = target.wrapping_sub(displacement) / u64::from(i.memory_index_scale());
             }
@@ -454,23 +516,23 @@ pub fn case(rng: &mut Rng, bits: u32, only: &dyn Fn(Mnemonic) -> bool) -> Option
                     target.wrapping_sub(displacement).wrapping_sub(x.wrapping_mul(u64::from(i.memory_index_scale())));
             }
         }
+        // Addresses of 16 bits do not see the rest.
+        for r in [i.memory_base(), i.memory_index()] {
+            if (Register::AX as u32..=Register::R15W as u32).contains(&(r as u32))
+                && let Some(r) = gpr(r)
+            {
+                s.regs[r] = s.regs[r] & 0xffff | upper(rng);
+            }
+        }
         // Bit strings reach far beyond their operand.
         if matches!(i.mnemonic(), Mnemonic::Bt | Mnemonic::Bts | Mnemonic::Btr | Mnemonic::Btc)
             && i.op1_kind() == OpKind::Register
             && rng.below(8) != 0
+            && let Some(n) = gpr(i.op1_register())
+            && gpr(i.memory_base()) != Some(n)
+            && gpr(i.memory_index()) != Some(n)
         {
-            use Register as R;
-            let r = i.op1_register();
-            let n = [(R::AX, R::R15W), (R::EAX, R::R15D), (R::RAX, R::R15)]
-                .iter()
-                .find(|(a, b)| (*a as u32..=*b as u32).contains(&(r as u32)))
-                .map(|(a, _)| (r as u32 - *a as u32) as usize);
-            if let Some(n) = n
-                && gpr(i.memory_base()) != Some(n)
-                && gpr(i.memory_index()) != Some(n)
-            {
-                s.regs[n] = rng.below(4096).wrapping_sub(2048);
-            }
+            s.regs[n] = rng.below(4096).wrapping_sub(2048);
         }
     }
     let mut memory = Box::new([0; DATA_LEN]);
@@ -492,22 +554,71 @@ pub fn case(rng: &mut Rng, bits: u32, only: &dyn Fn(Mnemonic) -> bool) -> Option
         }
     }
     if indirect {
-        // Among the INT3s behind the instruction, or nowhere.
-        let to = if rng.one_in(8) { near(rng) } else { CODE + i.len() as u64 + rng.below(24) };
+        // Among the HLTs behind the instruction, or nowhere.
+        let to = if rng.one_in(8) { near(rng, bits, 0) } else { s.rip + i.len() as u64 + rng.below(24) };
         match i.op0_kind() {
-            OpKind::Register => {
-                let r = gpr(i.op0_register())?;
-                s.regs[r] = to;
-            }
-            _ => {
-                memory.chunks_exact_mut(bits as usize / 8).for_each(|c| c.copy_from_slice(&to.to_le_bytes()[..c.len()]))
-            }
+            OpKind::Register => s.regs[gpr(i.op0_register())?] = to,
+            _ => memory.chunks_exact_mut(8).for_each(|c| c.copy_from_slice(&to.to_le_bytes())),
         }
     }
-    if bits == 32 {
+    if legacy {
+        if legacy_only(&i) {
+            let frame = selectors(rng, &i, &mut s);
+            if let Some(place) = operand.checked_sub(DATA).filter(|&at| at < DATA_LEN as u64 - 16) {
+                memory[place as usize..place as usize + frame.len()].copy_from_slice(&frame);
+            }
+        }
         s.regs[..8].iter_mut().for_each(|r| *r &= 0xffff_ffff);
     }
-    let decoded = Decoder::with_ip(bits, &bytes, CODE, DecoderOptions::NONE).decode();
+    let decoded = Decoder::with_ip(bits, &bytes, s.rip, DecoderOptions::NONE).decode();
     let case = Case { bits, bytes, state: s, memory };
     (!undefined::wholly(&case, &decoded)).then_some((case, decoded))
+}
+
+/// Selectors and code addresses where `i` looks for them: in its registers, and as what it reads from its memory operand or its stack.
+fn selectors(rng: &mut Rng, i: &Instruction, s: &mut State) -> Vec<u8> {
+    use Code::*;
+    let mut selector = segments::random(rng);
+    // Which mode's stack a call from compatibility mode to 64-bit code pushes to: AMD's processors take the new one's.
+    if i.mnemonic() == Mnemonic::Call && selector | 3 == FLAT_CODE64 {
+        selector = FLAT_CODE32;
+    }
+    for n in 0..i.op_count() {
+        if i.op_kind(n) == OpKind::Register
+            && let Some(r) = gpr(i.op_register(n))
+        {
+            s.regs[r] = match i.mnemonic() {
+                Mnemonic::Jmp | Mnemonic::Call => segments::random_target(rng, s.seg[1]),
+                _ => u64::from(selector) | rng.next() & 0xffff_0000,
+            };
+        }
+    }
+    let near = matches!(i.mnemonic(), Mnemonic::Ret)
+        || matches!(i.mnemonic(), Mnemonic::Jmp | Mnemonic::Call)
+            && !matches!(i.memory_size(), iced_x86::MemorySize::SegPtr16 | iced_x86::MemorySize::SegPtr32);
+    let target = segments::random_target(rng, if near { s.seg[1] } else { selector }) as u32;
+    let word = matches!(i.memory_size(), iced_x86::MemorySize::SegPtr16)
+        || matches!(i.code(), Retfw | Retfw_imm16 | Iretw | Retnw | Retnw_imm16);
+    let mut b = Vec::with_capacity(16);
+    let mut put = |v: u32| b.extend(&v.to_le_bytes()[..if word { 2 } else { 4 }]);
+    match i.mnemonic() {
+        Mnemonic::Popf | Mnemonic::Popfd => put(rng.next() as u32 & !0x4_0100),
+        Mnemonic::Jmp
+        | Mnemonic::Call
+        | Mnemonic::Ret
+        | Mnemonic::Retf
+        | Mnemonic::Iret
+        | Mnemonic::Iretd
+        | Mnemonic::Lds
+        | Mnemonic::Les
+        | Mnemonic::Lfs
+        | Mnemonic::Lgs
+        | Mnemonic::Lss => {
+            put(target);
+            put(u32::from(selector) | rng.next() as u32 & 0xffff_0000);
+            put(rng.next() as u32 & !0x4_0100);
+        }
+        _ => put(u32::from(selector) | rng.next() as u32 & 0xffff_0000),
+    }
+    b
 }

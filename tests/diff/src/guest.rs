@@ -1,11 +1,12 @@
 //! Runs a case in the interpreter, at CPL 3 with the same memory map as the host's.
 
 use guest_api::Width;
-use isa_x86::cpu::{CodeSize, Cpu, SegReg, Segment, cr0, cr4, efer};
-use isa_x86::{CpuExit, Platform, Vcpu};
+use isa_x86::cpu::{CodeSize, Cpu, SegReg, Segment, SystemSegment, TableRegister, cr0, cr4, efer};
+use isa_x86::{CpuExit, Exception, Platform, Vcpu};
 use mem::{GuestRam, Memory};
 
-use crate::{CODE, Case, DATA, DATA_LEN, Event, Outcome, READ_ONLY, State};
+use crate::segments::{self, GDT, LDT};
+use crate::{CODE, CODE_LEN, Case, DATA, DATA_LEN, END, Event, Outcome, READ_ONLY, START, State, in_code};
 
 /// No devices.
 struct Nothing;
@@ -51,9 +52,10 @@ const CODE_PA: u64 = 0x1000;
 const DATA_PA: u64 = 0x10_000;
 const TABLES: u64 = 0x2_0000;
 
-/// The code segments of Linux's programs.
-const CS64: Segment = Segment { selector: 0x33, attr: 0xa0fb, limit: u32::MAX };
-const CS32: Segment = Segment { selector: 0x23, attr: 0xc0fb, limit: u32::MAX };
+/// Where the descriptor tables lie, for the system alone.
+const TABLES_VA: u64 = 0x3000_0000;
+const GDT_PA: u64 = 0x3000;
+const LDT_PA: u64 = 0x3800;
 
 /// The interpreter with its map.
 pub struct Guest {
@@ -85,22 +87,30 @@ impl Guest {
             }
             assert!(mem.ram.write(table + 8 * (va >> 12 & 511), pa | bits));
         };
-        map(CODE, CODE_PA, 0x67);
-        map(CODE + 0x1000, CODE_PA + 0x1000, 0x67);
+        map(CODE, CODE_PA, 0x65);
+        map(CODE + 0x1000, CODE_PA + 0x1000, 0x65);
         for k in 0..DATA_LEN as u64 / 0x1000 {
             map(DATA + 0x1000 * k, DATA_PA + 0x1000 * k, 0x67 | 1 << 63);
         }
+        map(TABLES_VA, GDT_PA, 0x63);
         map(READ_ONLY, DATA_PA + DATA_LEN as u64, 0x65 | 1 << 63);
+        assert!(mem.ram.write_bytes(CODE_PA, &[END; CODE_LEN]));
         let mut cpu = Cpu::new(mem);
         cpu.cr0 = cr0::PE | cr0::PG | cr0::ET | cr0::NE | cr0::WP | cr0::MP;
         cpu.cr3 = TABLES;
         cpu.cr4 = cr4::PAE | cr4::OSFXSR | cr4::OSXMMEXCPT | cr4::FSGSBASE;
         cpu.msr.efer = efer::LME | efer::LMA | efer::SCE | efer::NXE;
-        for s in SegReg::ALL {
-            cpu.seg[s as usize] = Segment { selector: 0x2b, attr: 0xc0f3, limit: u32::MAX };
-            cpu.set_seg_base(s, 0);
+        for (k, d) in GDT.into_iter().enumerate() {
+            assert!(cpu.mem.ram.write(GDT_PA + 8 * k as u64, d));
         }
-        cpu.seg[SegReg::Cs as usize] = CS64;
+        for (k, d) in LDT.into_iter().enumerate() {
+            assert!(cpu.mem.ram.write(LDT_PA + 8 * k as u64, d.map_or(0, segments::Descriptor::raw)));
+        }
+        cpu.gdtr = TableRegister { base: TABLES_VA, limit: 8 * GDT.len() as u16 - 1 };
+        cpu.ldtr = SystemSegment {
+            base: TABLES_VA + LDT_PA - GDT_PA,
+            segment: Segment { selector: 0x50, attr: 0x82, limit: 8 * LDT.len() as u32 - 1 },
+        };
         cpu.cpl = 3;
         cpu.flush_tlb();
         cpu.update_context();
@@ -114,34 +124,46 @@ impl Guest {
     /// # Errors
     /// `"undecoded"` where the announced processor lacks the instruction, or the interpreter's own words.
     pub fn run(&mut self, case: &Case) -> Result<Outcome, String> {
-        let (size, stack, cs) = match case.bits {
-            64 => (CodeSize::Bits64, Width::W64, CS64),
-            _ => (CodeSize::Bits32, Width::W32, CS32),
+        let stack = if segments::big(case.state.seg[2]) { Width::W32 } else { Width::W16 };
+        let (size, stack) = match case.bits {
+            64 => (CodeSize::Bits64, Width::W64),
+            32 => (CodeSize::Bits32, stack),
+            _ => (CodeSize::Bits16, stack),
         };
         if isa_x86::decode(&case.bytes, size, stack, 0).is_err() {
             return Err("undecoded".into());
         }
         let v = &mut self.vcpu;
-        v.cpu.seg[SegReg::Cs as usize] = cs;
+        for (s, &selector) in SegReg::ALL.into_iter().zip(&case.state.seg) {
+            let d = segments::raw(selector);
+            let segment = Segment {
+                selector,
+                attr: (d >> 40) as u16 & 0xf0ff,
+                limit: if d == 0 { 0 } else { segments::limit(selector) as u32 },
+            };
+            v.cpu.set_segment(s, segment, segments::base(selector));
+        }
+        v.cpu.cpl = 3;
         v.cpu.update_context();
-        // Behind the instruction nothing that decodes (0F 04): its block ends there.
-        let mut code = [0; 64];
+        let mut code = [END; 64];
         code[..case.bytes.len()].copy_from_slice(&case.bytes);
-        code[case.bytes.len()..].chunks_mut(2).for_each(|c| c.copy_from_slice(&[0x0f, 0x04][..c.len()]));
-        assert!(v.cpu.mem.dma_write(CODE_PA, &code));
+        assert!(v.cpu.mem.dma_write(CODE_PA + START, &code));
         assert!(v.cpu.mem.ram.write_bytes(DATA_PA, &case.memory[..]));
         assert!(v.cpu.mem.ram.write_bytes(DATA_PA + DATA_LEN as u64, &[0; 0x1000]));
         v.cpu.regs[..16].copy_from_slice(&case.state.regs);
         v.cpu.set_rflags(case.state.rflags);
-        v.cpu.rip = CODE;
+        v.cpu.rip = case.state.rip;
         load_fx(&mut v.cpu, &case.state.fx);
         let mut event = Event::Completed;
         // A repeated string instruction runs an iteration at a time.
         for _ in 0..100_000 {
             match v.run(&mut Nothing, 1) {
                 // The same instruction again, or a branch to where no code is: the fetch faults.
-                CpuExit::Budget if v.cpu.rip == CODE || v.cpu.rip & !0xfff != CODE => continue,
+                CpuExit::Budget if v.cpu.rip == case.state.rip || !in_code(v.cpu.rip, v.cpu.seg[1].selector) => {
+                    continue;
+                }
                 CpuExit::Budget => break,
+                CpuExit::Exception(Exception { vector: 13, .. }) if v.cpu.rip != case.state.rip => break,
                 CpuExit::Exception(e) => {
                     event = Event::Fault {
                         vector: e.vector,
@@ -155,7 +177,8 @@ impl Guest {
         }
         let mut memory = Box::new([0; DATA_LEN]);
         assert!(v.cpu.mem.ram.read_bytes(DATA_PA, &mut memory[..]));
-        let mut state = State { fx: case.state.fx, regs: [0; 16], rflags: v.cpu.rflags(), rip: v.cpu.rip };
+        let seg = v.cpu.seg.map(|s| s.selector);
+        let mut state = State { fx: case.state.fx, regs: [0; 16], rflags: v.cpu.rflags(), rip: v.cpu.rip, seg };
         state.regs.copy_from_slice(&v.cpu.regs[..16]);
         save_fx(&v.cpu, &mut state.fx);
         Ok(Outcome { state, memory, event })

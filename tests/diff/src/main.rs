@@ -1,4 +1,4 @@
-//! `diff [--count N] [--seed S] [--bits 32|64] [--only MNEMONIC,..] [--except MNEMONIC,..]`: random instructions against this machine's CPU.
+//! `diff [--count N] [--seed S] [--bits 16|32|64] [--only MNEMONIC,..] [--except MNEMONIC,..]`: random instructions against this machine's CPU.
 
 fn main() -> std::process::ExitCode {
     let mut count = 100_000;
@@ -17,12 +17,12 @@ fn main() -> std::process::ExitCode {
         match (a.as_str(), v) {
             ("--count", Some(v)) if number(&v).is_some() => count = number(&v).unwrap_or(0),
             ("--seed", Some(v)) if number(&v).is_some() => seed = number(&v).unwrap_or(0),
-            ("--bits", Some(v)) if v == "32" || v == "64" => bits = number(&v).map(|b| b as u32),
+            ("--bits", Some(v)) if matches!(v.as_str(), "16" | "32" | "64") => bits = number(&v).map(|b| b as u32),
             ("--only", Some(v)) => only = names(v),
             ("--except", Some(v)) => except = names(v),
             _ => {
                 eprintln!(
-                    "diff [--count N] [--seed S] [--bits 32|64] [--only MNEMONIC,..] [--except MNEMONIC,..]: bad argument {a}"
+                    "diff [--count N] [--seed S] [--bits 16|32|64] [--only MNEMONIC,..] [--except MNEMONIC,..]: bad argument {a}"
                 );
                 return 2.into();
             }

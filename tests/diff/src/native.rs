@@ -1,10 +1,12 @@
-//! Runs a case on the host's processor. Every case ends in a signal: INT3 behind the instruction, or the instruction's own fault.
+//! Runs a case on the host's processor. Every case ends in a signal: of the HLT behind the instruction, or of the instruction's own
+//! fault.
 
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 
-use crate::{CODE, Case, DATA, DATA_LEN, Event, Outcome, READ_ONLY, State};
+use crate::segments::LDT;
+use crate::{CODE, CODE_LEN, Case, DATA, DATA_LEN, END, Event, Outcome, READ_ONLY, START, State};
 
 /// The host's processor, behind a lock: signal handlers and fixed addresses are the process's.
 pub struct Native(Mutex<()>);
@@ -25,7 +27,7 @@ struct Signal {
 }
 
 static SIGNAL: Shared = Shared(UnsafeCell::new(Signal {
-    state: State { fx: [0; 512], regs: [0; 16], rflags: 0, rip: 0 },
+    state: State { fx: [0; 512], regs: [0; 16], rflags: 0, rip: 0, seg: [0; 6] },
     vector: 0,
     error: 0,
     cr2: 0,
@@ -33,6 +35,9 @@ static SIGNAL: Shared = Shared(UnsafeCell::new(Signal {
     resume_rsp: 0,
     armed: false,
 }));
+
+/// Where the code can be written: no case reaches it.
+const CODE_ALIAS: u64 = 0x7000_0000_0000;
 
 /// Order of the general registers in a signal context, by encoding.
 const GREGS: [i32; 16] = [
@@ -55,6 +60,17 @@ const GREGS: [i32; 16] = [
 ];
 
 extern "C" fn handler(signal: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    let fs_base = FS_BASE.load(Ordering::Relaxed);
+    let (ds, es, fs, gs): (u32, u32, u32, u32);
+    // SAFETY: reads segment registers; FS is the thread pointer, which whatever runs from here on may want.
+    unsafe {
+        core::arch::asm!(
+            "mov {0:e}, ds", "mov {1:e}, es", "mov {2:e}, fs", "mov {3:e}, gs",
+            "mov fs, {4:e}", "mov gs, {4:e}", "wrfsbase {5}",
+            out(reg) ds, out(reg) es, out(reg) fs, out(reg) gs, in(reg) 0, in(reg) fs_base,
+            options(nostack, preserves_flags),
+        );
+    }
     // SAFETY: the kernel gives a valid ucontext to an SA_SIGINFO handler; SIGNAL is this thread's while armed.
     unsafe {
         let s = &mut *SIGNAL.0.get();
@@ -70,6 +86,8 @@ extern "C" fn handler(signal: i32, _: *mut libc::siginfo_t, context: *mut libc::
             s.state.regs[k] = g[*reg as usize] as u64;
         }
         s.state.rip = g[libc::REG_RIP as usize] as u64;
+        let [cs, _, _, ss] = [0, 16, 32, 48].map(|at| (g[libc::REG_CSGSFS as usize] >> at) as u16);
+        s.state.seg = [es as u16, cs, ss, ds as u16, fs as u16, gs as u16];
         s.state.rflags = g[libc::REG_EFL as usize] as u64;
         s.vector = g[libc::REG_TRAPNO as usize] as u8;
         s.error = g[libc::REG_ERR as usize] as u32;
@@ -77,10 +95,10 @@ extern "C" fn handler(signal: i32, _: *mut libc::siginfo_t, context: *mut libc::
         core::ptr::copy_nonoverlapping(uc.uc_mcontext.fpregs.cast::<u8>(), s.state.fx.as_mut_ptr(), 512);
         g[libc::REG_RIP as usize] = s.resume as i64;
         g[libc::REG_RSP as usize] = s.resume_rsp as i64;
-        // CS: 64 bits again.
-        g[libc::REG_CSGSFS as usize] = g[libc::REG_CSGSFS as usize] & !0xffff | 0x33;
-        // The host's own code wants the direction and trap flags clear, and a clean floating-point state.
-        g[libc::REG_EFL as usize] &= !0x500;
+        // CS and SS: 64 bits again.
+        g[libc::REG_CSGSFS as usize] = 0x2b << 48 | 0x33;
+        // The host's own code wants the direction, trap and nested-task flags clear, and a clean floating-point state.
+        g[libc::REG_EFL as usize] &= !0x4500;
         let fp = uc.uc_mcontext.fpregs.cast::<u8>();
         fp.cast::<u16>().write_unaligned(0x37f);
         fp.add(2).cast::<u16>().write_unaligned(0);
@@ -102,7 +120,16 @@ impl Native {
                     let p = libc::mmap(at as *mut libc::c_void, len, prot, flags, -1, 0);
                     assert_eq!(p as u64, at, "cannot map the test range at {at:#x}");
                 };
-                map(CODE, 0x2000, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC);
+                let file = libc::memfd_create(c"code".as_ptr(), 0);
+                assert!(file >= 0 && libc::ftruncate(file, CODE_LEN as i64) == 0);
+                let share = |at: u64, prot: i32| {
+                    let flags = libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE | libc::MAP_POPULATE;
+                    let p = libc::mmap(at as *mut libc::c_void, CODE_LEN, prot, flags, file, 0);
+                    assert_eq!(p as u64, at, "cannot map the code at {at:#x}");
+                };
+                share(CODE_ALIAS, libc::PROT_READ | libc::PROT_WRITE);
+                core::ptr::write_bytes(CODE_ALIAS as *mut u8, END, CODE_LEN);
+                share(CODE, libc::PROT_READ | libc::PROT_EXEC);
                 map(DATA, DATA_LEN, libc::PROT_READ | libc::PROT_WRITE);
                 map(READ_ONLY, 0x1000, libc::PROT_READ);
                 let stack = libc::mmap(
@@ -121,6 +148,13 @@ impl Native {
                     assert_eq!(libc::sigaction(signal, &action, core::ptr::null_mut()), 0);
                 }
                 STACK.set(stack as usize).ok();
+                // HWCAP2_FSGSBASE (Documentation/arch/x86/elf_auxvec.rst).
+                assert_ne!(
+                    libc::getauxval(libc::AT_HWCAP2) & 2,
+                    0,
+                    "the host's kernel must let programs write FS's base"
+                );
+                install_descriptors();
             }
             Native(Mutex::new(()))
         })
@@ -130,7 +164,7 @@ impl Native {
     pub fn run(&self, case: &Case) -> Outcome {
         let _lock = self.0.lock().unwrap_or_else(|e| e.into_inner());
         // SAFETY: the ranges were mapped by `get`; the code is a single instruction that cannot name an address outside them but by
-        // faulting, and INT3s; `enter` saves what the host's ABI wants saved.
+        // faulting, and HLTs; `enter` saves what the host's ABI wants saved.
         unsafe {
             let alt = libc::stack_t {
                 ss_sp: *STACK.get().expect("mapped") as *mut libc::c_void,
@@ -138,18 +172,20 @@ impl Native {
                 ss_size: 1 << 16,
             };
             libc::sigaltstack(&alt, core::ptr::null_mut());
-            let code = CODE as *mut u8;
-            core::ptr::write_bytes(code, 0xcc, 64);
+            let base: u64;
+            core::arch::asm!("rdfsbase {}", out(reg) base);
+            FS_BASE.store(base, Ordering::Relaxed);
+            let code = (CODE_ALIAS + START) as *mut u8;
+            core::ptr::write_bytes(code, END, 64);
             core::ptr::copy_nonoverlapping(case.bytes.as_ptr(), code, case.bytes.len());
             core::ptr::copy_nonoverlapping(case.memory.as_ptr(), DATA as *mut u8, DATA_LEN);
             let s = SIGNAL.0.get();
-            enter(&case.state, s, if case.bits == 32 { 0x23 } else { 0x33 });
+            enter(&case.state, s, case.bits != 64);
             let s = &*s;
             let mut memory = Box::new([0; DATA_LEN]);
             core::ptr::copy_nonoverlapping(DATA as *const u8, memory.as_mut_ptr(), DATA_LEN);
-            let mut state = s.state.clone();
-            let event = if s.vector == 3 {
-                state.rip -= 1;
+            let state = s.state.clone();
+            let event = if s.vector == 13 && state.rip != case.state.rip {
                 Event::Completed
             } else {
                 // Linux reports P for each address above the user's half, whatever the CPU said (TASK_SIZE_MAX).
@@ -167,28 +203,55 @@ impl Native {
 
 static STACK: OnceLock<usize> = OnceLock::new();
 
-/// Loads `state` and jumps to the code in the code segment `cs`; comes back by the signal handler.
+/// The thread pointer of the thread that runs a case.
+static FS_BASE: AtomicU64 = AtomicU64::new(0);
+
+/// Makes the process's local descriptor table.
+///
+/// # Safety
+/// The process must use no local descriptors.
+unsafe fn install_descriptors() {
+    for (n, d) in LDT.iter().enumerate() {
+        let Some(d) = d else { continue };
+        // struct user_desc of <asm/ldt.h>: entry, base, limit, and bits.
+        let bits = u32::from(d.big)
+            | u32::from(d.contents) << 1
+            | u32::from(d.restricted) << 3
+            | u32::from(d.pages) << 4
+            | u32::from(!d.present) << 5;
+        let description = [n as u32, d.base as u32, d.limit, bits];
+        // SAFETY: modify_ldt(2), function 0x11: writes one entry.
+        let r = unsafe { libc::syscall(libc::SYS_modify_ldt, 0x11, &raw const description, 16) };
+        assert_eq!(r as i32, 0, "modify_ldt: {}", std::io::Error::last_os_error());
+    }
+}
+
+/// Loads `state` and jumps to the code; comes back by the signal handler. Outside 64-bit code `legacy`, which loads FS and GS too.
 #[inline(never)]
-unsafe fn enter(state: &State, signal: *mut Signal, cs: u16) {
+unsafe fn enter(state: &State, signal: *mut Signal, legacy: bool) {
     /// A far pointer to the code, where only RIP is needed to find it.
     static TARGET: AtomicU64 = AtomicU64::new(0);
-    TARGET.store(CODE | u64::from(cs) << 32, Ordering::Relaxed);
-    // SAFETY: all registers that the ABI wants preserved are pushed or declared clobbered; the handler restores RSP.
+    TARGET.store(state.rip | u64::from(state.seg[1]) << 32, Ordering::Relaxed);
+    // SAFETY: all registers that the ABI wants preserved are pushed or declared clobbered; the handler restores RSP and FS.
     unsafe {
         core::arch::asm!(
             "push rbp",
             "push rbx",
-            // Data segments, which only code of 32 bits asks about.
-            "mov ecx, 0x2b",
-            "mov ds, ecx",
-            "mov es, ecx",
             "lea rcx, [rip + 2f]",
             "mov [rax + {resume}], rcx",
             "mov [rax + {rsp}], rsp",
             "mov byte ptr [rax + {armed}], 1",
             "fxrstor64 [r15]",
+            "test r14d, r14d",
+            "jz 3f",
+            "mov fs, [r15 + 664]",
+            "mov gs, [r15 + 666]",
+            "3:",
             "push qword ptr [r15 + 640]",
             "popfq",
+            "mov es, [r15 + 656]",
+            "mov ds, [r15 + 662]",
+            "mov ss, [r15 + 660]",
             "mov rax, [r15 + 512]",
             "mov rcx, [r15 + 520]",
             "mov rdx, [r15 + 528]",
@@ -214,8 +277,9 @@ unsafe fn enter(state: &State, signal: *mut Signal, cs: u16) {
             armed = const core::mem::offset_of!(Signal, armed),
             target = sym TARGET,
             inout("r15") state => _,
+            inout("r14") u64::from(legacy) => _,
             inout("rax") signal => _, out("rcx") _, out("rdx") _, out("rsi") _, out("rdi") _,
-            out("r8") _, out("r9") _, out("r10") _, out("r11") _, out("r12") _, out("r13") _, out("r14") _,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _, out("r12") _, out("r13") _,
             out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _, out("xmm5") _, out("xmm6") _,
             out("xmm7") _, out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _, out("xmm12") _,
             out("xmm13") _, out("xmm14") _, out("xmm15") _,

@@ -20,8 +20,8 @@ const C3: u16 = 0x4000;
 #[derive(Default)]
 pub struct Ignore {
     pub flags: u64,
-    /// A bit for each general register.
-    pub regs: u16,
+    /// Registers that may have been loaded before a fault: a bit for each.
+    pub partial_regs: u16,
     /// Bits of the x87 status word.
     pub fsw: u16,
     /// What was written to memory before a fault.
@@ -30,6 +30,8 @@ pub struct Ignore {
     pub x87_at_fault: bool,
     /// The vector result's 32-bit lanes are approximations, to a relative error of 1.5 * 2^-12.
     pub approximate: bool,
+    /// Which of several faults is raised.
+    pub priority: bool,
     /// Units in the last place by which x87 registers may differ.
     pub st_ulp: u128,
 }
@@ -67,6 +69,10 @@ fn operand_bits(i: &Instruction) -> u64 {
 pub fn of(case: &Case) -> Ignore {
     let i = Decoder::with_ip(case.bits, &case.bytes, 0, DecoderOptions::NONE).decode();
     let mut ignore = Ignore::default();
+    // Operands that are misaligned and beyond their segment's limit, or that the processor reads or writes in parts, of which one is
+    // beyond the limit and another not present (SDM 3 table 6-2: faults from executing an instruction have no order).
+    let size = format!("{:?}", i.memory_size());
+    ignore.priority = case.bits != 64 && ["128", "Bcd", "Float80"].iter().any(|s| size.contains(s));
     use Mnemonic::*;
     match i.mnemonic() {
         And | Or | Xor | Test => ignore.flags = AF,
@@ -101,6 +107,15 @@ pub fn of(case: &Case) -> Ignore {
         Aam | Aad => ignore.flags = OF | AF | CF,
         // How much is there when a later push faults is the model's.
         Enter | Pusha | Pushad => ignore.partial_writes = true,
+        // The stack is read again when the instruction is restarted (SDM 2 POPA): what was popped before a fault is the model's.
+        Popa | Popad => ignore.partial_regs = 0xff,
+        // AMD's processors push before they find the target beyond the segment's limit (SDM 2 CALL has it the other way round).
+        Call => {
+            ignore.partial_writes = true;
+            ignore.priority = true;
+        }
+        // In which order the frame is read.
+        Ret | Retf | Iret | Iretd => ignore.priority = true,
         Bt | Bts | Btr | Btc => ignore.flags = OF | SF | AF | PF,
         // AMD's processors have done what all MMX instructions do to the x87 state (SDM 1 9.5.1) before these fault.
         Maskmovq | Cvtpi2ps | Cvtps2pi | Cvttps2pi | Cvtpd2pi | Cvttpd2pi => ignore.x87_at_fault = true,

@@ -8,6 +8,9 @@ fn random_instructions_do_what_the_cpu_does() {
         println!("seed {seed:#x}");
         let report = diff::run(seed, 40_000, None, &|_| true);
         assert!(report.failures.is_empty(), "seed {seed:#x}\n{report}");
+        for mode in ["16 bits", "32 bits"] {
+            assert!(report.seen.keys().any(|k| k.contains(mode)), "no code of {mode}\n{report}");
+        }
         assert!(report.seen.len() > 20 && report.faults > 100, "the generator makes no good cases\n{report}");
     }
 }

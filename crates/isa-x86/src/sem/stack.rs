@@ -139,12 +139,15 @@ pub fn enter<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
         let a = at(e, n + 1);
         e.store(w, a, v, i.stack())?;
     }
+    // The new frame pointer is all of ESP behind the first push, the upper bits of a 16-bit stack's too (SDM 2 ENTER).
+    let sp = e.get(crate::cpu::gpr(RSP));
+    let upper = e.and_imm(sp, !i.stack_width.mask());
+    let frame = e.or(upper, frame);
+    let frame = e.zext(w, frame);
     if level != 0 {
-        let v = e.zext(w, frame);
-        e.store(w, last, v, i.stack())?;
+        e.store(w, last, frame, i.stack())?;
     }
     set_stack_pointer(e, i, top);
-    let frame = e.zext(w, frame);
     write_gpr(e, w, RBP, frame);
     Ok(())
 }

@@ -264,12 +264,14 @@ fn return_stack(cx: &mut Exec<'_>, ss: u16, code: Descriptor, cpl: u8) -> Result
     stack_descriptor(cx, ss, cpl, GP).map(Some)
 }
 
-/// Data segments that the outer level may not use become null (SDM 2 RET).
+/// Data segments that the outer level may not use become null (SDM 2 RET). Null selectors lose their RPL, as processors have it.
 fn drop_inner_segments(cpu: &mut Cpu, cpl: u8) {
     for s in [SegReg::Es, SegReg::Ds, SegReg::Fs, SegReg::Gs] {
         let seg = cpu.seg[s as usize];
         let conforming = seg.attr & (attr::CODE | attr::CONFORMING) == attr::CODE | attr::CONFORMING;
-        if !seg.is_null() && !conforming && seg.dpl() < cpl {
+        if seg.is_null() {
+            cpu.seg[s as usize].selector = 0;
+        } else if !conforming && seg.dpl() < cpl {
             cpu.set_null(s, 0);
         }
     }

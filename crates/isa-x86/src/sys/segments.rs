@@ -397,7 +397,8 @@ pub fn lar(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     })?;
     cx.set_flag(Flag::Zero, d.is_some());
     if let Some(d) = d {
-        write_gpr(cx, i.width, i.regs[0], d.raw >> 32 & 0x00f0_ff00 & i.width.mask());
+        // Bits 19:16 are undefined by the SDM, the limit's by AMD's APM 3.
+        write_gpr(cx, i.width, i.regs[0], d.raw >> 32 & 0x00ff_ff00 & i.width.mask());
     }
     Ok(())
 }
