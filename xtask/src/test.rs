@@ -75,14 +75,9 @@ pub fn run(long: bool) -> Result<()> {
         run_command(&mut cargo(&["test", "--quiet", "--package", "devices", "--test", "qemu", "--", "--ignored"]))
     });
     if long {
-        summary.step("devices against native QEMU's", || {
-            run_command(&mut cargo(&["test", "--quiet", "--package", "devices", "--", "--ignored"]))
-        });
         summary.step("a million random instructions against the CPU", || {
             run_command(&mut cargo(&["run", "--quiet", "--release", "--package", "diff", "--", "--count", INSTANCES]))
         });
-    }
-    if long {
         summary.step("millions of decodings against another decoder", || {
             let args = ["test", "--quiet", "--package", "isa-x86", "--test", "decoder"];
             run_command(cargo(&args).env("PAGEVM_DECODINGS", DECODINGS))
