@@ -1,7 +1,8 @@
 //! Guest time.
 //!
 //! The host gives its time once a slice; within a slice guest time is interpolated by the instruction count, at the rate
-//! measured over the last slices. Guest time never goes back and is never ahead of the host's by more than [`AHEAD_NS`].
+//! measured over the last slices. Guest time never goes back. Where it is ahead of the host's by [`AHEAD_NS`] it goes at a
+//! fraction of its rate ([`SLOWED`]), but never stands still: a guest that reads two clocks in turn must see both move.
 //!
 //! After a long gap (a tab in the background, a pause, a laptop that slept) guest time must reach the host's again, but
 //! not in one step: a kernel whose clock leaps by more than 20 s reports a soft lockup or an RCU stall. So a guest that
@@ -19,6 +20,9 @@ pub struct HostTime {
 
 /// How far guest time may run ahead of the host's within a slice: about the longest slice.
 const AHEAD_NS: u64 = 4_000_000;
+/// What part of its rate guest time goes at when it is that far ahead. Two reads of a counter, a dozen instructions apart, then still
+/// differ by the HPET's 10 ns; Linux gives the HPET up if it stands while the TSC moves.
+const SLOWED: u64 = 8;
 /// A smaller lag is closed at once: no guest can tell it from a busy host.
 const LAG_NS: u64 = 100_000_000;
 /// A halted guest closes a larger lag in at most this many hops, so timers fire late by at most such a part of it.
@@ -47,7 +51,7 @@ pub struct GuestClock {
     base_insns: u64,
     /// Guest time that the host's clock stands for.
     host: u64,
-    /// Guest time does not pass this before the next slice.
+    /// Guest time goes slower from here on, until the next slice.
     limit: u64,
     /// Measured.
     ns_per_insn: u64,
@@ -148,7 +152,9 @@ impl GuestClock {
     #[inline]
     pub fn now(&self, insns: u64) -> u64 {
         let passed = insns.saturating_sub(self.base_insns).saturating_mul(self.rate()) >> FRACTION;
-        self.base.saturating_add(passed).min(self.limit).max(self.base)
+        let full = self.base.saturating_add(passed);
+        let ahead = full.saturating_sub(self.limit.max(self.base));
+        full - ahead + ahead / SLOWED
     }
 
     /// Instructions until guest time reaches `deadline` or has to be looked at for another reason, at least 1.
@@ -357,6 +363,21 @@ mod tests {
         let a = c.now(1000);
         c.begin_slice(HostTime::default(), 1000);
         c.begin_slice(host(10 * MS), 1000);
-        assert!(c.now(1000) >= a && c.now(u64::MAX) <= 14 * MS);
+        assert!(c.now(1000) >= a && c.now(2_000_000) <= 16 * MS);
+        assert!(c.now(u64::MAX) > c.now(1 << 60), "an endless slice does not overflow");
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_goes_slowly_but_never_stands() {
+        let mut c = GuestClock::new(host(0));
+        c.begin_slice(host(10 * MS), 0);
+        // Far beyond the limit at 10 ns an instruction: two reads, 16 instructions apart, still differ by the HPET's tick.
+        let insns = 2_000_000;
+        assert!(c.now(insns) > 10 * MS + AHEAD_NS && c.now(insns) < 10 * MS + 2 * AHEAD_NS);
+        assert!(c.now(insns + 16) >= c.now(insns) + 10);
+        // The host's clock comes after: no step back, and at the measured rate again.
+        let before = c.now(insns);
+        c.begin_slice(host(30 * MS), insns);
+        assert!(c.now(insns) >= before);
     }
 }
