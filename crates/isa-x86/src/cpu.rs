@@ -194,8 +194,9 @@ pub struct Cpu {
     pub insns: u64,
     /// HLT: waiting for an interrupt.
     pub halted: bool,
-    /// Mode bits under which blocks are decoded and found, beside the TLB's context: see [`Cpu::update_context`].
-    pub fetch_key: u32,
+    /// Address space and mode under which blocks are found, for code in the lower and in the upper half of the linear addresses:
+    /// see [`Cpu::update_context`].
+    pub(crate) fetch_keys: [u32; 2],
     /// Linear pages whose mapping was dropped, for the interpreter's jump cache; `None`: all.
     pub(crate) dropped_pages: Option<Vec<u64>>,
     /// Why the last instruction returned [`crate::Stop`].
@@ -240,7 +241,7 @@ impl Cpu {
             attention: true,
             insns: 0,
             halted: false,
-            fetch_key: 0,
+            fetch_keys: [0; 2],
             dropped_pages: Some(Vec::new()),
             stop: StopReason::None,
             pdpte: [0; 4],
@@ -284,6 +285,11 @@ impl Cpu {
         self.update_context();
     }
 
+    /// What the jump cache's entry for code at linear `pc` must carry.
+    #[inline(always)]
+    pub(crate) fn fetch_key(&self, pc: u64) -> u32 {
+        self.fetch_keys[(pc >> 63) as usize]
+    }
     /// Base of segment `s`.
     #[inline(always)]
     pub fn seg_base(&self, s: SegReg) -> u64 {
@@ -341,6 +347,7 @@ impl Cpu {
         self.spaces.flushed();
         self.dropped_pages = None;
         self.attention = true;
+        self.update_context();
     }
     /// Drops the translation of the page of linear address `va`.
     pub fn flush_page(&mut self, va: u64) {

@@ -171,7 +171,7 @@ impl CodeCache {
     pub(super) fn find(&mut self, cx: &mut Exec<'_>) -> Result<BlockId, Stop> {
         let pc = cx.cpu.rip.wrapping_add(cx.cpu.seg_base(SegReg::Cs));
         let jump = &self.jumps[bucket(pc)][(pc ^ (pc >> 6)) as usize % BUCKET];
-        if jump.pc == pc && jump.key == cx.cpu.fetch_key {
+        if jump.pc == pc && jump.key == cx.cpu.fetch_key(pc) {
             return Ok(jump.block);
         }
         self.find_slow(cx, pc)
@@ -188,7 +188,7 @@ impl CodeCache {
             }
         }
         let pa = fetch_address(cx, pc)?;
-        let key = Key { pa, mode: u64::from(cx.cpu.fetch_key >> 12) };
+        let key = Key { pa, mode: u64::from(cx.cpu.fetch_key(pc) >> 12) };
         let id = match self.by_pa.get(&key) {
             Some(&id) => id,
             None => self.decode_block(cx, pc, key, bits)?,
@@ -204,7 +204,7 @@ impl CodeCache {
             return Ok(id);
         }
         let slot = &mut self.jumps[bucket(pc)][(pc ^ (pc >> 6)) as usize % BUCKET];
-        *slot = Jump { pc, key: cx.cpu.fetch_key, block: id };
+        *slot = Jump { pc, key: cx.cpu.fetch_key(pc), block: id };
         Ok(id)
     }
 

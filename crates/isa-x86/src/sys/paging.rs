@@ -20,6 +20,7 @@ const USER: u64 = 1 << 2;
 const ACCESSED: u64 = 1 << 5;
 const DIRTY: u64 = 1 << 6;
 const LARGE: u64 = 1 << 7;
+const GLOBAL: u64 = 1 << 8;
 const NO_EXECUTE: u64 = 1 << 63;
 /// Physical address bits of a 64-bit entry.
 const ADDRESS: u64 = (1 << PHYSICAL_BITS) - 0x1000;
@@ -56,15 +57,25 @@ pub(crate) struct AddressSpaces {
     /// Large pages whose pieces may be in the TLB: a bit for each hash of a 2 MiB and of a 1 GiB region.
     large: [u64; 64],
     huge: [u64; 64],
+    /// Code was fetched in the upper half by a translation that is not global: the jump cache must not share it. Where all is global,
+    /// as in a kernel's half, a change of address space keeps the kernel's jumps.
+    upper_private: bool,
 }
 
 impl AddressSpaces {
     pub(crate) fn new() -> AddressSpaces {
-        AddressSpaces { current: 1, last_given: 1, by_pcid: Box::new([0; 4096]), large: [0; 64], huge: [0; 64] }
+        AddressSpaces {
+            current: 1,
+            last_given: 1,
+            by_pcid: Box::new([0; 4096]),
+            large: [0; 64],
+            huge: [0; 64],
+            upper_private: false,
+        }
     }
     /// The TLB is empty.
     pub(crate) fn flushed(&mut self) {
-        (self.large, self.huge) = ([0; 64], [0; 64]);
+        (self.large, self.huge, self.upper_private) = ([0; 64], [0; 64], false);
     }
     fn note_large(&mut self, va: u64, shift: u32) {
         let (word, bit) = large_bit(va >> 21);
@@ -109,10 +120,12 @@ impl Cpu {
         };
         self.mem.set_context(asn | mode);
         // SMAP and alignment do not apply to fetches: STAC must not lose the jump cache.
-        self.fetch_key = u32::from(self.spaces.current) << 2
-            | if self.cpl == 3 { MODE_USER } else { MODE_SUPERVISOR } as u32
+        let mode = if self.cpl == 3 { MODE_USER } else { MODE_SUPERVISOR } as u32
             | (self.code_size() as u32) << 12
             | (self.stack_width() as u32) << 14;
+        let own = u32::from(self.spaces.current) << 2 | mode;
+        // Number 0 is given to no address space: it stands for all.
+        self.fetch_keys = [own, if self.spaces.upper_private { own } else { mode }];
     }
 
     /// Enters the address space of `pcid` (0 where CR4.PCIDE is clear), with its cached translations or, where `flush`, without.
@@ -350,6 +363,11 @@ fn walk(cx: &mut Exec<'_>, va: u64, access: Access, mark: bool) -> Result<u64, u
         }
         if size > 12 {
             cx.cpu.spaces.note_large(va, size);
+        }
+        let global = steps[n - 1].entry & GLOBAL != 0 && cr4 & cr4::PGE != 0;
+        if fetch && va >> 63 != 0 && !global && !cx.cpu.spaces.upper_private {
+            cx.cpu.spaces.upper_private = true;
+            cx.cpu.update_context();
         }
     }
     Ok(base | va & ((1 << size) - 1))

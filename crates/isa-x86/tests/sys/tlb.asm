@@ -278,6 +278,59 @@
     dec ebp
     jnz .loop
     ENDCASE
+    ; The upper half: both address spaces reach V there too.
+%define UPPER 0xffff800000000000
+    mov dword [PML4 + 256 * 8], PDPT | 7
+    mov dword [PML4B + 256 * 8], PDPTB | 7
+%macro CALL_BOTH 0
+    CR3_KEEP PML4, 1
+    mov rdi, UPPER + V
+    call rdi
+    mov dl, al
+    CR3_KEEP PML4B, 2
+    call rdi
+    mov dh, al
+    movzx ebx, dx
+    PUTS 64, ' '
+    PUTHEX 64, ebx, 4
+%endmacro
+    CASE 'code in the upper half that is not global'
+    CALL_BOTH
+    CALL_BOTH
+    CALL_BOTH
+    ENDCASE
+    CASE 'global code in the upper half, remapped'
+    MAP VPTE, A | 0x107
+    MAP PTB + 8 * 16, A | 0x107
+    mov rax, cr4
+    bts eax, 7
+    mov cr4, rax
+    mov rdi, UPPER + V
+    invlpg [rdi]
+    CALL_BOTH
+    CALL_BOTH
+    MAP VPTE, B | 0x107
+    MAP PTB + 8 * 16, B | 0x107
+    mov rdi, UPPER + V
+    invlpg [rdi]
+    CALL_BOTH
+    MAP VPTE, A | 0x107
+    MAP PTB + 8 * 16, A | 0x107
+    mov rax, cr4
+    btr eax, 7
+    mov cr4, rax
+    CALL_BOTH
+    ENDCASE
+    CASE 'code in the upper half that is no longer global'
+    MAP VPTE, A | 7
+    MAP PTB + 8 * 16, B | 7
+    mov rax, cr4
+    bts eax, 7
+    mov cr4, rax
+    CALL_BOTH
+    CALL_BOTH
+    ENDCASE
+    CR3 PML4, 1
     TRY 'INVPCID of type 4'
     mov eax, 4
     invpcid rax, [address1]
