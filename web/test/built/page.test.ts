@@ -61,6 +61,8 @@ async function withPage(at: string | PageConfig, act: (tab: Tab) => Promise<void
     if (!String(error).includes("Loading Worker")) errors.push(error);
   });
   try {
+    // a button that still moves is not where the click goes; Firefox cannot be told
+    if (host === "chromium") await page.emulateMediaFeatures([{ name: "prefers-reduced-motion", value: "reduce" }]);
     if (typeof at !== "string") {
       await page.evaluateOnNewDocument((config) => {
         window.pagevm = config;
