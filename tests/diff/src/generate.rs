@@ -372,6 +372,15 @@ fn segment(r: Register) -> usize {
     (r as u32).wrapping_sub(Register::ES as u32) as usize % 6
 }
 
+/// Whether bytes that are no instruction of the announced processor are none of the host's: not VEX, EVEX, XOP or 3DNow!, which the
+/// decoder here does not know, and not virtualization, which takes prefixes.
+fn nowhere_valid(bytes: &[u8]) -> bool {
+    let prefix =
+        |b: u8| matches!(b, 0x66 | 0x67 | 0xf2 | 0xf3 | 0xf0 | 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0x40..=0x4f);
+    let opcode = bytes.iter().position(|&b| !prefix(b)).map_or(&[][..], |n| &bytes[n..]);
+    !matches!(opcode, [0xc4 | 0xc5 | 0x62 | 0x8f, ..] | [0x0f, 0x0f, ..] | [0x0f, 0x01, 0xc0..=0xdf, ..])
+}
+
 /// One case, or none where the random bytes made none that can be run.
 pub fn case(rng: &mut Rng, bits: u32, only: &dyn Fn(Mnemonic) -> bool) -> Option<(Case, Instruction)> {
     let mut bytes = bytes(rng, bits);
@@ -388,6 +397,9 @@ pub fn case(rng: &mut Rng, bits: u32, only: &dyn Fn(Mnemonic) -> bool) -> Option
     }
     let mut decoder = Decoder::with_ip(bits, &bytes, s.rip, DecoderOptions::NONE);
     let i = decoder.decode();
+    if i.is_invalid() && only(Mnemonic::INVALID) && rng.one_in(16) && nowhere_valid(&bytes) {
+        return Some((Case { bits, bytes, state: s, memory: Box::new([0; DATA_LEN]) }, i));
+    }
     if i.is_invalid() || excluded(i.mnemonic()) || !only(i.mnemonic()) || !legacy && legacy_only(&i) {
         return None;
     }

@@ -1,6 +1,7 @@
 //! Runs a case in the interpreter, at CPL 3 with the same memory map as the host's.
 
 use guest_api::Width;
+use iced_x86::{Decoder, DecoderOptions};
 use isa_x86::cpu::{CodeSize, Cpu, SegReg, Segment, SystemSegment, TableRegister, cr0, cr4, efer};
 use isa_x86::{CpuExit, Exception, Platform, Vcpu};
 use mem::{GuestRam, Memory};
@@ -130,7 +131,8 @@ impl Guest {
             32 => (CodeSize::Bits32, stack),
             _ => (CodeSize::Bits16, stack),
         };
-        if isa_x86::decode(&case.bytes, size, stack, 0).is_err() {
+        let known = !Decoder::new(case.bits, &case.bytes, DecoderOptions::NONE).decode().is_invalid();
+        if known && isa_x86::decode(&case.bytes, size, stack, 0).is_err() {
             return Err("undecoded".into());
         }
         let v = &mut self.vcpu;
@@ -163,7 +165,11 @@ impl Guest {
                     continue;
                 }
                 CpuExit::Budget => break,
-                CpuExit::Exception(Exception { vector: 13, .. }) if v.cpu.rip != case.state.rip => break,
+                CpuExit::Exception(Exception { vector: 13, .. })
+                    if v.cpu.rip != case.state.rip && in_code(v.cpu.rip, v.cpu.seg[1].selector) =>
+                {
+                    break;
+                }
                 CpuExit::Exception(e) => {
                     event = Event::Fault {
                         vector: e.vector,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use crate::segments::LDT;
-use crate::{CODE, CODE_LEN, Case, DATA, DATA_LEN, END, Event, Outcome, READ_ONLY, START, State};
+use crate::{CODE, CODE_LEN, Case, DATA, DATA_LEN, END, Event, Outcome, READ_ONLY, START, State, in_code};
 
 /// The host's processor, behind a lock: signal handlers and fixed addresses are the process's.
 pub struct Native(Mutex<()>);
@@ -185,7 +185,7 @@ impl Native {
             let mut memory = Box::new([0; DATA_LEN]);
             core::ptr::copy_nonoverlapping(DATA as *const u8, memory.as_mut_ptr(), DATA_LEN);
             let state = s.state.clone();
-            let event = if s.vector == 13 && state.rip != case.state.rip {
+            let event = if s.vector == 13 && state.rip != case.state.rip && in_code(state.rip, state.seg[1]) {
                 Event::Completed
             } else {
                 // Linux reports P for each address above the user's half, whatever the CPU said (TASK_SIZE_MAX).

@@ -2,7 +2,7 @@
 
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind};
 
-use crate::Case;
+use crate::{Case, segments};
 
 const CF: u64 = 1;
 const PF: u64 = 4;
@@ -149,6 +149,10 @@ pub fn wholly(case: &Case, i: &Instruction) -> bool {
         Mnemonic::Shld | Mnemonic::Shrd => count(case, i) > operand_bits(i),
         // A repeat prefix before LOOPE, LOOPNE is reserved: AMD's processors take the condition from it.
         Mnemonic::Loope | Mnemonic::Loopne => i.has_rep_prefix() || i.has_repne_prefix(),
+        // RETF n that carries out of a 16-bit SP: AMD's processors carry into the upper half of ESP (SDM 2 RET adds to SP).
+        Mnemonic::Retf if case.bits != 64 && i.op_count() == 1 => {
+            !segments::big(case.state.seg[2]) && (case.state.regs[4] & 0xffff) + 8 + i.immediate(0) > 0xffff
+        }
         // FYL2XP1 of what is not in ±(1 - √½) (SDM 2 FYL2XP1). 0x3ffd is the exponent of a quarter.
         Mnemonic::Fyl2xp1 => u16::from_le_bytes([case.state.fx[40], case.state.fx[41]]) & 0x7fff > 0x3ffc,
         _ => false,

@@ -5,7 +5,7 @@
 use guest_api::{Helper, Space, Width};
 use mem::{Access, PAGE_MASK, PAGE_SIZE};
 
-use crate::cpu::CodeSize;
+use crate::cpu::{CodeSize, SegReg};
 use crate::exec::Exec;
 use crate::fault::{DE, Stop};
 use crate::insn::Insn;
@@ -30,6 +30,11 @@ helpers! {
     DIV_U = |cx, v| { let [high, low, d] = args(cx, v)?; div_u(cx, high, low, d) };
     /// The same, signed.
     DIV_S = |cx, v| { let [high, low, d] = args(cx, v)?; div_s(cx, high, low, d) };
+    /// #GP(0) where `target` is beyond CS's limit.
+    CHECK_CODE_LIMIT = |cx, v| {
+        let [target] = args(cx, v)?;
+        if target > u64::from(cx.cpu.seg[SegReg::Cs as usize].limit) { Err(cx.gp0()) } else { Ok(0) }
+    };
     /// CRC-32C of `crc` continued over the low `n` bytes of `v`.
     CRC32C = |cx, v| { let [crc, v, n] = args(cx, v)?; Ok(crc32c(crc, v, n)) };
     // The bulk helpers do elements of a repeated string instruction upward within a page, and leave at least one of the `n`.
