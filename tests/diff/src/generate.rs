@@ -373,12 +373,13 @@ fn segment(r: Register) -> usize {
 }
 
 /// Whether bytes that are no instruction of the announced processor are none of the host's: not VEX, EVEX, XOP or 3DNow!, which the
-/// decoder here does not know, and not virtualization, which takes prefixes.
+/// decoder here does not know, and not
+/// virtualization or AMD's LOCK MOV CR0.
 fn nowhere_valid(bytes: &[u8]) -> bool {
     let prefix =
         |b: u8| matches!(b, 0x66 | 0x67 | 0xf2 | 0xf3 | 0xf0 | 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0x40..=0x4f);
     let opcode = bytes.iter().position(|&b| !prefix(b)).map_or(&[][..], |n| &bytes[n..]);
-    !matches!(opcode, [0xc4 | 0xc5 | 0x62 | 0x8f, ..] | [0x0f, 0x0f, ..] | [0x0f, 0x01, 0xc0..=0xdf, ..])
+    !matches!(opcode, [0xc4 | 0xc5 | 0x62 | 0x8f, ..] | [0x0f, 0x0f | 0x20 | 0x22, ..] | [0x0f, 0x01, 0xc0..=0xdf, ..])
 }
 
 /// One case, or none where the random bytes made none that can be run.
@@ -576,8 +577,11 @@ pub fn case(rng: &mut Rng, bits: u32, only: &dyn Fn(Mnemonic) -> bool) -> Option
     if legacy {
         if legacy_only(&i) {
             let frame = selectors(rng, &i, &mut s);
-            if let Some(place) = operand.checked_sub(DATA).filter(|&at| at < DATA_LEN as u64 - 16) {
-                memory[place as usize..place as usize + frame.len()].copy_from_slice(&frame);
+            match operand.checked_sub(DATA).filter(|&at| at < DATA_LEN as u64 - 16) {
+                Some(place) => memory[place as usize..place as usize + frame.len()].copy_from_slice(&frame),
+                // What lies there might name the segment whose limit is the processor's number.
+                None if i.mnemonic() == Mnemonic::Lsl => return None,
+                None => {}
             }
         }
         s.regs[..8].iter_mut().for_each(|r| *r &= 0xffff_ffff);
