@@ -53,8 +53,8 @@ const CODE_PA: u64 = 0x1000;
 const DATA_PA: u64 = 0x10_000;
 const TABLES: u64 = 0x2_0000;
 
-/// Where the descriptor tables lie, for the system alone.
-const TABLES_VA: u64 = 0x3000_0000;
+/// Where the descriptor tables lie, for the system alone: beyond what code of 32 bits can name.
+const TABLES_VA: u64 = 0x1234_5678_9000;
 const GDT_PA: u64 = 0x3000;
 const LDT_PA: u64 = 0x3800;
 

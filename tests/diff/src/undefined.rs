@@ -75,6 +75,7 @@ pub fn of(case: &Case) -> Ignore {
     ignore.priority = case.bits != 64 && ["128", "Bcd", "Float80"].iter().any(|s| size.contains(s));
     use Mnemonic::*;
     match i.mnemonic() {
+        // Flags: "Flags Affected" on each instruction's page of SDM 2 names those left undefined, for which counts, and no others.
         And | Or | Xor | Test => ignore.flags = AF,
         Shl | Sal | Shr | Sar => {
             let n = count(case, &i);
@@ -102,10 +103,11 @@ pub fn of(case: &Case) -> Ignore {
         Div | Idiv => ignore.flags = CF | OF | SF | ZF | AF | PF,
         // Of the destination for a source of 0: both makers' processors leave it as it was, which AMD documents.
         Bsf | Bsr => ignore.flags = CF | OF | SF | AF | PF,
+        Bt | Bts | Btr | Btc => ignore.flags = OF | SF | AF | PF,
         Daa | Das => ignore.flags = OF,
         Aaa | Aas => ignore.flags = OF | SF | ZF | PF,
         Aam | Aad => ignore.flags = OF | AF | CF,
-        // How much is there when a later push faults is the model's.
+        // How much is there when a later push faults is the model's: the instruction is restarted (SDM 3 6.5, faults).
         Enter | Pusha | Pushad => ignore.partial_writes = true,
         // The stack is read again when the instruction is restarted (SDM 2 POPA): what was popped before a fault is the model's.
         Popa | Popad => ignore.partial_regs = 0xff,
@@ -114,9 +116,8 @@ pub fn of(case: &Case) -> Ignore {
             ignore.partial_writes = true;
             ignore.priority = true;
         }
-        // In which order the frame is read.
+        // In which order the frame is read (SDM 3 table 6-2, as above).
         Ret | Retf | Iret | Iretd => ignore.priority = true,
-        Bt | Bts | Btr | Btc => ignore.flags = OF | SF | AF | PF,
         // AMD's processors have done what all MMX instructions do to the x87 state (SDM 1 9.5.1) before these fault.
         Maskmovq | Cvtpi2ps | Cvtps2pi | Cvttps2pi | Cvtpd2pi | Cvttpd2pi => ignore.x87_at_fault = true,
         // Approximations: the manual bounds their error (SDM 2 RCPPS, RSQRTPS), models differ in how they stay within.
@@ -147,7 +148,7 @@ pub fn wholly(case: &Case, i: &Instruction) -> bool {
     match i.mnemonic() {
         // SHLD and SHRD of 16 bits by more than 16 (SDM 2 SHLD).
         Mnemonic::Shld | Mnemonic::Shrd => count(case, i) > operand_bits(i),
-        // A repeat prefix before LOOPE, LOOPNE is reserved: AMD's processors take the condition from it.
+        // A repeat prefix before LOOPE, LOOPNE is reserved (SDM 2 2.1.1): AMD's processors take the condition from it.
         Mnemonic::Loope | Mnemonic::Loopne => i.has_rep_prefix() || i.has_repne_prefix(),
         // RETF n that carries out of a 16-bit SP: AMD's processors carry into the upper half of ESP (SDM 2 RET adds to SP).
         Mnemonic::Retf if case.bits != 64 && i.op_count() == 1 => {
