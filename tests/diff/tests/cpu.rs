@@ -3,9 +3,8 @@
 
 #[test]
 fn random_instructions_do_what_the_cpu_does() {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |d| d.as_nanos() as u64);
-    for seed in [1, now] {
-        println!("seed {seed:#x}");
+    // The same cases each time, so that a failure is the change's; new ones are the long run's.
+    for seed in [1, 2] {
         let report = diff::run(seed, 40_000, None, &|_| true);
         assert!(report.failures.is_empty(), "seed {seed:#x}\n{report}");
         for mode in ["16 bits", "32 bits"] {
