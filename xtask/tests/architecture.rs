@@ -9,7 +9,9 @@ use std::process::Command;
 /// The crates that make the engine, lowest first: a crate may use only crates of lower layers.
 const LAYERS: &[&[&str]] = &[
     &["guest-api", "softfloat", "host-abi"],
-    &["mem", "bus", "options"],
+    &["mem", "bus", "options", "ir"],
+    &["wasmgen"],
+    &["jit"],
     &["isa-x86", "devices"],
     &["machine"],
     &["engine"],

@@ -203,6 +203,10 @@ impl Emit for Exec<'_> {
         v
     }
     #[inline(always)]
+    fn code_address(&mut self, pc: u64) -> u64 {
+        pc
+    }
+    #[inline(always)]
     fn get(&mut self, s: Slot) -> u64 {
         self.cpu.regs[(s.0 & 31) as usize]
     }
