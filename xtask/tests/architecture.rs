@@ -10,10 +10,8 @@ use std::process::Command;
 const LAYERS: &[&[&str]] = &[
     &["guest-api", "softfloat", "host-abi"],
     &["mem", "bus", "options", "ir"],
-    &["wasmgen"],
-    &["jit"],
-    &["isa-x86", "devices"],
-    &["machine"],
+    &["isa-x86", "devices", "wasmgen"],
+    &["machine", "jit"],
     &["engine"],
 ];
 
