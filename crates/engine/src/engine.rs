@@ -162,9 +162,9 @@ impl Engine {
     pub fn stats(&mut self) -> &Stats {
         if let Some(machine) = &self.machine {
             let stats = machine.stats();
-            self.stats =
-                // there is no other tier
-                Stats { guest_insns: stats.insns, interp_insns: stats.insns, ram_bytes: stats.ram_bytes };
+            self.stats.guest_insns = stats.insns;
+            self.stats.interp_insns = stats.insns; // there is no other tier
+            self.stats.ram_bytes = stats.ram_bytes;
         }
         &self.stats
     }
