@@ -1,7 +1,8 @@
 //! Where a guest runs: a browser or Node by the tools of `web/`, or native QEMU as the machine to compare with.
 //!
 //! The tools take one JSON argument, the job, and have the guest's serial console on standard input and output:
-//! `host`, `options`, and where given `until`, `type`, `timeout` (seconds), `stats` and `screenshot` (file names).
+//! `host`, `options`, and where given `until`, `type`, `timeout` (seconds), `code` (limits to translated code), `stats` and
+//! `screenshot` (file names).
 
 use crate::util::{output, root, target};
 use crate::{build, setup};
@@ -34,6 +35,8 @@ pub struct Job {
     /// Typed at the guest's first prompt.
     pub typed: Option<String>,
     pub timeout: Option<Duration>,
+    /// Limits to translated code, as [`code_limits`] reads them; native QEMU has none.
+    pub code: Option<serde_json::Value>,
     /// Gets the run's figures as JSON.
     pub stats: Option<PathBuf>,
     /// Gets the page at the end as PNG.
@@ -88,6 +91,9 @@ impl Host {
         if let Some(timeout) = job.timeout {
             value["timeout"] = json!(timeout.as_secs_f64());
         }
+        if let Some(code) = &job.code {
+            value["code"] = code.clone();
+        }
         if let Some(stats) = &job.stats {
             value["stats"] = json!(absolute(stats)?);
         }
@@ -102,6 +108,20 @@ impl Host {
         command.arg(tool).arg(value.to_string());
         Ok(command)
     }
+}
+
+/// Reads what the host shall refuse of translated code: `none`, `linked` or `unlinked` instead of what it can do,
+/// `modules=N` and `slots=N` as limits, separated by commas.
+pub fn code_limits(text: &str) -> Result<serde_json::Value> {
+    let mut limits = json!({});
+    for part in text.split(',') {
+        match part.split_once('=') {
+            None if ["none", "linked", "unlinked"].contains(&part) => limits["support"] = json!(part),
+            Some((name @ ("modules" | "slots"), n)) => limits[name] = json!(n.parse::<u32>().context(part.to_owned())?),
+            _ => bail!("no limit to translated code `{part}`: none, linked, unlinked, modules=N, slots=N"),
+        }
+    }
+    Ok(limits)
 }
 
 /// Native QEMU with `options`: one thread, translation only, nothing on the board that pagevm has not.
@@ -356,6 +376,17 @@ mod tests {
         let mut console = String::new();
         Text::default().push(b"x\xffy", &mut console);
         assert_eq!(console, "x\u{fffd}y");
+    }
+
+    #[test]
+    fn limits_to_translated_code() {
+        assert_eq!(
+            code_limits("unlinked,modules=3,slots=0").unwrap(),
+            json!({ "support": "unlinked", "modules": 3, "slots": 0 })
+        );
+        for bad in ["", "fast", "modules", "modules=-1", "slots=x", "none,"] {
+            assert!(code_limits(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

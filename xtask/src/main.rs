@@ -23,9 +23,10 @@ usage: cargo xtask COMMAND
                                 --headless boots it in Chromium and attaches this terminal
   test [--long]                 every test; --long adds ten boots in a row, every kernel, a million random instructions
   run --host chromium|firefox|node|qemu [--until TEXT] [--type TEXT] [--timeout S] [--stats FILE]
-      [--screenshot FILE] -- OPTIONS
+      [--screenshot FILE] [--code LIMITS] -- OPTIONS
                                 boot with QEMU-style OPTIONS, serial console on standard input and output; exit 0 when
-                                the guest powers off or TEXT appears; `qemu` is native QEMU's TCG, for comparison
+                                the guest powers off or TEXT appears; `qemu` is native QEMU's TCG, for comparison;
+                                LIMITS make the host refuse translated code: none|linked|unlinked, modules=N, slots=N
   boot [NAME..] [--guest NAME] [--host chromium|firefox|node|qemu]
                                 the boot tests of tests/boot in one place
   bench boot [--guest NAME] [--rounds N] [--host chromium|firefox|node]
@@ -77,6 +78,7 @@ fn dispatch() -> Result<()> {
                     Long("until") => job.until = Some(args.value()?.string()?),
                     Long("type") => job.typed = Some(args.value()?.string()?),
                     Long("timeout") => job.timeout = Some(Duration::from_secs_f64(args.value()?.parse()?)),
+                    Long("code") => job.code = Some(host::code_limits(&args.value()?.string()?)?),
                     Long("stats") => job.stats = Some(args.value()?.into()),
                     Long("screenshot") => job.screenshot = Some(args.value()?.into()),
                     // `--` ends our options; what follows is the guest's, to be passed on untouched

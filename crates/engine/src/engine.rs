@@ -172,11 +172,28 @@ impl Engine {
     pub fn stats(&mut self) -> &Stats {
         if let Some(machine) = &self.machine {
             let stats = machine.stats();
-            self.stats = Stats {
-                guest_insns: stats.insns,
-                interp_insns: stats.insns - stats.translated_insns,
-                ram_bytes: stats.ram_bytes,
-            };
+            self.stats.guest_insns = stats.insns;
+            self.stats.interp_insns = stats.insns.saturating_sub(stats.translated_insns);
+            self.stats.ram_bytes = stats.ram_bytes;
+        }
+        if let Some(jit) = &self.jit {
+            let (s, stats) = (&mut self.stats, &jit.stats);
+            s.regions = stats.regions;
+            s.regions_live = jit.live_regions() as u64;
+            s.modules = stats.modules;
+            s.modules_live = jit.live_modules() as u64;
+            s.wasm_bytes = stats.wasm_bytes;
+            s.compile_ns = stats.compile_ns;
+            s.lift_ns = stats.lift_ns;
+            s.emit_ns = stats.emit_ns;
+            s.tlb_fills = jit::call::fills();
+            s.exits_lookup = stats.exits_lookup;
+            s.exits_bail = stats.exits_side + stats.exits_interpret;
+            s.exits_guard = stats.exits_guard;
+            s.exits_budget = stats.exits_budget;
+            s.invalidations = stats.invalidations;
+            s.evictions = stats.evictions;
+            s.refusals = stats.refusals;
         }
         &self.stats
     }

@@ -33,12 +33,15 @@ pub struct Stats {
     pub regions: u64,
     pub modules: u64,
     pub wasm_bytes: u64,
-    pub form_ns: u64,
+    /// Time spent forming and recording regions, on passes and emission, and in the host's compiler.
+    pub lift_ns: u64,
+    pub emit_ns: u64,
     pub compile_ns: u64,
     pub exits_lookup: u64,
     pub exits_side: u64,
     pub exits_interpret: u64,
     pub exits_guard: u64,
+    pub exits_budget: u64,
     pub invalidations: u64,
     pub evictions: u64,
     pub refusals: u64,
@@ -303,10 +306,12 @@ impl<H: Host> Tier for Jit<H> {
         let start = self.host.now_ns();
         let mode = entry.mode;
         let formed = form(code, id, pc, WARM, wasmgen::supports, &mut |pa| self.slot((pa, mode)).unwrap_or(0));
+        let formed_at = self.host.now_ns();
+        self.stats.lift_ns += formed_at.saturating_sub(start);
         if let Some(formed) = formed {
             self.add(key, formed, &abi);
         }
-        self.stats.form_ns += self.host.now_ns().saturating_sub(start);
+        self.stats.emit_ns += self.host.now_ns().saturating_sub(formed_at);
         if self.batch.len() >= BATCH || self.batch.bytes() >= BATCH_BYTES {
             self.flush();
         }
@@ -323,7 +328,11 @@ impl<H: Host> Tier for Jit<H> {
             let x: Exchange = call::read(guest, at);
             match leave {
                 Leave::Lookup => {
-                    self.stats.exits_lookup += 1;
+                    if x.left > 0 {
+                        self.stats.exits_lookup += 1
+                    } else {
+                        self.stats.exits_budget += 1
+                    }
                     return Left { pc: x.pc, left: x.left, interpret: false };
                 }
                 Leave::Interpret => {
