@@ -12,6 +12,7 @@ use crate::platform::Platform;
 use crate::sys::debug::DR6_BS;
 use crate::sys::interrupts::{self, Source};
 use cache::{BlockId, CodeCache, View};
+pub(crate) use hot::{arm, hot_arm};
 
 /// Why [`Vcpu::run`] returned.
 #[derive(Clone, PartialEq, Eq, Debug)]

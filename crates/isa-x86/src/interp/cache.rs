@@ -5,13 +5,11 @@ use mem::{Access, Memory, PAGE_MASK, PAGE_SIZE};
 use rustc_hash::FxHashMap;
 
 use crate::cpu::{BLOCK, CodeSize, Cpu, NOWHERE as NO_REGION, SegReg, ZERO};
-use crate::decode::{DecodeError, decode};
+use crate::decode::{DecodeError, decode_to};
 use crate::exec::Exec;
 use crate::fault::{GP, Stop};
 use crate::insn::Insn;
 use crate::sys::paging;
-
-use super::hot::hot_arm;
 
 /// Longest block, in instructions: bounds the time to the next look at interrupts.
 const MAX_INSNS: usize = 64;
@@ -258,39 +256,46 @@ impl CodeCache {
         let in_page = PAGE_SIZE - (key.pa & PAGE_MASK);
         let ram = cx.cpu.mem.is_ram(key.pa & !PAGE_MASK);
         while self.insns.len() - first < MAX_INSNS && off < in_page {
+            let at = self.insns.len();
+            self.insns.push(Insn::BLANK);
             let n = (in_page - off).min(15) as usize;
             let mut buffer = [0; 15];
-            if ram {
-                let _ = cx.cpu.mem.ram.read_bytes(key.pa + off, &mut buffer[..n]);
+            let bytes = if ram {
+                cx.cpu.mem.ram.slice(key.pa + off, (in_page - off) as usize).unwrap_or_default()
             } else {
                 for (k, b) in buffer[..n].iter_mut().enumerate() {
                     *b = cx.read_physical(key.pa + off + k as u64, 1) as u8;
                 }
-            }
-            let mut decoded = decode(&buffer[..n], bits, stack, off as u16);
-            if matches!(decoded, Err(DecodeError::NeedMoreBytes)) {
-                if off != 0 {
-                    break; // the instruction that crosses the page makes a block of its own
+                &buffer[..n]
+            };
+            let mut decoded = decode_to(&mut self.insns[at], bytes, bits, stack, off as u16);
+            if matches!(decoded, Err(DecodeError::NeedMoreBytes)) && off == 0 {
+                if ram {
+                    let _ = cx.cpu.mem.ram.read_bytes(key.pa, &mut buffer[..n]);
                 }
-                let next = fetch_address(cx, pc.wrapping_add(n as u64))?;
+                let next = fetch_address(cx, pc.wrapping_add(n as u64)).inspect_err(|_| self.insns.truncate(at))?;
                 second_page = next & !PAGE_MASK;
                 for (k, b) in buffer[n..].iter_mut().enumerate() {
                     *b = cx.read_physical(next + k as u64, 1) as u8;
                 }
-                decoded = decode(&buffer, bits, stack, 0);
+                decoded = decode_to(&mut self.insns[at], &buffer, bits, stack, 0);
             }
             match decoded {
-                Ok(i) => {
-                    self.insns.push(Insn { hot: hot_arm(&i), ..i });
-                    off += u64::from(i.len);
-                    if i.ends_block {
+                Ok(()) => {
+                    off += u64::from(self.insns[at].len);
+                    if self.insns[at].ends_block {
                         break;
                     }
                 }
-                // What cannot be decoded faults when it is reached, not before.
-                Err(_) if off != 0 => break,
-                Err(DecodeError::NeedMoreBytes) => return Err(cx.gp0()), // longer than 15 bytes
-                Err(DecodeError::Invalid) => return Err(cx.ud()),
+                Err(e) => {
+                    self.insns.truncate(at);
+                    // What cannot be decoded faults when it is reached, not before; what crosses the page makes a block of its own.
+                    match e {
+                        _ if off != 0 => break,
+                        DecodeError::NeedMoreBytes => return Err(cx.gp0()), // longer than 15 bytes
+                        DecodeError::Invalid => return Err(cx.ud()),
+                    }
+                }
             }
         }
         let block = Block {
