@@ -63,7 +63,10 @@ struct Recipe {
     about: String,
     suite: String,
     kernel: String,
-    root: String,
+    /// Directories of `guests/` whose files are in the root; later ones win.
+    root: Vec<String>,
+    /// Whether the benchmarks are in the root.
+    benchmarks: bool,
     append: String,
 }
 
@@ -77,11 +80,21 @@ fn recipe(name: &str) -> Result<Recipe> {
         let value = json[key].as_str().with_context(|| format!("{}: no string `{key}`", path.display()))?;
         anyhow::Ok(value.to_owned())
     };
+    let root = match &json["root"] {
+        Value::Array(names) => names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => vec![field("root")?],
+    };
+    let benchmarks = match json["programs"].as_str() {
+        None => false,
+        Some("bench") => true,
+        Some(other) => bail!("{}: no programs `{other}`; there are: bench", path.display()),
+    };
     Ok(Recipe {
         about: field("about")?,
         suite: field("suite")?,
         kernel: field("kernel")?,
-        root: field("root")?,
+        root,
+        benchmarks,
         append: field("append")?,
     })
 }
@@ -107,7 +120,13 @@ pub fn list() -> Result<()> {
 /// Makes the guest `name` under `target/guests`, or finds it made from the same recipe.
 pub fn make(name: &str) -> Result<Guest> {
     let recipe = recipe(name)?;
-    let overlay = read_tree(&root().join("guests").join(&recipe.root))?;
+    let mut overlay = Files::new();
+    for dir in &recipe.root {
+        overlay.extend(read_tree(&root().join("guests").join(dir))?);
+    }
+    if recipe.benchmarks {
+        overlay.extend(crate::bench::programs()?);
+    }
     let mut hasher = DefaultHasher::new();
     (FORMAT, &recipe.suite, &recipe.kernel, &recipe.append, &overlay).hash(&mut hasher);
     let stamp = format!("{:016x}\n", hasher.finish());
@@ -268,9 +287,12 @@ fn one_line_archive(text: &str) -> Option<(String, Option<String>)> {
     })
 }
 
-/// Files under `dir` by their path in it: permission bits and contents.
-fn read_tree(dir: &Path) -> Result<BTreeMap<String, (u32, Vec<u8>)>> {
-    let mut files = BTreeMap::new();
+/// Files by their path: permission bits and contents.
+pub type Files = BTreeMap<String, (u32, Vec<u8>)>;
+
+/// Files under `dir` by their path in it.
+pub fn read_tree(dir: &Path) -> Result<Files> {
+    let mut files = Files::new();
     let mut pending = vec![dir.to_owned()];
     while let Some(next) = pending.pop() {
         for entry in fs::read_dir(&next).with_context(|| next.display().to_string())? {
@@ -302,7 +324,7 @@ fn sample() -> Vec<u8> {
 }
 
 /// The initramfs: busybox with a link for each of its programs, the files of `overlay`, `/sample`.
-fn busybox_root(busybox: &Path, overlay: &BTreeMap<String, (u32, Vec<u8>)>, sample: &[u8]) -> Result<Vec<u8>> {
+fn busybox_root(busybox: &Path, overlay: &Files, sample: &[u8]) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     let dirs = ["bin", "dev", "etc", "proc", "root", "sbin", "sys", "tmp", "usr", "usr/bin", "usr/sbin", "var"];
     for dir in dirs {

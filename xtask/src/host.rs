@@ -186,8 +186,12 @@ pub struct Session {
 
 impl Session {
     pub fn start(host: Host, job: &Job) -> Result<Self> {
+        Self::of(host.command(job)?)
+    }
+
+    /// A guest run by `command`, with the console on its standard input and output.
+    pub fn of(mut command: Command) -> Result<Self> {
         let started = Instant::now();
-        let mut command = host.command(job)?;
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

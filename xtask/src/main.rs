@@ -110,19 +110,16 @@ fn dispatch() -> Result<()> {
         }
         Some("bench") => {
             let mut opts = bench::Options::default();
-            match args.next()? {
-                Some(Value(v)) if v == "boot" => {}
-                _ => bail!("bench: name a benchmark: boot"),
-            }
             while let Some(arg) = args.next()? {
                 match arg {
+                    Value(name) => opts.names.push(name.string()?),
                     Long("guest") => opts.guest = args.value()?.string()?,
                     Long("rounds") => opts.rounds = args.value()?.parse()?,
                     Long("host") => opts.host = host::Host::parse(&args.value()?.string()?)?,
                     other => return Err(other.unexpected().into()),
                 }
             }
-            bench::boot(&opts)
+            bench::run(&opts)
         }
         Some("guest") => {
             let mut names = Vec::new();

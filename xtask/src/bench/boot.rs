@@ -1,5 +1,6 @@
 //! `bench boot`: the time from power-on to the shell's prompt, here and in native QEMU's TCG, turn about in one run.
 
+use super::{MEMORY, Options};
 use crate::guest::{self, PROMPT};
 use crate::host::{self, Host};
 use crate::util::{say, target};
@@ -9,21 +10,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// MiB of RAM, as the figures in the documents have it.
-const MEMORY: u32 = 512;
 const TIMEOUT: Duration = Duration::from_secs(600);
-
-pub struct Options {
-    pub guest: String,
-    pub rounds: usize,
-    pub host: Host,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { guest: guest::DEFAULT.to_owned(), rounds: 3, host: Host::Chromium }
-    }
-}
 
 /// One boot's figures, as `run --stats` writes them.
 struct Round(Value);
