@@ -59,9 +59,27 @@ impl Guest {
     }
 }
 
+/// Debian's names.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Architecture {
+    Amd64,
+    /// For other emulators only: what they are compared by.
+    I386,
+}
+
+impl Architecture {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::I386 => "i386",
+        }
+    }
+}
+
 struct Recipe {
     about: String,
     suite: String,
+    architecture: Architecture,
     kernel: String,
     /// Directories of `guests/` whose files are in the root; later ones win.
     root: Vec<String>,
@@ -84,6 +102,11 @@ fn recipe(name: &str) -> Result<Recipe> {
         Value::Array(names) => names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         _ => vec![field("root")?],
     };
+    let architecture = match json["architecture"].as_str() {
+        None | Some("amd64") => Architecture::Amd64,
+        Some("i386") => Architecture::I386,
+        Some(other) => bail!("{}: no architecture `{other}`; there are: amd64, i386", path.display()),
+    };
     let benchmarks = match json["programs"].as_str() {
         None => false,
         Some("bench") => true,
@@ -92,6 +115,7 @@ fn recipe(name: &str) -> Result<Recipe> {
     Ok(Recipe {
         about: field("about")?,
         suite: field("suite")?,
+        architecture,
         kernel: field("kernel")?,
         root,
         benchmarks,
@@ -125,10 +149,10 @@ pub fn make(name: &str) -> Result<Guest> {
         overlay.extend(read_tree(&root().join("guests").join(dir))?);
     }
     if recipe.benchmarks {
-        overlay.extend(crate::bench::programs()?);
+        overlay.extend(crate::bench::programs(recipe.architecture)?);
     }
     let mut hasher = DefaultHasher::new();
-    (FORMAT, &recipe.suite, &recipe.kernel, &recipe.append, &overlay).hash(&mut hasher);
+    (FORMAT, &recipe.suite, recipe.architecture, &recipe.kernel, &recipe.append, &overlay).hash(&mut hasher);
     let stamp = format!("{:016x}\n", hasher.finish());
 
     let dir = target().join("guests").join(name);
@@ -140,7 +164,7 @@ pub fn make(name: &str) -> Result<Guest> {
     say(format!("guest {name}: {}", recipe.about));
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir_all(&dir)?;
-    let apt = Apt::new(&recipe.suite)?;
+    let apt = Apt::new(&recipe.suite, recipe.architecture)?;
 
     let image = apt.real_package(&recipe.kernel)?;
     let kernel = apt.unpack(&image)?;
@@ -165,15 +189,20 @@ pub fn make(name: &str) -> Result<Guest> {
     Ok(guest)
 }
 
-/// An apt of our own for one suite: its lists, cache and (empty) set of installed packages are under `target/apt`.
+/// An apt of our own for one suite and architecture: its lists, cache and (empty) set of installed packages are under `target/apt`.
 struct Apt {
     dir: PathBuf,
     suite: String,
+    architecture: Architecture,
 }
 
 impl Apt {
-    fn new(suite: &str) -> Result<Self> {
-        let apt = Self { dir: target().join("apt").join(suite), suite: suite.to_owned() };
+    fn new(suite: &str, architecture: Architecture) -> Result<Self> {
+        let dir = match architecture {
+            Architecture::Amd64 => suite.to_owned(),
+            other => format!("{suite}-{}", other.name()),
+        };
+        let apt = Self { dir: target().join("apt").join(dir), suite: suite.to_owned(), architecture };
         for sub in ["lists/partial", "cache/archives/partial", "unpacked"] {
             fs::create_dir_all(apt.dir.join(sub))?;
         }
@@ -194,8 +223,8 @@ impl Apt {
             format!("-oDir::Etc::sourcelist={dir}/sources.sources"),
             "-oDir::Etc::sourceparts=/dev/null".into(),
             "-oDir::Etc::preferencesparts=/dev/null".into(),
-            "-oAPT::Architecture=amd64".into(),
-            "-oAPT::Architectures=amd64".into(),
+            format!("-oAPT::Architecture={}", self.architecture.name()),
+            format!("-oAPT::Architectures={}", self.architecture.name()),
             "-oAPT::Sandbox::User=".into(), // as ourselves: apt's own user cannot read a private directory
             "-oAcquire::Languages=none".into(),
             "-oAcquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".into(),

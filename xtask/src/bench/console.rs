@@ -2,14 +2,14 @@
 
 use crate::host::Session;
 use crate::util::say;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::Result;
 use std::time::{Duration, Instant};
 
 /// The guest says something at least this often, on the slowest machine.
 const SILENCE: Duration = Duration::from_secs(300);
 
 /// What the guest says when it is through, before it powers off.
-const END: &str = "benchmarks end";
+pub const END: &str = "benchmarks end";
 
 /// A line of results.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +36,7 @@ enum Line {
     Other,
 }
 
-/// `bench/main.c` has the form of these lines.
+/// `bench/guest/main.c` has the form of these lines.
 fn line(text: &str) -> Line {
     let words: Vec<_> = text.split_whitespace().collect();
     let parsed = match words.as_slice() {
@@ -98,35 +98,50 @@ impl Row {
     }
 }
 
-/// Reads a guest's console until its benchmarks are through and it has powered off.
-pub fn read(session: &mut Session) -> Result<Vec<Row>> {
-    let (mut reader, mut at, mut ended) = (Reader::default(), 0, false);
-    while !ended {
-        let read = session.wait_for(SILENCE, |console| {
+/// What a guest's benchmarks came to.
+#[derive(Debug)]
+pub struct Outcome {
+    pub rows: Vec<Row>,
+    /// Benchmarks that failed, in the guest's words.
+    pub wrong: Vec<String>,
+}
+
+/// Reads a guest's console until its benchmarks are through and it has powered off. A guest that stops on the way is an
+/// entry in `wrong`, if there are results.
+pub fn read(session: &mut Session) -> Result<Outcome> {
+    let mut reader = Reader::default();
+    if let Err(e) = read_lines(session, &mut reader) {
+        let here = match &reader.open {
+            Some((name, ..)) => format!("benchmark {name}"),
+            None => format!("the console ends: {}", tail(&session.console)),
+        };
+        let e = e.context(here);
+        if reader.rows.is_empty() {
+            return Err(e);
+        }
+        reader.wrong.push(format!("{e:#}"));
+    }
+    Ok(Outcome { rows: reader.rows, wrong: reader.wrong })
+}
+
+fn read_lines(session: &mut Session, reader: &mut Reader) -> Result<()> {
+    let mut at = 0;
+    loop {
+        let text = session.wait_for(SILENCE, |console| {
             let end = at + console[at..].find('\n')? + 1;
             let text = console[at..end].trim_end().to_owned();
             at = end;
             Some(text)
-        });
-        let text = read.with_context(|| match &reader.open {
-            Some((name, ..)) => format!("benchmark {name}"),
-            None => format!("the console ends: {}", tail(&session.console)),
         })?;
         let before = reader.rows.len();
         reader.push(&text, Instant::now());
         for row in &reader.rows[before..] {
             say(format!("  {:18} {}", row.name, super::report::time(row.ns)));
         }
-        ended = text == END;
+        if text == END {
+            return session.wait_end(SILENCE);
+        }
     }
-    session.wait_end(SILENCE).context("the power-off after the benchmarks")?;
-    if !reader.wrong.is_empty() {
-        bail!("{}", reader.wrong.join("; "));
-    }
-    if reader.rows.is_empty() {
-        return Err(anyhow!("no results; the console ends: {}", tail(&session.console)));
-    }
-    Ok(reader.rows)
 }
 
 fn tail(console: &str) -> String {

@@ -1,6 +1,6 @@
-//! The programs of `bench/` for the guest, made with the machine's gcc.
+//! The programs of `bench/guest` for the guest, made with the machine's gcc.
 
-use crate::guest::{Files, read_tree};
+use crate::guest::{Architecture, Files, read_tree};
 use crate::setup;
 use crate::util::{output, root, say, target};
 use anyhow::{Context, Result};
@@ -13,6 +13,9 @@ use std::process::Command;
 const FLAGS: &[&str] =
     &["-O2", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-static", "-no-pie", "-fno-pie", "-mno-red-zone", "-s"];
 
+/// 32 bits, with floating point in SSE as 64 bits have it.
+const I386: &[&str] = &["-m32", "-msse2", "-mfpmath=sse"];
+
 /// What becomes `/bin/NAME` of which sources.
 const PROGRAMS: &[(&str, &[&str], &[&str])] = &[
     ("bench", &["main.c", "hot.c", "memory.c", "math.c", "cold.c", "cold.S", "os.c", "code.c", "programs.c"], &["-lm"]),
@@ -20,21 +23,29 @@ const PROGRAMS: &[(&str, &[&str], &[&str])] = &[
 ];
 
 /// The programs as files of a guest's root. Made anew when a source, a flag or the compiler is another.
-pub fn programs() -> Result<Files> {
+pub fn programs(architecture: Architecture) -> Result<Files> {
     setup::programs(&[setup::GCC])?;
-    let sources = root().join("bench");
+    let more = match architecture {
+        Architecture::Amd64 => &[][..],
+        Architecture::I386 => {
+            setup::gcc_multilib()?;
+            I386
+        }
+    };
+    let flags = [FLAGS, more].concat();
+    let sources = root().join("bench/guest");
     let compiler = output(Command::new("gcc").arg("--version"))?;
     let mut hasher = DefaultHasher::new();
-    (read_tree(&sources)?, FLAGS, PROGRAMS, compiler).hash(&mut hasher);
+    (read_tree(&sources)?, &flags, PROGRAMS, compiler).hash(&mut hasher);
     let stamp = format!("{:016x}\n", hasher.finish());
 
-    let dir = target().join("bench/programs");
+    let dir = target().join("bench/programs").join(architecture.name());
     let stamp_file = dir.join("stamp");
     if !fs::read_to_string(&stamp_file).is_ok_and(|seen| seen == stamp) {
-        say("building the benchmark programs");
+        say(format!("building the benchmark programs for {}", architecture.name()));
         fs::create_dir_all(&dir)?;
         for (name, files, link) in PROGRAMS {
-            build(&sources, files, link, &dir.join(name))?;
+            build(&flags, &sources, files, link, &dir.join(name))?;
         }
         fs::write(stamp_file, stamp)?;
     }
@@ -46,8 +57,8 @@ pub fn programs() -> Result<Files> {
     PROGRAMS.iter().map(|(name, ..)| file(name)).collect()
 }
 
-fn build(sources: &Path, files: &[&str], link: &[&str], to: &Path) -> Result<()> {
+fn build(flags: &[&str], sources: &Path, files: &[&str], link: &[&str], to: &Path) -> Result<()> {
     let mut gcc = Command::new("gcc");
-    gcc.args(FLAGS).args(files.iter().map(|file| sources.join(file))).args(link).arg("-o").arg(to);
+    gcc.args(flags).args(files.iter().map(|file| sources.join(file))).args(link).arg("-o").arg(to);
     output(&mut gcc).map(drop)
 }

@@ -104,7 +104,7 @@
 .endm
 
     .text
-    functions cold_2k, 2000
+    functions cold_2k, 10000
     functions cold_50k, 50000
 
     .section .note.GNU-stack, "", @progbits

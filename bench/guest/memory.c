@@ -93,7 +93,7 @@ static word string_length(uint64_t turns) {
 }
 
 const struct bench memory[] = {
-    {"memory", small, 0, 0},        {"tlb-miss", pages, 0, 0},       {"memcpy", copy, 0, 0},
+    {"load-store", small, 0, 0},      {"tlb-miss", pages, 0, 0},       {"memcpy", copy, 0, 0},
     {"rep-movsb", rep_movsb, 0, 0}, {"rep-stosb", rep_stosb, 0, 0}, {"strlen", string_length, 0, 0},
     {0, 0, 0, 0},
 };
