@@ -107,6 +107,7 @@ impl Float {
 
 /// Where an operation's result is until it is known to be right.
 #[derive(Clone, Copy)]
+#[expect(dead_code, reason = "who does the operation otherwise is the interpreter")]
 enum Result {
     /// The low lane: a number of 64 (true) or 32 bits.
     Low(bool, u32),
@@ -234,10 +235,10 @@ impl Emitter<'_> {
                 return;
             }
             Op::Widen if inline => self.int_as_low(inst.args[0], double),
-            Op::Insert(l) if inline && l == lane && inst.imm as usize % l.count() == 0 => {
+            Op::Insert(l) if inline && l == lane && (inst.imm as usize).is_multiple_of(l.count()) => {
                 let from = self.inst(inst.args[1]);
                 let from_inline = !matches!(self.places[inst.args[1].index()], Place::Local(_));
-                if from.op == Op::Extract(lane) && from_inline && from.imm as usize % lane.count() == 0 {
+                if from.op == Op::Extract(lane) && from_inline && (from.imm as usize).is_multiple_of(lane.count()) {
                     self.low_lane(from.args[0], double);
                 } else {
                     self.int_as_low(inst.args[1], double);
