@@ -18,7 +18,7 @@ pub enum FlagSource {
     AddCarry = 4,
     /// [`FlagOp::Sub`] with a borrow in: result `r`.
     SubBorrow = 5,
-    /// Zero, sign and parity from `r`; overflow is bit 0 of `b`; no auxiliary carry.
+    /// Zero, sign and parity from `r`; overflow is `b`, 0 or 1; no auxiliary carry.
     Given = 6,
 }
 
@@ -97,7 +97,7 @@ impl LazyFlags {
         let (overflow, aux) = match op {
             FlagOp::Add => (!(a ^ b) & (a ^ r) & w.sign() != 0, (a ^ b ^ r) & 16 != 0),
             FlagOp::Sub => ((a ^ b) & (a ^ r) & w.sign() != 0, (a ^ b ^ r) & 16 != 0),
-            FlagOp::Logic => (form.source() == FlagSource::Given && b & 1 != 0, false),
+            FlagOp::Logic => (form.source() == FlagSource::Given && b != 0, false),
         };
         let bit = |c: bool, f: Flag| if c { f.bit() } else { 0 };
         self.carry & 1

@@ -71,9 +71,9 @@ helpers! {
     };
 }
 
-/// The arguments of a helper of `N`.
+/// The arguments of a helper of `N`. Translated code always gives four.
 fn args<const N: usize>(cx: &mut Exec<'_>, v: &[u64]) -> Result<[u64; N], Stop> {
-    v.try_into().map_err(|_| cx.unimplemented("number of arguments of a helper"))
+    v.first_chunk().copied().ok_or_else(|| cx.unimplemented("number of arguments of a helper"))
 }
 
 /// Calls helper `h`.
