@@ -1,7 +1,9 @@
 // Made by `cargo run -p host-abi` from crates/host-abi/src/lib.rs; edit that.
 
-export const VERSION = 1;
+export const VERSION = 2;
 export const IMPORT_MODULE = "pagevm";
+export const CODE_IMPORT_MODULE = "e";
+export const TABLE = "__indirect_function_table";
 
 /** Whether a call did what it was asked. */
 export const Outcome = {
@@ -51,6 +53,16 @@ export const Exit = {
   NoMachine: 5,
 } as const;
 
+/** What a host can do with code that is translated at run time. */
+export const CodeSupport = {
+  /** Nothing: everything is interpreted. */
+  None: 0,
+  /** Modules import the engine's function table, and each can enter the others' code through it. */
+  Linked: 1,
+  /** Modules import memory and functions only: every import of the table would be a copy of it. */
+  Unlinked: 2,
+} as const;
+
 /** How much a `log` message matters. */
 export const LogLevel = {
   /** The engine cannot go on: the call that logs this ends in a trap. */
@@ -72,6 +84,25 @@ export interface EngineImports {
   random(ptr: number, len: number): void;
   /** One message of UTF-8 text for whoever looks after the engine; `level` is a `LogLevel`. */
   log(level: number, ptr: number, len: number): void;
+  /** What this host can do with code that is translated at run time, a `CodeSupport`; the same at each call. */
+  code_support(): number;
+  /**
+   * Compiles and instantiates the module of translated code in the `len` bytes at `ptr`, at once. It imports
+   * the engine's exports, by their names, from module `e`. With `CodeSupport::Linked` its element segment puts
+   * its functions into the engine's function table; with `CodeSupport::Unlinked` it may not import the table,
+   * and the host puts its export `f0`, `f1`, .. into the slots that the `count` numbers of 32 bits at `slots`
+   * say. Returns the module's number, or 0 where the host has refused: then the slots hold what they held.
+   */
+  code_compile(ptr: number, len: number, slots: number, count: number): number;
+  /** The engine has put something else into all slots of this module, and never enters it again. */
+  code_drop(module: number): void;
+  /**
+   * Makes the engine's function table longer by `count` slots that hold what slot `from` holds. Returns the
+   * first of them, or 0 where the host has refused.
+   */
+  table_grow(count: number, from: number): number;
+  /** Each of the `count` slots from `to` on becomes what slot `from` holds. */
+  table_copy(to: number, from: number, count: number): void;
 }
 
 /** What a host may call. A `u32` result comes as a signed number: `>>> 0` makes it an address. */
@@ -112,7 +143,18 @@ export interface EngineExports {
   message(): bigint;
 }
 
-export const IMPORT_NAMES = ["clock_monotonic", "clock_realtime", "random", "log"] as const satisfies readonly (keyof EngineImports)[];
+export const IMPORT_NAMES = [
+  "clock_monotonic",
+  "clock_realtime",
+  "random",
+  "log",
+  "code_support",
+  "code_compile",
+  "code_drop",
+  "table_grow",
+  "table_copy",
+] as const satisfies readonly (keyof EngineImports)[];
+
 export const EXPORT_NAMES = [
   "abi_version",
   "scratch",

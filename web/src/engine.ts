@@ -14,6 +14,7 @@ import {
   readStats,
   VERSION,
 } from "./abi.gen.ts";
+import { CodeHost, type CodeLimits } from "./host/code.ts";
 
 export type ExitCode = (typeof Exit)[keyof typeof Exit];
 export type ImageKind = (typeof Image)[keyof typeof Image];
@@ -71,12 +72,14 @@ export class Engine implements EngineApi {
     this.#last = last;
   }
 
-  static async instantiate(module: WebAssembly.Module, host: EngineHost): Promise<Engine> {
+  static async instantiate(module: WebAssembly.Module, host: EngineHost, limits?: CodeLimits): Promise<Engine> {
     let memory: WebAssembly.Memory | undefined;
     const bytes = (ptr: number, len: number) =>
       new Uint8Array(memory?.buffer ?? new ArrayBuffer(0), ptr >>> 0, len >>> 0);
     const last: { panic: string | undefined } = { panic: undefined };
+    const code = new CodeHost(limits);
     const imports: EngineImports = {
+      ...code.imports,
       clock_monotonic: () => host.monotonic(),
       clock_realtime: () => host.realtime(),
       random: (ptr, len) => host.random(bytes(ptr, len) as Uint8Array<ArrayBuffer>),
@@ -100,6 +103,7 @@ export class Engine implements EngineApi {
       throw new VmError("engine", `engine.wasm is not pagevm's engine: it lacks ${missing.join(", ") || "memory"}`);
     }
     memory = exports.memory;
+    code.attach(exports);
     const engine = new Engine(exports as unknown as EngineExports, memory, last);
     const version = engine.#call("abi_version");
     if (version !== VERSION) {

@@ -8,6 +8,7 @@
 //! Nothing here knows a guest, and nothing knows WebAssembly beyond its types.
 #![forbid(unsafe_code)]
 
+pub mod cfg;
 pub mod eval;
 pub mod fold;
 mod lift;

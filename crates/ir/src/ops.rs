@@ -129,3 +129,16 @@ ops! {
     ToInt(double: bool, wide: bool, mode: FpMode): [V128] => I64, Exits;
     ToFloat(double: bool, wide: bool): [V128 I64] => V128, Exits;
 }
+
+impl Op {
+    /// Has vectors as operands or result.
+    pub fn is_vector(self) -> bool {
+        let s = self.shape();
+        s.result == Some(Ty::V128) || s.args.contains(&Ty::V128)
+    }
+    /// Computes in the guest's floating-point environment.
+    pub const fn is_float(self) -> bool {
+        use Op::*;
+        matches!(self, F2(..) | F1(..) | FCmp(..) | FOrder(..) | FCvt(..) | ToInt(..) | ToFloat(..))
+    }
+}
