@@ -1,7 +1,9 @@
 //! Condition flags as translated code keeps them: the operation they come from and its operands, evaluated when somebody asks.
 
+use crate::listed::listed;
 use crate::{Flag, FlagOp, Width};
 
+listed! {
 /// What the flags but [`Flag::Carry`] come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -20,6 +22,7 @@ pub enum FlagSource {
     SubBorrow = 5,
     /// Zero, sign and parity from `r`; overflow is `b`, 0 or 1; no auxiliary carry.
     Given = 6,
+}
 }
 
 /// A [`FlagSource`] and the width of its operands, in one small number.

@@ -1,6 +1,6 @@
 //! Executes regions, for tests: what generated code must do, said as plainly as can be.
 
-use guest_api::{Bin, Flag, FlagForm, Lane, LazyFlags, Left, V1, V2};
+use guest_api::{Bin, Flag, FlagForm, Lane, LazyFlags, V1, V2};
 
 use crate::fold::{bin_const, rel_const, un_const};
 use crate::region::{SLOTS, XSLOTS, flag_slot};
@@ -55,7 +55,12 @@ pub trait Env {
 /// How a region was left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Outcome {
-    pub left: Left,
+    /// Linear address of the next instruction.
+    pub pc: u64,
+    /// Instructions left of the budget; may be below 0.
+    pub left: i64,
+    /// The interpreter must execute the next instruction.
+    pub interpret: bool,
     /// The side exit taken.
     pub exit: Option<u32>,
 }
@@ -70,12 +75,9 @@ pub fn run(region: &Region, state: &mut State, env: &mut dyn Env, base: u64, mut
     loop {
         let block = &region.blocks[n];
         let at = |offset: i64| base.wrapping_add(offset as u64);
-        let leave = |state: &State, pc: u64, left: i64, interpret: bool| Outcome {
-            left: Left { pc, left, flags: state.flags(), interpret },
-            exit: None,
-        };
+        let leave = |pc: u64, left: i64, interpret: bool| Outcome { pc, left, interpret, exit: None };
         if back && left <= 0 {
-            return leave(state, at(block.pc), left, false);
+            return leave(at(block.pc), left, false);
         }
         left -= i64::from(block.insns);
         let mut values = vec![0; block.insts.len()];
@@ -84,7 +86,7 @@ pub fn run(region: &Region, state: &mut State, env: &mut dyn Env, base: u64, mut
             if let Some(FlagForm(form)) = e.form {
                 state.slots[usize::from(flag_slot::FORM)] = form.into();
             }
-            let out = leave(state, at(e.pc), left + i64::from(e.undone), true);
+            let out = leave(at(e.pc), left + i64::from(e.undone), true);
             return Outcome { exit: Some(exit), ..out };
         }
         let value = |v: &Val| values[v.index()];
@@ -95,17 +97,17 @@ pub fn run(region: &Region, state: &mut State, env: &mut dyn Env, base: u64, mut
                 let to = value(to) as u64;
                 match known.iter().find(|k| at(k.0) == to) {
                     Some(k) => Target::Block(k.1),
-                    None => return leave(state, to, left, false),
+                    None => return leave(to, left, false),
                 }
             }
-            Term::Interpret { pc } => return leave(state, at(*pc), left, true),
+            Term::Interpret { pc } => return leave(at(*pc), left, true),
         };
         match target {
             Target::Block(next) => {
                 let next = next as usize;
                 (back, n) = (next <= n, next);
             }
-            Target::Out { pc, .. } => return leave(state, at(pc), left, false),
+            Target::Out { pc, .. } => return leave(at(pc), left, false),
         }
     }
 }

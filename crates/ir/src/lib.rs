@@ -13,9 +13,13 @@ pub mod eval;
 pub mod fold;
 mod lift;
 mod ops;
+pub mod parse;
 pub mod passes;
+pub mod print;
 mod region;
+mod verify;
 
 pub use lift::{End, Lift, Recorded};
 pub use ops::*;
 pub use region::*;
+pub use verify::{Invalid, exists, verify};

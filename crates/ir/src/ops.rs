@@ -1,6 +1,6 @@
 //! The operations, each declared once.
 
-use guest_api::{Align, Bin, F1, F2, Fp, FpCvt, FpMode, FpRel, Lane, Rel, Un, V1, V2, Width};
+use guest_api::{Align, Bin, F1, F2, Fp, FpCvt, FpMode, FpRel, Lane, Listed, Rel, Un, V1, V2, Width, dotted};
 
 /// Type of a value: WebAssembly's own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,11 +53,36 @@ macro_rules! ops {
                     },)*
                 }
             }
-            /// The name of the kind, as the text form has it.
+            /// The name of the kind.
             pub const fn name(self) -> &'static str {
                 match self { $(Op::$name $(($(ops!(@any $field)),*))? => stringify!($name),)* }
             }
+            /// The name in the text form: the kind's and those of what is static, in lower case.
+            pub fn text(self) -> String {
+                match self {
+                    $(Op::$name $(($($field),*))? => dotted(&[
+                        stringify!($name).to_lowercase(),
+                        $($($field.label(stringify!($field)),)*)?
+                    ]),)*
+                }
+            }
+            /// Every operation.
+            pub fn list() -> Vec<Op> {
+                let mut all = Vec::new();
+                $(ops!(@list all $name $($($field: $fty),*)?);)*
+                all
+            }
         }
+    };
+    (@list $all:ident $name:ident) => { $all.push(Op::$name) };
+    (@list $all:ident $name:ident $a:ident: $aty:ty) => {
+        for $a in <$aty>::list() { $all.push(Op::$name($a)) }
+    };
+    (@list $all:ident $name:ident $a:ident: $aty:ty, $b:ident: $bty:ty) => {
+        for $a in <$aty>::list() { for $b in <$bty>::list() { $all.push(Op::$name($a, $b)) } }
+    };
+    (@list $all:ident $name:ident $a:ident: $aty:ty, $b:ident: $bty:ty, $c:ident: $cty:ty) => {
+        for $a in <$aty>::list() { for $b in <$bty>::list() { for $c in <$cty>::list() { $all.push(Op::$name($a, $b, $c)) } } }
     };
     (@any $field:ident) => { _ };
     (@result) => { None };

@@ -1,6 +1,6 @@
 //! A processor with a few pages of data, on which a program runs instruction by instruction or as a region on `ir`'s evaluator.
 
-use guest_api::{EmitVector, Flag, Helper, Left, Slot, Space, Width};
+use guest_api::{EmitVector, Flag, Helper, Slot, Space, Width};
 use ir::eval::{self, Env, Outcome, State};
 use ir::{Op, Region};
 use isa_x86::cpu::{BLOCK, Cpu, SegReg, Segment, cr0, cr4, efer};
@@ -113,9 +113,8 @@ impl Machine {
         let cpu = &mut self.cpu;
         cpu.regs.copy_from_slice(&state.slots[..n]);
         cpu.xmm = state.xslots;
-        let Left { pc, flags, .. } = outcome.left;
-        cpu.rip = pc;
-        set_flags(cpu, flags.packed());
+        cpu.rip = outcome.pc;
+        set_flags(cpu, state.flags().packed());
         (outcome, why)
     }
 }

@@ -157,18 +157,22 @@ fn compare(pair: &mut Pair, rng: &mut Rng, p: &Program, seen: &mut Seen) -> Resu
     let flags = program::state(rng, [&mut *a, &mut *b], &p.starts());
     let start = (a.cpu.regs, a.cpu.rflags());
     let (mut region, refused) = lift(rng, p, FlagForm(flags.form as u8));
-    let before = format!("{region:?}");
+    let before = format!("{region}");
+    let made = ir::verify(&region);
     ir::passes::dead(&mut region);
+    if let Err(e) = made.and_then(|()| ir::verify(&region)) {
+        return Err(format!("{e}\n{}\n{region}\nbefore passes:\n{before}", p.text()));
+    }
     for row in &refused {
         seen.rows.entry(row.clone()).or_default().1 += 1;
     }
     let budget = rng.pick(&[1, 3, 10, 50]);
     let (outcome, why) = b.run(&region, &flags, budget);
     seen.cases += 1;
-    let executed = budget - outcome.left.left;
+    let executed = budget - outcome.left;
     let wrong = |text: String, a: &mut Machine, b: &mut Machine| {
         Err(format!(
-            "{text}\n{}outcome {outcome:x?}, {executed} instructions, {why:?}\nstart {start:x?}, flags {flags:x?}\n{}\n{region:x?}\nbefore passes: {before}",
+            "{text}\n{}outcome {outcome:x?}, {executed} instructions, {why:?}\nstart {start:x?}, flags {flags:x?}\n{}\n{region}\nbefore passes:\n{before}",
             differences(a, b),
             p.text(),
         ))
@@ -199,7 +203,7 @@ fn compare(pair: &mut Pair, rng: &mut Rng, p: &Program, seen: &mut Seen) -> Resu
     if outcome.exit.is_some() {
         seen.exits += 1;
         // What the interpreter does next faults, or is not for translated code.
-        let Some((i, block)) = p.at(outcome.left.pc) else {
+        let Some((i, block)) = p.at(outcome.pc) else {
             return wrong("a side exit outside the program".into(), a, b);
         };
         let (x, y) = (a.step(i, block), b.step(i, block));
