@@ -32,9 +32,7 @@ macro_rules! listed {
 
         impl $crate::Listed for $name {
             fn list() -> Vec<$name> {
-                let mut all = Vec::new();
-                $($crate::listed::listed!(@push all $name $variant $($inner)?);)*
-                all
+                [$($crate::listed::listed!(@values $name $variant $($inner)?)),*].concat()
             }
             fn label(self, _: &str) -> String {
                 match self {
@@ -45,9 +43,9 @@ macro_rules! listed {
             }
         }
     )* };
-    (@push $all:ident $name:ident $variant:ident) => { $all.push($name::$variant) };
-    (@push $all:ident $name:ident $variant:ident $inner:ident) => {
-        $all.extend(<$inner as $crate::Listed>::list().into_iter().map($name::$variant))
+    (@values $name:ident $variant:ident) => { vec![$name::$variant] };
+    (@values $name:ident $variant:ident $inner:ident) => {
+        <$inner as $crate::Listed>::list().into_iter().map($name::$variant).collect()
     };
     (@pattern $name:ident $variant:ident $held:ident) => { $name::$variant };
     (@pattern $name:ident $variant:ident $held:ident $inner:ident) => { $name::$variant($held) };
