@@ -68,21 +68,21 @@ macro_rules! ops {
             }
             /// Every operation.
             pub fn list() -> Vec<Op> {
-                let mut all = Vec::new();
-                $(ops!(@list all $name $($($field: $fty),*)?);)*
-                all
+                [$(ops!(@list $name $($($field: $fty),*)?)),*].concat()
             }
         }
     };
-    (@list $all:ident $name:ident) => { $all.push(Op::$name) };
-    (@list $all:ident $name:ident $a:ident: $aty:ty) => {
-        for $a in <$aty>::list() { $all.push(Op::$name($a)) }
+    (@list $name:ident) => { vec![Op::$name] };
+    (@list $name:ident $a:ident: $aty:ty) => { <$aty>::list().into_iter().map(Op::$name).collect() };
+    (@list $name:ident $a:ident: $aty:ty, $b:ident: $bty:ty) => {
+        <$aty>::list().into_iter().flat_map(|$a| <$bty>::list().into_iter().map(move |$b| Op::$name($a, $b))).collect()
     };
-    (@list $all:ident $name:ident $a:ident: $aty:ty, $b:ident: $bty:ty) => {
-        for $a in <$aty>::list() { for $b in <$bty>::list() { $all.push(Op::$name($a, $b)) } }
-    };
-    (@list $all:ident $name:ident $a:ident: $aty:ty, $b:ident: $bty:ty, $c:ident: $cty:ty) => {
-        for $a in <$aty>::list() { for $b in <$bty>::list() { for $c in <$cty>::list() { $all.push(Op::$name($a, $b, $c)) } } }
+    (@list $name:ident $a:ident: $aty:ty, $b:ident: $bty:ty, $c:ident: $cty:ty) => {
+        <$aty>::list()
+            .into_iter()
+            .flat_map(|$a| <$bty>::list().into_iter().map(move |$b| ($a, $b)))
+            .flat_map(|($a, $b)| <$cty>::list().into_iter().map(move |$c| Op::$name($a, $b, $c)))
+            .collect()
     };
     (@any $field:ident) => { _ };
     (@result) => { None };

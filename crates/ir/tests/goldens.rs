@@ -54,7 +54,7 @@ fn part(e: &mut Lift<'_>, region: &Region, insts: &[Inst], mut k: usize, values:
         let [a, b, c, _] = i.args.map(|v| if v == Val::NONE { v } else { values[v.index()] });
         let none = Val::NONE;
         let n = i.imm as u8;
-        let Ok(v): Result<Val, core::convert::Infallible> = (match i.op {
+        let Ok(v): Result<Val, core::convert::Infallible> = match i.op {
             Op::Const => Ok(e.imm(i.imm)),
             Op::Pc => Ok(e.code_address(i.imm)),
             Op::Get => Ok(e.get(Slot(n))),
@@ -94,7 +94,7 @@ fn part(e: &mut Lift<'_>, region: &Region, insts: &[Inst], mut k: usize, values:
             }
             Op::End => return k,
             op => panic!("{op:?} is not recorded here"),
-        });
+        };
         values[k] = v;
         k += 1;
     }

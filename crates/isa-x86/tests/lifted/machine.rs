@@ -2,7 +2,7 @@
 
 use guest_api::{EmitVector, Flag, Helper, Slot, Space, Width};
 use ir::eval::{self, Env, Outcome, State};
-use ir::{Op, Region};
+use ir::{Lift, Op, Region};
 use isa_x86::cpu::{BLOCK, Cpu, SegReg, Segment, cr0, cr4, efer};
 use isa_x86::fault::StopReason;
 use isa_x86::sys::paging;
@@ -202,6 +202,7 @@ impl Env for Guest<'_> {
     }
 }
 
-/// The slots that the recorder must know.
-pub const ZERO: Slot = Slot(isa_x86::cpu::ZERO);
-pub const BLOCK_SLOT: Slot = Slot(BLOCK);
+/// A recorder into `region`, whose base is `base`.
+pub fn lifter(region: &mut Region, base: u64) -> Lift<'_> {
+    Lift::new(region, base, Slot(isa_x86::cpu::ZERO), Slot(BLOCK))
+}

@@ -4,16 +4,17 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod cost;
 mod machine;
 mod program;
 
 use std::collections::BTreeMap;
 
 use guest_api::FlagForm;
-use ir::{Block, End, Lift, Recorded, Region, Target, Term};
+use ir::{Block, End, Recorded, Region, Target, Term};
 use isa_x86::{Op, translate};
 
-use machine::{BLOCK_SLOT, CODE, Machine, Why, ZERO};
+use machine::{CODE, Machine, Why, lifter};
 use program::{Opcodes, Program, Rng};
 
 /// A program as a region: its blocks reachable from the first, in reverse post-order. How many instructions were not for translation.
@@ -32,7 +33,7 @@ fn lift(rng: &mut Rng, p: &Program, start: FlagForm) -> (Region, Vec<String>) {
         .blocks
         .iter()
         .any(|b| b.1.iter().any(|(i, _)| matches!(format!("{:?}", i.op).as_str(), "Jmp" | "Call" | "Ret")));
-    let mut lift = Lift::new(&mut region, CODE, ZERO, BLOCK_SLOT);
+    let mut lift = lifter(&mut region, CODE);
     let mut form = Some(start);
     for (n, (start, insns)) in p.blocks.iter().enumerate() {
         let block = CODE + start;

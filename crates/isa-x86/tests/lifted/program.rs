@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use guest_api::{FlagForm, FlagSource, LazyFlags, Width};
-use ir::{Lift, Region};
+use ir::Region;
 use isa_x86::cpu::CodeSize;
 use isa_x86::{Insn, Kind, decode, translate};
 
-use super::machine::{BLOCK_SLOT, CODE, DATA, Machine, PAGES, ZERO, set_flags};
+use super::machine::{CODE, DATA, Machine, PAGES, lifter, set_flags};
 
 /// A small generator of random numbers (SplitMix64), seeded so that each case can be had again.
 #[derive(Clone)]
@@ -48,7 +48,7 @@ pub struct Opcodes(BTreeMap<String, Vec<Opcode>>);
 /// Whether `i` is written in the vocabulary, and whether the recorder takes it.
 fn tried(i: &Insn) -> (bool, bool) {
     let mut region = Region::default();
-    let mut lift = Lift::new(&mut region, 0, ZERO, BLOCK_SLOT);
+    let mut lift = lifter(&mut region, 0);
     lift.begin_block(None);
     lift.begin_insn(0, 0);
     (translate(&mut lift, i).is_some(), lift.end_insn())
