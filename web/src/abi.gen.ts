@@ -1,7 +1,9 @@
 // Made by `cargo run -p host-abi` from crates/host-abi/src/lib.rs; edit that.
 
-export const VERSION = 1;
+export const VERSION = 2;
 export const IMPORT_MODULE = "pagevm";
+export const CODE_IMPORT_MODULE = "e";
+export const TABLE = "__indirect_function_table";
 
 /** Whether a call did what it was asked. */
 export const Outcome = {
@@ -51,6 +53,16 @@ export const Exit = {
   NoMachine: 5,
 } as const;
 
+/** What a host can do with code that is translated at run time. */
+export const CodeSupport = {
+  /** Nothing: everything is interpreted. */
+  None: 0,
+  /** Modules import the engine's function table, and each can enter the others' code through it. */
+  Linked: 1,
+  /** Modules import memory and functions only: every import of the table would be a copy of it. */
+  Unlinked: 2,
+} as const;
+
 /** How much a `log` message matters. */
 export const LogLevel = {
   /** The engine cannot go on: the call that logs this ends in a trap. */
@@ -72,6 +84,25 @@ export interface EngineImports {
   random(ptr: number, len: number): void;
   /** One message of UTF-8 text for whoever looks after the engine; `level` is a `LogLevel`. */
   log(level: number, ptr: number, len: number): void;
+  /** What this host can do with code that is translated at run time, a `CodeSupport`; the same at each call. */
+  code_support(): number;
+  /**
+   * Compiles and instantiates the module of translated code in the `len` bytes at `ptr`, at once. It imports
+   * the engine's exports, by their names, from module `e`. With `CodeSupport::Linked` its element segment puts
+   * its functions into the engine's function table; with `CodeSupport::Unlinked` it may not import the table,
+   * and the host puts its export `f0`, `f1`, .. into the slots that the `count` numbers of 32 bits at `slots`
+   * say. Returns the module's number, or 0 where the host has refused: then the slots hold what they held.
+   */
+  code_compile(ptr: number, len: number, slots: number, count: number): number;
+  /** The engine has put something else into all slots of this module, and never enters it again. */
+  code_drop(module: number): void;
+  /**
+   * Makes the engine's function table longer by `count` slots that hold what slot `from` holds. Returns the
+   * first of them, or 0 where the host has refused.
+   */
+  table_grow(count: number, from: number): number;
+  /** Each of the `count` slots from `to` on becomes what slot `from` holds. */
+  table_copy(to: number, from: number, count: number): void;
 }
 
 /** What a host may call. A `u32` result comes as a signed number: `>>> 0` makes it an address. */
@@ -112,7 +143,18 @@ export interface EngineExports {
   message(): bigint;
 }
 
-export const IMPORT_NAMES = ["clock_monotonic", "clock_realtime", "random", "log"] as const satisfies readonly (keyof EngineImports)[];
+export const IMPORT_NAMES = [
+  "clock_monotonic",
+  "clock_realtime",
+  "random",
+  "log",
+  "code_support",
+  "code_compile",
+  "code_drop",
+  "table_grow",
+  "table_copy",
+] as const satisfies readonly (keyof EngineImports)[];
+
 export const EXPORT_NAMES = [
   "abi_version",
   "scratch",
@@ -136,9 +178,62 @@ export interface EngineStats {
   guest_insns: number;
   /** Those of them that were interpreted. */
   interp_insns: number;
+  /** Regions of guest code that were translated, and those of them that can still be entered. */
+  regions: number;
+  regions_live: number;
+  /** Modules that the host has compiled of them, and those of these that were not dropped. */
+  modules: number;
+  modules_live: number;
+  /** Bytes of Wasm in all those modules. */
+  wasm_bytes: number;
+  /** Nanoseconds in the host's compiler. What it puts off until code runs for the first time is not in it. */
+  compile_ns: number;
+  /** Nanoseconds from guest code to the intermediate form, passes over it included. */
+  lift_ns: number;
+  /** Nanoseconds from there to Wasm. */
+  emit_ns: number;
+  /** TLB entries filled: accesses that missed, in every tier. */
+  tlb_fills: number;
+  /** Exits of translated code to look up what comes next. */
+  exits_lookup: number;
+  /** Exits to have an instruction interpreted. */
+  exits_bail: number;
+  /** Exits because something that was assumed does not hold. */
+  exits_guard: number;
+  /** Exits because the slice's budget is used up. */
+  exits_budget: number;
+  /** Regions dropped because the guest has written to their code. */
+  invalidations: number;
+  /** Regions dropped to make room. */
+  evictions: number;
+  /** What the host has refused: modules and growth of the function table. */
+  refusals: number;
   /** Guest RAM, in bytes. */
   ram_bytes: number;
 }
+
+/** Of a machine that has done nothing. */
+export const NO_STATS: EngineStats = {
+  guest_insns: 0,
+  interp_insns: 0,
+  regions: 0,
+  regions_live: 0,
+  modules: 0,
+  modules_live: 0,
+  wasm_bytes: 0,
+  compile_ns: 0,
+  lift_ns: 0,
+  emit_ns: 0,
+  tlb_fills: 0,
+  exits_lookup: 0,
+  exits_bail: 0,
+  exits_guard: 0,
+  exits_budget: 0,
+  invalidations: 0,
+  evictions: 0,
+  refusals: 0,
+  ram_bytes: 0,
+};
 
 /** Reads the `Stats` at `ptr`. */
 export function readStats(memory: ArrayBufferLike, ptr: number): EngineStats {
@@ -146,6 +241,22 @@ export function readStats(memory: ArrayBufferLike, ptr: number): EngineStats {
   return {
     guest_insns: Number(view.getBigUint64(0, true)),
     interp_insns: Number(view.getBigUint64(8, true)),
-    ram_bytes: Number(view.getBigUint64(16, true)),
+    regions: Number(view.getBigUint64(16, true)),
+    regions_live: Number(view.getBigUint64(24, true)),
+    modules: Number(view.getBigUint64(32, true)),
+    modules_live: Number(view.getBigUint64(40, true)),
+    wasm_bytes: Number(view.getBigUint64(48, true)),
+    compile_ns: Number(view.getBigUint64(56, true)),
+    lift_ns: Number(view.getBigUint64(64, true)),
+    emit_ns: Number(view.getBigUint64(72, true)),
+    tlb_fills: Number(view.getBigUint64(80, true)),
+    exits_lookup: Number(view.getBigUint64(88, true)),
+    exits_bail: Number(view.getBigUint64(96, true)),
+    exits_guard: Number(view.getBigUint64(104, true)),
+    exits_budget: Number(view.getBigUint64(112, true)),
+    invalidations: Number(view.getBigUint64(120, true)),
+    evictions: Number(view.getBigUint64(128, true)),
+    refusals: Number(view.getBigUint64(136, true)),
+    ram_bytes: Number(view.getBigUint64(144, true)),
   };
 }

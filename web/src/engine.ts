@@ -14,6 +14,8 @@ import {
   readStats,
   VERSION,
 } from "./abi.gen.ts";
+import { CodeHost } from "./host/code.ts";
+import type { CodeLimits } from "./protocol.ts";
 
 export type ExitCode = (typeof Exit)[keyof typeof Exit];
 export type ImageKind = (typeof Image)[keyof typeof Image];
@@ -37,6 +39,7 @@ export interface EngineHost {
   realtime(): number;
   random(bytes: Uint8Array<ArrayBuffer>): void;
   log(level: number, text: string): void;
+  readonly code?: CodeLimits;
 }
 
 /** What the run loop uses of an engine. */
@@ -76,7 +79,9 @@ export class Engine implements EngineApi {
     const bytes = (ptr: number, len: number) =>
       new Uint8Array(memory?.buffer ?? new ArrayBuffer(0), ptr >>> 0, len >>> 0);
     const last: { panic: string | undefined } = { panic: undefined };
+    const code = new CodeHost(host.code);
     const imports: EngineImports = {
+      ...code.imports,
       clock_monotonic: () => host.monotonic(),
       clock_realtime: () => host.realtime(),
       random: (ptr, len) => host.random(bytes(ptr, len) as Uint8Array<ArrayBuffer>),
@@ -100,6 +105,7 @@ export class Engine implements EngineApi {
       throw new VmError("engine", `engine.wasm is not pagevm's engine: it lacks ${missing.join(", ") || "memory"}`);
     }
     memory = exports.memory;
+    code.attach(exports);
     const engine = new Engine(exports as unknown as EngineExports, memory, last);
     const version = engine.#call("abi_version");
     if (version !== VERSION) {

@@ -22,6 +22,41 @@ pub fn random() -> [u8; 32] {
     bytes
 }
 
+/// Code that is translated at run time, and the function table through which it is entered.
+pub mod code {
+    use super::imports;
+    use host_abi::CodeSupport;
+    use std::num::NonZeroU32;
+
+    /// What the host can do.
+    pub fn support() -> CodeSupport {
+        CodeSupport::from_u32(imports::code_support()).unwrap_or(CodeSupport::None)
+    }
+
+    /// Compiles and instantiates a module, at once. Where it may not import the table, its export `f<i>` goes into slot
+    /// `slots[i]`. Returns the module's number, nothing where the host has refused.
+    pub fn compile(module: &[u8], slots: &[u32]) -> Option<NonZeroU32> {
+        let [module, len] = [module.as_ptr() as usize, module.len()].map(|n| n as u32);
+        let [slots, count] = [slots.as_ptr() as usize, slots.len()].map(|n| n as u32);
+        NonZeroU32::new(imports::code_compile(module, len, slots, count))
+    }
+
+    /// All slots of the module hold something else by now.
+    pub fn drop(module: NonZeroU32) {
+        imports::code_drop(module.get());
+    }
+
+    /// `count` new slots that hold what slot `from` holds: the first, nothing where the host has refused.
+    pub fn table_grow(count: u32, from: u32) -> Option<NonZeroU32> {
+        NonZeroU32::new(imports::table_grow(count, from))
+    }
+
+    /// Each of the `count` slots from `to` on becomes what slot `from` holds.
+    pub fn table_copy(to: u32, from: u32, count: u32) {
+        imports::table_copy(to, from, count);
+    }
+}
+
 /// Tells whoever looks after the engine.
 pub fn log(level: host_abi::LogLevel, text: &str) {
     imports::log(level as u32, text.as_ptr() as usize as u32, text.len() as u32);
@@ -65,7 +100,7 @@ mod imports {
     host_abi::imports!(declare);
 }
 
-/// A host for unit tests: a clock that moves by a tenth of a millisecond each time it is read.
+/// A host for unit tests: a clock that moves by a tenth of a millisecond each time it is read, and no translated code.
 #[cfg(not(target_arch = "wasm32"))]
 mod imports {
     use std::cell::Cell;
@@ -84,4 +119,20 @@ mod imports {
     pub fn random(_ptr: u32, _len: u32) {}
 
     pub fn log(_level: u32, _ptr: u32, _len: u32) {}
+
+    pub fn code_support() -> u32 {
+        host_abi::CodeSupport::None as u32
+    }
+
+    pub fn code_compile(_ptr: u32, _len: u32, _slots: u32, _count: u32) -> u32 {
+        0
+    }
+
+    pub fn code_drop(_module: u32) {}
+
+    pub fn table_grow(_count: u32, _from: u32) -> u32 {
+        0
+    }
+
+    pub fn table_copy(_to: u32, _from: u32, _count: u32) {}
 }

@@ -8,7 +8,11 @@
 //! What is dynamic ([`Emit::V`], [`Emit::C`]) cannot: the types are opaque, so such a mistake does not compile.
 #![forbid(unsafe_code)]
 
+mod flags;
+mod tier;
 mod vector;
+pub use flags::*;
+pub use tier::*;
 pub use vector::*;
 
 /// Width of an integer operand.
@@ -150,6 +154,7 @@ pub enum FlagOp {
 
 /// One condition flag.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
 pub enum Flag {
     Carry,
     Parity,
@@ -202,6 +207,8 @@ pub trait Emit: Sized {
     fn block_pc(&self) -> u64;
 
     fn imm(&mut self, v: u64) -> Self::V;
+    /// The address `pc` of code, computed from [`Emit::block_pc`], as a value.
+    fn code_address(&mut self, pc: u64) -> Self::V;
     fn get(&mut self, s: Slot) -> Self::V;
     fn put(&mut self, s: Slot, v: Self::V);
     fn bin(&mut self, op: Bin, a: Self::V, b: Self::V) -> Self::V;
@@ -240,6 +247,12 @@ pub trait Emit: Sized {
     /// Calls a guest function with up to four arguments; its result.
     fn helper(&mut self, h: Helper, args: &[Self::V]) -> Result<Self::V, Self::Exit>;
 
+    /// The jump that follows is a call whose return continues at `back`. A hint.
+    #[inline(always)]
+    fn calls(&mut self, _back: u64) {}
+    /// The jump that follows returns from a call. A hint.
+    #[inline(always)]
+    fn returns(&mut self) {}
     /// Continues at a static address.
     fn jump(&mut self, target: u64);
     /// Continues at a dynamic address.

@@ -17,10 +17,16 @@ mod typescript;
 pub use typescript::typescript;
 
 /// Raised when a function, a code or a layout changes its meaning; the host refuses an engine of another version.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The name of the module that the engine imports from.
 pub const IMPORT_MODULE: &str = "pagevm";
+
+/// The name of the module that translated code imports from: every export of the engine is there, by its own name.
+pub const CODE_IMPORT_MODULE: &str = "e";
+
+/// The engine's function table, by the name that the linker gives it. It can grow.
+pub const TABLE: &str = "__indirect_function_table";
 
 /// What the engine asks of its host. Times are in milliseconds, the unit in which every host has them; a double holds
 /// them to better than a microsecond.
@@ -36,6 +42,21 @@ macro_rules! imports {
             fn random(ptr: u32, len: u32);
             /// One message of UTF-8 text for whoever looks after the engine; `level` is a `LogLevel`.
             fn log(level: u32, ptr: u32, len: u32);
+            /// What this host can do with code that is translated at run time, a `CodeSupport`; the same at each call.
+            fn code_support() -> u32;
+            /// Compiles and instantiates the module of translated code in the `len` bytes at `ptr`, at once. It imports
+            /// the engine's exports, by their names, from module `e`. With `CodeSupport::Linked` its element segment puts
+            /// its functions into the engine's function table; with `CodeSupport::Unlinked` it may not import the table,
+            /// and the host puts its export `f0`, `f1`, .. into the slots that the `count` numbers of 32 bits at `slots`
+            /// say. Returns the module's number, or 0 where the host has refused: then the slots hold what they held.
+            fn code_compile(ptr: u32, len: u32, slots: u32, count: u32) -> u32;
+            /// The engine has put something else into all slots of this module, and never enters it again.
+            fn code_drop(module: u32);
+            /// Makes the engine's function table longer by `count` slots that hold what slot `from` holds. Returns the
+            /// first of them, or 0 where the host has refused.
+            fn table_grow(count: u32, from: u32) -> u32;
+            /// Each of the `count` slots from `to` on becomes what slot `from` holds.
+            fn table_copy(to: u32, from: u32, count: u32);
         }
     };
 }
@@ -193,6 +214,15 @@ codes! {
         /// There is no machine to run.
         NoMachine = 5,
     }
+    /// What a host can do with code that is translated at run time.
+    enum CodeSupport {
+        /// Nothing: everything is interpreted.
+        None = 0,
+        /// Modules import the engine's function table, and each can enter the others' code through it.
+        Linked = 1,
+        /// Modules import memory and functions only: every import of the table would be a copy of it.
+        Unlinked = 2,
+    }
     /// How much a `log` message matters.
     enum LogLevel {
         /// The engine cannot go on: the call that logs this ends in a trap.
@@ -235,6 +265,36 @@ layout! {
         guest_insns,
         /// Those of them that were interpreted.
         interp_insns,
+        /// Regions of guest code that were translated, and those of them that can still be entered.
+        regions,
+        regions_live,
+        /// Modules that the host has compiled of them, and those of these that were not dropped.
+        modules,
+        modules_live,
+        /// Bytes of Wasm in all those modules.
+        wasm_bytes,
+        /// Nanoseconds in the host's compiler. What it puts off until code runs for the first time is not in it.
+        compile_ns,
+        /// Nanoseconds from guest code to the intermediate form, passes over it included.
+        lift_ns,
+        /// Nanoseconds from there to Wasm.
+        emit_ns,
+        /// TLB entries filled: accesses that missed, in every tier.
+        tlb_fills,
+        /// Exits of translated code to look up what comes next.
+        exits_lookup,
+        /// Exits to have an instruction interpreted.
+        exits_bail,
+        /// Exits because something that was assumed does not hold.
+        exits_guard,
+        /// Exits because the slice's budget is used up.
+        exits_budget,
+        /// Regions dropped because the guest has written to their code.
+        invalidations,
+        /// Regions dropped to make room.
+        evictions,
+        /// What the host has refused: modules and growth of the function table.
+        refusals,
         /// Guest RAM, in bytes.
         ram_bytes,
     }

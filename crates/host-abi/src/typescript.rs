@@ -1,6 +1,6 @@
 //! The table as a TypeScript module.
 
-use crate::{CODES, Codes, EXPORTS, Function, IMPORT_MODULE, IMPORTS, STATS, VERSION};
+use crate::{CODE_IMPORT_MODULE, CODES, Codes, EXPORTS, Function, IMPORT_MODULE, IMPORTS, STATS, TABLE, VERSION};
 use alloc::format;
 use alloc::string::String;
 
@@ -8,24 +8,24 @@ use alloc::string::String;
 pub fn typescript() -> String {
     let mut ts = String::from("// Made by `cargo run -p host-abi` from crates/host-abi/src/lib.rs; edit that.\n\n");
     ts += &format!("export const VERSION = {VERSION};\nexport const IMPORT_MODULE = \"{IMPORT_MODULE}\";\n");
+    ts += &format!("export const CODE_IMPORT_MODULE = \"{CODE_IMPORT_MODULE}\";\n");
+    ts += &format!("export const TABLE = \"{TABLE}\";\n");
     CODES.iter().for_each(|codes| enumeration(&mut ts, codes));
     ts += "\n/** What the engine asks of its host. */\n";
     interface(&mut ts, "EngineImports", IMPORTS);
     ts += "\n/** What a host may call. A `u32` result comes as a signed number: `>>> 0` makes it an address. */\n";
     interface(&mut ts, "EngineExports", EXPORTS);
-    ts += "\nexport const IMPORT_NAMES = [";
-    IMPORTS.iter().for_each(|f| ts += &format!("\"{}\", ", f.name));
-    ts.truncate(ts.len() - 2);
-    ts += "] as const satisfies readonly (keyof EngineImports)[];\nexport const EXPORT_NAMES = [\n";
-    EXPORTS.iter().for_each(|f| ts += &format!("  \"{}\",\n", f.name));
-    ts += "] as const satisfies readonly (keyof EngineExports)[];\n";
+    names(&mut ts, "IMPORT_NAMES", "EngineImports", IMPORTS);
+    names(&mut ts, "EXPORT_NAMES", "EngineExports", EXPORTS);
 
     ts += "\n/** Counters since the machine was created. */\nexport interface EngineStats {\n";
     for field in STATS {
         doc(&mut ts, "  ", field.doc);
         ts += &format!("  {}: number;\n", field.name);
     }
-    ts += "}\n\n/** Reads the `Stats` at `ptr`. */\n";
+    ts += "}\n\n/** Of a machine that has done nothing. */\nexport const NO_STATS: EngineStats = {\n";
+    STATS.iter().for_each(|field| ts += &format!("  {}: 0,\n", field.name));
+    ts += "};\n\n/** Reads the `Stats` at `ptr`. */\n";
     ts += "export function readStats(memory: ArrayBufferLike, ptr: number): EngineStats {\n";
     ts += "  const view = new DataView(memory, ptr);\n  return {\n";
     for field in STATS {
@@ -43,6 +43,12 @@ fn enumeration(ts: &mut String, codes: &Codes) {
         *ts += &format!("  {}: {},\n", code.name, code.value);
     }
     *ts += "} as const;\n";
+}
+
+fn names(ts: &mut String, name: &str, of: &str, functions: &[Function]) {
+    *ts += &format!("\nexport const {name} = [\n");
+    functions.iter().for_each(|f| *ts += &format!("  \"{}\",\n", f.name));
+    *ts += &format!("] as const satisfies readonly (keyof {of})[];\n");
 }
 
 fn interface(ts: &mut String, name: &str, functions: &[Function]) {

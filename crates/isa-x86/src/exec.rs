@@ -2,6 +2,7 @@
 //! the interpreter.
 
 mod vector;
+pub(crate) use vector::host_rounds;
 
 use guest_api::{Bin, Cond, Emit, Flag, FlagOp, Helper, Rel, Slot, Space, Trap, Un, Width};
 use mem::{Access, PAGE_MASK, PAGE_SIZE};
@@ -201,6 +202,10 @@ impl Emit for Exec<'_> {
     #[inline(always)]
     fn imm(&mut self, v: u64) -> u64 {
         v
+    }
+    #[inline(always)]
+    fn code_address(&mut self, pc: u64) -> u64 {
+        pc
     }
     #[inline(always)]
     fn get(&mut self, s: Slot) -> u64 {

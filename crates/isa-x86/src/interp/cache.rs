@@ -1,13 +1,14 @@
 //! Decoded blocks, found by physical address, and the jump cache that finds them by linear address.
 
-use crate::cpu::{CodeSize, Cpu, SegReg};
+use guest_api::{Code, Decoded, EmitVector, Slot, Space, Tier};
+use mem::{Access, Memory, PAGE_MASK, PAGE_SIZE};
+
+use crate::cpu::{BLOCK, CodeSize, Cpu, NOWHERE as NO_REGION, SegReg, ZERO};
 use crate::decode::{DecodeError, decode_to};
 use crate::exec::Exec;
 use crate::fault::{GP, Stop};
 use crate::insn::Insn;
 use crate::sys::paging;
-use guest_api::Space;
-use mem::{Access, Memory, PAGE_MASK, PAGE_SIZE};
 
 use super::index::{Index, Key};
 
@@ -30,6 +31,12 @@ pub(super) struct Block {
     /// Length in bytes of guest code.
     pub(super) bytes: u16,
     pub(super) bits: CodeSize,
+    /// Its code ends in another page than it begins in.
+    crosses: bool,
+    /// How often it was executed, up to the number that makes it hot.
+    pub(super) runs: u32,
+    /// Table slot of translated code that starts here; 0: none.
+    pub(super) slot: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -87,12 +94,13 @@ impl CodeCache {
     }
 
     /// Drops all blocks.
-    pub(super) fn clear(&mut self, mem: &mut Memory) {
+    pub(super) fn clear<T: Tier>(&mut self, mem: &mut Memory, tier: &T) {
         self.insns.clear();
         self.blocks.clear();
         self.index.clear();
         self.forget_jumps();
         mem.clear_all_code();
+        tier.ranges(None, &mut |pa, len| mem.mark_code(pa, len));
     }
 
     fn forget_jumps(&mut self) {
@@ -109,36 +117,62 @@ impl CodeCache {
     }
 
     /// Follows what happened to memory: drops blocks whose code was written and jumps whose pages were remapped.
-    pub(super) fn settle(&mut self, cpu: &mut Cpu) {
+    pub(super) fn settle<T: Tier>(&mut self, cpu: &mut Cpu, tier: &mut T) {
         if cpu.mem.code_written() {
             for (pa, len) in cpu.mem.take_code_writes() {
-                self.invalidate(&mut cpu.mem, pa, u64::from(len));
+                tier.written(pa, u64::from(len));
+                self.invalidate(&mut cpu.mem, tier, pa, u64::from(len));
             }
+        }
+        if tier.changed() {
+            self.take_changes(cpu, tier);
         }
         match &mut cpu.dropped_pages {
             Some(pages) => {
                 for page in pages.drain(..) {
                     self.jumps[bucket(page)].fill(NOWHERE);
+                    cpu.jumps[guest_api::jump_bucket(page)].fill(NO_REGION);
                 }
             }
             None => {
                 self.forget_jumps();
+                cpu.jumps.as_flattened_mut().fill(NO_REGION);
                 cpu.dropped_pages = Some(Vec::new());
             }
         }
     }
 
+    /// Learns where translated code has appeared and where it is gone.
+    pub(super) fn take_changes<T: Tier>(&mut self, cpu: &mut Cpu, tier: &mut T) {
+        let mut gone = false;
+        tier.changes(&mut |pa, mode, slot| {
+            gone |= slot == 0;
+            if let Some(id) = self.index.find(Key::new(pa, mode)) {
+                self.blocks[id as usize].slot = slot;
+            }
+        });
+        if gone {
+            cpu.jumps.as_flattened_mut().fill(NO_REGION);
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn block_mut(&mut self, id: BlockId) -> &mut Block {
+        &mut self.blocks[id as usize]
+    }
+
     /// Drops the blocks that hold bytes of `pa..pa + len`, and marks anew the code lines of those that stay.
-    fn invalidate(&mut self, mem: &mut Memory, pa: u64, len: u64) {
+    fn invalidate<T: Tier>(&mut self, mem: &mut Memory, tier: &T, pa: u64, len: u64) {
         let page = pa & !PAGE_MASK;
-        let blocks = &self.blocks;
         mem.clear_code(page, u64::MAX);
-        self.index.remove_from_page(page, |id, start, crosses| {
-            let bytes = blocks[id as usize].bytes;
+        tier.ranges(Some(page), &mut |pa, len| mem.mark_code(pa, len));
+        let blocks = &self.blocks;
+        self.index.remove_from_page(page, |id, start| {
+            let b = &blocks[id as usize];
             // A block that crosses into a second page is dropped by any write to either.
-            let hit = crosses || (start < pa + len && pa < start + u64::from(bytes));
+            let hit = b.crosses || (start < pa + len && pa < start + u64::from(b.bytes));
             if !hit {
-                mem.mark_code(start, u32::from(bytes));
+                mem.mark_code(start, u32::from(b.bytes));
             }
             hit
         });
@@ -147,17 +181,17 @@ impl CodeCache {
 
     /// The block at CS:RIP, decoded if need be; raises the faults of an instruction fetch.
     #[inline(always)]
-    pub(super) fn find(&mut self, cx: &mut Exec<'_>) -> Result<BlockId, Stop> {
+    pub(super) fn find<T: Tier>(&mut self, cx: &mut Exec<'_>, tier: &mut T) -> Result<BlockId, Stop> {
         let pc = cx.cpu.rip.wrapping_add(cx.cpu.seg_base(SegReg::Cs));
         let jump = &self.jumps[bucket(pc)][(pc ^ (pc >> 6)) as usize % BUCKET];
         if jump.pc == pc && jump.key == cx.cpu.fetch_key(pc) {
             return Ok(jump.block);
         }
-        self.find_slow(cx, pc)
+        self.find_slow(cx, tier, pc)
     }
 
     #[inline(never)]
-    fn find_slow(&mut self, cx: &mut Exec<'_>, pc: u64) -> Result<BlockId, Stop> {
+    fn find_slow<T: Tier>(&mut self, cx: &mut Exec<'_>, tier: &mut T, pc: u64) -> Result<BlockId, Stop> {
         let bits = cx.cpu.code_size();
         let mut pc = pc;
         if bits != CodeSize::Bits64 {
@@ -170,15 +204,14 @@ impl CodeCache {
         let key = Key::new(pa, cx.cpu.fetch_key(pc) >> 12);
         let id = match self.index.find(key) {
             Some(id) => id,
-            None => self.decode_block(cx, pc, key, bits)?,
+            None => self.decode_block(cx, tier, pc, key, bits)?,
         };
-        let second_page = self.index.second_page(id);
-        if second_page != pa & !PAGE_MASK {
+        if self.blocks[id as usize].crosses {
             // The mapping of the second page may have changed: such blocks are verified each time, and decoded anew if it did.
             let second = fetch_address(cx, (pc | PAGE_MASK).wrapping_add(1))?;
-            if second & !PAGE_MASK != second_page {
+            if second & !PAGE_MASK != self.index.second_page(id) {
                 self.index.remove(id);
-                return self.decode_block(cx, pc, key, bits);
+                return self.decode_block(cx, tier, pc, key, bits);
             }
             return Ok(id);
         }
@@ -188,9 +221,16 @@ impl CodeCache {
     }
 
     /// Decodes the block of `key` at linear `pc`.
-    fn decode_block(&mut self, cx: &mut Exec<'_>, pc: u64, key: Key, bits: CodeSize) -> Result<BlockId, Stop> {
+    fn decode_block<T: Tier>(
+        &mut self,
+        cx: &mut Exec<'_>,
+        tier: &mut T,
+        pc: u64,
+        key: Key,
+        bits: CodeSize,
+    ) -> Result<BlockId, Stop> {
         if self.is_full() {
-            self.clear(&mut cx.cpu.mem);
+            self.clear(&mut cx.cpu.mem, tier);
         }
         let start = key.pa();
         let stack = cx.cpu.stack_width();
@@ -242,10 +282,18 @@ impl CodeCache {
                 }
             }
         }
-        let block = Block { first: first as u32, count: (self.insns.len() - first) as u16, bytes: off as u16, bits };
+        let block = Block {
+            first: first as u32,
+            count: (self.insns.len() - first) as u16,
+            bytes: off as u16,
+            bits,
+            runs: 0,
+            slot: tier.find(start, key.mode()),
+            crosses: second_page != start & !PAGE_MASK,
+        };
         if ram {
             cx.cpu.mem.mark_code(start, off.min(in_page) as u32);
-            if second_page != start & !PAGE_MASK {
+            if block.crosses {
                 cx.cpu.mem.mark_code(second_page, (off - in_page.min(off)) as u32);
             }
         }
@@ -254,8 +302,45 @@ impl CodeCache {
     }
 }
 
+impl Block {
+    /// Translated code can start here.
+    pub(super) fn can_be_hot(&self) -> bool {
+        self.bits == CodeSize::Bits64 && !self.crosses
+    }
+}
+
+/// The decoded code and the mappings under which it is seen.
+pub(super) struct View<'a> {
+    pub(super) code: &'a CodeCache,
+    pub(super) cpu: &'a Cpu,
+}
+
+impl Code for View<'_> {
+    const ZERO: Slot = Slot(ZERO);
+    const BLOCK: Slot = Slot(BLOCK);
+
+    fn block_at(&mut self, pc: u64) -> Option<Decoded> {
+        let pa = self.cpu.mem.lookup(Access::Execute, pc)?;
+        let key = Key::new(pa, self.cpu.fetch_key(pc) >> 12);
+        let id = self.code.index.find(key)?;
+        self.code.block(id).can_be_hot().then(|| self.block(id))
+    }
+    fn block(&self, id: u32) -> Decoded {
+        let b = self.code.block(id);
+        let key = self.code.index.key(id);
+        Decoded { id, pa: key.pa(), mode: key.mode(), insns: b.count.into(), bytes: b.bytes.into(), runs: b.runs }
+    }
+    fn offset(&self, id: u32, k: u32) -> u32 {
+        let b = self.code.block(id);
+        self.code.insns(b).get(k as usize).map_or(b.bytes.into(), |i| i.off.into())
+    }
+    fn lift<E: EmitVector>(&self, id: u32, k: u32, e: &mut E) -> Option<Result<(), E::Exit>> {
+        crate::table::translate(e, self.code.insns(self.code.block(id)).get(k as usize)?)
+    }
+}
+
 /// Physical address of the code at linear `pc`.
-fn fetch_address(cx: &mut Exec<'_>, pc: u64) -> Result<u64, Stop> {
+pub(super) fn fetch_address(cx: &mut Exec<'_>, pc: u64) -> Result<u64, Stop> {
     if let Some(pa) = cx.cpu.mem.lookup(Access::Execute, pc) {
         return Ok(pa);
     }

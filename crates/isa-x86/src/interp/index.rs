@@ -21,6 +21,9 @@ impl Key {
     pub(super) fn pa(self) -> u64 {
         self.0 >> MODE_BITS
     }
+    pub(super) fn mode(self) -> u32 {
+        self.0 as u32 & ((1 << MODE_BITS) - 1)
+    }
 }
 
 /// End of a chain.
@@ -35,8 +38,16 @@ impl<const BITS: u32> Heads<BITS> {
     }
     /// Fibonacci hashing.
     #[inline(always)]
-    fn of(&mut self, n: u64) -> &mut u32 {
-        &mut self.0[(n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - BITS)) as usize]
+    fn hash(n: u64) -> usize {
+        (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - BITS)) as usize
+    }
+    #[inline(always)]
+    fn first(&self, n: u64) -> u32 {
+        self.0[Self::hash(n)]
+    }
+    #[inline(always)]
+    fn first_mut(&mut self, n: u64) -> &mut u32 {
+        &mut self.0[Self::hash(n)]
     }
 }
 
@@ -78,8 +89,8 @@ impl Index {
     }
 
     #[inline]
-    pub(super) fn find(&mut self, key: Key) -> Option<BlockId> {
-        let mut id = *self.by_key.of(key.0);
+    pub(super) fn find(&self, key: Key) -> Option<BlockId> {
+        let mut id = self.by_key.first(key.0);
         while let Some(e) = self.entries.get(id as usize) {
             if e.key == key {
                 return Some(id);
@@ -89,6 +100,9 @@ impl Index {
         None
     }
 
+    pub(super) fn key(&self, id: BlockId) -> Key {
+        self.entries[id as usize].key
+    }
     /// The page that the block's code ends in.
     #[inline]
     pub(super) fn second_page(&self, id: BlockId) -> u64 {
@@ -101,10 +115,10 @@ impl Index {
         let mut e =
             Entry { key, second_page: (second_page / mem::PAGE_SIZE) as u32, next: END, next_in_page: [END; 2] };
         if cached {
-            let first = self.by_key.of(key.0);
+            let first = self.by_key.first_mut(key.0);
             e.next = core::mem::replace(first, id);
             for place in 0..if e.page(0) == second_page { 1 } else { 2 } {
-                let first = self.by_page.of(e.page(place));
+                let first = self.by_page.first_mut(e.page(place));
                 e.next_in_page[place] = core::mem::replace(first, 2 * id + place as u32);
             }
         }
@@ -115,7 +129,7 @@ impl Index {
     /// Finds the block no more.
     pub(super) fn remove(&mut self, id: BlockId) {
         let Entry { key, next, .. } = self.entries[id as usize];
-        let first = self.by_key.of(key.0);
+        let first = self.by_key.first_mut(key.0);
         if *first == id {
             *first = next;
             return;
@@ -130,15 +144,14 @@ impl Index {
         }
     }
 
-    /// Removes the blocks with code in `page` of which `hit` is true: told the number, the address of its first byte, and whether it
-    /// crosses into another page. Those stay in the other page's chain, and are offered when that is asked for.
-    pub(super) fn remove_from_page(&mut self, page: u64, mut hit: impl FnMut(BlockId, u64, bool) -> bool) {
+    /// Removes the blocks with code in `page` of which `hit`, told number and address of the first byte, is true. One that crosses into
+    /// another page stays in that page's chain, and is offered again when that is asked for.
+    pub(super) fn remove_from_page(&mut self, page: u64, mut hit: impl FnMut(BlockId, u64) -> bool) {
         let mut kept = Vec::new();
-        let mut at = core::mem::replace(self.by_page.of(page), END);
+        let mut at = core::mem::replace(self.by_page.first_mut(page), END);
         while let Some(e) = self.entries.get(at as usize / 2) {
             let (id, place, next) = (at / 2, at as usize % 2, e.next_in_page[at as usize % 2]);
-            let crosses = e.page(0) != e.page(1);
-            if e.page(place) == page && hit(id, e.key.pa(), crosses) {
+            if e.page(place) == page && hit(id, e.key.pa()) {
                 self.remove(id);
             } else {
                 kept.push(at);
@@ -146,7 +159,7 @@ impl Index {
             at = next;
         }
         for at in kept {
-            let first = self.by_page.of(page);
+            let first = self.by_page.first_mut(page);
             self.entries[at as usize / 2].next_in_page[at as usize % 2] = core::mem::replace(first, at);
         }
     }
@@ -172,13 +185,13 @@ mod tests {
         assert_eq!(index.find(Key::new(3 * 4096 + 7 * 16, 0)), None, "another mode");
         assert_eq!((index.second_page(id(3, 7)), index.second_page(id(3, 255))), (3 * 4096, 4 * 4096));
         let mut asked = Vec::new();
-        index.remove_from_page(4 * 4096, |n, pa, crosses| {
-            asked.push((n, crosses));
-            crosses || pa == 4 * 4096 + 32
+        index.remove_from_page(4 * 4096, |n, pa| {
+            asked.push((n, pa));
+            n % 256 == 255 || pa == 4 * 4096 + 32
         });
         asked.sort_unstable();
         assert_eq!(asked.len(), 257);
-        assert_eq!((asked[0], asked[1]), ((id(3, 255), true), (id(4, 0), false)));
+        assert_eq!((asked[0], asked[1]), ((id(3, 255), 4 * 4096 - 16), (id(4, 0), 4 * 4096)));
         for n in 0..256 {
             let gone = n == 2 || n == 255;
             assert_eq!(index.find(key(4, n)), (!gone).then_some(id(4, n)));
@@ -186,7 +199,7 @@ mod tests {
         assert_eq!((index.find(key(3, 255)), index.find(key(3, 254))), (None, Some(id(3, 254))));
         // A block made anew in its place is not the one that the other page still knows.
         let anew = index.add(key(3, 255), 3 * 4096, true);
-        index.remove_from_page(3 * 4096, |n, _, crosses| crosses && n == id(3, 255));
+        index.remove_from_page(3 * 4096, |n, _| n == id(3, 255));
         assert_eq!(index.find(key(3, 255)), Some(anew));
         let unfound = index.add(key(300, 0), 300 * 4096, false);
         assert_eq!((index.find(key(300, 0)), index.second_page(unfound)), (None, 300 * 4096));

@@ -64,7 +64,7 @@ pub fn jmp<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 pub fn call<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     let w = i.width;
     let pc = e.block_pc();
-    let back = e.imm(i.next_pc(pc) & w.mask());
+    let back = i.next_pc(pc) & w.mask();
     // Faults of the push come first.
     let probe = |e: &mut E| {
         let sp = stack_pointer(e, i, u64::from(w.bytes()).wrapping_neg());
@@ -75,12 +75,16 @@ pub fn call<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
             let target = e.imm(i.target(pc));
             check_target(e, i, target, probe)?;
         }
-        push(e, i, w, back)?;
+        let v = e.code_address(back);
+        push(e, i, w, v)?;
+        e.calls(back);
         e.jump(i.target(pc));
     } else {
         let target = read(e, i, 0, w)?;
         check_target(e, i, target, probe)?;
-        push(e, i, w, back)?;
+        let v = e.code_address(back);
+        push(e, i, w, v)?;
+        e.calls(back);
         e.goto(target);
     }
     Ok(())
@@ -97,6 +101,7 @@ pub fn ret<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
         sp
     };
     set_stack_pointer(e, i, sp);
+    e.returns();
     e.goto(target);
     Ok(())
 }

@@ -46,6 +46,7 @@ impl Emit for Effects {
         0
     }
     fn imm(&mut self, _: u64) {}
+    fn code_address(&mut self, _: u64) {}
     fn get(&mut self, _: Slot) {}
     fn put(&mut self, _: Slot, (): ()) {
         self.commit("a register");

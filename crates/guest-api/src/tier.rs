@@ -1,0 +1,187 @@
+//! Where the interpreter of a guest and the translator of its hot code meet. Neither knows the other: the guest's crate offers
+//! its decoded code ([`Code`]) and itself ([`Guest`]), the translator is a [`Tier`].
+
+use crate::{EmitVector, Slot};
+
+/// A run of instructions that the interpreter has decoded, and that it executes from the first to the last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Decoded {
+    /// Its number in the interpreter's cache.
+    pub id: u32,
+    /// Physical address of its first byte.
+    pub pa: u64,
+    /// How its bytes are decoded: two blocks at one place that differ in this are different code.
+    pub mode: u32,
+    pub insns: u32,
+    /// Length in bytes.
+    pub bytes: u32,
+    /// How often it was executed.
+    pub runs: u32,
+}
+
+/// The interpreter's decoded code, as seen from where the guest stands.
+pub trait Code {
+    /// The slot that always reads 0, and the one that reads the address of the block.
+    const ZERO: Slot;
+    const BLOCK: Slot;
+
+    /// The block that starts at linear address `pc`, if the interpreter has it and the address is mapped.
+    fn block_at(&mut self, pc: u64) -> Option<Decoded>;
+    /// The block `id`.
+    fn block(&self, id: u32) -> Decoded;
+    /// Distance in bytes of instruction `k` of block `id` from the block's start. `k` may be the number of instructions.
+    fn offset(&self, id: u32, k: u32) -> u32;
+    /// Writes down the meaning of instruction `k` of block `id`; `None` where it has none in the vocabulary: the interpreter must
+    /// execute it.
+    fn lift<E: EmitVector>(&self, id: u32, k: u32, e: &mut E) -> Option<Result<(), E::Exit>>;
+}
+
+/// The guest, as translated code sees it while it runs. Registers are in the state that [`Guest::state`] points to.
+pub trait Guest {
+    /// The state block that [`StateLayout`] describes.
+    fn state(&mut self) -> *mut u8;
+    /// Host address at which `bytes` (1..=16) of linear address `va` can be read: RAM, or a copy of what crosses a page. `None`: the
+    /// access faults, or meets a device. Nothing has happened then: the interpreter is to do it.
+    fn readable(&mut self, va: u64, bytes: u32) -> Option<usize>;
+    /// The same for an access that will also be written.
+    fn updatable(&mut self, va: u64, bytes: u32) -> Option<usize>;
+    /// Writes the low `bytes` (1..=16) of `v`; false where the interpreter is to do it, nothing having happened.
+    fn store(&mut self, va: u64, bytes: u32, v: u128) -> bool;
+    /// Whether `bytes` (1..=4096) at `va` can be written.
+    fn writable(&mut self, va: u64, bytes: u32) -> bool;
+    /// Calls helper `h` of the guest's table; `None` where the interpreter is to execute the instruction.
+    fn helper(&mut self, h: u16, args: [u64; 4]) -> Option<u64>;
+    /// Verifies that linear page `va` is mapped to physical page `pa` for execution, and enters it in the TLB.
+    fn executes(&mut self, va: u64, pa: u64) -> bool;
+}
+
+/// Where translated code finds the guest's state: byte offsets from the pointer that it is given.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct StateLayout {
+    /// [`crate::Slot`]s, 8 bytes each.
+    pub slots: u32,
+    /// [`crate::XSlot`]s, 16 bytes each, and their number.
+    pub xslots: u32,
+    pub xslot_count: u8,
+    /// A [`crate::LazyFlags`].
+    pub flags: u32,
+    /// The TLB: tables of [`StateLayout::tlb_entries`] (a power of two) entries of 16 bytes, `{ tag: u64, addend: u32 }`.
+    pub tlb_read: u32,
+    pub tlb_write: u32,
+    pub tlb_execute: u32,
+    pub tlb_entries: u32,
+    /// The 12 low bits of a valid tag, in 64 bits.
+    pub tlb_context: u32,
+    /// An [`Exchange`].
+    pub exchange: u32,
+    /// Two 32-bit words: the key that an entry of the jump cache must have, for code in the lower and in the upper half.
+    pub fetch_keys: u32,
+    /// Address of the guest's RAM, in the memory that the state is in: not an offset.
+    pub ram: u32,
+    /// The jump cache of translated code: [`JUMP_BUCKETS`] of [`JUMP_BUCKET`] entries `{ pc: u64, key: u32, slot: u32 }`.
+    pub jumps: u32,
+}
+
+/// Buckets of the jump cache, one for a page, and entries of one: see [`jump_index`].
+pub const JUMP_BUCKETS: usize = 64;
+pub const JUMP_BUCKET: usize = 64;
+
+/// An entry of the jump cache: the table slot of the code for `pc` in the mode and address space `key`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Jump {
+    pub pc: u64,
+    pub key: u32,
+    pub slot: u32,
+}
+
+/// The bucket of the page of `pc`.
+#[inline(always)]
+pub const fn jump_bucket(pc: u64) -> usize {
+    ((pc >> 12) ^ (pc >> 20)) as usize % JUMP_BUCKETS
+}
+/// The entry of `pc` in its bucket.
+#[inline(always)]
+pub const fn jump_index(pc: u64) -> usize {
+    (pc ^ (pc >> 6)) as usize % JUMP_BUCKET
+}
+
+/// What translated code and its caller tell each other, in the guest's state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Exchange {
+    /// On return: where the guest continues, or the side exit taken.
+    pub pc: u64,
+    /// On return: instructions left of the budget.
+    pub left: i64,
+    /// On return by a side exit: the address at which the region was entered.
+    pub base: u64,
+    /// On return by a side exit: the region.
+    pub region: u32,
+    /// Set by helpers: the interpreter is to execute the instruction.
+    pub refused: u32,
+    /// Set by the guest: the floating-point environment is one in which the host's arithmetic is exact.
+    pub exact: u32,
+    /// Set by the guest: bits of [`crate::Unit`]s that can be used without a fault.
+    pub units: u32,
+    /// Vector operands and results of helpers.
+    pub vectors: [[u64; 2]; 2],
+}
+
+/// How translated code was left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Left {
+    /// Linear address of the next instruction.
+    pub pc: u64,
+    /// Instructions left of the budget; may be below 0.
+    pub left: i64,
+    /// The next instruction cannot be executed by translated code.
+    pub interpret: bool,
+}
+
+/// A second way to execute a guest's code, beside its interpreter.
+pub trait Tier {
+    /// Executions after which a block is offered by [`Tier::hot`]; 0: never.
+    const HOT: u32;
+
+    /// The block `id`, at linear address `pc`, became hot.
+    fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64);
+    /// The table slot of translated code that starts at physical address `pa`, decoded as `mode` says; 0: there is none.
+    fn find(&self, pa: u64, mode: u32) -> u32;
+    /// Runs the translated code of `slot` at linear address `pc` for about `left` instructions. The flags are in the state's
+    /// [`crate::LazyFlags`], before and after.
+    fn enter(&mut self, guest: &mut dyn Guest, slot: u32, pc: u64, left: i64) -> Left;
+    /// `len` bytes of code at physical address `pa` (within one page) were written.
+    fn written(&mut self, pa: u64, len: u64);
+    /// Memory is not what it was: all translated code is wrong.
+    fn drop_all(&mut self);
+    /// Calls `each` with the physical ranges (within one page each) that translated code was made from: all, or those in one page.
+    fn ranges(&self, page: Option<u64>, each: &mut dyn FnMut(u64, u32));
+    /// Whether [`Tier::find`] would answer otherwise than it did.
+    fn changed(&self) -> bool;
+    /// Calls `each` with the physical address, mode and slot (0: none any more) of each answer of [`Tier::find`] that has changed
+    /// since this was last called.
+    fn changes(&mut self, each: &mut dyn FnMut(u64, u32, u32));
+}
+
+/// No second tier.
+pub struct NoTier;
+
+impl Tier for NoTier {
+    const HOT: u32 = 0;
+
+    fn hot<C: Code>(&mut self, _: &mut C, _: u32, _: u64) {}
+    fn find(&self, _: u64, _: u32) -> u32 {
+        0
+    }
+    fn enter(&mut self, _: &mut dyn Guest, _: u32, pc: u64, left: i64) -> Left {
+        Left { pc, left, interpret: true }
+    }
+    fn written(&mut self, _: u64, _: u64) {}
+    fn drop_all(&mut self) {}
+    fn ranges(&self, _: Option<u64>, _: &mut dyn FnMut(u64, u32)) {}
+    fn changed(&self) -> bool {
+        false
+    }
+    fn changes(&mut self, _: &mut dyn FnMut(u64, u32, u32)) {}
+}

@@ -1,0 +1,144 @@
+//! The operations, each declared once.
+
+use guest_api::{Align, Bin, F1, F2, Fp, FpCvt, FpMode, FpRel, Lane, Rel, Un, V1, V2, Width};
+
+/// Type of a value: WebAssembly's own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ty {
+    /// A condition, 0 or 1.
+    I32,
+    I64,
+    V128,
+}
+
+/// What an operation does beside computing its result.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// Nothing: it may be dropped, repeated and moved.
+    Pure,
+    /// Reads a slot.
+    Reads,
+    /// Writes a slot.
+    Writes,
+    /// May leave the region by the side exit of its instruction, the guest's state being that before the instruction.
+    Exits,
+    /// Begins or ends the operations done under a condition.
+    Nests,
+}
+
+/// Operands, result and effect of an operation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shape {
+    pub args: &'static [Ty],
+    pub result: Option<Ty>,
+    pub effect: Effect,
+}
+
+macro_rules! ops {
+    ($($(#[$doc:meta])* $name:ident $(($($field:ident: $fty:ty),*))? : [$($arg:ident)*] $(=> $result:ident)? , $effect:ident;)*) => {
+        /// An operation. What is static about it beside its kind is in [`crate::Inst::imm`].
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Op {
+            $($(#[$doc])* $name $(($($fty),*))?,)*
+        }
+
+        impl Op {
+            /// Operands, result and effect.
+            pub const fn shape(self) -> Shape {
+                match self {
+                    $(Op::$name $(($(ops!(@any $field)),*))? => Shape {
+                        args: &[$(Ty::$arg),*],
+                        result: ops!(@result $($result)?),
+                        effect: Effect::$effect,
+                    },)*
+                }
+            }
+            /// The name of the kind, as the text form has it.
+            pub const fn name(self) -> &'static str {
+                match self { $(Op::$name $(($(ops!(@any $field)),*))? => stringify!($name),)* }
+            }
+        }
+    };
+    (@any $field:ident) => { _ };
+    (@result) => { None };
+    (@result $result:ident) => { Some(Ty::$result) };
+}
+
+ops! {
+// Values
+    /// The constant `imm`.
+    Const: [] => I64, Pure;
+    /// The address of the code at offset `imm` from the region's base.
+    Pc: [] => I64, Pure;
+    /// Slot `imm`: a guest register, or one of [`crate::flag_slot`].
+    Get: [] => I64, Reads;
+    Put: [I64], Writes;
+    Bin(op: Bin): [I64 I64] => I64, Pure;
+    Un(op: Un): [I64] => I64, Pure;
+    Rel(op: Rel): [I64 I64] => I32, Pure;
+    Not: [I32] => I32, Pure;
+    Both: [I32 I32] => I32, Pure;
+    Either: [I32 I32] => I32, Pure;
+    /// 1 where the condition holds, else 0.
+    Value: [I32] => I64, Pure;
+    Select: [I32 I64 I64] => I64, Pure;
+    /// The packed flags of form, `a`, `b`, `r`: those of [`guest_api::LazyFlags::packed`], the carry being 0.
+    PackFlags: [I64 I64 I64 I64] => I64, Pure;
+// Memory, at linear addresses
+    /// Zero-extended.
+    Load(w: Width): [I64] => I64, Exits;
+    /// Loads what the instruction will also store.
+    LoadRmw(w: Width): [I64] => I64, Exits;
+    Store(w: Width): [I64 I64], Exits;
+    /// Nothing, where `imm` bytes could be written.
+    Probe: [I64], Exits;
+// Control within an instruction
+    /// What follows up to `End` is done where the condition holds.
+    If: [I32], Nests;
+    End: [], Nests;
+    /// Leaves by the instruction's side exit.
+    Bail: [], Exits;
+    /// Guest helper `imm`. What it has no use for is a constant.
+    Helper: [I64 I64 I64 I64] => I64, Exits;
+// Vectors
+    GetX: [] => V128, Reads;
+    PutX: [V128], Writes;
+    /// Constant number `imm` of the region.
+    ConstX: [] => V128, Pure;
+    LoadX(align: Align): [I64] => V128, Exits;
+    StoreX(align: Align): [I64 V128], Exits;
+    V1(op: V1): [V128] => V128, Pure;
+    V2(op: V2): [V128 V128] => V128, Pure;
+    VShift(op: Bin, lane: Lane): [V128 I64] => V128, Pure;
+    /// The selectors are constant number `imm` of the region, a byte each.
+    Shuffle(lane: Lane): [V128 V128] => V128, Pure;
+    VSelect: [V128 V128 V128] => V128, Pure;
+    /// Zero-extended.
+    Widen: [I64] => V128, Pure;
+    /// Lane `imm`.
+    Extract(lane: Lane): [V128] => I64, Pure;
+    Insert(lane: Lane): [V128 I64] => V128, Pure;
+    MoveMask(lane: Lane): [V128] => I64, Pure;
+    IsZero: [V128] => I32, Pure;
+    F2(op: F2, shape: Fp): [V128 V128] => V128, Exits;
+    F1(op: F1, shape: Fp): [V128 V128] => V128, Exits;
+    FCmp(rel: FpRel, shape: Fp): [V128 V128] => V128, Exits;
+    /// How the low lanes compare: bit 0 less, bit 1 equal, bit 2 unordered.
+    FOrder(double: bool, signal: bool): [V128 V128] => I64, Exits;
+    FCvt(op: FpCvt): [V128 V128] => V128, Exits;
+    ToInt(double: bool, wide: bool, mode: FpMode): [V128] => I64, Exits;
+    ToFloat(double: bool, wide: bool): [V128 I64] => V128, Exits;
+}
+
+impl Op {
+    /// Has vectors as operands or result.
+    pub fn is_vector(self) -> bool {
+        let s = self.shape();
+        s.result == Some(Ty::V128) || s.args.contains(&Ty::V128)
+    }
+    /// Computes in the guest's floating-point environment.
+    pub const fn is_float(self) -> bool {
+        use Op::*;
+        matches!(self, F2(..) | F1(..) | FCmp(..) | FOrder(..) | FCvt(..) | ToInt(..) | ToFloat(..))
+    }
+}

@@ -1,0 +1,125 @@
+//! Dead state and dead values, over the whole region.
+//!
+//! A slot that is written again before it is read, and before anything that can leave the region, need not be written: nobody can see
+//! the value. Then what nobody uses is dropped.
+
+use crate::{Block, Effect, Op, Region, Target, Term, Val};
+
+/// Slots whose value nobody sees: a bit each, guest and flag slots, then vector slots.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Dead {
+    slots: u64,
+    xslots: u32,
+}
+
+const NONE: Dead = Dead { slots: 0, xslots: 0 };
+const ALL: Dead = Dead { slots: u64::MAX, xslots: u32::MAX };
+
+impl Dead {
+    fn and(self, other: Dead) -> Dead {
+        Dead { slots: self.slots & other.slots, xslots: self.xslots & other.xslots }
+    }
+}
+
+/// Drops dead writes of slots and dead values. Blocks must be in reverse post-order: an edge to the same or an earlier block is one
+/// where the budget is looked at, so that the region may be left there.
+pub fn dead(region: &mut Region) {
+    let mut at_start = vec![ALL; region.blocks.len()];
+    loop {
+        let mut changed = false;
+        for n in (0..region.blocks.len()).rev() {
+            let end = at_end(&region.blocks[n], n, &at_start);
+            let start = backward(&region.blocks[n], end, |_| {});
+            changed |= start != at_start[n];
+            at_start[n] = start;
+        }
+        if !changed {
+            break;
+        }
+    }
+    let mut used = Vec::new();
+    for n in 0..region.blocks.len() {
+        let end = at_end(&region.blocks[n], n, &at_start);
+        let block = &mut region.blocks[n];
+        used.clear();
+        used.resize(block.insts.len(), true);
+        backward(block, end, |k| used[k] = false);
+        sweep(block, &mut used);
+    }
+}
+
+fn at_end(block: &Block, n: usize, at_start: &[Dead]) -> Dead {
+    let target = |t: &Target| match t {
+        Target::Block(b) if *b as usize > n => at_start[*b as usize],
+        _ => NONE,
+    };
+    match &block.term {
+        Term::Jump(t) => target(t),
+        Term::Branch { then, other, .. } => target(then).and(target(other)),
+        Term::Goto { .. } | Term::Interpret { .. } => NONE,
+    }
+}
+
+/// Goes through the block from its end, where `dead` slots are dead; calls `found` with each write that nobody sees. Returns what is
+/// dead at the start.
+fn backward(block: &Block, mut dead: Dead, mut found: impl FnMut(usize)) -> Dead {
+    let mut depth = 0;
+    for (k, i) in block.insts.iter().enumerate().rev() {
+        let bit = 1_u64.checked_shl(i.imm as u32).unwrap_or(0);
+        match i.op {
+            Op::Put if dead.slots & bit != 0 => found(k),
+            Op::Put if depth == 0 => dead.slots |= bit,
+            Op::PutX if dead.xslots & bit as u32 != 0 => found(k),
+            Op::PutX if depth == 0 => dead.xslots |= bit as u32,
+            Op::Get => dead.slots &= !bit,
+            Op::GetX => dead.xslots &= !(bit as u32),
+            // What is dead behind the end is dead at the end of the part, and before it only if the part does not read it: as the
+            // part may be skipped, its own writes make nothing dead.
+            Op::End => depth += 1,
+            Op::If => depth -= 1,
+            op if op.shape().effect == Effect::Exits => dead = NONE,
+            _ => {}
+        }
+    }
+    dead
+}
+
+/// Drops what `used` does not hold, and pure values that nobody uses.
+fn sweep(block: &mut Block, used: &mut [bool]) {
+    let mut needed = vec![false; block.insts.len()];
+    match &block.term {
+        Term::Branch { cond, .. } => needed[cond.index()] = true,
+        Term::Goto { to, .. } => needed[to.index()] = true,
+        Term::Jump(_) | Term::Interpret { .. } => {}
+    }
+    for k in (0..block.insts.len()).rev() {
+        let i = &block.insts[k];
+        used[k] &= i.has_effect() || needed[k];
+        if used[k] {
+            for a in i.args() {
+                needed[a.index()] = true;
+            }
+        }
+    }
+    let mut map = vec![Val::NONE; block.insts.len()];
+    let mut n = 0;
+    for k in 0..block.insts.len() {
+        if used[k] {
+            let mut i = block.insts[k];
+            for a in &mut i.args {
+                if *a != Val::NONE {
+                    *a = map[a.index()];
+                }
+            }
+            map[k] = Val(n);
+            block.insts[n as usize] = i;
+            n += 1;
+        }
+    }
+    block.insts.truncate(n as usize);
+    match &mut block.term {
+        Term::Branch { cond, .. } => *cond = map[cond.index()],
+        Term::Goto { to, .. } => *to = map[to.index()],
+        Term::Jump(_) | Term::Interpret { .. } => {}
+    }
+}

@@ -1,0 +1,141 @@
+//! Regions: blocks of operations, how they are connected, and the exits.
+
+use guest_api::FlagForm;
+
+use crate::{Effect, Op};
+
+/// A value: the number of the operation of the block that computes it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Val(pub u32);
+
+impl Val {
+    /// No operand.
+    pub const NONE: Val = Val(u32::MAX);
+
+    #[inline(always)]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// An operation with its operands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Inst {
+    pub op: Op,
+    /// As many as [`crate::Shape::args`], then [`Val::NONE`].
+    pub args: [Val; 4],
+    pub imm: u64,
+    /// The side exit, for operations that have [`Effect::Exits`].
+    pub exit: u32,
+}
+
+impl Inst {
+    /// The operands.
+    #[inline(always)]
+    pub fn args(&self) -> &[Val] {
+        &self.args[..self.op.shape().args.len()]
+    }
+    /// Whether it must stay even if nobody uses its result.
+    pub fn has_effect(&self) -> bool {
+        !matches!(self.op.shape().effect, Effect::Pure | Effect::Reads)
+    }
+}
+
+/// Slots of the condition flags, behind the guest's own: the fields of [`guest_api::LazyFlags`].
+pub mod flag_slot {
+    pub const FORM: u8 = 48;
+    pub const A: u8 = 49;
+    pub const B: u8 = 50;
+    pub const R: u8 = 51;
+    pub const CARRY: u8 = 52;
+    /// All of them.
+    pub const ALL: [u8; 5] = [FORM, A, B, R, CARRY];
+}
+/// One more than the highest slot.
+pub const SLOTS: usize = 53;
+/// One more than the highest vector slot.
+pub const XSLOTS: usize = 16;
+
+/// Where the interpreter takes over within a block: before an instruction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Exit {
+    /// Offset of the instruction from the region's base.
+    pub pc: i64,
+    /// Instructions of the block that are counted and were not executed.
+    pub undone: u32,
+    /// The form of the flags; `None`: that in the slot.
+    pub form: Option<FlagForm>,
+}
+
+/// Where control goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    Block(u32),
+    /// Out of the region, to offset `pc` from its base. `slot`: the table slot of the code there, in the same page; 0: to be
+    /// looked up.
+    Out {
+        pc: i64,
+        slot: u32,
+    },
+}
+
+/// How a block ends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Term {
+    Jump(Target),
+    /// To `then` where the condition holds.
+    Branch {
+        cond: Val,
+        then: Target,
+        other: Target,
+    },
+    /// To a computed address, compared with those of `known` blocks.
+    Goto {
+        to: Val,
+        known: Vec<(i64, u32)>,
+    },
+    /// The interpreter continues at offset `pc`.
+    Interpret {
+        pc: i64,
+    },
+}
+
+impl Term {
+    /// The blocks it may go to.
+    pub fn successors(&self) -> Vec<u32> {
+        let block = |t: &Target| match t {
+            Target::Block(b) => Some(*b),
+            Target::Out { .. } => None,
+        };
+        match self {
+            Term::Jump(t) => block(t).into_iter().collect(),
+            Term::Branch { then, other, .. } => [block(then), block(other)].into_iter().flatten().collect(),
+            Term::Goto { known, .. } => known.iter().map(|k| k.1).collect(),
+            Term::Interpret { .. } => Vec::new(),
+        }
+    }
+}
+
+/// Operations done one after the other.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Block {
+    /// Offset of the first instruction from the region's base.
+    pub pc: i64,
+    /// Guest instructions that have been executed when the end is reached. They are counted at the start.
+    pub insns: u32,
+    pub insts: Vec<Inst>,
+    pub term: Term,
+}
+
+/// Blocks that become one function. Block 0 is the entry, at the base.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Region {
+    pub blocks: Vec<Block>,
+    pub exits: Vec<Exit>,
+    pub consts: Vec<u128>,
+    /// The guest's units that must be usable: a bit for each [`guest_api::Unit`].
+    pub units: u32,
+    /// Other pages than the base's that hold code of the region: distance in bytes from the base's page, and the physical page
+    /// that must be mapped there.
+    pub pages: Vec<(i64, u64)>,
+}

@@ -1,0 +1,78 @@
+//! How generated code, its caller and other generated code agree.
+//!
+//! A region's function takes the address of the guest's state, the linear address at which it is entered (its base) and the
+//! number of instructions left of the budget. Guest registers are in the state between regions. It returns one of [`Leave`]'s numbers, with
+//! the rest in the state's [`guest_api::Exchange`], or goes on in another region by a tail call through the function table.
+
+use wasm_encoder::ValType::{self, I32, I64};
+
+/// What a region returns to its caller.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Leave {
+    /// At `Exchange::pc`, where no translated code was found, or the budget is used up.
+    Lookup = 0,
+    /// By side exit number `Exchange::pc` of region `Exchange::region`, entered at `Exchange::base`.
+    Side = 1,
+    /// At `Exchange::pc`, where the interpreter must execute an instruction.
+    Interpret = 2,
+    /// At its start: a page of region `Exchange::region` is not mapped as it was, as far as the TLB knows.
+    Guard = 3,
+}
+
+impl Leave {
+    pub const fn of(code: u32) -> Leave {
+        match code {
+            0 => Leave::Lookup,
+            1 => Leave::Side,
+            2 => Leave::Interpret,
+            _ => Leave::Guard,
+        }
+    }
+}
+
+/// The module that everything is imported from: the engine's exports.
+pub const IMPORT_MODULE: &str = "e";
+pub const MEMORY: &str = "memory";
+pub const TABLE: &str = "__indirect_function_table";
+
+macro_rules! helpers {
+    ($($(#[$doc:meta])* $name:ident = $text:literal($($param:ident),*) -> $result:ident;)*) => {
+        /// Functions of the engine that generated code calls.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[repr(u32)]
+        pub enum Import { $($(#[$doc])* $name,)* }
+
+        /// Name, parameters and result of each [`Import`].
+        pub const IMPORTS: &[(&str, &[ValType], ValType)] = &[$(($text, &[$($param),*], $result),)*];
+    };
+}
+helpers! {
+    /// [`guest_api::Guest::readable`]: `(va, bytes)`, 0 for none.
+    Readable = "code_readable"(I64, I32) -> I32;
+    /// [`guest_api::Guest::updatable`].
+    Updatable = "code_updatable"(I64, I32) -> I32;
+    /// [`guest_api::Guest::store`]: `(va, bytes, low, high)`, 0 for refused.
+    Store = "code_store"(I64, I32, I64, I64) -> I32;
+    /// [`guest_api::Guest::writable`].
+    Writable = "code_writable"(I64, I32) -> I32;
+    /// [`guest_api::Guest::helper`]: refused where `Exchange::refused` is set.
+    Helper = "code_helper"(I32, I64, I64, I64, I64) -> I64;
+    /// [`guest_api::LazyFlags::packed`] of form, a, b, r.
+    PackFlags = "code_pack_flags"(I64, I64, I64, I64) -> I64;
+}
+
+/// What is known when functions are generated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Abi {
+    pub layout: guest_api::StateLayout,
+    /// Table slots of the functions that return [`Leave::Lookup`] and [`Leave::Interpret`] for their arguments.
+    pub lookup_slot: u32,
+    pub interpret_slot: u32,
+    /// Modules may import the function table. Otherwise each way out of a region returns to the caller.
+    pub linked: bool,
+}
+
+/// Parameters and result of a region's function.
+pub const REGION_PARAMS: [ValType; 3] = [I32, I64, I64];
+pub const REGION_RESULT: ValType = I32;

@@ -1,0 +1,192 @@
+//! Accesses to guest memory: the TLB's entry is compared inline; what misses is a call, and what the call refuses a side exit.
+
+use guest_api::{Align, Width};
+use ir::{Inst, Op, Val};
+use wasm_encoder::BlockType;
+use wasm_encoder::ValType::I32;
+
+use crate::abi::Import;
+use crate::emit::{ADDRESS, CONTEXT, ENTRY, Emitter, HOST, RMW_HOST, STATE, TEMP, at};
+
+/// log2 of the bytes in a page.
+const PAGE_SHIFT: i32 = 12;
+/// log2 of the bytes in a TLB entry.
+const ENTRY_SHIFT: i32 = 4;
+
+impl Emitter<'_> {
+    pub(crate) fn access(&mut self, i: &Inst) {
+        let [a, v, ..] = i.args;
+        match i.op {
+            Op::Load(w) => {
+                self.host_address(a, w.bytes(), Import::Readable, i.exit);
+                self.load(w);
+            }
+            Op::LoadRmw(w) => {
+                self.host_address(a, w.bytes(), Import::Updatable, i.exit);
+                self.i().local_tee(RMW_HOST);
+                self.load(w);
+                self.rmw = Some((a, w.bytes()));
+            }
+            Op::Store(w) => {
+                if self.rmw.is_some_and(|(b, bytes)| b == a && w.bytes() <= bytes) {
+                    self.i().local_get(RMW_HOST);
+                    self.value(v);
+                    return self.store(w);
+                }
+                let address = self.in_local(a, ADDRESS);
+                let v = self.in_local(v, TEMP[0]);
+                self.hit(address, w.bytes(), self.layout().tlb_write);
+                self.if_hinted(BlockType::Empty, true);
+                self.hit_address(address, self.layout().tlb_write);
+                self.i().local_get(v);
+                self.store(w);
+                self.i().else_();
+                self.i().local_get(address).i32_const(w.bytes() as i32).local_get(v).i64_const(0);
+                self.i().call(Import::Store as u32);
+                self.refused(i.exit, 1);
+                self.i().end();
+            }
+            Op::Probe => {
+                let address = self.in_local(a, ADDRESS);
+                self.hit(address, i.imm as u32, self.layout().tlb_write);
+                self.i().i32_eqz();
+                self.if_hinted(BlockType::Empty, false);
+                self.i().local_get(address).i32_const(i.imm as i32).call(Import::Writable as u32);
+                self.refused(i.exit, 1);
+                self.i().end();
+            }
+            Op::LoadX(align) => {
+                self.aligned(align, a, i.exit);
+                self.host_address(a, 16, Import::Readable, i.exit);
+                self.i().v128_load(at(0_u32, 0));
+            }
+            Op::StoreX(align) => {
+                self.aligned(align, a, i.exit);
+                let address = self.in_local(a, ADDRESS);
+                let x = self.vector_in_local(v);
+                self.hit(address, 16, self.layout().tlb_write);
+                self.if_hinted(BlockType::Empty, true);
+                self.hit_address(address, self.layout().tlb_write);
+                self.i().local_get(x).v128_store(at(0_u32, 0));
+                self.i().else_();
+                self.i().local_get(address).i32_const(16);
+                self.i().local_get(x).i64x2_extract_lane(0).local_get(x).i64x2_extract_lane(1);
+                self.i().call(Import::Store as u32);
+                self.refused(i.exit, 1);
+                self.i().end();
+                self.give_vector(v, x);
+            }
+            _ => _ = self.i().unreachable(),
+        }
+    }
+
+    pub(crate) fn helper(&mut self, i: &Inst) {
+        use core::mem::offset_of;
+        self.i().i32_const(i.imm as i32);
+        self.values(i.args());
+        self.i().call(Import::Helper as u32);
+        let refused = self.layout().exchange + offset_of!(guest_api::Exchange, refused) as u32;
+        self.i().local_get(STATE).i32_load(at(refused, 2));
+        self.if_hinted(BlockType::Empty, false);
+        self.labels.push(crate::structure::Label::If);
+        self.side_exit(i.exit);
+        self.labels.pop();
+        self.i().end();
+    }
+
+    /// Leaves by `exit` where the number on the stack is 0. `depth`: `if`s that were begun and are not among the labels.
+    fn refused(&mut self, exit: u32, depth: usize) {
+        use crate::structure::Label;
+        self.i().i32_eqz();
+        self.if_hinted(BlockType::Empty, false);
+        self.labels.extend(core::iter::repeat_n(Label::If, depth + 1));
+        self.side_exit(exit);
+        self.labels.truncate(self.labels.len() - depth - 1);
+        self.i().end();
+    }
+
+    /// Sets `ENTRY` so that a table's offset leads to the entry for the page of the address in local `address`.
+    pub(crate) fn tlb_entry(&mut self, address: u32) {
+        let mask = (self.layout().tlb_entries as i32 - 1) << ENTRY_SHIFT;
+        self.i().local_get(address).i32_wrap_i64().i32_const(PAGE_SHIFT - ENTRY_SHIFT).i32_shr_u();
+        self.i().i32_const(mask).i32_and().local_get(STATE).i32_add().local_set(ENTRY);
+    }
+
+    /// Pushes whether an access of `bytes` at the address in local `address` is mapped in `table`: the page of its last byte is
+    /// compared, the entry comes from its first, so that one comparison also catches what crosses a page.
+    fn hit(&mut self, address: u32, bytes: u32, table: u32) {
+        self.tlb_entry(address);
+        self.i().local_get(address);
+        if bytes > 1 {
+            self.i().i64_const(i64::from(bytes) - 1).i64_add();
+        }
+        self.i().i64_const(-1 << PAGE_SHIFT).i64_and().local_get(CONTEXT).i64_or();
+        self.i().local_get(ENTRY).i64_load(at(table, 3)).i64_eq();
+    }
+
+    /// Pushes the host address, after a hit.
+    fn hit_address(&mut self, address: u32, table: u32) {
+        self.i().local_get(ENTRY).i32_load(at(table + 8, 2)).local_get(address).i32_wrap_i64().i32_add();
+    }
+
+    /// Pushes the host address of an access to be loaded from.
+    fn host_address(&mut self, a: Val, bytes: u32, slow: Import, exit: u32) {
+        let table = if slow == Import::Readable { self.layout().tlb_read } else { self.layout().tlb_write };
+        let address = self.in_local(a, ADDRESS);
+        self.hit(address, bytes, table);
+        self.if_hinted(BlockType::Result(I32), true);
+        self.hit_address(address, table);
+        self.i().else_();
+        self.i().local_get(address).i32_const(bytes as i32).call(slow as u32).local_tee(HOST);
+        self.refused(exit, 1);
+        self.i().local_get(HOST).end();
+    }
+
+    /// Leaves by `exit` where the address `a` is not aligned as demanded.
+    fn aligned(&mut self, align: Align, a: Val, exit: u32) {
+        if align == Align::Natural {
+            let address = self.in_local(a, ADDRESS);
+            self.i().local_get(address).i32_wrap_i64().i32_const(15).i32_and().i32_eqz();
+            self.refused(exit, 0);
+        }
+    }
+
+    fn load(&mut self, w: Width) {
+        let any = at(0_u32, 0);
+        let mut i = self.i();
+        match w {
+            Width::W8 => i.i64_load8_u(any),
+            Width::W16 => i.i64_load16_u(any),
+            Width::W32 => i.i64_load32_u(any),
+            Width::W64 => i.i64_load(any),
+        };
+    }
+
+    fn store(&mut self, w: Width) {
+        let any = at(0_u32, 0);
+        let mut i = self.i();
+        match w {
+            Width::W8 => i.i64_store8(any),
+            Width::W16 => i.i64_store16(any),
+            Width::W32 => i.i64_store32(any),
+            Width::W64 => i.i64_store(any),
+        };
+    }
+
+    /// The local that vector `v` is in, brought to a new one if it is in none.
+    fn vector_in_local(&mut self, v: Val) -> u32 {
+        let none = u32::MAX;
+        if !self.is_in_local(v) {
+            let local = self.locals.take(ir::Ty::V128);
+            self.value(v);
+            self.i().local_set(local);
+            return local;
+        }
+        self.in_local(v, none)
+    }
+    fn give_vector(&mut self, v: Val, local: u32) {
+        if !self.is_in_local(v) {
+            self.locals.give(ir::Ty::V128, local);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Functions gathered to a module.
+
+use wasm_encoder::{
+    BranchHint, BranchHints, CodeSection, ConstExpr, ElementSection, Elements, EntityType, ExportKind, ExportSection,
+    FunctionSection, ImportSection, MemoryType, Module, RefType, TableType, TypeSection,
+};
+
+use crate::abi::{IMPORT_MODULE, IMPORTS, MEMORY, REGION_PARAMS, REGION_RESULT, TABLE};
+use crate::emit::Code;
+
+/// Functions that become one module.
+#[derive(Default)]
+pub struct Batch {
+    functions: Vec<(u32, Code)>,
+}
+
+impl Batch {
+    /// Adds a function, to be found at table slot `slot`.
+    pub fn add(&mut self, slot: u32, code: Code) {
+        self.functions.push((slot, code));
+    }
+    /// Takes out the function for `slot`.
+    pub fn remove(&mut self, slot: u32) {
+        self.functions.retain(|f| f.0 != slot);
+    }
+    pub fn len(&self) -> usize {
+        self.functions.len()
+    }
+    pub fn is_empty(&self) -> bool {
+        self.functions.is_empty()
+    }
+    /// Bytes of the functions' bodies.
+    pub fn bytes(&self) -> usize {
+        self.functions.iter().map(|(_, code)| code.body.len()).sum()
+    }
+    /// The functions' slots.
+    pub fn slots(&self) -> impl Iterator<Item = u32> + '_ {
+        self.functions.iter().map(|f| f.0)
+    }
+    /// Forgets the functions.
+    pub fn clear(&mut self) {
+        self.functions.clear();
+    }
+
+    /// The module. Where `linked`, it puts its functions into the table; otherwise it exports them as `f0`, `f1` ...
+    pub fn module(&self, linked: bool) -> Vec<u8> {
+        let mut types = TypeSection::new();
+        types.ty().function(REGION_PARAMS, [REGION_RESULT]);
+        let mut imports = ImportSection::new();
+        let memory = MemoryType { minimum: 1, maximum: None, memory64: false, shared: false, page_size_log2: None };
+        imports.import(IMPORT_MODULE, MEMORY, EntityType::Memory(memory));
+        if linked {
+            let table =
+                TableType { element_type: RefType::FUNCREF, table64: false, minimum: 1, maximum: None, shared: false };
+            imports.import(IMPORT_MODULE, TABLE, EntityType::Table(table));
+        }
+        for (n, (name, params, result)) in IMPORTS.iter().enumerate() {
+            types.ty().function(params.iter().copied(), [*result]);
+            imports.import(IMPORT_MODULE, name, EntityType::Function(n as u32 + 1));
+        }
+        let first = IMPORTS.len() as u32;
+        let mut functions = FunctionSection::new();
+        let mut exports = ExportSection::new();
+        let mut elements = ElementSection::new();
+        let mut hints = BranchHints::new();
+        let mut codes = CodeSection::new();
+        for (n, (slot, code)) in self.functions.iter().enumerate() {
+            let index = first + n as u32;
+            functions.function(0);
+            if linked {
+                elements.active(None, &ConstExpr::i32_const(*slot as i32), Elements::Functions((&[index][..]).into()));
+            } else {
+                exports.export(&format!("f{n}"), ExportKind::Func, index);
+            }
+            let branches: Vec<BranchHint> = code
+                .hints
+                .iter()
+                .map(|&(at, likely)| BranchHint { branch_func_offset: at, branch_hint_value: likely.into() })
+                .collect();
+            hints.function_hints(index, branches);
+            codes.raw(&code.body);
+        }
+        let mut module = Module::new();
+        module.section(&types).section(&imports).section(&functions);
+        if linked {
+            module.section(&elements);
+        } else {
+            module.section(&exports);
+        }
+        module.section(&hints).section(&codes);
+        module.finish()
+    }
+}
