@@ -96,7 +96,7 @@ impl Engine {
         let Some(config) = &self.config else {
             return self.fail(Outcome::BadCall, "create: there are no options yet");
         };
-        (self.machine, self.pacer) = (None, Pacer::new());
+        (self.machine, self.pacer, self.stats) = (None, Pacer::new(), Stats::default());
         self.input.clear();
         let files = Files { kernel: std::mem::take(&mut self.kernel), initrd: self.initrd.take() };
         match Machine::new(config, files, host::time(), host::random()) {
@@ -112,15 +112,27 @@ impl Engine {
         let Some(machine) = &mut self.machine else {
             return Exit::NoMachine;
         };
-        let taken = machine.console_input(&self.input);
-        self.input.drain(..taken);
-        let (before, start) = (machine.stats().insns, host::time());
-        let exit = machine.run(start, self.pacer.budget(slice_ms));
-        let insns = machine.stats().insns.saturating_sub(before);
-        self.pacer.ran(insns, host::monotonic_ms() - start.monotonic_ns as f64 / 1e6);
+        let mut now = host::time();
+        let mut step = self.pacer.begin(slice_ms, now.monotonic_ns as f64 / 1e6);
+        let exit = loop {
+            let taken = machine.console_input(&self.input);
+            self.input.drain(..taken);
+            let (before, start) = (machine.stats().insns, now);
+            let exit = machine.run(start, step);
+            now = host::time();
+            let insns = machine.stats().insns.saturating_sub(before);
+            let ns = now.monotonic_ns.saturating_sub(start.monotonic_ns);
+            step = self.pacer.ran(insns, ns as f64 / 1e6, now.monotonic_ns as f64 / 1e6);
+            let typed = matches!(exit, machine::Exit::Idle { .. }) && taken > 0 && !self.input.is_empty();
+            if exit != machine::Exit::Budget && !typed {
+                break exit;
+            }
+            if step == 0 {
+                break machine::Exit::Budget;
+            }
+        };
         match exit {
             machine::Exit::Budget => Exit::Budget,
-            machine::Exit::Idle { .. } if taken > 0 && !self.input.is_empty() => Exit::Budget,
             machine::Exit::Idle { until_ns } => {
                 self.idle_until = until_ns.map_or(f64::INFINITY, |ns| ns as f64 / 1e6);
                 Exit::Idle

@@ -10,11 +10,6 @@ pub fn time() -> HostTime {
     }
 }
 
-/// Milliseconds of the host's monotonic clock.
-pub fn monotonic_ms() -> f64 {
-    imports::clock_monotonic()
-}
-
 /// Bytes from the host's generator.
 pub fn random() -> [u8; 32] {
     let mut bytes = [0; 32];
