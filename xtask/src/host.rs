@@ -7,7 +7,7 @@
 use crate::util::{output, root, target};
 use crate::{build, setup};
 use anyhow::{Context, Result, bail};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
@@ -41,6 +41,34 @@ pub struct Job {
     pub stats: Option<PathBuf>,
     /// Gets the page at the end as PNG.
     pub screenshot: Option<PathBuf>,
+}
+
+impl Job {
+    /// The job as the tools take it.
+    pub fn json(&self, host: &str) -> Result<Value> {
+        // the tools run elsewhere: file names in the job are absolute, those in the options are the caller's
+        let absolute = |path: &PathBuf| std::path::absolute(path);
+        let mut value = json!({ "host": host, "options": self.options });
+        if let Some(until) = &self.until {
+            value["until"] = json!(until);
+        }
+        if let Some(typed) = &self.typed {
+            value["type"] = json!(typed);
+        }
+        if let Some(timeout) = self.timeout {
+            value["timeout"] = json!(timeout.as_secs_f64());
+        }
+        if let Some(code) = &self.code {
+            value["code"] = code.clone();
+        }
+        if let Some(stats) = &self.stats {
+            value["stats"] = json!(absolute(stats)?);
+        }
+        if let Some(screenshot) = &self.screenshot {
+            value["screenshot"] = json!(absolute(screenshot)?);
+        }
+        Ok(value)
+    }
 }
 
 impl Host {
@@ -79,33 +107,12 @@ impl Host {
         if self == Self::Qemu {
             return Ok(qemu(&job.options));
         }
-        // the tools run elsewhere: file names in the job are absolute, those in the options are the caller's
-        let absolute = |path: &PathBuf| std::path::absolute(path);
-        let mut value = json!({ "host": self.name(), "options": job.options });
-        if let Some(until) = &job.until {
-            value["until"] = json!(until);
-        }
-        if let Some(typed) = &job.typed {
-            value["type"] = json!(typed);
-        }
-        if let Some(timeout) = job.timeout {
-            value["timeout"] = json!(timeout.as_secs_f64());
-        }
-        if let Some(code) = &job.code {
-            value["code"] = code.clone();
-        }
-        if let Some(stats) = &job.stats {
-            value["stats"] = json!(absolute(stats)?);
-        }
-        if let Some(screenshot) = &job.screenshot {
-            value["screenshot"] = json!(absolute(screenshot)?);
-        }
         let tool = match self {
             Self::Node => root().join("dist/node-cli.mjs"),
             _ => root().join("web/tools/browser-run.mjs"),
         };
         let mut command = Command::new(setup::node()?);
-        command.arg(tool).arg(value.to_string());
+        command.arg(tool).arg(job.json(self.name())?.to_string());
         Ok(command)
     }
 }
@@ -206,8 +213,12 @@ pub struct Session {
 
 impl Session {
     pub fn start(host: Host, job: &Job) -> Result<Self> {
+        Self::of(host.command(job)?)
+    }
+
+    /// A guest run by `command`, with the console on its standard input and output.
+    pub fn of(mut command: Command) -> Result<Self> {
         let started = Instant::now();
-        let mut command = host.command(job)?;
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -10,6 +10,11 @@ pub fn time() -> HostTime {
     }
 }
 
+/// Milliseconds of the host's monotonic clock.
+pub fn monotonic_ms() -> f64 {
+    imports::clock_monotonic()
+}
+
 /// Bytes from the host's generator.
 pub fn random() -> [u8; 32] {
     let mut bytes = [0; 32];
@@ -18,7 +23,6 @@ pub fn random() -> [u8; 32] {
 }
 
 /// Code that is translated at run time, and the function table through which it is entered.
-#[expect(dead_code, reason = "for the translator")]
 pub mod code {
     use super::imports;
     use host_abi::CodeSupport;

@@ -54,6 +54,7 @@ pub struct Recorded {
 /// Records the blocks of a region, one after the other.
 pub struct Lift<'r> {
     region: &'r mut Region,
+    supports: fn(Op) -> bool,
     base: u64,
     zero: Slot,
     block: Slot,
@@ -95,12 +96,13 @@ struct Saved {
 
 impl<'r> Lift<'r> {
     /// Records into `region`, whose base is linear address `base`. `zero` and `block` are the guest's slots that always read 0 and
-    /// the address of the block.
-    pub fn new(region: &'r mut Region, base: u64, zero: Slot, block: Slot) -> Self {
+    /// the address of the block. `supports`: which operations may be recorded.
+    pub fn new(region: &'r mut Region, base: u64, zero: Slot, block: Slot, supports: fn(Op) -> bool) -> Self {
         let (source, flags) = (Source::Slots(None), [Val::NONE; 6]);
         Lift {
             saved: Saved { insts: 0, exits: 0, consts: 0, units: 0, source, flags },
             region,
+            supports,
             base,
             zero,
             block,
@@ -199,13 +201,16 @@ impl<'r> Lift<'r> {
         pc.wrapping_sub(self.base) as i64
     }
     /// Leaves the instruction to the interpreter.
-    fn refuse(&mut self) {
+    pub fn refuse(&mut self) {
         self.refused = true;
     }
 
     fn push(&mut self, op: Op, args: &[Val], imm: u64) -> Val {
         let mut all = [Val::NONE; 4];
         all[..args.len()].copy_from_slice(args);
+        if !(self.supports)(op) {
+            self.refused = true;
+        }
         let v = Val(self.insts.len() as u32);
         self.insts.push(Inst { op, args: all, imm, exit: u32::MAX });
         v

@@ -36,7 +36,7 @@ pub mod prefix {
 }
 
 /// A decoded instruction.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Insn {
     /// Immediate; for near branches the target relative to this instruction's first byte.
     pub imm: u64,
@@ -90,33 +90,36 @@ pub const fn space_segment(s: Space) -> Option<SegReg> {
 
 impl Default for Insn {
     fn default() -> Insn {
-        Insn {
-            imm: 0,
-            disp: 0,
-            op: Op::None,
-            off: 0,
-            hot: 0,
-            ends_block: false,
-            len: 0,
-            width: Width::W64,
-            src_width: Width::W64,
-            addr_width: Width::W64,
-            stack_width: Width::W64,
-            bits: CodeSize::Bits64,
-            prefix: 0,
-            cc: Cond::O,
-            kinds: [Kind::None; 4],
-            regs: [0; 4],
-            base: ZERO,
-            index: ZERO,
-            scale: 0,
-            seg_base: ZERO,
-            space: Space::FLAT,
-        }
+        Insn::BLANK
     }
 }
 
 impl Insn {
+    /// No instruction: no operand, 64-bit mode.
+    pub(crate) const BLANK: Insn = Insn {
+        imm: 0,
+        disp: 0,
+        op: Op::None,
+        off: 0,
+        hot: 0,
+        ends_block: false,
+        len: 0,
+        width: Width::W64,
+        src_width: Width::W64,
+        addr_width: Width::W64,
+        stack_width: Width::W64,
+        bits: CodeSize::Bits64,
+        prefix: 0,
+        cc: Cond::O,
+        kinds: [Kind::None; 4],
+        regs: [0; 4],
+        base: ZERO,
+        index: ZERO,
+        scale: 0,
+        seg_base: ZERO,
+        space: Space::FLAT,
+    };
+
     pub fn has(&self, p: u8) -> bool {
         self.prefix & p != 0
     }

@@ -105,9 +105,7 @@ impl GuestClock {
         // Up to here by the old rate, from here on by the new one.
         let now = self.now(insns);
         self.rebase(now, insns);
-        if let Some((then, first)) = self.measuring.take() {
-            self.measure(host.monotonic_ns.saturating_sub(then), insns.saturating_sub(first));
-        }
+        self.end_slice(host, insns);
         self.measuring = Some((host.monotonic_ns, insns));
         self.host = host.monotonic_ns.saturating_sub(self.origin).max(self.host);
         let lag = self.host.saturating_sub(now);
@@ -122,6 +120,13 @@ impl GuestClock {
             self.limit = self.host;
         } else {
             self.caught_up(now.max(self.host));
+        }
+    }
+
+    /// From here on host time passes without instructions.
+    pub fn end_slice(&mut self, host: HostTime, insns: u64) {
+        if let Some((then, first)) = self.measuring.take() {
+            self.measure(host.monotonic_ns.saturating_sub(then), insns.saturating_sub(first));
         }
     }
 
@@ -275,6 +280,9 @@ mod tests {
         c.end_slice_early();
         c.begin_slice(host(SEC), 40_000_001);
         assert_eq!(c.insns_per_sec() / 1_000_000, mips);
+        c.end_slice(host(SEC + 2 * MS), 40_400_001);
+        c.begin_slice(host(2 * SEC), 40_400_001);
+        assert!(c.insns_per_sec().abs_diff(mips * 1_000_000) < 2_000_000, "{}", c.insns_per_sec());
     }
 
     #[test]

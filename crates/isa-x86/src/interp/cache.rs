@@ -1,17 +1,15 @@
 //! Decoded blocks, found by physical address, and the jump cache that finds them by linear address.
 
-use guest_api::Space;
+use guest_api::{Code, Decoded, EmitVector, Slot, Space, Tier};
 use mem::{Access, Memory, PAGE_MASK, PAGE_SIZE};
 use rustc_hash::FxHashMap;
 
-use crate::cpu::{CodeSize, Cpu, SegReg};
-use crate::decode::{DecodeError, decode};
+use crate::cpu::{BLOCK, CodeSize, Cpu, NOWHERE as NO_REGION, SegReg, ZERO};
+use crate::decode::{DecodeError, decode_to};
 use crate::exec::Exec;
 use crate::fault::{GP, Stop};
 use crate::insn::Insn;
 use crate::sys::paging;
-
-use super::hot::hot_arm;
 
 /// Longest block, in instructions: bounds the time to the next look at interrupts.
 const MAX_INSNS: usize = 64;
@@ -34,6 +32,10 @@ pub(super) struct Block {
     pub(super) bits: CodeSize,
     /// Identity: physical address of the first byte and decoding mode.
     key: Key,
+    /// How often it was executed, up to the number that makes it hot.
+    pub(super) runs: u32,
+    /// Table slot of translated code that starts here; 0: none.
+    pub(super) slot: u32,
     /// Physical page of the rest of an instruction that crosses a page, else the page of the first byte.
     second_page: u64,
 }
@@ -99,13 +101,14 @@ impl CodeCache {
     }
 
     /// Drops all blocks.
-    pub(super) fn clear(&mut self, mem: &mut Memory) {
+    pub(super) fn clear<T: Tier>(&mut self, mem: &mut Memory, tier: &T) {
         self.insns.clear();
         self.blocks.clear();
         self.by_pa.clear();
         self.by_page.clear();
         self.forget_jumps();
         mem.clear_all_code();
+        tier.ranges(None, &mut |pa, len| mem.mark_code(pa, len));
     }
 
     fn forget_jumps(&mut self) {
@@ -122,31 +125,57 @@ impl CodeCache {
     }
 
     /// Follows what happened to memory: drops blocks whose code was written and jumps whose pages were remapped.
-    pub(super) fn settle(&mut self, cpu: &mut Cpu) {
+    pub(super) fn settle<T: Tier>(&mut self, cpu: &mut Cpu, tier: &mut T) {
         if cpu.mem.code_written() {
             for (pa, len) in cpu.mem.take_code_writes() {
-                self.invalidate(&mut cpu.mem, pa, u64::from(len));
+                tier.written(pa, u64::from(len));
+                self.invalidate(&mut cpu.mem, tier, pa, u64::from(len));
             }
+        }
+        if tier.changed() {
+            self.take_changes(cpu, tier);
         }
         match &mut cpu.dropped_pages {
             Some(pages) => {
                 for page in pages.drain(..) {
                     self.jumps[bucket(page)].fill(NOWHERE);
+                    cpu.jumps[guest_api::jump_bucket(page)].fill(NO_REGION);
                 }
             }
             None => {
                 self.forget_jumps();
+                cpu.jumps.as_flattened_mut().fill(NO_REGION);
                 cpu.dropped_pages = Some(Vec::new());
             }
         }
     }
 
+    /// Learns where translated code has appeared and where it is gone.
+    pub(super) fn take_changes<T: Tier>(&mut self, cpu: &mut Cpu, tier: &mut T) {
+        let mut gone = false;
+        tier.changes(&mut |pa, mode, slot| {
+            gone |= slot == 0;
+            if let Some(&id) = self.by_pa.get(&Key { pa, mode: mode.into() }) {
+                self.blocks[id as usize].slot = slot;
+            }
+        });
+        if gone {
+            cpu.jumps.as_flattened_mut().fill(NO_REGION);
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn block_mut(&mut self, id: BlockId) -> &mut Block {
+        &mut self.blocks[id as usize]
+    }
+
     /// Drops the blocks that hold bytes of `pa..pa + len`, and marks anew the code lines of those that stay.
-    fn invalidate(&mut self, mem: &mut Memory, pa: u64, len: u64) {
+    fn invalidate<T: Tier>(&mut self, mem: &mut Memory, tier: &T, pa: u64, len: u64) {
         let page = pa & !PAGE_MASK;
+        mem.clear_code(page, u64::MAX);
+        tier.ranges(Some(page), &mut |pa, len| mem.mark_code(pa, len));
         let Some(ids) = self.by_page.remove(&page) else { return };
         let (blocks, by_pa) = (&self.blocks, &mut self.by_pa);
-        mem.clear_code(page, u64::MAX);
         let mut kept = Vec::with_capacity(ids.len());
         for id in ids {
             let b = &blocks[id as usize];
@@ -168,17 +197,17 @@ impl CodeCache {
 
     /// The block at CS:RIP, decoded if need be; raises the faults of an instruction fetch.
     #[inline(always)]
-    pub(super) fn find(&mut self, cx: &mut Exec<'_>) -> Result<BlockId, Stop> {
+    pub(super) fn find<T: Tier>(&mut self, cx: &mut Exec<'_>, tier: &mut T) -> Result<BlockId, Stop> {
         let pc = cx.cpu.rip.wrapping_add(cx.cpu.seg_base(SegReg::Cs));
         let jump = &self.jumps[bucket(pc)][(pc ^ (pc >> 6)) as usize % BUCKET];
         if jump.pc == pc && jump.key == cx.cpu.fetch_key(pc) {
             return Ok(jump.block);
         }
-        self.find_slow(cx, pc)
+        self.find_slow(cx, tier, pc)
     }
 
     #[inline(never)]
-    fn find_slow(&mut self, cx: &mut Exec<'_>, pc: u64) -> Result<BlockId, Stop> {
+    fn find_slow<T: Tier>(&mut self, cx: &mut Exec<'_>, tier: &mut T, pc: u64) -> Result<BlockId, Stop> {
         let bits = cx.cpu.code_size();
         let mut pc = pc;
         if bits != CodeSize::Bits64 {
@@ -191,7 +220,7 @@ impl CodeCache {
         let key = Key { pa, mode: u64::from(cx.cpu.fetch_key(pc) >> 12) };
         let id = match self.by_pa.get(&key) {
             Some(&id) => id,
-            None => self.decode_block(cx, pc, key, bits)?,
+            None => self.decode_block(cx, tier, pc, key, bits)?,
         };
         let b = &self.blocks[id as usize];
         if b.second_page != pa & !PAGE_MASK {
@@ -199,7 +228,7 @@ impl CodeCache {
             let second = fetch_address(cx, (pc | PAGE_MASK).wrapping_add(1))?;
             if second & !PAGE_MASK != b.second_page {
                 self.by_pa.remove(&key);
-                return self.decode_block(cx, pc, key, bits);
+                return self.decode_block(cx, tier, pc, key, bits);
             }
             return Ok(id);
         }
@@ -209,9 +238,16 @@ impl CodeCache {
     }
 
     /// Decodes the block at linear `pc`, physical `key.pa`.
-    fn decode_block(&mut self, cx: &mut Exec<'_>, pc: u64, key: Key, bits: CodeSize) -> Result<BlockId, Stop> {
+    fn decode_block<T: Tier>(
+        &mut self,
+        cx: &mut Exec<'_>,
+        tier: &mut T,
+        pc: u64,
+        key: Key,
+        bits: CodeSize,
+    ) -> Result<BlockId, Stop> {
         if self.is_full() {
-            self.clear(&mut cx.cpu.mem);
+            self.clear(&mut cx.cpu.mem, tier);
         }
         let stack = cx.cpu.stack_width();
         let first = self.insns.len();
@@ -220,39 +256,46 @@ impl CodeCache {
         let in_page = PAGE_SIZE - (key.pa & PAGE_MASK);
         let ram = cx.cpu.mem.is_ram(key.pa & !PAGE_MASK);
         while self.insns.len() - first < MAX_INSNS && off < in_page {
+            let at = self.insns.len();
+            self.insns.push(Insn::BLANK);
             let n = (in_page - off).min(15) as usize;
             let mut buffer = [0; 15];
-            if ram {
-                let _ = cx.cpu.mem.ram.read_bytes(key.pa + off, &mut buffer[..n]);
+            let bytes = if ram {
+                cx.cpu.mem.ram.slice(key.pa + off, (in_page - off) as usize).unwrap_or_default()
             } else {
                 for (k, b) in buffer[..n].iter_mut().enumerate() {
                     *b = cx.read_physical(key.pa + off + k as u64, 1) as u8;
                 }
-            }
-            let mut decoded = decode(&buffer[..n], bits, stack, off as u16);
-            if matches!(decoded, Err(DecodeError::NeedMoreBytes)) {
-                if off != 0 {
-                    break; // the instruction that crosses the page makes a block of its own
+                &buffer[..n]
+            };
+            let mut decoded = decode_to(&mut self.insns[at], bytes, bits, stack, off as u16);
+            if matches!(decoded, Err(DecodeError::NeedMoreBytes)) && off == 0 {
+                if ram {
+                    let _ = cx.cpu.mem.ram.read_bytes(key.pa, &mut buffer[..n]);
                 }
-                let next = fetch_address(cx, pc.wrapping_add(n as u64))?;
+                let next = fetch_address(cx, pc.wrapping_add(n as u64)).inspect_err(|_| self.insns.truncate(at))?;
                 second_page = next & !PAGE_MASK;
                 for (k, b) in buffer[n..].iter_mut().enumerate() {
                     *b = cx.read_physical(next + k as u64, 1) as u8;
                 }
-                decoded = decode(&buffer, bits, stack, 0);
+                decoded = decode_to(&mut self.insns[at], &buffer, bits, stack, 0);
             }
             match decoded {
-                Ok(i) => {
-                    self.insns.push(Insn { hot: hot_arm(&i), ..i });
-                    off += u64::from(i.len);
-                    if i.ends_block {
+                Ok(()) => {
+                    off += u64::from(self.insns[at].len);
+                    if self.insns[at].ends_block {
                         break;
                     }
                 }
-                // What cannot be decoded faults when it is reached, not before.
-                Err(_) if off != 0 => break,
-                Err(DecodeError::NeedMoreBytes) => return Err(cx.gp0()), // longer than 15 bytes
-                Err(DecodeError::Invalid) => return Err(cx.ud()),
+                Err(e) => {
+                    self.insns.truncate(at);
+                    // What cannot be decoded faults when it is reached, not before; what crosses the page makes a block of its own.
+                    match e {
+                        _ if off != 0 => break,
+                        DecodeError::NeedMoreBytes => return Err(cx.gp0()), // longer than 15 bytes
+                        DecodeError::Invalid => return Err(cx.ud()),
+                    }
+                }
             }
         }
         let block = Block {
@@ -260,6 +303,8 @@ impl CodeCache {
             count: (self.insns.len() - first) as u16,
             bytes: off as u16,
             bits,
+            runs: 0,
+            slot: tier.find(key.pa, key.mode as u32),
             key,
             second_page,
         };
@@ -279,8 +324,51 @@ impl CodeCache {
     }
 }
 
+impl Block {
+    /// Translated code can start here.
+    pub(super) fn can_be_hot(&self) -> bool {
+        self.bits == CodeSize::Bits64 && self.second_page == self.key.pa & !PAGE_MASK
+    }
+}
+
+/// The decoded code and the mappings under which it is seen.
+pub(super) struct View<'a> {
+    pub(super) code: &'a CodeCache,
+    pub(super) cpu: &'a Cpu,
+}
+
+impl Code for View<'_> {
+    const ZERO: Slot = Slot(ZERO);
+    const BLOCK: Slot = Slot(BLOCK);
+
+    fn block_at(&mut self, pc: u64) -> Option<Decoded> {
+        let pa = self.cpu.mem.lookup(Access::Execute, pc)?;
+        let key = Key { pa, mode: u64::from(self.cpu.fetch_key(pc) >> 12) };
+        let id = *self.code.by_pa.get(&key)?;
+        self.code.block(id).can_be_hot().then(|| self.block(id))
+    }
+    fn block(&self, id: u32) -> Decoded {
+        let b = self.code.block(id);
+        Decoded {
+            id,
+            pa: b.key.pa,
+            mode: b.key.mode as u32,
+            insns: b.count.into(),
+            bytes: b.bytes.into(),
+            runs: b.runs,
+        }
+    }
+    fn offset(&self, id: u32, k: u32) -> u32 {
+        let b = self.code.block(id);
+        self.code.insns(b).get(k as usize).map_or(b.bytes.into(), |i| i.off.into())
+    }
+    fn lift<E: EmitVector>(&self, id: u32, k: u32, e: &mut E) -> Option<Result<(), E::Exit>> {
+        crate::table::translate(e, self.code.insns(self.code.block(id)).get(k as usize)?)
+    }
+}
+
 /// Physical address of the code at linear `pc`.
-fn fetch_address(cx: &mut Exec<'_>, pc: u64) -> Result<u64, Stop> {
+pub(super) fn fetch_address(cx: &mut Exec<'_>, pc: u64) -> Result<u64, Stop> {
     if let Some(pa) = cx.cpu.mem.lookup(Access::Execute, pc) {
         return Ok(pa);
     }

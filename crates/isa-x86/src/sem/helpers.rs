@@ -71,9 +71,12 @@ helpers! {
     };
 }
 
-/// The arguments of a helper of `N`.
+/// The first `N` arguments: translated code always gives four.
 fn args<const N: usize>(cx: &mut Exec<'_>, v: &[u64]) -> Result<[u64; N], Stop> {
-    v.try_into().map_err(|_| cx.unimplemented("number of arguments of a helper"))
+    match v.first_chunk() {
+        Some(first) => Ok(*first),
+        None => Err(cx.unimplemented("number of arguments of a helper")),
+    }
 }
 
 /// Calls helper `h`.
