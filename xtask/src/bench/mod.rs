@@ -42,26 +42,32 @@ impl Default for Options {
 /// Where a guest with the benchmarks runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
+    /// pagevm.
     Host(Host),
+    /// Native QEMU, translating, with a processor model of its own.
+    Qemu(&'static str),
     /// In Node, with a 32-bit guest: it has no other.
     V86,
 }
 
-const QEMU: Place = Place::Host(Host::Qemu);
+/// The peer that targets are for. Its processor can do all that QEMU can, as ours can do all that we can.
+const QEMU: Place = Place::Qemu("max");
 
 impl Place {
     /// A place to compare with.
     pub fn peer(name: &str) -> Result<Self> {
         match name {
             "qemu-tcg" => Ok(QEMU),
+            "qemu64" => Ok(Self::Qemu("qemu64")),
             "v86" => Ok(Self::V86),
-            _ => bail!("no peer `{name}`: qemu-tcg or v86"),
+            _ => bail!("no peer `{name}`: qemu-tcg, qemu64 (QEMU with its default processor) or v86"),
         }
     }
 
     fn name(self) -> &'static str {
         match self {
             QEMU => "qemu-tcg",
+            Self::Qemu(cpu) => cpu,
             Self::Host(host) => host.name(),
             Self::V86 => "v86",
         }
@@ -70,7 +76,7 @@ impl Place {
     /// The guest with the benchmarks in it.
     fn guest(self) -> &'static str {
         match self {
-            Self::Host(_) => "bench",
+            Self::Host(_) | Self::Qemu(_) => "bench",
             Self::V86 => "bench-i386",
         }
     }
@@ -78,6 +84,7 @@ impl Place {
     fn prepare(self) -> Result<()> {
         match self {
             Self::Host(host) => host.prepare()?,
+            Self::Qemu(_) => Host::Qemu.prepare()?,
             Self::V86 => {
                 setup::node()?;
                 setup::npm(&root().join("bench/v86"))?;
@@ -89,9 +96,9 @@ impl Place {
 
     fn command(self, job: &Job) -> Result<Command> {
         match self {
-            QEMU => {
+            Self::Qemu(cpu) => {
                 let mut command = Host::Qemu.command(job)?;
-                command.args(["-cpu", "max"]);
+                command.args(["-cpu", cpu]);
                 Ok(command)
             }
             Self::Host(host) => host.command(job),
