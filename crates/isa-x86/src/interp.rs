@@ -225,6 +225,7 @@ fn attend<T: Tier>(
 /// #DB for the causes `hit`, bits of DR6.
 fn debug_exception(cx: &mut Exec<'_>, hit: u64, catch: bool) -> Option<CpuExit> {
     cx.cpu.dr[6] |= hit;
+    cx.cpu.attention = true;
     raise(cx, Exception { vector: fault::DB, error: None }, catch)
 }
 
@@ -266,7 +267,6 @@ fn raise(cx: &mut Exec<'_>, e: Exception, catch: bool) -> Option<CpuExit> {
     if catch {
         return Some(CpuExit::Exception(e));
     }
-    cx.cpu.attention = true;
     match interrupts::deliver(cx, e, Source::Exception) {
         Ok(()) => None,
         Err(Stop) => match cx.cpu.stop {

@@ -100,7 +100,7 @@ pub fn popf(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     if i.width == Width::W16 {
         fixed |= !0xffff;
     }
-    cx.cpu.set_rflags((v & !fixed | old & fixed) & !rflags::RF);
+    cx.set_rflags((v & !fixed | old & fixed) & !rflags::RF);
     Ok(())
 }
 

@@ -358,8 +358,8 @@ fn iret_flags(cpu: &Cpu, w: Width, cpl: u8) -> u64 {
     mask
 }
 
-fn merge_flags(cpu: &mut Cpu, v: u64, mask: u64) {
-    cpu.set_rflags(cpu.rflags() & !mask | v & mask);
+fn merge_flags(cx: &mut Exec<'_>, v: u64, mask: u64) {
+    cx.set_rflags(cx.cpu.rflags() & !mask | v & mask);
 }
 
 /// IRET, IRETD, IRETQ.
@@ -395,7 +395,7 @@ pub fn iret(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
         stack.commit(cx.cpu);
         cx.cpu.set_paragraph(SegReg::Cs, cs);
         cx.cpu.rip = ip;
-        merge_flags(cx.cpu, flags, mask);
+        merge_flags(cx, flags, mask);
         return Ok(());
     }
     if flags & rflags::VM != 0 && cx.cpu.cpl == 0 && w == Width::W32 && !cx.cpu.long_mode() {
@@ -403,7 +403,7 @@ pub fn iret(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     }
     let mask = iret_flags(cx.cpu, w, cx.cpu.cpl);
     return_to(cx, cs, ip, stack, w, 0, in_64_bit_mode(cx.cpu))?;
-    merge_flags(cx.cpu, flags, mask);
+    merge_flags(cx, flags, mask);
     Ok(())
 }
 
@@ -471,9 +471,10 @@ pub fn sysret(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     let base = (cpu.msr.star >> 48) as u16;
     flat_segments(cpu, if long { base.wrapping_add(16) } else { base }, base.wrapping_add(8), 3, long);
     cpu.rip = if long { rip } else { rip & 0xffff_ffff };
-    cpu.set_rflags(cpu.regs[R11 as usize] & 0x3c_7fd7);
     cpu.update_context();
-    cpu.step_by_new_flags();
+    let flags = cpu.regs[R11 as usize] & 0x3c_7fd7;
+    cx.set_rflags(flags);
+    cx.cpu.step_by_new_flags();
     Ok(())
 }
 

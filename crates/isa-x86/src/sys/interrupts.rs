@@ -26,6 +26,24 @@ pub enum Source {
 const EXT: u32 = 1;
 const IDT: u32 = 2;
 
+impl Exec<'_> {
+    /// [`Cpu::set_rflags`] for instructions that load all of RFLAGS often: the interpreter looks up only where there is something to see.
+    pub(crate) fn set_rflags(&mut self, v: u64) {
+        let had = self.cpu.interrupts_enabled();
+        self.cpu.load_rflags(v);
+        let new = self.cpu.rflags_rest;
+        let waiting = new & rflags::RF != 0 && self.cpu.code_breakpoints
+            || new & rflags::IF != 0 && (!had || new & rflags::RF != 0) && self.platform.interrupt_pending();
+        if new & rflags::TF != 0 || waiting {
+            self.cpu.attention = true;
+        }
+        if !self.cpu.attention {
+            // It has nothing to hold off, and the next instruction clears it.
+            self.cpu.rflags_rest &= !rflags::RF;
+        }
+    }
+}
+
 impl Cpu {
     /// Holds interrupts off for one instruction; `debug`: debug traps too (MOV SS, POP SS; SDM 3 6.8.3).
     pub(crate) fn hold_off(&mut self, debug: bool) {
@@ -103,7 +121,6 @@ pub(crate) fn inject(cx: &mut Exec<'_>, e: Exception, source: Source) -> Result<
     if e.vector == fault::DB && source != Source::Software {
         cx.cpu.dr[7] &= !super::debug::DR7_GD;
     }
-    cx.cpu.attention = true;
     cx.cpu.update_context();
     Ok(())
 }
@@ -375,7 +392,10 @@ pub fn sti(cx: &mut Exec<'_>, _: &Insn) -> Result<(), Stop> {
     require_iopl(cx)?;
     if !cx.cpu.interrupts_enabled() {
         cx.cpu.rflags_rest |= rflags::IF;
-        cx.cpu.hold_off(false);
+        // Where nothing waits, nothing can tell that the next instruction is to be executed before it.
+        if cx.platform.interrupt_pending() {
+            cx.cpu.hold_off(false);
+        }
     }
     Ok(())
 }

@@ -56,7 +56,7 @@ fn set_ac(cx: &mut Exec<'_>, on: bool) -> Result<(), Stop> {
     } else {
         cx.cpu.rflags_rest &= !rflags::AC;
     }
-    cx.cpu.update_context();
+    cx.cpu.update_data_context();
     Ok(())
 }
 pub fn stac(cx: &mut Exec<'_>, _: &Insn) -> Result<(), Stop> {
