@@ -178,9 +178,62 @@ export interface EngineStats {
   guest_insns: number;
   /** Those of them that were interpreted. */
   interp_insns: number;
+  /** Regions of guest code that were translated, and those of them that can still be entered. */
+  regions: number;
+  regions_live: number;
+  /** Modules that the host has compiled of them, and those of these that were not dropped. */
+  modules: number;
+  modules_live: number;
+  /** Bytes of Wasm in all those modules. */
+  wasm_bytes: number;
+  /** Nanoseconds in the host's compiler. What it puts off until code runs for the first time is not in it. */
+  compile_ns: number;
+  /** Nanoseconds from guest code to the intermediate form, passes over it included. */
+  lift_ns: number;
+  /** Nanoseconds from there to Wasm. */
+  emit_ns: number;
+  /** TLB entries filled: accesses that missed, in every tier. */
+  tlb_fills: number;
+  /** Exits of translated code to look up what comes next. */
+  exits_lookup: number;
+  /** Exits to have an instruction interpreted. */
+  exits_bail: number;
+  /** Exits because something that was assumed does not hold. */
+  exits_guard: number;
+  /** Exits because the slice's budget is used up. */
+  exits_budget: number;
+  /** Regions dropped because the guest has written to their code. */
+  invalidations: number;
+  /** Regions dropped to make room. */
+  evictions: number;
+  /** What the host has refused: modules and growth of the function table. */
+  refusals: number;
   /** Guest RAM, in bytes. */
   ram_bytes: number;
 }
+
+/** Of a machine that has done nothing. */
+export const NO_STATS: EngineStats = {
+  guest_insns: 0,
+  interp_insns: 0,
+  regions: 0,
+  regions_live: 0,
+  modules: 0,
+  modules_live: 0,
+  wasm_bytes: 0,
+  compile_ns: 0,
+  lift_ns: 0,
+  emit_ns: 0,
+  tlb_fills: 0,
+  exits_lookup: 0,
+  exits_bail: 0,
+  exits_guard: 0,
+  exits_budget: 0,
+  invalidations: 0,
+  evictions: 0,
+  refusals: 0,
+  ram_bytes: 0,
+};
 
 /** Reads the `Stats` at `ptr`. */
 export function readStats(memory: ArrayBufferLike, ptr: number): EngineStats {
@@ -188,6 +241,22 @@ export function readStats(memory: ArrayBufferLike, ptr: number): EngineStats {
   return {
     guest_insns: Number(view.getBigUint64(0, true)),
     interp_insns: Number(view.getBigUint64(8, true)),
-    ram_bytes: Number(view.getBigUint64(16, true)),
+    regions: Number(view.getBigUint64(16, true)),
+    regions_live: Number(view.getBigUint64(24, true)),
+    modules: Number(view.getBigUint64(32, true)),
+    modules_live: Number(view.getBigUint64(40, true)),
+    wasm_bytes: Number(view.getBigUint64(48, true)),
+    compile_ns: Number(view.getBigUint64(56, true)),
+    lift_ns: Number(view.getBigUint64(64, true)),
+    emit_ns: Number(view.getBigUint64(72, true)),
+    tlb_fills: Number(view.getBigUint64(80, true)),
+    exits_lookup: Number(view.getBigUint64(88, true)),
+    exits_bail: Number(view.getBigUint64(96, true)),
+    exits_guard: Number(view.getBigUint64(104, true)),
+    exits_budget: Number(view.getBigUint64(112, true)),
+    invalidations: Number(view.getBigUint64(120, true)),
+    evictions: Number(view.getBigUint64(128, true)),
+    refusals: Number(view.getBigUint64(136, true)),
+    ram_bytes: Number(view.getBigUint64(144, true)),
   };
 }

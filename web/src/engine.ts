@@ -14,7 +14,8 @@ import {
   readStats,
   VERSION,
 } from "./abi.gen.ts";
-import { CodeHost, type CodeLimits } from "./host/code.ts";
+import { CodeHost } from "./host/code.ts";
+import type { CodeLimits } from "./protocol.ts";
 
 export type ExitCode = (typeof Exit)[keyof typeof Exit];
 export type ImageKind = (typeof Image)[keyof typeof Image];
@@ -38,6 +39,7 @@ export interface EngineHost {
   realtime(): number;
   random(bytes: Uint8Array<ArrayBuffer>): void;
   log(level: number, text: string): void;
+  readonly code?: CodeLimits;
 }
 
 /** What the run loop uses of an engine. */
@@ -72,12 +74,12 @@ export class Engine implements EngineApi {
     this.#last = last;
   }
 
-  static async instantiate(module: WebAssembly.Module, host: EngineHost, limits?: CodeLimits): Promise<Engine> {
+  static async instantiate(module: WebAssembly.Module, host: EngineHost): Promise<Engine> {
     let memory: WebAssembly.Memory | undefined;
     const bytes = (ptr: number, len: number) =>
       new Uint8Array(memory?.buffer ?? new ArrayBuffer(0), ptr >>> 0, len >>> 0);
     const last: { panic: string | undefined } = { panic: undefined };
-    const code = new CodeHost(limits);
+    const code = new CodeHost(host.code);
     const imports: EngineImports = {
       ...code.imports,
       clock_monotonic: () => host.monotonic(),

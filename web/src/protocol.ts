@@ -1,5 +1,6 @@
 // What a machine's user and the session that runs it say to each other, across a worker's boundary or not.
 
+import { type EngineStats, NO_STATS } from "./abi.gen.ts";
 import type { ConsoleMode } from "./engine.ts";
 
 /** One exchange on the guest's console. */
@@ -8,6 +9,16 @@ export interface Step {
   expect: string;
   /** Then types this. */
   send?: string;
+}
+
+/** Limits to translated code that make the host refuse: for tests, and to find out whether a fault is in translated code. */
+export interface CodeLimits {
+  /** Instead of what this host can do; with `none`, everything is interpreted. */
+  support?: "none" | "linked" | "unlinked";
+  /** Modules at a time. */
+  modules?: number;
+  /** Slots that the engine's function table may grow by. */
+  slots?: number;
 }
 
 /** A machine to run, and what to do with it. */
@@ -30,14 +41,20 @@ export interface Job {
   origin?: number;
   /** Seconds, from the start of the run, after which it fails. */
   timeout?: number;
+  code?: CodeLimits;
 }
 
 export type State = "loading" | "running" | "paused" | "off" | "stopped" | "failed";
 
-/** Figures of a run. Times are from the start of the run, when `engine.wasm` is ready and the images are asked for. */
-export interface Stats {
+/**
+ * Figures of a run, with the engine's own counters. Times are from the start of the run, when `engine.wasm` is ready and
+ * the images are asked for.
+ */
+export interface Stats extends EngineStats {
   /** Guest instructions a second, in millions, while the guest was running, over the last half second. */
   mips: number;
+  /** The share of those instructions that ran as translated code. */
+  translated: number;
   /** The share of the last half second in which the guest was running. */
   busy: number;
   /** Since the machine was last switched on or reset. */
@@ -47,11 +64,8 @@ export interface Stats {
   wall_ms: number;
   first_output_ms: number | null;
   until_ms: number | null;
-  guest_insns: number;
-  interp_insns: number;
+  /** Guest instructions executed as translated code. */
   region_insns: number;
-  /** Guest RAM. */
-  ram_bytes: number;
   /** All of the engine's memory, guest RAM included. */
   memory_bytes: number;
   fetched_bytes: number;
@@ -84,18 +98,17 @@ export type Command =
   | { type: "pause" | "resume" | "reset" };
 
 /** Nothing has run. */
-const NO_STATS: Stats = {
+const NOTHING: Stats = {
+  ...NO_STATS,
   mips: 0,
+  translated: 0,
   busy: 0,
   uptime_ms: 0,
   load_ms: 0,
   wall_ms: 0,
   first_output_ms: null,
   until_ms: null,
-  guest_insns: 0,
-  interp_insns: 0,
   region_insns: 0,
-  ram_bytes: 0,
   memory_bytes: 0,
   fetched_bytes: 0,
 };
@@ -104,6 +117,6 @@ const NO_STATS: Stats = {
 export function failure(message: string): [Event, Event] {
   return [
     { type: "state", state: "failed", message },
-    { type: "result", result: { ok: false, reason: "engine", message }, stats: NO_STATS },
+    { type: "result", result: { ok: false, reason: "engine", message }, stats: NOTHING },
   ];
 }

@@ -2,8 +2,11 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { CodeSupport } from "../src/abi.gen.ts";
-import { CodeHost, type CodeLimits, codeSupport } from "../src/host/code.ts";
+import { CodeHost, codeSupport } from "../src/host/code.ts";
+import type { CodeLimits } from "../src/protocol.ts";
 import { ADD, assemble, call, callIndirect, i32, local, type Parts, returnCallIndirect, TABLE, TRAP } from "./wasm.ts";
 
 /** Slot 1 is a stub that returns 7, slot 0 holds nothing, as in a module of Rust's. */
@@ -11,9 +14,9 @@ const STUB = 1;
 const ENGINE = new WebAssembly.Module(
   assemble({
     functions: [
-      { params: 1, body: [...local(0), ...local(0), ...ADD] },
-      { params: 2, body: [...local(1), ...local(0), ...callIndirect(1)] },
-      { params: 1, body: i32(7) },
+      ["i:i", [...local(0), ...local(0), ...ADD]],
+      ["ii:i", [...local(1), ...local(0), ...callIndirect("i:i")]],
+      ["i:i", i32(7)],
     ],
     memory: 1,
     table: 2,
@@ -45,12 +48,16 @@ function engine(limits?: CodeLimits) {
 function code(slot: number, n: number, next: number, form: "linked" | "unlinked"): Uint8Array<ArrayBuffer> {
   const linked = form === "linked";
   const parts: Parts = {
-    imports: { functions: { double: 1, ...(linked ? {} : { enter: 2 }) }, memory: true, table: linked },
+    imports: {
+      functions: { double: "i:i", ...(linked ? {} : { enter: "ii:i" as const }) },
+      memory: true,
+      table: linked,
+    },
     functions: [
-      { params: 1, body: [...local(0), ...call(0), ...i32(n), ...ADD] },
+      ["i:i", [...local(0), ...call(0), ...i32(n), ...ADD]],
       linked
-        ? { params: 1, body: [...local(0), ...i32(next), ...returnCallIndirect(1)] }
-        : { params: 1, body: [...i32(next), ...local(0), ...call(1)] },
+        ? ["i:i", [...local(0), ...i32(next), ...returnCallIndirect("i:i")]]
+        : ["i:i", [...i32(next), ...local(0), ...call(1)]],
     ],
   };
   const first = linked ? 1 : 2;
@@ -85,9 +92,9 @@ for (const form of ["linked", "unlinked"] as const) {
       ["nothing", new Uint8Array(0), []],
       ["no module", Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8), []],
       ["cut short", good.slice(0, -3), [first, first + 1]],
-      ["invalid", assemble({ functions: [{ params: 0, body: ADD }] }), []],
-      ["an unknown import", assemble({ imports: { functions: { none: 1 } } }), []],
-      ["another signature", assemble({ imports: { functions: { double: 2 } } }), []],
+      ["invalid", assemble({ functions: [[":i", ADD]] }), []],
+      ["an unknown import", assemble({ imports: { functions: { none: "i:i" } } }), []],
+      ["another signature", assemble({ imports: { functions: { double: "ii:i" } } }), []],
       ...(form === "unlinked"
         ? ([
             ["a slot that there is not", good, [first, 99]],
@@ -132,10 +139,7 @@ test("a limit refuses, and what was dropped makes room", () => {
 test("translated code that traps ends the call that entered it, and no other", () => {
   const e = engine();
   const first = e.table_grow(1, STUB);
-  assert.equal(
-    e.compile(assemble({ imports: { table: true }, functions: [{ params: 1, body: TRAP }], elements: [first, 0] })),
-    1,
-  );
+  assert.equal(e.compile(assemble({ imports: { table: true }, functions: [["i:i", TRAP]], elements: [first, 0] })), 1);
   assert.throws(() => e.enter(first, 1), WebAssembly.RuntimeError);
   e.table_copy(first, STUB, 1);
   assert.equal(e.enter(first, 1), 7);
@@ -150,4 +154,39 @@ test("what this host can do, and what a test says it can", () => {
   bare.attach({});
   assert.equal(bare.imports.code_support(), CodeSupport.None, "an engine without a table");
   assert.deepEqual([bare.imports.code_compile(0, 8, 0, 0), bare.imports.table_grow(1, 0)], [0, 0]);
+});
+
+test("a module whose slots were overwritten is garbage", async () => {
+  setFlagsFromString("--expose-gc");
+  const gc = runInNewContext("gc") as () => void;
+  const { Module } = WebAssembly;
+  for (const form of ["linked", "unlinked"] as const) {
+    const e = engine({ support: form });
+    const first = e.table_grow(2, STUB);
+    const made: WeakRef<WebAssembly.Module>[] = [];
+    WebAssembly.Module = new Proxy(Module, {
+      construct(target, args: [BufferSource]) {
+        const module = new target(...args);
+        made.push(new WeakRef(module));
+        return module;
+      },
+    });
+    try {
+      for (let n = 1; n <= 50; n++) {
+        assert.equal(e.compile(code(first, n, first, form), [first, first + 1]), n);
+        assert.equal(e.enter(first, 0), n);
+        e.code_drop(n - 1);
+      }
+    } finally {
+      WebAssembly.Module = Module;
+    }
+    let kept = made.length;
+    for (let turn = 0; turn < 20 && kept > 1; turn++) {
+      await new Promise((done) => setImmediate(done));
+      gc();
+      kept = made.filter((module) => module.deref()).length;
+    }
+    assert.equal(kept, 1, `${form}: the last module, which is in use, and no other`);
+    assert.equal(e.enter(first, 0), 50);
+  }
 });

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { NO_STATS } from "../src/abi.gen.ts";
 import { FEATURES, missingFeatures } from "../src/host/features.ts";
 import { compile, counted, openUrl } from "../src/host/files.ts";
 import { readJob } from "../src/node/job.ts";
@@ -88,6 +89,8 @@ test("Ctrl-A x quits, Ctrl-A Ctrl-A is typed, other keys pass", () => {
 
 test("a job is checked field by field", () => {
   assert.deepEqual(readJob('{"options":["-m","64"],"timeout":2}'), { options: ["-m", "64"], timeout: 2 });
+  const code = { support: "unlinked", modules: 3, slots: 0 };
+  assert.deepEqual(readJob(JSON.stringify({ options: [], code })).code, code);
   for (const [job, message] of [
     [undefined, /usage/],
     ["{", /cannot be read/],
@@ -97,6 +100,9 @@ test("a job is checked field by field", () => {
     ['{"options":[],"timeot":1}', /unknown field "timeot"/],
     ['{"options":[],"toString":1}', /unknown field "toString"/],
     ['{"options":[],"script":[{"send":"x"}]}', /"script" is wrong/],
+    ['{"options":[],"code":{"support":"fast"}}', /"code" is wrong/],
+    ['{"options":[],"code":{"modules":-1}}', /"code" is wrong/],
+    ['{"options":[],"code":{"module":1}}', /"code" is wrong/],
   ] as const) {
     assert.throws(() => readJob(job), message);
   }
@@ -104,7 +110,9 @@ test("a job is checked field by field", () => {
 
 test("a stats file has exact counts and rounded times", () => {
   const stats = {
+    ...NO_STATS,
     mips: 100,
+    translated: 0.5,
     busy: 1,
     uptime_ms: 5,
     load_ms: 1.23456,
@@ -112,9 +120,9 @@ test("a stats file has exact counts and rounded times", () => {
     first_output_ms: null,
     until_ms: 3,
     guest_insns: 12345678901,
-    interp_insns: 12345678901,
-    region_insns: 0,
-    ram_bytes: 1,
+    interp_insns: 12345678900,
+    compile_ns: 12_345_678,
+    region_insns: 1,
     memory_bytes: 2,
     fetched_bytes: 3,
   };
@@ -123,6 +131,8 @@ test("a stats file has exact counts and rounded times", () => {
   assert.equal(out.wall_ms, 10);
   assert.equal(out.first_output_ms, null);
   assert.equal(out.guest_insns, 12345678901);
+  assert.deepEqual([out.compile_ms, out.lift_ms, out.modules, out.mips], [12.35, 0, 0, undefined]);
+  assert.ok(!Object.keys(out).some((name) => name.endsWith("_ns")));
 });
 
 test("the page's address gives options", () => {

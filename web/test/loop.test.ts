@@ -216,3 +216,10 @@ test("the time limit names what was still awaited", async () => {
     message: 'no end after 0.02 s, still waiting for "never"',
   });
 });
+
+test("the share of translated code is that of the last half second", async () => {
+  const r = started(run({}, (vm) => (vm.slices < 8 ? Exit.Budget : Exit.Idle)));
+  const { stats } = await r.until("stats", (e) => e.stats.guest_insns > 0);
+  assert.equal(stats.translated, 0.75);
+  assert.equal(stats.region_insns, stats.guest_insns * 0.75);
+});

@@ -1,6 +1,6 @@
 // An engine whose guest is a few lines of TypeScript: the session sees nothing but its interface and cannot tell.
 
-import { Exit, Image } from "../src/abi.gen.ts";
+import { Exit, Image, NO_STATS } from "../src/abi.gen.ts";
 import { type EngineApi, type EngineHost, type ExitCode, VmError } from "../src/engine.ts";
 import type { Source } from "../src/host/files.ts";
 import { Session } from "../src/host/loop.ts";
@@ -86,7 +86,7 @@ export class MockEngine implements EngineApi {
   }
 
   stats() {
-    return { guest_insns: this.slices * 1000, interp_insns: this.slices * 1000, ram_bytes: 512 << 20 };
+    return { ...NO_STATS, guest_insns: this.slices * 1000, interp_insns: this.slices * 250, ram_bytes: 512 << 20 };
   }
 
   message(): string {

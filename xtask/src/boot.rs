@@ -2,7 +2,7 @@
 //! `tests/boot/README.md` has the form.
 
 use crate::guest::{self, Guest, PROMPT};
-use crate::host::{Host, Job, Session, artefacts};
+use crate::host::{Host, Job, Session, artefacts, code_limits};
 use crate::refusals;
 use crate::util::{output, root, say};
 use anyhow::{Context, Result, anyhow, bail};
@@ -34,6 +34,8 @@ pub struct Test {
     memory: u32,
     /// Added to the guest's kernel command line.
     append: String,
+    /// Limits to translated code.
+    code: Option<serde_json::Value>,
     /// Where it runs, and whether only in `test --long`.
     pub places: Vec<Place>,
     steps: Vec<Step>,
@@ -79,8 +81,14 @@ fn read(path: &Path) -> Result<Test> {
 }
 
 fn parse(name: &str, text: &str) -> Result<Test> {
-    let mut test =
-        Test { name: name.to_owned(), memory: 0, append: String::new(), places: Vec::new(), steps: Vec::new() };
+    let mut test = Test {
+        name: name.to_owned(),
+        memory: 0,
+        append: String::new(),
+        code: None,
+        places: Vec::new(),
+        steps: Vec::new(),
+    };
     for (number, line) in text.lines().enumerate() {
         let here = || format!("line {}: {line}", number + 1);
         if let Some(typed) = line.strip_prefix("$ ") {
@@ -102,6 +110,7 @@ fn parse(name: &str, text: &str) -> Result<Test> {
                     test.memory = mib.parse().with_context(here)?;
                 }
                 Some("append") => test.append = words.fold(String::new(), |line, word| line + " " + word),
+                Some("code") => test.code = Some(code_limits(words.next().with_context(here)?).with_context(here)?),
                 Some(when @ ("on" | "long")) => {
                     let guest = words.next().with_context(here)?;
                     for host in words {
@@ -109,7 +118,7 @@ fn parse(name: &str, text: &str) -> Result<Test> {
                         test.places.push(Place { guest, host, long: when == "long" });
                     }
                 }
-                Some(_) => bail!("{}: expected `memory`, `append`, `on`, `long`, a comment or `$ `", here()),
+                Some(_) => bail!("{}: expected `memory`, `append`, `code`, `on`, `long`, a comment or `$ `", here()),
             }
         }
     }
@@ -127,7 +136,8 @@ pub fn run(test: &Test, guest_name: &str, host: Host) -> Result<Duration> {
     let stem = format!("{}-{guest_name}-{}", test.name, host.name());
     let page =
         matches!(host, Host::Chromium | Host::Firefox).then(|| artefacts().map(|dir| dir.join(format!("{stem}.png"))));
-    let job = Job { options: guest.options(test.memory), screenshot: page.transpose()?, ..Job::default() };
+    let (options, code) = (guest.options(test.memory), test.code.clone());
+    let job = Job { options, code, screenshot: page.transpose()?, ..Job::default() };
     let mut session = Session::start(host, &job)?;
     let result = steps(test, &guest, host, &mut session);
     fs::write(artefacts()?.join(format!("{stem}.log")), &session.console)?;
@@ -332,9 +342,10 @@ mod tests {
     #[test]
     fn form() {
         let test =
-            parse("t", "# about\nmemory 64\nappend x=1  y\non g node qemu\nlong h node\n\n$ a b\nx\n\ny\n$ c\n{off}\n")
+            parse("t", "# about\nmemory 64\nappend x=1  y\ncode none,slots=1\non g node qemu\nlong h node\n\n$ a b\nx\n\ny\n$ c\n{off}\n")
                 .unwrap();
         assert_eq!((test.memory, &*test.append), (64, " x=1 y"));
+        assert_eq!(test.code, code_limits("none,slots=1").ok());
         let place = |guest: &str, host, long| Place { guest: guest.into(), host, long };
         assert_eq!(
             test.places,

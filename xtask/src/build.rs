@@ -12,7 +12,7 @@ pub const TARGET: &str = "wasm32-unknown-unknown";
 
 pub fn run() -> Result<()> {
     setup::wasm_target()?;
-    setup::npm()?;
+    setup::web()?;
     say("building engine.wasm");
     run_command(
         Command::new("cargo")

@@ -59,11 +59,32 @@ impl Guest {
     }
 }
 
+/// Debian's names.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Architecture {
+    Amd64,
+    /// For other emulators only: what they are compared by.
+    I386,
+}
+
+impl Architecture {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::I386 => "i386",
+        }
+    }
+}
+
 struct Recipe {
     about: String,
     suite: String,
+    architecture: Architecture,
     kernel: String,
-    root: String,
+    /// Directories of `guests/` whose files are in the root; later ones win.
+    root: Vec<String>,
+    /// Whether the benchmarks are in the root.
+    benchmarks: bool,
     append: String,
 }
 
@@ -77,11 +98,27 @@ fn recipe(name: &str) -> Result<Recipe> {
         let value = json[key].as_str().with_context(|| format!("{}: no string `{key}`", path.display()))?;
         anyhow::Ok(value.to_owned())
     };
+    let root = match &json["root"] {
+        Value::Array(names) => names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => vec![field("root")?],
+    };
+    let architecture = match json["architecture"].as_str() {
+        None | Some("amd64") => Architecture::Amd64,
+        Some("i386") => Architecture::I386,
+        Some(other) => bail!("{}: no architecture `{other}`; there are: amd64, i386", path.display()),
+    };
+    let benchmarks = match json["programs"].as_str() {
+        None => false,
+        Some("bench") => true,
+        Some(other) => bail!("{}: no programs `{other}`; there are: bench", path.display()),
+    };
     Ok(Recipe {
         about: field("about")?,
         suite: field("suite")?,
+        architecture,
         kernel: field("kernel")?,
-        root: field("root")?,
+        root,
+        benchmarks,
         append: field("append")?,
     })
 }
@@ -107,9 +144,15 @@ pub fn list() -> Result<()> {
 /// Makes the guest `name` under `target/guests`, or finds it made from the same recipe.
 pub fn make(name: &str) -> Result<Guest> {
     let recipe = recipe(name)?;
-    let overlay = read_tree(&root().join("guests").join(&recipe.root))?;
+    let mut overlay = Files::new();
+    for dir in &recipe.root {
+        overlay.extend(read_tree(&root().join("guests").join(dir))?);
+    }
+    if recipe.benchmarks {
+        overlay.extend(crate::bench::programs(recipe.architecture)?);
+    }
     let mut hasher = DefaultHasher::new();
-    (FORMAT, &recipe.suite, &recipe.kernel, &recipe.append, &overlay).hash(&mut hasher);
+    (FORMAT, &recipe.suite, recipe.architecture, &recipe.kernel, &recipe.append, &overlay).hash(&mut hasher);
     let stamp = format!("{:016x}\n", hasher.finish());
 
     let dir = target().join("guests").join(name);
@@ -121,7 +164,7 @@ pub fn make(name: &str) -> Result<Guest> {
     say(format!("guest {name}: {}", recipe.about));
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir_all(&dir)?;
-    let apt = Apt::new(&recipe.suite)?;
+    let apt = Apt::new(&recipe.suite, recipe.architecture)?;
 
     let image = apt.real_package(&recipe.kernel)?;
     let kernel = apt.unpack(&image)?;
@@ -146,15 +189,20 @@ pub fn make(name: &str) -> Result<Guest> {
     Ok(guest)
 }
 
-/// An apt of our own for one suite: its lists, cache and (empty) set of installed packages are under `target/apt`.
+/// An apt of our own for one suite and architecture: its lists, cache and (empty) set of installed packages are under `target/apt`.
 struct Apt {
     dir: PathBuf,
     suite: String,
+    architecture: Architecture,
 }
 
 impl Apt {
-    fn new(suite: &str) -> Result<Self> {
-        let apt = Self { dir: target().join("apt").join(suite), suite: suite.to_owned() };
+    fn new(suite: &str, architecture: Architecture) -> Result<Self> {
+        let dir = match architecture {
+            Architecture::Amd64 => suite.to_owned(),
+            other => format!("{suite}-{}", other.name()),
+        };
+        let apt = Self { dir: target().join("apt").join(dir), suite: suite.to_owned(), architecture };
         for sub in ["lists/partial", "cache/archives/partial", "unpacked"] {
             fs::create_dir_all(apt.dir.join(sub))?;
         }
@@ -175,8 +223,8 @@ impl Apt {
             format!("-oDir::Etc::sourcelist={dir}/sources.sources"),
             "-oDir::Etc::sourceparts=/dev/null".into(),
             "-oDir::Etc::preferencesparts=/dev/null".into(),
-            "-oAPT::Architecture=amd64".into(),
-            "-oAPT::Architectures=amd64".into(),
+            format!("-oAPT::Architecture={}", self.architecture.name()),
+            format!("-oAPT::Architectures={}", self.architecture.name()),
             "-oAPT::Sandbox::User=".into(), // as ourselves: apt's own user cannot read a private directory
             "-oAcquire::Languages=none".into(),
             "-oAcquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".into(),
@@ -268,9 +316,12 @@ fn one_line_archive(text: &str) -> Option<(String, Option<String>)> {
     })
 }
 
-/// Files under `dir` by their path in it: permission bits and contents.
-fn read_tree(dir: &Path) -> Result<BTreeMap<String, (u32, Vec<u8>)>> {
-    let mut files = BTreeMap::new();
+/// Files by their path: permission bits and contents.
+pub type Files = BTreeMap<String, (u32, Vec<u8>)>;
+
+/// Files under `dir` by their path in it.
+pub fn read_tree(dir: &Path) -> Result<Files> {
+    let mut files = Files::new();
     let mut pending = vec![dir.to_owned()];
     while let Some(next) = pending.pop() {
         for entry in fs::read_dir(&next).with_context(|| next.display().to_string())? {
@@ -302,7 +353,7 @@ fn sample() -> Vec<u8> {
 }
 
 /// The initramfs: busybox with a link for each of its programs, the files of `overlay`, `/sample`.
-fn busybox_root(busybox: &Path, overlay: &BTreeMap<String, (u32, Vec<u8>)>, sample: &[u8]) -> Result<Vec<u8>> {
+fn busybox_root(busybox: &Path, overlay: &Files, sample: &[u8]) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     let dirs = ["bin", "dev", "etc", "proc", "root", "sbin", "sys", "tmp", "usr", "usr/bin", "usr/sbin", "var"];
     for dir in dirs {

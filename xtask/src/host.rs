@@ -1,12 +1,13 @@
 //! Where a guest runs: a browser or Node by the tools of `web/`, or native QEMU as the machine to compare with.
 //!
 //! The tools take one JSON argument, the job, and have the guest's serial console on standard input and output:
-//! `host`, `options`, and where given `until`, `type`, `timeout` (seconds), `stats` and `screenshot` (file names).
+//! `host`, `options`, and where given `until`, `type`, `timeout` (seconds), `code` (limits to translated code), `stats` and
+//! `screenshot` (file names).
 
 use crate::util::{output, root, target};
 use crate::{build, setup};
 use anyhow::{Context, Result, bail};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
@@ -34,10 +35,40 @@ pub struct Job {
     /// Typed at the guest's first prompt.
     pub typed: Option<String>,
     pub timeout: Option<Duration>,
+    /// Limits to translated code, as [`code_limits`] reads them; native QEMU has none.
+    pub code: Option<serde_json::Value>,
     /// Gets the run's figures as JSON.
     pub stats: Option<PathBuf>,
     /// Gets the page at the end as PNG.
     pub screenshot: Option<PathBuf>,
+}
+
+impl Job {
+    /// The job as the tools take it.
+    pub fn json(&self, host: &str) -> Result<Value> {
+        // the tools run elsewhere: file names in the job are absolute, those in the options are the caller's
+        let absolute = |path: &PathBuf| std::path::absolute(path);
+        let mut value = json!({ "host": host, "options": self.options });
+        if let Some(until) = &self.until {
+            value["until"] = json!(until);
+        }
+        if let Some(typed) = &self.typed {
+            value["type"] = json!(typed);
+        }
+        if let Some(timeout) = self.timeout {
+            value["timeout"] = json!(timeout.as_secs_f64());
+        }
+        if let Some(code) = &self.code {
+            value["code"] = code.clone();
+        }
+        if let Some(stats) = &self.stats {
+            value["stats"] = json!(absolute(stats)?);
+        }
+        if let Some(screenshot) = &self.screenshot {
+            value["screenshot"] = json!(absolute(screenshot)?);
+        }
+        Ok(value)
+    }
 }
 
 impl Host {
@@ -76,32 +107,28 @@ impl Host {
         if self == Self::Qemu {
             return Ok(qemu(&job.options));
         }
-        // the tools run elsewhere: file names in the job are absolute, those in the options are the caller's
-        let absolute = |path: &PathBuf| std::path::absolute(path);
-        let mut value = json!({ "host": self.name(), "options": job.options });
-        if let Some(until) = &job.until {
-            value["until"] = json!(until);
-        }
-        if let Some(typed) = &job.typed {
-            value["type"] = json!(typed);
-        }
-        if let Some(timeout) = job.timeout {
-            value["timeout"] = json!(timeout.as_secs_f64());
-        }
-        if let Some(stats) = &job.stats {
-            value["stats"] = json!(absolute(stats)?);
-        }
-        if let Some(screenshot) = &job.screenshot {
-            value["screenshot"] = json!(absolute(screenshot)?);
-        }
         let tool = match self {
             Self::Node => root().join("dist/node-cli.mjs"),
             _ => root().join("web/tools/browser-run.mjs"),
         };
         let mut command = Command::new(setup::node()?);
-        command.arg(tool).arg(value.to_string());
+        command.arg(tool).arg(job.json(self.name())?.to_string());
         Ok(command)
     }
+}
+
+/// Reads what the host shall refuse of translated code: `none`, `linked` or `unlinked` instead of what it can do,
+/// `modules=N` and `slots=N` as limits, separated by commas.
+pub fn code_limits(text: &str) -> Result<serde_json::Value> {
+    let mut limits = json!({});
+    for part in text.split(',') {
+        match part.split_once('=') {
+            None if ["none", "linked", "unlinked"].contains(&part) => limits["support"] = json!(part),
+            Some((name @ ("modules" | "slots"), n)) => limits[name] = json!(n.parse::<u32>().context(part.to_owned())?),
+            _ => bail!("no limit to translated code `{part}`: none, linked, unlinked, modules=N, slots=N"),
+        }
+    }
+    Ok(limits)
 }
 
 /// Native QEMU with `options`: one thread, translation only, nothing on the board that pagevm has not.
@@ -186,8 +213,12 @@ pub struct Session {
 
 impl Session {
     pub fn start(host: Host, job: &Job) -> Result<Self> {
+        Self::of(host.command(job)?)
+    }
+
+    /// A guest run by `command`, with the console on its standard input and output.
+    pub fn of(mut command: Command) -> Result<Self> {
         let started = Instant::now();
-        let mut command = host.command(job)?;
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -356,6 +387,17 @@ mod tests {
         let mut console = String::new();
         Text::default().push(b"x\xffy", &mut console);
         assert_eq!(console, "x\u{fffd}y");
+    }
+
+    #[test]
+    fn limits_to_translated_code() {
+        assert_eq!(
+            code_limits("unlinked,modules=3,slots=0").unwrap(),
+            json!({ "support": "unlinked", "modules": 3, "slots": 0 })
+        );
+        for bad in ["", "fast", "modules", "modules=-1", "slots=x", "none,"] {
+            assert!(code_limits(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -23,13 +23,15 @@ usage: cargo xtask COMMAND
                                 --headless boots it in Chromium and attaches this terminal
   test [--long]                 every test; --long adds ten boots in a row, every kernel, a million random instructions
   run --host chromium|firefox|node|qemu [--until TEXT] [--type TEXT] [--timeout S] [--stats FILE]
-      [--screenshot FILE] -- OPTIONS
+      [--screenshot FILE] [--code LIMITS] -- OPTIONS
                                 boot with QEMU-style OPTIONS, serial console on standard input and output; exit 0 when
-                                the guest powers off or TEXT appears; `qemu` is native QEMU's TCG, for comparison
+                                the guest powers off or TEXT appears; `qemu` is native QEMU's TCG, for comparison;
+                                LIMITS make the host refuse translated code: none|linked|unlinked, modules=N, slots=N
   boot [NAME..] [--guest NAME] [--host chromium|firefox|node|qemu]
                                 the boot tests of tests/boot in one place
-  bench boot [--guest NAME] [--rounds N] [--host chromium|firefox|node]
-                                boot to the prompt here and in native QEMU, side by side; JSON in target/bench/boot.json
+  bench [NAME..] [--peer qemu-tcg|qemu64|v86].. [--host chromium|firefox|node] [--rounds N] [--guest NAME]
+                                the benchmarks NAME (a benchmark or a family; all where none is named) here and in the
+                                peers, turn about; table, JSON and pictures in target/bench/; `bench boot` boots NAME
   guest [NAME..]                make a guest under target/guests; without a name, list them
   build                         dist/: the static site and the npm package";
 
@@ -77,6 +79,7 @@ fn dispatch() -> Result<()> {
                     Long("until") => job.until = Some(args.value()?.string()?),
                     Long("type") => job.typed = Some(args.value()?.string()?),
                     Long("timeout") => job.timeout = Some(Duration::from_secs_f64(args.value()?.parse()?)),
+                    Long("code") => job.code = Some(host::code_limits(&args.value()?.string()?)?),
                     Long("stats") => job.stats = Some(args.value()?.into()),
                     Long("screenshot") => job.screenshot = Some(args.value()?.into()),
                     // `--` ends our options; what follows is the guest's, to be passed on untouched
@@ -110,19 +113,17 @@ fn dispatch() -> Result<()> {
         }
         Some("bench") => {
             let mut opts = bench::Options::default();
-            match args.next()? {
-                Some(Value(v)) if v == "boot" => {}
-                _ => bail!("bench: name a benchmark: boot"),
-            }
             while let Some(arg) = args.next()? {
                 match arg {
+                    Value(name) => opts.names.push(name.string()?),
+                    Long("peer") => opts.peers.push(bench::Place::peer(&args.value()?.string()?)?),
                     Long("guest") => opts.guest = args.value()?.string()?,
                     Long("rounds") => opts.rounds = args.value()?.parse()?,
                     Long("host") => opts.host = host::Host::parse(&args.value()?.string()?)?,
                     other => return Err(other.unexpected().into()),
                 }
             }
-            bench::boot(&opts)
+            bench::run(&opts)
         }
         Some("guest") => {
             let mut names = Vec::new();

@@ -3,7 +3,7 @@
 use crate::util::{output, root, run, say, which};
 use anyhow::{Context, Result, bail};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The program a command needs, and the Debian package that has it.
@@ -14,10 +14,27 @@ pub const FIREFOX: Program = ("firefox-esr", "firefox-esr");
 pub const QEMU: Program = ("qemu-system-x86_64", "qemu-system-x86");
 pub const BUSYBOX: Program = ("busybox", "busybox-static");
 pub const NASM: Program = ("nasm", "nasm");
+pub const GCC: Program = ("gcc", "gcc");
 
 /// Installs the Debian packages of the programs that are not there.
 pub fn programs(wanted: &[Program]) -> Result<()> {
-    let missing: Vec<_> = wanted.iter().filter(|(program, _)| which(program).is_none()).collect();
+    let missing: Vec<_> = wanted.iter().filter(|(program, _)| which(program).is_none()).copied().collect();
+    install(&missing)
+}
+
+/// What gcc needs to make 32-bit programs.
+pub fn gcc_multilib() -> Result<()> {
+    // gcc prints the name as it was given when it finds no such file
+    let found = output(Command::new("gcc").args(["-m32", "-print-file-name=libc.a"]))?;
+    if found.starts_with(b"/") { Ok(()) } else { install(&[("32-bit libc.a", "gcc-multilib")]) }
+}
+
+/// A PC's firmware, which v86 has no copy of.
+pub fn seabios() -> Result<()> {
+    if Path::new("/usr/share/seabios/bios.bin").is_file() { Ok(()) } else { install(&[("bios.bin", "seabios")]) }
+}
+
+fn install(missing: &[Program]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
@@ -57,28 +74,33 @@ pub fn wasm_target() -> Result<()> {
         .with_context(|| format!("the Rust target {target} is missing and rustup cannot add it"))
 }
 
-/// The npm packages of `web/`, as its lock file says.
-pub fn npm() -> Result<()> {
-    let web = root().join("web");
-    let lock = fs::read(web.join("package-lock.json")).context("web/package-lock.json")?;
-    let installed = web.join("node_modules/.lock-installed");
+/// The npm packages of `web/`.
+pub fn web() -> Result<()> {
+    npm(&root().join("web"))
+}
+
+/// The npm packages of the directory `dir`, as its lock file says.
+pub fn npm(dir: &Path) -> Result<()> {
+    let lock_file = dir.join("package-lock.json");
+    let lock = fs::read(&lock_file).with_context(|| lock_file.display().to_string())?;
+    let installed = dir.join("node_modules/.lock-installed");
     if fs::read(&installed).is_ok_and(|seen| seen == lock) {
         return Ok(());
     }
     if which("npm").is_none() {
         bail!("npm is missing: install Node 20 or newer");
     }
-    say("installing npm packages in web/");
+    say(format!("installing npm packages in {}", dir.display()));
     // not `npm ci`: docs/decisions/040-npm-install.md
     let install = ["install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error"];
-    run(Command::new("npm").args(install).current_dir(&web))?;
+    run(Command::new("npm").args(install).current_dir(dir))?;
     fs::write(installed, lock)?;
     Ok(())
 }
 
 /// A current Node: the one in the npm package `node`, since the machine's own may have a V8 years behind the browsers'.
 pub fn node() -> Result<PathBuf> {
-    npm()?;
+    web()?;
     let node = root().join("web/node_modules/node/bin/node");
     if !node.is_file() {
         bail!(

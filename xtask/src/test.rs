@@ -3,7 +3,7 @@
 use crate::boot::{self, Test};
 use crate::host::{self, Host};
 use crate::util::{root, run as run_command, say};
-use crate::{build, guest, refusals, setup};
+use crate::{bench, build, guest, refusals, setup};
 use anyhow::{Result, bail};
 use std::process::Command;
 use std::time::Instant;
@@ -63,7 +63,7 @@ pub fn run(long: bool) -> Result<()> {
     }
     setup::programs(&hosts)?;
     setup::wasm_target()?;
-    setup::npm()?;
+    setup::web()?;
 
     let mut summary = Summary::default();
     summary.step("format", || run_command(&mut cargo(&["fmt", "--all", "--check"])));
@@ -96,6 +96,7 @@ pub fn run(long: bool) -> Result<()> {
             });
         }
         summary.step("refusals", || refusals::run(Host::Node));
+        summary.step("benchmarks, as a test", bench::smoke);
         boots(&mut summary, long)?;
     } else {
         say("no boots: the build failed");

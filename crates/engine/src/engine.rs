@@ -1,10 +1,15 @@
 //! The state behind the exports.
 
+use crate::code::CodeHost;
 use crate::host;
 use crate::pacer::Pacer;
 use host_abi::{Console, Exit, Image, Outcome, Stats};
+use jit::Jit;
 use machine::{Files, Machine};
 use options::{Config, Serial};
+
+/// Bytes of generated code that are kept.
+const CODE_BYTES: usize = 16 << 20;
 
 /// Everything the engine has: one machine, and what the host is about to make of it.
 pub struct Engine {
@@ -14,6 +19,8 @@ pub struct Engine {
     kernel: Vec<u8>,
     initrd: Option<Vec<u8>>,
     machine: Option<Machine>,
+    /// Hot code of the machine's guest.
+    jit: Option<Jit<CodeHost>>,
     pacer: Pacer,
     /// Typed, and not yet taken by the machine.
     input: Vec<u8>,
@@ -31,6 +38,7 @@ impl Engine {
             kernel: Vec::new(),
             initrd: None,
             machine: None,
+            jit: None,
             pacer: Pacer::new(),
             input: Vec::new(),
             idle_until: f64::INFINITY,
@@ -96,11 +104,13 @@ impl Engine {
         let Some(config) = &self.config else {
             return self.fail(Outcome::BadCall, "create: there are no options yet");
         };
-        (self.machine, self.pacer) = (None, Pacer::new());
+        (self.machine, self.jit, self.pacer) = (None, None, Pacer::new());
+        self.stats = Stats::default();
         self.input.clear();
         let files = Files { kernel: std::mem::take(&mut self.kernel), initrd: self.initrd.take() };
         match Machine::new(config, files, host::time(), host::random()) {
             Ok(machine) => {
+                self.jit = Some(Jit::new(CodeHost, machine.state_layout(), CODE_BYTES));
                 self.machine = Some(machine);
                 Outcome::Done
             }
@@ -109,18 +119,33 @@ impl Engine {
     }
 
     pub fn run(&mut self, slice_ms: f64) -> Exit {
-        let Some(machine) = &mut self.machine else {
+        let (Some(machine), Some(jit)) = (&mut self.machine, &mut self.jit) else {
             return Exit::NoMachine;
         };
-        let taken = machine.console_input(&self.input);
-        self.input.drain(..taken);
-        let (before, start) = (machine.stats().insns, host::time());
-        let exit = machine.run(start, self.pacer.budget(slice_ms));
-        let insns = machine.stats().insns.saturating_sub(before);
-        self.pacer.ran(insns, host::monotonic_ms() - start.monotonic_ns as f64 / 1e6);
+        let mut now = host::time();
+        let mut step = self.pacer.begin(slice_ms, now.monotonic_ns as f64 / 1e6);
+        let exit = loop {
+            let taken = machine.console_input(&self.input);
+            self.input.drain(..taken);
+            let (before, start) = (machine.stats().insns, now);
+            let exit = machine.run_with(jit, start, step);
+            now = host::time();
+            let insns = machine.stats().insns.saturating_sub(before);
+            let ns = now.monotonic_ns.saturating_sub(start.monotonic_ns);
+            step = self.pacer.ran(insns, ns as f64 / 1e6, now.monotonic_ns as f64 / 1e6);
+            let typed = matches!(exit, machine::Exit::Idle { .. }) && taken > 0 && !self.input.is_empty();
+            if exit != machine::Exit::Budget && !typed {
+                break exit;
+            }
+            if step == 0 {
+                break machine::Exit::Budget;
+            }
+        };
+        // compiling is no part of the guest's speed
+        machine.slice_over(now);
+        jit.flush();
         match exit {
             machine::Exit::Budget => Exit::Budget,
-            machine::Exit::Idle { .. } if taken > 0 && !self.input.is_empty() => Exit::Budget,
             machine::Exit::Idle { until_ns } => {
                 self.idle_until = until_ns.map_or(f64::INFINITY, |ns| ns as f64 / 1e6);
                 Exit::Idle
@@ -162,9 +187,28 @@ impl Engine {
     pub fn stats(&mut self) -> &Stats {
         if let Some(machine) = &self.machine {
             let stats = machine.stats();
-            self.stats =
-                // there is no other tier
-                Stats { guest_insns: stats.insns, interp_insns: stats.insns, ram_bytes: stats.ram_bytes };
+            self.stats.guest_insns = stats.insns;
+            self.stats.interp_insns = stats.insns.saturating_sub(stats.translated_insns);
+            self.stats.ram_bytes = stats.ram_bytes;
+        }
+        if let Some(jit) = &self.jit {
+            let (s, stats) = (&mut self.stats, &jit.stats);
+            s.regions = stats.regions;
+            s.regions_live = jit.live_regions() as u64;
+            s.modules = stats.modules;
+            s.modules_live = jit.live_modules() as u64;
+            s.wasm_bytes = stats.wasm_bytes;
+            s.compile_ns = stats.compile_ns;
+            s.lift_ns = stats.lift_ns;
+            s.emit_ns = stats.emit_ns;
+            s.tlb_fills = jit::call::fills();
+            s.exits_lookup = stats.exits_lookup;
+            s.exits_bail = stats.exits_side + stats.exits_interpret;
+            s.exits_guard = stats.exits_guard;
+            s.exits_budget = stats.exits_budget;
+            s.invalidations = stats.invalidations;
+            s.evictions = stats.evictions;
+            s.refusals = stats.refusals;
         }
         &self.stats
     }

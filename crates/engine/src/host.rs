@@ -23,7 +23,6 @@ pub fn random() -> [u8; 32] {
 }
 
 /// Code that is translated at run time, and the function table through which it is entered.
-#[expect(dead_code, reason = "for the translator")]
 pub mod code {
     use super::imports;
     use host_abi::CodeSupport;

@@ -2,6 +2,7 @@
 //! it returned. Neither the guest nor the host can make it panic; if it does all the same, that is a bug, the message goes
 //! to the host through `log` and the call ends in a trap.
 
+mod code;
 mod engine;
 mod host;
 mod pacer;
@@ -109,6 +110,8 @@ macro_rules! define {
         })*
     };
 }
+
+pub use code::callable;
 
 /// The table, as functions.
 #[allow(unsafe_code)] // unmangled names, nothing else

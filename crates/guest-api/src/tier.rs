@@ -1,7 +1,7 @@
 //! Where the interpreter of a guest and the translator of its hot code meet. Neither knows the other: the guest's crate offers
 //! its decoded code ([`Code`]) and itself ([`Guest`]), the translator is a [`Tier`].
 
-use crate::{EmitVector, LazyFlags, Slot};
+use crate::{EmitVector, Slot};
 
 /// A run of instructions that the interpreter has decoded, and that it executes from the first to the last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,7 +63,7 @@ pub struct StateLayout {
     /// [`crate::XSlot`]s, 16 bytes each, and their number.
     pub xslots: u32,
     pub xslot_count: u8,
-    /// A [`LazyFlags`].
+    /// A [`crate::LazyFlags`].
     pub flags: u32,
     /// The TLB: tables of [`StateLayout::tlb_entries`] (a power of two) entries of 16 bytes, `{ tag: u64, addend: u32 }`.
     pub tlb_read: u32,
@@ -135,7 +135,6 @@ pub struct Left {
     pub pc: u64,
     /// Instructions left of the budget; may be below 0.
     pub left: i64,
-    pub flags: LazyFlags,
     /// The next instruction cannot be executed by translated code.
     pub interpret: bool,
 }
@@ -149,14 +148,20 @@ pub trait Tier {
     fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64);
     /// The table slot of translated code that starts at physical address `pa`, decoded as `mode` says; 0: there is none.
     fn find(&self, pa: u64, mode: u32) -> u32;
-    /// Runs the translated code of `slot` at linear address `pc` for about `left` instructions.
+    /// Runs the translated code of `slot` at linear address `pc` for about `left` instructions. The flags are in the state's
+    /// [`crate::LazyFlags`], before and after.
     fn enter(&mut self, guest: &mut dyn Guest, slot: u32, pc: u64, left: i64) -> Left;
-    /// `len` bytes at physical address `pa` were written. True where code that is found by [`Tier::find`] was dropped.
-    fn written(&mut self, pa: u64, len: u64) -> bool;
-    /// The physical ranges (within one page each) that translated code was made from, in the page of `pa`, or everywhere.
+    /// `len` bytes of code at physical address `pa` (within one page) were written.
+    fn written(&mut self, pa: u64, len: u64);
+    /// Memory is not what it was: all translated code is wrong.
+    fn drop_all(&mut self);
+    /// Calls `each` with the physical ranges (within one page each) that translated code was made from: all, or those in one page.
     fn ranges(&self, page: Option<u64>, each: &mut dyn FnMut(u64, u32));
-    /// Code was translated or dropped since this was last asked: what [`Tier::find`] said before may be wrong.
-    fn changed(&mut self) -> bool;
+    /// Whether [`Tier::find`] would answer otherwise than it did.
+    fn changed(&self) -> bool;
+    /// Calls `each` with the physical address, mode and slot (0: none any more) of each answer of [`Tier::find`] that has changed
+    /// since this was last called.
+    fn changes(&mut self, each: &mut dyn FnMut(u64, u32, u32));
 }
 
 /// No second tier.
@@ -170,13 +175,13 @@ impl Tier for NoTier {
         0
     }
     fn enter(&mut self, _: &mut dyn Guest, _: u32, pc: u64, left: i64) -> Left {
-        Left { pc, left, flags: LazyFlags::default(), interpret: true }
+        Left { pc, left, interpret: true }
     }
-    fn written(&mut self, _: u64, _: u64) -> bool {
-        false
-    }
+    fn written(&mut self, _: u64, _: u64) {}
+    fn drop_all(&mut self) {}
     fn ranges(&self, _: Option<u64>, _: &mut dyn FnMut(u64, u32)) {}
-    fn changed(&mut self) -> bool {
+    fn changed(&self) -> bool {
         false
     }
+    fn changes(&mut self, _: &mut dyn FnMut(u64, u32, u32)) {}
 }

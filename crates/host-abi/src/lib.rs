@@ -265,6 +265,36 @@ layout! {
         guest_insns,
         /// Those of them that were interpreted.
         interp_insns,
+        /// Regions of guest code that were translated, and those of them that can still be entered.
+        regions,
+        regions_live,
+        /// Modules that the host has compiled of them, and those of these that were not dropped.
+        modules,
+        modules_live,
+        /// Bytes of Wasm in all those modules.
+        wasm_bytes,
+        /// Nanoseconds in the host's compiler. What it puts off until code runs for the first time is not in it.
+        compile_ns,
+        /// Nanoseconds from guest code to the intermediate form, passes over it included.
+        lift_ns,
+        /// Nanoseconds from there to Wasm.
+        emit_ns,
+        /// TLB entries filled: accesses that missed, in every tier.
+        tlb_fills,
+        /// Exits of translated code to look up what comes next.
+        exits_lookup,
+        /// Exits to have an instruction interpreted.
+        exits_bail,
+        /// Exits because something that was assumed does not hold.
+        exits_guard,
+        /// Exits because the slice's budget is used up.
+        exits_budget,
+        /// Regions dropped because the guest has written to their code.
+        invalidations,
+        /// Regions dropped to make room.
+        evictions,
+        /// What the host has refused: modules and growth of the function table.
+        refusals,
         /// Guest RAM, in bytes.
         ram_bytes,
     }

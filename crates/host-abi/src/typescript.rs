@@ -23,7 +23,9 @@ pub fn typescript() -> String {
         doc(&mut ts, "  ", field.doc);
         ts += &format!("  {}: number;\n", field.name);
     }
-    ts += "}\n\n/** Reads the `Stats` at `ptr`. */\n";
+    ts += "}\n\n/** Of a machine that has done nothing. */\nexport const NO_STATS: EngineStats = {\n";
+    STATS.iter().for_each(|field| ts += &format!("  {}: 0,\n", field.name));
+    ts += "};\n\n/** Reads the `Stats` at `ptr`. */\n";
     ts += "export function readStats(memory: ArrayBufferLike, ptr: number): EngineStats {\n";
     ts += "  const view = new DataView(memory, ptr);\n  return {\n";
     for field in STATS {

@@ -54,6 +54,7 @@ pub struct Recorded {
 /// Records the blocks of a region, one after the other.
 pub struct Lift<'r> {
     region: &'r mut Region,
+    supports: fn(Op) -> bool,
     base: u64,
     zero: Slot,
     block: Slot,
@@ -95,12 +96,13 @@ struct Saved {
 
 impl<'r> Lift<'r> {
     /// Records into `region`, whose base is linear address `base`. `zero` and `block` are the guest's slots that always read 0 and
-    /// the address of the block.
-    pub fn new(region: &'r mut Region, base: u64, zero: Slot, block: Slot) -> Self {
+    /// the address of the block. `supports`: which operations may be recorded.
+    pub fn new(region: &'r mut Region, base: u64, zero: Slot, block: Slot, supports: fn(Op) -> bool) -> Self {
         let (source, flags) = (Source::Slots(None), [Val::NONE; 6]);
         Lift {
             saved: Saved { insts: 0, exits: 0, consts: 0, units: 0, source, flags },
             region,
+            supports,
             base,
             zero,
             block,
@@ -158,6 +160,12 @@ impl<'r> Lift<'r> {
         if self.refused {
             let s = self.saved;
             self.insts.truncate(s.insts);
+            // What slots hold may have been recorded just now.
+            for v in self.slots.iter_mut().chain(&mut self.xslots) {
+                if v.index() >= s.insts {
+                    *v = Val::NONE;
+                }
+            }
             self.region.exits.truncate(s.exits);
             self.region.consts.truncate(s.consts);
             self.region.units = s.units;
@@ -201,13 +209,16 @@ impl<'r> Lift<'r> {
         pc.wrapping_sub(self.base) as i64
     }
     /// Leaves the instruction to the interpreter.
-    fn refuse(&mut self) {
+    pub fn refuse(&mut self) {
         self.refused = true;
     }
 
     fn push(&mut self, op: Op, args: &[Val], imm: u64) -> Val {
         let mut all = [Val::NONE; 4];
         all[..args.len()].copy_from_slice(args);
+        if !(self.supports)(op) {
+            self.refused = true;
+        }
         let v = Val(self.insts.len() as u32);
         self.insts.push(Inst { op, args: all, imm, exit: u32::MAX });
         v
@@ -745,6 +756,14 @@ impl EmitVector for Lift<'_> {
         self.push(Op::V1(op), &[a], 0)
     }
     fn v2(&mut self, op: V2, a: Val, b: Val) -> Val {
+        if a == b {
+            match op {
+                V2::Xor | V2::AndNot | V2::Sub(_) | V2::GtS(_) => return self.immx(0),
+                V2::Eq(_) => return self.immx(u128::MAX),
+                V2::And | V2::Or => return a,
+                _ => {}
+            }
+        }
         self.push(Op::V2(op), &[a, b], 0)
     }
     fn vshift(&mut self, op: Bin, lane: Lane, a: Val, n: Val) -> Val {
@@ -761,6 +780,15 @@ impl EmitVector for Lift<'_> {
         self.push(Op::Widen, &[v], 0)
     }
     fn extract(&mut self, lane: Lane, n: u8, a: Val) -> Val {
+        let from = self.insts[a.index()];
+        if from.op == Op::Widen && n == 0 {
+            return match lane {
+                Lane::B64 => from.args[0],
+                Lane::B32 => self.zext(Width::W32, from.args[0]),
+                Lane::B16 => self.zext(Width::W16, from.args[0]),
+                Lane::B8 => self.zext(Width::W8, from.args[0]),
+            };
+        }
         self.push(Op::Extract(lane), &[a], n.into())
     }
     fn insert(&mut self, lane: Lane, n: u8, a: Val, v: Val) -> Val {

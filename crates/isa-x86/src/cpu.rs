@@ -1,6 +1,6 @@
 //! The state of one logical processor.
 
-use guest_api::Slot;
+use guest_api::{Exchange, Flag, JUMP_BUCKET, JUMP_BUCKETS, Jump, LazyFlags, Slot};
 use mem::Memory;
 
 use crate::fault::StopReason;
@@ -148,6 +148,9 @@ pub enum CodeSize {
     Bits64 = 2,
 }
 
+/// An entry of the jump cache that nothing finds.
+pub(crate) const NOWHERE: Jump = Jump { pc: 0, key: u32::MAX, slot: 0 };
+
 /// One logical processor and the memory it sees.
 pub struct Cpu {
     /// General registers and address-computation slots; see the slot constants.
@@ -202,6 +205,12 @@ pub struct Cpu {
     /// Why the last instruction returned [`crate::Stop`].
     pub stop: StopReason,
 
+    /// The condition flags, while translated code runs.
+    pub(crate) lazy_flags: LazyFlags,
+    /// What translated code and its caller tell each other.
+    pub(crate) exchange: Exchange,
+    /// The jump cache of translated code, by [`guest_api::jump_bucket`] and [`guest_api::jump_index`].
+    pub(crate) jumps: [[Jump; JUMP_BUCKET]; JUMP_BUCKETS],
     /// PDPTE registers of PAE paging (SDM 3 4.4.1).
     pub pdpte: [u64; 4],
     pub(crate) spaces: crate::sys::paging::AddressSpaces,
@@ -244,6 +253,9 @@ impl Cpu {
             fetch_keys: [0; 2],
             dropped_pages: Some(Vec::new()),
             stop: StopReason::None,
+            lazy_flags: LazyFlags::default(),
+            exchange: Exchange::default(),
+            jumps: [[NOWHERE; JUMP_BUCKET]; JUMP_BUCKETS],
             pdpte: [0; 4],
             spaces: crate::sys::paging::AddressSpaces::new(),
             mem,
@@ -400,6 +412,26 @@ impl Flags {
     #[inline(always)]
     pub fn set_carry_overflow(&mut self, cf: bool, of: bool) {
         self.carry = u64::from(cf) << 63 | u64::from(cf ^ of) << 62;
+    }
+    /// All flags, each in its [`Flag::bit`].
+    pub fn packed(&self) -> u64 {
+        u64::from(self.cf()) << Flag::Carry as u8
+            | u64::from(self.pf()) << Flag::Parity as u8
+            | u64::from(self.af()) << Flag::Aux as u8
+            | u64::from(self.zf()) << Flag::Zero as u8
+            | u64::from(self.sf()) << Flag::Sign as u8
+            | u64::from(self.of()) << Flag::Overflow as u8
+    }
+    pub fn set_packed(&mut self, v: u64) {
+        let bit = |f: Flag| v & f.bit() != 0;
+        self.set_all(
+            bit(Flag::Carry),
+            bit(Flag::Parity),
+            bit(Flag::Aux),
+            bit(Flag::Zero),
+            bit(Flag::Sign),
+            bit(Flag::Overflow),
+        );
     }
     pub fn set_all(&mut self, cf: bool, pf: bool, af: bool, zf: bool, sf: bool, of: bool) {
         self.zero = u64::from(!zf);

@@ -2,8 +2,9 @@
 
 mod cache;
 mod hot;
+mod index;
 
-use guest_api::Width;
+use guest_api::{NoTier, Tier, Width};
 
 use crate::cpu::{BLOCK, CodeSize, Cpu, SegReg, rflags};
 use crate::exec::Exec;
@@ -11,7 +12,8 @@ use crate::fault::{self, Exception, Stop, StopReason};
 use crate::platform::Platform;
 use crate::sys::debug::DR6_BS;
 use crate::sys::interrupts::{self, Source};
-use cache::{BlockId, CodeCache};
+use cache::{BlockId, CodeCache, View};
+pub(crate) use hot::{arm, hot_arm};
 
 /// Why [`Vcpu::run`] returned.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,28 +32,42 @@ pub enum CpuExit {
 
 /// A virtual processor: the architectural state and the decoded code.
 pub struct Vcpu {
-    pub cpu: Cpu,
+    /// In one place as long as it lives: translated code has its address.
+    pub cpu: Box<Cpu>,
+    /// Instructions that translated code has executed.
+    pub translated: u64,
     /// Return with [`CpuExit::Exception`] where an instruction raises one, for tests and debuggers.
     pub catch_exceptions: bool,
     code: CodeCache,
+    /// The second tier has not heard yet that the processor was reset.
+    was_reset: bool,
     /// RIPs of the last blocks, newest last, for reports.
     trace: [u64; 16],
     trace_at: usize,
 }
 
 impl Vcpu {
-    /// Bytes of decoded code kept, unless something else is asked for: about 340,000 instructions.
-    pub const CODE_BYTES: usize = 20 << 20;
+    /// Bytes of decoded code kept, unless something else is asked for: about a million instructions.
+    pub const CODE_BYTES: usize = 48 << 20;
 
     /// A processor that keeps up to about `code_bytes` of decoded code.
     pub fn new(cpu: Cpu, code_bytes: usize) -> Vcpu {
-        Vcpu { cpu, catch_exceptions: false, code: CodeCache::new(code_bytes), trace: [0; 16], trace_at: 0 }
+        Vcpu {
+            cpu: Box::new(cpu),
+            translated: 0,
+            catch_exceptions: false,
+            code: CodeCache::new(code_bytes),
+            was_reset: false,
+            trace: [0; 16],
+            trace_at: 0,
+        }
     }
 
     /// Restarts the processor as after RESET; the machine then sets its entry state.
     pub fn reset(&mut self) {
         self.cpu.reset();
-        self.code.clear(&mut self.cpu.mem);
+        self.code.clear(&mut self.cpu.mem, &NoTier);
+        self.was_reset = true;
     }
 
     /// Bytes of host memory that decoded code takes.
@@ -67,9 +83,19 @@ impl Vcpu {
     /// Executes about `max_insns` instructions: the last block is finished. `cpu.insns` counts exactly. Each exception and interrupt
     /// takes one from the budget, so that a handler which faults for ever cannot keep the host.
     pub fn run(&mut self, platform: &mut dyn Platform, max_insns: u64) -> CpuExit {
+        self.run_with(platform, &mut NoTier, max_insns)
+    }
+
+    /// The same, where hot code is executed by `tier`.
+    pub fn run_with<T: Tier>(&mut self, platform: &mut dyn Platform, tier: &mut T, max_insns: u64) -> CpuExit {
         let mut end = self.cpu.insns.saturating_add(max_insns);
         self.cpu.attention = true;
+        if core::mem::take(&mut self.was_reset) {
+            tier.drop_all();
+        }
         let mut cx = Exec { cpu: &mut self.cpu, platform };
+        // Translated code has left what is next to the interpreter.
+        let mut interpret = false;
         loop {
             // Before `attend`, which arms the single-step trap of the instruction that then must run.
             if cx.cpu.insns >= end {
@@ -78,7 +104,7 @@ impl Vcpu {
             let catch = self.catch_exceptions;
             let mut single = false;
             if cx.cpu.attention {
-                match attend(&mut cx, &mut self.code, catch) {
+                match attend(&mut cx, &mut self.code, tier, catch) {
                     Ok(step) => single = step,
                     Err(Some(exit)) => return exit,
                     Err(None) => {
@@ -88,7 +114,7 @@ impl Vcpu {
                 }
             }
             let pc = cx.cpu.rip;
-            let id = match self.code.find(&mut cx) {
+            let id = match self.code.find(&mut cx, tier) {
                 Ok(id) => id,
                 Err(Stop) => match settle(&mut cx, pc, catch) {
                     None => {
@@ -100,6 +126,24 @@ impl Vcpu {
             };
             self.trace[self.trace_at % 16] = pc;
             self.trace_at = (self.trace_at + 1) % 16;
+            if T::HOT != 0 && !single {
+                let block = self.code.block_mut(id);
+                if block.slot != 0 && !interpret {
+                    let slot = block.slot;
+                    interpret = enter(&mut cx, tier, slot, end, &mut self.translated);
+                    continue;
+                }
+                interpret = false;
+                if block.runs < T::HOT {
+                    block.runs += 1;
+                    if block.runs == T::HOT && block.can_be_hot() {
+                        tier.hot(&mut View { code: &self.code, cpu: cx.cpu }, id, pc);
+                        if tier.changed() {
+                            self.code.take_changes(cx.cpu, tier);
+                        }
+                    }
+                }
+            }
             if let Err(fault_pc) = run_block(&mut cx, &self.code, id, single) {
                 if let Some(exit) = settle(&mut cx, fault_pc, catch) {
                     return exit;
@@ -110,12 +154,31 @@ impl Vcpu {
     }
 }
 
+/// Runs the translated code of `slot`, where CS:RIP is. Whether the interpreter must execute what is next.
+fn enter<T: Tier>(cx: &mut Exec<'_>, tier: &mut T, slot: u32, end: u64, translated: &mut u64) -> bool {
+    let (pc, before) = (cx.cpu.rip, cx.cpu.insns);
+    let key = cx.cpu.fetch_key(pc);
+    cx.cpu.jumps[guest_api::jump_bucket(pc)][guest_api::jump_index(pc)] = guest_api::Jump { pc, key, slot };
+    cx.begin_translated();
+    let left = tier.enter(cx, slot, pc, end.wrapping_sub(before) as i64);
+    cx.end_translated();
+    cx.cpu.rip = left.pc;
+    cx.cpu.insns = end.wrapping_sub(left.left as u64);
+    *translated = translated.wrapping_add(cx.cpu.insns.wrapping_sub(before));
+    left.interpret
+}
+
 /// Does what raised `attention`. `Ok(true)`: one instruction only may run now. `Err(None)`: look again.
 #[cold]
 #[inline(never)]
-fn attend(cx: &mut Exec<'_>, code: &mut CodeCache, catch: bool) -> Result<bool, Option<CpuExit>> {
+fn attend<T: Tier>(
+    cx: &mut Exec<'_>,
+    code: &mut CodeCache,
+    tier: &mut T,
+    catch: bool,
+) -> Result<bool, Option<CpuExit>> {
     cx.cpu.attention = false;
-    code.settle(cx.cpu);
+    code.settle(cx.cpu, tier);
     if cx.platform.wants_exit() {
         cx.cpu.attention = true;
         return Err(Some(CpuExit::Budget));

@@ -15,6 +15,7 @@ pub mod platform;
 pub mod sem;
 pub mod sys;
 mod table;
+pub mod tier;
 pub mod x87;
 
 pub use cpu::Cpu;

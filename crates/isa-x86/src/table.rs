@@ -41,7 +41,7 @@ macro_rules! rows {
         }
 
         /// Whether a block ends behind the operation.
-        pub(crate) fn ends_block(op: Op) -> bool {
+        pub(crate) const fn ends_block(op: Op) -> bool {
             match op {
                 $(Op::$op => rows!(@end $($end)?),)*
                 Op::None => true,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use guest_api::{NoTier, StateLayout, Tier};
 use isa_x86::cpu::{RBX, RSI, SegReg, Segment, SystemSegment, TableRegister, cr0, cr4, efer};
 use isa_x86::sys::paging::PHYSICAL_BITS;
 use isa_x86::{Cpu, CpuExit, Vcpu};
@@ -59,8 +60,9 @@ impl fmt::Display for StopReport {
 /// Counters since the machine was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Guest instructions executed.
+    /// Guest instructions executed, and those of them that a second tier executed.
     pub insns: u64,
+    pub translated_insns: u64,
     /// Guest time, ns.
     pub guest_ns: u64,
     pub ram_bytes: u64,
@@ -160,6 +162,11 @@ impl Machine {
 
     /// Runs the guest for about `max_insns` instructions or until it has nothing to do. `time` is the host's now.
     pub fn run(&mut self, time: HostTime, max_insns: u64) -> Exit {
+        self.run_with(&mut NoTier, time, max_insns)
+    }
+
+    /// The same, where hot code is executed by `tier`.
+    pub fn run_with<T: Tier>(&mut self, tier: &mut T, time: HostTime, max_insns: u64) -> Exit {
         if let Some(exit) = &self.ended {
             return exit.clone();
         }
@@ -170,7 +177,7 @@ impl Machine {
             let deadline = self.wake_time();
             self.board.clock.skip_to(deadline, insns);
         }
-        let exit = self.run_slice(insns.saturating_add(max_insns));
+        let exit = self.run_slice(tier, insns.saturating_add(max_insns));
         self.idle = matches!(exit, Exit::Idle { .. });
         if exit != Exit::Budget {
             self.board.clock.end_slice_early();
@@ -185,7 +192,12 @@ impl Machine {
         exit
     }
 
-    fn run_slice(&mut self, end: u64) -> Exit {
+    /// The host does something else from `time` on: what passes until the next `run` says nothing about the guest's speed.
+    pub fn slice_over(&mut self, time: HostTime) {
+        self.board.clock.end_slice(time, self.vcpu.cpu.insns);
+    }
+
+    fn run_slice<T: Tier>(&mut self, tier: &mut T, end: u64) -> Exit {
         loop {
             let insns = self.vcpu.cpu.insns;
             self.board.clock.leap(insns);
@@ -208,7 +220,7 @@ impl Machine {
             }
             let deadline = self.board.plan();
             let budget = self.board.clock.insns_until(deadline, insns).min(end - insns);
-            match self.vcpu.run(&mut self.board, budget) {
+            match self.vcpu.run_with(&mut self.board, tier, budget) {
                 CpuExit::Budget => {}
                 CpuExit::Halted => {
                     let insns = self.vcpu.cpu.insns;
@@ -237,6 +249,11 @@ impl Machine {
         Exit::Stopped(StopReport { reason: reason.to_owned(), state: self.dump() })
     }
 
+    /// Where translated code finds the processor's state.
+    pub fn state_layout(&self) -> StateLayout {
+        isa_x86::tier::layout(&self.vcpu.cpu)
+    }
+
     /// Gives bytes to the serial console; returns how many were taken. The rest may be offered again later.
     pub fn console_input(&mut self, bytes: &[u8]) -> usize {
         if self.config.serial == Serial::None {
@@ -255,6 +272,7 @@ impl Machine {
         let insns = self.vcpu.cpu.insns;
         Stats {
             insns,
+            translated_insns: self.vcpu.translated,
             guest_ns: self.board.clock.now(insns),
             ram_bytes: self.config.ram_bytes,
             code_bytes: self.vcpu.code_bytes() as u64,

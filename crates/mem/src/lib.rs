@@ -99,6 +99,19 @@ impl Memory {
         self.tlb.insert(access, va & !PAGE_MASK, host);
     }
 
+    /// Host address of physical address `pa`, if that is RAM, devices' holes included.
+    pub fn host(&self, pa: u64) -> Option<usize> {
+        (pa < self.ram.size()).then(|| self.ram.base().wrapping_add(pa as usize))
+    }
+    /// Offset in this structure of the TLB's table for `access`: [`ENTRIES`] entries `{ tag: u64, addend: usize }` of 16 bytes.
+    pub const fn tlb_offset(access: Access) -> usize {
+        core::mem::offset_of!(Memory, tlb.tables) + access as usize * size_of::<[Entry; ENTRIES]>()
+    }
+    /// Offset in this structure of the context: see [`Memory::context`].
+    pub const fn context_offset() -> usize {
+        core::mem::offset_of!(Memory, tlb.context)
+    }
+
     /// Forgets all mappings.
     pub fn flush(&mut self) {
         self.tlb.flush();
@@ -121,6 +134,10 @@ impl Memory {
     pub fn code_lines(&self, pa: u64) -> u64 {
         self.code.get((pa / PAGE_SIZE) as usize).copied().unwrap_or(0)
     }
+    /// Whether one of `len` bytes at physical `pa` (within one page) lies in a line that holds code.
+    pub fn holds_code(&self, pa: u64, len: u32) -> bool {
+        self.code_lines(pa) & line_mask(pa, len) != 0
+    }
     /// Forgets the code lines `lines` of the page of `pa`.
     pub fn clear_code(&mut self, pa: u64, lines: u64) {
         if let Some(l) = self.code.get_mut((pa / PAGE_SIZE) as usize) {
@@ -136,7 +153,7 @@ impl Memory {
     /// True where they held code.
     #[inline]
     pub fn wrote(&mut self, pa: u64, len: u32) -> bool {
-        let hit = self.code_lines(pa) & line_mask(pa, len) != 0;
+        let hit = self.holds_code(pa, len);
         if hit {
             self.code_writes.push((pa, len));
         }

@@ -33,7 +33,7 @@ pub struct Entry {
 const EMPTY: Entry = Entry { tag: u64::MAX, addend: 0 };
 
 pub(crate) struct Tlb {
-    tables: Box<[[Entry; ENTRIES]; 3]>,
+    pub(crate) tables: [[Entry; ENTRIES]; 3],
     pub(crate) context: u64,
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn line_mask(pa: u64, len: u32) -> u64 {
 
 impl Tlb {
     pub(crate) fn new() -> Tlb {
-        Tlb { tables: Box::new([[EMPTY; ENTRIES]; 3]), context: 0 }
+        Tlb { tables: [[EMPTY; ENTRIES]; 3], context: 0 }
     }
 
     /// Host address of `va`, where an access of `T`'s size there is mapped.

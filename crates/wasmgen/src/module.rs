@@ -19,6 +19,10 @@ impl Batch {
     pub fn add(&mut self, slot: u32, code: Code) {
         self.functions.push((slot, code));
     }
+    /// Takes out the function for `slot`.
+    pub fn remove(&mut self, slot: u32) {
+        self.functions.retain(|f| f.0 != slot);
+    }
     pub fn len(&self) -> usize {
         self.functions.len()
     }

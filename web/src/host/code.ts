@@ -2,16 +2,7 @@
 // What a host can do, and how that is found out: docs/decisions/110-translated-code.md.
 
 import { CODE_IMPORT_MODULE, CodeSupport, type EngineImports, TABLE } from "../abi.gen.ts";
-
-/** How much translated code there may be: limits that make the host refuse, for tests and to find bugs. */
-export interface CodeLimits {
-  /** Instead of what this host can do. */
-  support?: "none" | "linked" | "unlinked";
-  /** Modules at a time. */
-  modules?: number;
-  /** Slots that the function table may grow by. */
-  slots?: number;
-}
+import type { CodeLimits } from "../protocol.ts";
 
 type CodeImports = Pick<EngineImports, "code_support" | "code_compile" | "code_drop" | "table_grow" | "table_copy">;
 type Support = (typeof CodeSupport)[keyof typeof CodeSupport];

@@ -1,7 +1,7 @@
 // Runs one machine, in a page's worker and in Node alike: fetches what it needs, executes slices, waits when the guest
 // does, and reports. Everything that differs between hosts is in `Platform`.
 
-import { Exit, Image } from "../abi.gen.ts";
+import { Exit, Image, NO_STATS } from "../abi.gen.ts";
 import { Engine, type EngineApi, type EngineHost, type ImageKind, VmError } from "../engine.ts";
 import type { Command, Event, Job, Result, State, Stats } from "../protocol.ts";
 import { missingFeatures } from "./features.ts";
@@ -69,8 +69,9 @@ export class Session {
   #activeAt = 0;
   /** Time in slices since the last report, and that report. */
   #runMs = 0;
-  #reported = { at: 0, insns: 0 };
+  #reported = { at: 0, insns: 0, interpreted: 0 };
   #mips = 0;
+  #translated = 0;
   #busy = 0;
 
   constructor(platform: Platform, emit: (event: Event) => void) {
@@ -117,6 +118,7 @@ export class Session {
         realtime: () => Date.now(),
         random,
         log: (level, text) => this.#emit({ type: "log", level, text }),
+        ...(job.code === undefined ? {} : { code: job.code }),
       };
       const engine = await this.#platform.engine(job.engine, host, this.#progress("engine.wasm"));
       this.#started = this.#platform.now();
@@ -130,7 +132,7 @@ export class Session {
       for (const data of this.#early.splice(0)) engine.consoleInput(data);
       if (this.#result) return; // the time was over first
       this.#powerOn = this.#platform.now();
-      this.#reported = { at: this.#powerOn, insns: 0 };
+      this.#reported = { at: this.#powerOn, insns: 0, interpreted: 0 };
       this.#activeAt = this.#powerOn;
       this.#statsTimer = setInterval(() => this.#report(), STATS_MS);
       this.#setState("running");
@@ -186,9 +188,10 @@ export class Session {
 
   stats(): Stats {
     const now = this.#platform.now();
-    const s = this.#engine?.stats() ?? { guest_insns: 0, interp_insns: 0, ram_bytes: 0 };
+    const s = this.#engine?.stats() ?? NO_STATS;
     return {
       mips: this.#mips,
+      translated: this.#translated,
       busy: this.#busy,
       uptime_ms: this.#powerOn ? now - this.#powerOn : 0,
       load_ms: this.#loadMs,
@@ -394,10 +397,12 @@ export class Session {
   #report(): void {
     if (!this.#engine) return;
     const now = this.#platform.now();
-    const insns = this.#engine.stats().guest_insns;
-    if (this.#runMs > 0) this.#mips = (insns - this.#reported.insns) / this.#runMs / 1000;
+    const { guest_insns: insns, interp_insns: interpreted } = this.#engine.stats();
+    const ran = insns - this.#reported.insns;
+    if (this.#runMs > 0) this.#mips = ran / this.#runMs / 1000;
+    if (ran > 0) this.#translated = 1 - (interpreted - this.#reported.interpreted) / ran;
     this.#busy = Math.min(1, this.#runMs / Math.max(now - this.#reported.at, 1));
-    this.#reported = { at: now, insns };
+    this.#reported = { at: now, insns, interpreted };
     this.#runMs = 0;
     this.#emit({ type: "stats", stats: this.stats() });
   }

@@ -1,6 +1,7 @@
 // The command line's job: JSON in the argument, or in the file that it names.
 
 import { readFileSync } from "node:fs";
+import type { CodeLimits } from "../protocol.ts";
 import type { CliJob } from "./terminal.ts";
 
 const TYPES: Readonly<Record<keyof CliJob, (value: unknown) => boolean>> = {
@@ -12,12 +13,25 @@ const TYPES: Readonly<Record<keyof CliJob, (value: unknown) => boolean>> = {
   type: isString,
   script: (v) => Array.isArray(v) && v.every((s) => isString(s?.expect) && (s.send === undefined || isString(s.send))),
   timeout: (v) => typeof v === "number" && v > 0,
+  code: isCodeLimits,
   stats: isString,
   screenshot: isString,
 };
 
 function isString(value: unknown): value is string {
   return typeof value === "string";
+}
+
+function isCodeLimits(value: unknown): value is CodeLimits {
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    Object.entries(value).every(([key, limit]) =>
+      key === "support"
+        ? ["none", "linked", "unlinked"].includes(limit)
+        : ["modules", "slots"].includes(key) && Number.isInteger(limit) && limit >= 0,
+    )
+  );
 }
 
 /** Reads a job; throws one clear message. */

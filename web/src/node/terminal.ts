@@ -44,26 +44,18 @@ export class EscapeKey {
   }
 }
 
-/** The figures of a run as `--stats` files have them: milliseconds with two decimals, counts exact. */
+/** The figures of a run as `--stats` files have them: all times in milliseconds with two decimals, counts exact. */
 export function figures(host: string, stats: Stats, result: Result): Record<string, unknown> {
-  const ms = (value: number | null) => (value === null ? null : Math.round(value * 100) / 100);
-  const { mips, busy, uptime_ms, load_ms, wall_ms, first_output_ms, until_ms, ...counts } = stats;
-  return {
-    host,
-    ok: result.ok,
-    reason: result.reason,
-    load_ms: ms(load_ms),
-    first_output_ms: ms(first_output_ms),
-    until_ms: ms(until_ms),
-    wall_ms: ms(wall_ms),
-    uptime_ms: ms(uptime_ms),
-    ...counts,
-    // all code is interpreted yet: nothing is translated, nothing compiled
-    regions: 0,
-    modules: 0,
-    wasm_bytes: 0,
-    compile_ms: 0,
-  };
+  const { mips: _mips, translated: _translated, busy: _busy, ...totals } = stats;
+  const rows = Object.entries(totals).map(([name, value]) => {
+    if (name.endsWith("_ns")) return [name.replace(/_ns$/, "_ms"), rounded((value ?? 0) / 1e6)];
+    return [name, name.endsWith("_ms") && value !== null ? rounded(value) : value];
+  });
+  return { host, ok: result.ok, reason: result.reason, ...Object.fromEntries(rows) };
+}
+
+function rounded(ms: number): number {
+  return Math.round(ms * 100) / 100;
 }
 
 /** One run on the command line. */

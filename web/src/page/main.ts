@@ -71,6 +71,7 @@ function showProgress({ name, loaded, total }: Event & { type: "progress" }): vo
 
 function showStats(stats: Stats): void {
   show("mips", `${stats.mips.toFixed(0)} MIPS`);
+  get("mips").title = `${(stats.translated * 100).toFixed(1)} % as translated code`;
   show("busy", `${(stats.busy * 100).toFixed(0)} %`);
   show("memory", `${bytes(stats.ram_bytes)} + ${bytes(stats.memory_bytes - stats.ram_bytes)}`);
   show("uptime", duration(stats.uptime_ms));

@@ -8,8 +8,11 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { Exit } from "../../src/abi.gen.ts";
 import type { CliJob } from "../../src/node/terminal.ts";
 import { ECHO, elf, FIFO, HALT, POWER_OFF, print, TRIPLE_FAULT } from "../guests.ts";
+import { tinyEngine } from "../tiny-engine.ts";
+import { i32, TRAP } from "../wasm.ts";
 
 const web = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const dist = process.env.DIST ?? join(web, "../dist");
@@ -80,7 +83,7 @@ test("a script, and the figures of its run", async () => {
   const figures = JSON.parse(readFileSync(stats, "utf8"));
   for (const name of [
     ...["first_output_ms", "wall_ms", "load_ms", "guest_insns", "interp_insns", "region_insns", "regions", "modules"],
-    ...["wasm_bytes", "compile_ms", "memory_bytes", "fetched_bytes"],
+    ...["wasm_bytes", "compile_ms", "lift_ms", "emit_ms", "tlb_fills", "refusals", "memory_bytes", "fetched_bytes"],
   ]) {
     assert.equal(typeof figures[name], "number", name);
   }
@@ -111,6 +114,23 @@ test("more RAM than there is: one message", async () => {
   const job = { options: ["-m", "2048", "-kernel", echo] };
   const { status, err } = await node(job, "", ["--wasm-max-mem-pages=16384"]);
   assert.match(err, /^pagevm: -m: the host has no 2048 MiB of memory.*\n$/);
+  assert.equal(status, 1);
+});
+
+test("translated code runs where the host takes it, ends the run where it traps, and is refused by a limit", async () => {
+  const engine = (name: string, region: readonly number[]) => {
+    const path = join(scratch, name);
+    writeFileSync(path, tinyEngine(region));
+    return { engine: path, options: [] };
+  };
+  const good = engine("good.wasm", i32(Exit.PowerOff));
+  assert.deepEqual(await node(good), { status: 0, out: "", err: "" });
+  for (const code of [{ support: "none" }, { modules: 0 }] as const) {
+    const { status, err } = await node({ ...good, code });
+    assert.deepEqual([status, err], [1, "pagevm: the guest asked for a reset (-no-reboot)\n"], JSON.stringify(code));
+  }
+  const { status, err } = await node(engine("trap.wasm", TRAP));
+  assert.match(err, /^pagevm: the engine failed in run, which is a bug in pagevm: unreachable\n$/);
   assert.equal(status, 1);
 });
 

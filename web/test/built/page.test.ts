@@ -8,10 +8,13 @@ import { dirname, join } from "node:path";
 import { after, before, beforeEach, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { Browser, Page } from "puppeteer-core";
+import { Exit } from "../../src/abi.gen.ts";
 import type { PageConfig } from "../../src/page/config.ts";
 import { launch } from "../../tools/browsers.mjs";
 import { serve } from "../../tools/serve.mjs";
 import { ECHO, elf, HALT, POWER_OFF, print, TRIPLE_FAULT } from "../guests.ts";
+import { tinyEngine } from "../tiny-engine.ts";
+import { i32, TRAP } from "../wasm.ts";
 
 const web = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const dist = process.env.DIST ?? join(web, "../dist");
@@ -122,6 +125,7 @@ test("a guest runs, answers the keyboard, pauses, resumes and resets; the main t
         () => (document.querySelector(".xterm-rows")?.textContent?.split("ready").length ?? 0) === 3,
       );
       await page.waitForFunction(() => /^\d+ MIPS$/.test(document.getElementById("mips")?.textContent ?? ""));
+      assert.match(await page.$eval("#mips", (e) => (e as HTMLElement).title), /^\d+\.\d % as translated code$/);
     },
     "running",
   );
@@ -160,6 +164,13 @@ test("a triple fault shows registers and the last PCs, and reset starts again", 
   );
 });
 
+test("translated code runs", async () => {
+  give("engine.wasm", tinyEngine(i32(Exit.PowerOff)));
+  await withPage("?m=64&kernel=echo.elf", async ({ state }) => {
+    await state("off");
+  });
+});
+
 for (const [name, query, prepare, expected] of [
   ["not-a-kernel", "?m=64&kernel=bad", () => give("bad", "#!/bin/sh\necho no kernel\n"), /-kernel bad: not a kernel/],
   ["empty-kernel", "?m=64&kernel=bad", () => give("bad", ""), /-kernel bad: /],
@@ -179,6 +190,12 @@ for (const [name, query, prepare, expected] of [
     "?m=64&kernel=echo.elf",
     () => give("engine.wasm", Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0)),
     /engine\.wasm is not pagevm's engine/,
+  ],
+  [
+    "trap-in-translated-code",
+    "?m=64&kernel=echo.elf",
+    () => give("engine.wasm", tinyEngine(TRAP)),
+    /^the engine failed in run, which is a bug in pagevm: unreachable/,
   ],
   ["no-worker", "?m=64&kernel=echo.elf", () => (files["/worker.js"] = "/nonexistent"), /pagevm's worker failed: /],
   [

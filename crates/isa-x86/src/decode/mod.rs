@@ -1,11 +1,18 @@
-//! Decoding: iced-x86 finds the instruction, which is lowered at once to our own [`Insn`]. No type of iced's leaves this folder
-//! but the mnemonics that the table is keyed by.
+//! Decoding to our own [`Insn`]. What is frequent in 64-bit mode is decoded from a table ([`encodings`]); all else is found by iced-x86
+//! and lowered at once. A test holds the table to iced. No type of iced's leaves this folder but the mnemonics that the table of
+//! operations is keyed by.
+
+mod encodings;
+mod frequent;
+#[cfg(test)]
+mod tests;
 
 use guest_api::{Cond, Space, Width};
 use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, Instruction, MemorySize, Mnemonic, OpKind, Register};
 
 use crate::cpu::{BLOCK, CodeSize, RBP, RSP, SEG_BASE, SegReg, ZERO};
-use crate::insn::{Insn, Kind, STACK, prefix, segment_space};
+use crate::insn::{Insn, Kind, OPERANDS, STACK, prefix, segment_space};
+use crate::interp::hot_arm;
 use crate::table::{Op, op_of};
 
 /// Why bytes are not an instruction that can run.
@@ -26,23 +33,51 @@ const OPTIONS: u32 = DecoderOptions::NO_MPFX_0FBC
     | DecoderOptions::NO_WBNOINVD
     | DecoderOptions::NO_PAUSE;
 
+/// The longest instruction, in bytes (SDM 2 2.3.11).
+const MAX_LEN: usize = 15;
+
 /// Decodes the instruction at the start of `bytes` (up to 15 are looked at), which lies `off` bytes behind its block's start.
 ///
 /// # Errors
 /// See [`DecodeError`].
 pub fn decode(bytes: &[u8], bits: CodeSize, stack_width: Width, off: u16) -> Result<Insn, DecodeError> {
+    let mut i = Insn::BLANK;
+    decode_to(&mut i, bytes, bits, stack_width, off).map(|_| i)
+}
+
+/// [`decode`] to where the instruction shall be; whether its block ends behind it. What is there after an error has no meaning.
+#[inline]
+pub(crate) fn decode_to(
+    i: &mut Insn,
+    bytes: &[u8],
+    bits: CodeSize,
+    stack_width: Width,
+    off: u16,
+) -> Result<bool, DecodeError> {
+    if bits == CodeSize::Bits64
+        && let Some(ends) = frequent::decode(i, bytes, off)
+    {
+        return Ok(ends);
+    }
+    *i = complete(bytes, bits, stack_width, off)?;
+    Ok(i.ends_block())
+}
+
+/// [`decode`] for every instruction, by iced-x86.
+#[inline(never)]
+fn complete(bytes: &[u8], bits: CodeSize, stack_width: Width, off: u16) -> Result<Insn, DecodeError> {
     let bitness = match bits {
         CodeSize::Bits16 => 16,
         CodeSize::Bits32 => 32,
         CodeSize::Bits64 => 64,
     };
-    let bytes = &bytes[..bytes.len().min(15)];
+    let bytes = &bytes[..bytes.len().min(MAX_LEN)];
     let mut decoder = Decoder::with_ip(bitness, bytes, u64::from(off), OPTIONS);
     let mut x = Instruction::default();
     decoder.decode_out(&mut x);
     match decoder.last_error() {
         DecoderError::None => {}
-        DecoderError::NoMoreBytes if bytes.len() < 15 => return Err(DecodeError::NeedMoreBytes),
+        DecoderError::NoMoreBytes if bytes.len() < MAX_LEN => return Err(DecodeError::NeedMoreBytes),
         _ => return Err(DecodeError::Invalid),
     }
     use Code::{Reservednop_rm16_r16_0F0D, Reservednop_rm32_r32_0F0D, Reservednop_rm64_r64_0F0D};
@@ -84,8 +119,8 @@ fn lower(x: &Instruction, bits: CodeSize, stack_width: Width, off: u16) -> Resul
         CodeSize::Bits64 => Width::W64,
     };
     i.space = if bits == CodeSize::Bits64 { Space::FLAT } else { segment_space(SegReg::Ds) };
-    let mut sizes = [None; 4];
-    for n in 0..x.op_count().min(4) {
+    let mut sizes = [None; OPERANDS];
+    for n in 0..x.op_count().min(OPERANDS as u32) {
         sizes[n as usize] = operand(&mut i, x, n);
     }
     if let Some(w) = counter_width(x.code()) {
@@ -94,7 +129,7 @@ fn lower(x: &Instruction, bits: CodeSize, stack_width: Width, off: u16) -> Resul
     i.width = width_of(x, bits).or(sizes[0]).unwrap_or(Width::W64);
     i.src_width = sizes[1].unwrap_or(i.width);
     i.op = operation(x, &i)?;
-    i.ends_block = crate::table::ends_block(i.op) || i.prefix & (prefix::REP | prefix::REPNE) != 0;
+    i.hot = hot_arm(&i);
     Ok(i)
 }
 

@@ -260,7 +260,7 @@ host_lanes! {
 
 /// The MXCSR under which [`host_p32`] and [`host_p64`] hold.
 #[inline(always)]
-fn host_rounds(mxcsr: u32) -> bool {
+pub(crate) fn host_rounds(mxcsr: u32) -> bool {
     const PE: u32 = flag::PE;
     const PM: u32 = flag::PE << softfloat::mxcsr::MASK_SHIFT;
     mxcsr & (3 << softfloat::mxcsr::RC_SHIFT | PE | PM) == PE | PM

@@ -1,24 +1,23 @@
 //! Decoded blocks, found by physical address, and the jump cache that finds them by linear address.
 
-use guest_api::Space;
+use guest_api::{Code, Decoded, EmitVector, Slot, Space, Tier};
 use mem::{Access, Memory, PAGE_MASK, PAGE_SIZE};
-use rustc_hash::FxHashMap;
 
-use crate::cpu::{CodeSize, Cpu, SegReg};
-use crate::decode::{DecodeError, decode};
+use crate::cpu::{BLOCK, CodeSize, Cpu, NOWHERE as NO_REGION, SegReg, ZERO};
+use crate::decode::{DecodeError, decode_to};
 use crate::exec::Exec;
 use crate::fault::{GP, Stop};
 use crate::insn::Insn;
 use crate::sys::paging;
 
-use super::hot::hot_arm;
+use super::index::{Index, Key};
 
 /// Longest block, in instructions: bounds the time to the next look at interrupts.
 const MAX_INSNS: usize = 64;
-/// Bytes that a block takes beside its instructions: itself and its entries in the maps that find it.
-const BLOCK_BYTES: usize = size_of::<Block>() + 64;
-/// Instructions of a block on average, as boots have it: what memory is divided by at first.
-const MEAN_INSNS: usize = 8;
+/// Bytes that a block takes beside its instructions.
+const BLOCK_BYTES: usize = size_of::<Block>() + Index::ENTRY_BYTES;
+/// Instructions of a block on average: what memory is divided by at first.
+const MEAN_INSNS: usize = 5;
 /// The jump cache: buckets by page, so that a page's entries can be dropped together.
 const PAGE_BUCKETS: usize = 64;
 const BUCKET: usize = 64;
@@ -32,16 +31,12 @@ pub(super) struct Block {
     /// Length in bytes of guest code.
     pub(super) bytes: u16,
     pub(super) bits: CodeSize,
-    /// Identity: physical address of the first byte and decoding mode.
-    key: Key,
-    /// Physical page of the rest of an instruction that crosses a page, else the page of the first byte.
-    second_page: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
-    pa: u64,
-    mode: u64,
+    /// Its code ends in another page than it begins in.
+    crosses: bool,
+    /// How often it was executed, up to the number that makes it hot.
+    pub(super) runs: u32,
+    /// Table slot of translated code that starts here; 0: none.
+    pub(super) slot: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -58,8 +53,7 @@ pub(super) struct CodeCache {
     /// Bytes of code kept before everything is dropped.
     limit: usize,
     blocks: Vec<Block>,
-    by_pa: FxHashMap<Key, BlockId>,
-    by_page: FxHashMap<u64, Vec<BlockId>>,
+    index: Index,
     jumps: Box<[[Jump; BUCKET]; PAGE_BUCKETS]>,
 }
 
@@ -78,12 +72,13 @@ impl CodeCache {
         while insns.try_reserve_exact(room(limit)).is_err() {
             limit /= 2;
         }
+        let mut blocks = Vec::new();
+        let _ = blocks.try_reserve_exact(room(limit) / MEAN_INSNS);
         CodeCache {
             insns,
             limit,
-            blocks: Vec::new(),
-            by_pa: FxHashMap::default(),
-            by_page: FxHashMap::default(),
+            blocks,
+            index: Index::new(room(limit) / MEAN_INSNS),
             jumps: Box::new([[NOWHERE; BUCKET]; PAGE_BUCKETS]),
         }
     }
@@ -99,13 +94,13 @@ impl CodeCache {
     }
 
     /// Drops all blocks.
-    pub(super) fn clear(&mut self, mem: &mut Memory) {
+    pub(super) fn clear<T: Tier>(&mut self, mem: &mut Memory, tier: &T) {
         self.insns.clear();
         self.blocks.clear();
-        self.by_pa.clear();
-        self.by_page.clear();
+        self.index.clear();
         self.forget_jumps();
         mem.clear_all_code();
+        tier.ranges(None, &mut |pa, len| mem.mark_code(pa, len));
     }
 
     fn forget_jumps(&mut self) {
@@ -122,63 +117,81 @@ impl CodeCache {
     }
 
     /// Follows what happened to memory: drops blocks whose code was written and jumps whose pages were remapped.
-    pub(super) fn settle(&mut self, cpu: &mut Cpu) {
+    pub(super) fn settle<T: Tier>(&mut self, cpu: &mut Cpu, tier: &mut T) {
         if cpu.mem.code_written() {
             for (pa, len) in cpu.mem.take_code_writes() {
-                self.invalidate(&mut cpu.mem, pa, u64::from(len));
+                tier.written(pa, u64::from(len));
+                self.invalidate(&mut cpu.mem, tier, pa, u64::from(len));
             }
+        }
+        if tier.changed() {
+            self.take_changes(cpu, tier);
         }
         match &mut cpu.dropped_pages {
             Some(pages) => {
                 for page in pages.drain(..) {
                     self.jumps[bucket(page)].fill(NOWHERE);
+                    cpu.jumps[guest_api::jump_bucket(page)].fill(NO_REGION);
                 }
             }
             None => {
                 self.forget_jumps();
+                cpu.jumps.as_flattened_mut().fill(NO_REGION);
                 cpu.dropped_pages = Some(Vec::new());
             }
         }
     }
 
+    /// Learns where translated code has appeared and where it is gone.
+    pub(super) fn take_changes<T: Tier>(&mut self, cpu: &mut Cpu, tier: &mut T) {
+        let mut gone = false;
+        tier.changes(&mut |pa, mode, slot| {
+            gone |= slot == 0;
+            if let Some(id) = self.index.find(Key::new(pa, mode)) {
+                self.blocks[id as usize].slot = slot;
+            }
+        });
+        if gone {
+            cpu.jumps.as_flattened_mut().fill(NO_REGION);
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn block_mut(&mut self, id: BlockId) -> &mut Block {
+        &mut self.blocks[id as usize]
+    }
+
     /// Drops the blocks that hold bytes of `pa..pa + len`, and marks anew the code lines of those that stay.
-    fn invalidate(&mut self, mem: &mut Memory, pa: u64, len: u64) {
+    fn invalidate<T: Tier>(&mut self, mem: &mut Memory, tier: &T, pa: u64, len: u64) {
         let page = pa & !PAGE_MASK;
-        let Some(ids) = self.by_page.remove(&page) else { return };
-        let (blocks, by_pa) = (&self.blocks, &mut self.by_pa);
         mem.clear_code(page, u64::MAX);
-        let mut kept = Vec::with_capacity(ids.len());
-        for id in ids {
+        tier.ranges(Some(page), &mut |pa, len| mem.mark_code(pa, len));
+        let blocks = &self.blocks;
+        self.index.remove_from_page(page, |id, start| {
             let b = &blocks[id as usize];
             // A block that crosses into a second page is dropped by any write to either.
-            let crosses = b.second_page != b.key.pa & !PAGE_MASK;
-            let hit = crosses || (b.key.pa < pa + len && pa < b.key.pa + u64::from(b.bytes));
-            if hit {
-                if by_pa.get(&b.key) == Some(&id) {
-                    by_pa.remove(&b.key);
-                }
-            } else {
-                mem.mark_code(b.key.pa, u32::from(b.bytes));
-                kept.push(id);
+            let hit = b.crosses || (start < pa + len && pa < start + u64::from(b.bytes));
+            if !hit {
+                mem.mark_code(start, u32::from(b.bytes));
             }
-        }
-        self.by_page.insert(page, kept);
+            hit
+        });
         self.forget_jumps();
     }
 
     /// The block at CS:RIP, decoded if need be; raises the faults of an instruction fetch.
     #[inline(always)]
-    pub(super) fn find(&mut self, cx: &mut Exec<'_>) -> Result<BlockId, Stop> {
+    pub(super) fn find<T: Tier>(&mut self, cx: &mut Exec<'_>, tier: &mut T) -> Result<BlockId, Stop> {
         let pc = cx.cpu.rip.wrapping_add(cx.cpu.seg_base(SegReg::Cs));
         let jump = &self.jumps[bucket(pc)][(pc ^ (pc >> 6)) as usize % BUCKET];
         if jump.pc == pc && jump.key == cx.cpu.fetch_key(pc) {
             return Ok(jump.block);
         }
-        self.find_slow(cx, pc)
+        self.find_slow(cx, tier, pc)
     }
 
     #[inline(never)]
-    fn find_slow(&mut self, cx: &mut Exec<'_>, pc: u64) -> Result<BlockId, Stop> {
+    fn find_slow<T: Tier>(&mut self, cx: &mut Exec<'_>, tier: &mut T, pc: u64) -> Result<BlockId, Stop> {
         let bits = cx.cpu.code_size();
         let mut pc = pc;
         if bits != CodeSize::Bits64 {
@@ -188,18 +201,17 @@ impl CodeCache {
             }
         }
         let pa = fetch_address(cx, pc)?;
-        let key = Key { pa, mode: u64::from(cx.cpu.fetch_key(pc) >> 12) };
-        let id = match self.by_pa.get(&key) {
-            Some(&id) => id,
-            None => self.decode_block(cx, pc, key, bits)?,
+        let key = Key::new(pa, cx.cpu.fetch_key(pc) >> 12);
+        let id = match self.index.find(key) {
+            Some(id) => id,
+            None => self.decode_block(cx, tier, pc, key, bits)?,
         };
-        let b = &self.blocks[id as usize];
-        if b.second_page != pa & !PAGE_MASK {
+        if self.blocks[id as usize].crosses {
             // The mapping of the second page may have changed: such blocks are verified each time, and decoded anew if it did.
             let second = fetch_address(cx, (pc | PAGE_MASK).wrapping_add(1))?;
-            if second & !PAGE_MASK != b.second_page {
-                self.by_pa.remove(&key);
-                return self.decode_block(cx, pc, key, bits);
+            if second & !PAGE_MASK != self.index.second_page(id) {
+                self.index.remove(id);
+                return self.decode_block(cx, tier, pc, key, bits);
             }
             return Ok(id);
         }
@@ -208,51 +220,66 @@ impl CodeCache {
         Ok(id)
     }
 
-    /// Decodes the block at linear `pc`, physical `key.pa`.
-    fn decode_block(&mut self, cx: &mut Exec<'_>, pc: u64, key: Key, bits: CodeSize) -> Result<BlockId, Stop> {
+    /// Decodes the block of `key` at linear `pc`.
+    fn decode_block<T: Tier>(
+        &mut self,
+        cx: &mut Exec<'_>,
+        tier: &mut T,
+        pc: u64,
+        key: Key,
+        bits: CodeSize,
+    ) -> Result<BlockId, Stop> {
         if self.is_full() {
-            self.clear(&mut cx.cpu.mem);
+            self.clear(&mut cx.cpu.mem, tier);
         }
+        let start = key.pa();
         let stack = cx.cpu.stack_width();
         let first = self.insns.len();
         let mut off = 0_u64;
-        let mut second_page = key.pa & !PAGE_MASK;
-        let in_page = PAGE_SIZE - (key.pa & PAGE_MASK);
-        let ram = cx.cpu.mem.is_ram(key.pa & !PAGE_MASK);
+        let mut second_page = start & !PAGE_MASK;
+        let in_page = PAGE_SIZE - (start & PAGE_MASK);
+        let ram = cx.cpu.mem.is_ram(start & !PAGE_MASK);
         while self.insns.len() - first < MAX_INSNS && off < in_page {
+            let at = self.insns.len();
+            self.insns.push(Insn::BLANK);
             let n = (in_page - off).min(15) as usize;
             let mut buffer = [0; 15];
-            if ram {
-                let _ = cx.cpu.mem.ram.read_bytes(key.pa + off, &mut buffer[..n]);
+            let bytes = if ram {
+                cx.cpu.mem.ram.slice(start + off, (in_page - off) as usize).unwrap_or_default()
             } else {
                 for (k, b) in buffer[..n].iter_mut().enumerate() {
-                    *b = cx.read_physical(key.pa + off + k as u64, 1) as u8;
+                    *b = cx.read_physical(start + off + k as u64, 1) as u8;
                 }
-            }
-            let mut decoded = decode(&buffer[..n], bits, stack, off as u16);
-            if matches!(decoded, Err(DecodeError::NeedMoreBytes)) {
-                if off != 0 {
-                    break; // the instruction that crosses the page makes a block of its own
+                &buffer[..n]
+            };
+            let mut decoded = decode_to(&mut self.insns[at], bytes, bits, stack, off as u16);
+            if matches!(decoded, Err(DecodeError::NeedMoreBytes)) && off == 0 {
+                if ram {
+                    let _ = cx.cpu.mem.ram.read_bytes(start, &mut buffer[..n]);
                 }
-                let next = fetch_address(cx, pc.wrapping_add(n as u64))?;
+                let next = fetch_address(cx, pc.wrapping_add(n as u64)).inspect_err(|_| self.insns.truncate(at))?;
                 second_page = next & !PAGE_MASK;
                 for (k, b) in buffer[n..].iter_mut().enumerate() {
                     *b = cx.read_physical(next + k as u64, 1) as u8;
                 }
-                decoded = decode(&buffer, bits, stack, 0);
+                decoded = decode_to(&mut self.insns[at], &buffer, bits, stack, 0);
             }
             match decoded {
-                Ok(i) => {
-                    self.insns.push(Insn { hot: hot_arm(&i), ..i });
-                    off += u64::from(i.len);
-                    if i.ends_block {
+                Ok(ends) => {
+                    off += u64::from(self.insns[at].len);
+                    if ends {
                         break;
                     }
                 }
-                // What cannot be decoded faults when it is reached, not before.
-                Err(_) if off != 0 => break,
-                Err(DecodeError::NeedMoreBytes) => return Err(cx.gp0()), // longer than 15 bytes
-                Err(DecodeError::Invalid) => return Err(cx.ud()),
+                Err(e) => {
+                    self.insns.truncate(at);
+                    // What cannot be decoded faults when it is reached, not before; what crosses the page makes a block of its own.
+                    match e {
+                        _ if off != 0 => break,
+                        DecodeError::NeedMoreBytes => return Err(cx.gp0()), // longer than 15 bytes
+                        DecodeError::Invalid => return Err(cx.ud()),
+                    }
+                }
             }
         }
         let block = Block {
@@ -260,27 +287,60 @@ impl CodeCache {
             count: (self.insns.len() - first) as u16,
             bytes: off as u16,
             bits,
-            key,
-            second_page,
+            runs: 0,
+            slot: tier.find(start, key.mode()),
+            crosses: second_page != start & !PAGE_MASK,
         };
-        let id = self.blocks.len() as BlockId;
         if ram {
-            let page = key.pa & !PAGE_MASK;
-            cx.cpu.mem.mark_code(key.pa, off.min(in_page) as u32);
-            self.by_page.entry(page).or_default().push(id);
-            if second_page != page {
+            cx.cpu.mem.mark_code(start, off.min(in_page) as u32);
+            if block.crosses {
                 cx.cpu.mem.mark_code(second_page, (off - in_page.min(off)) as u32);
-                self.by_page.entry(second_page).or_default().push(id);
             }
-            self.by_pa.insert(key, id);
         }
         self.blocks.push(block);
-        Ok(id)
+        Ok(self.index.add(key, second_page, ram))
+    }
+}
+
+impl Block {
+    /// Translated code can start here.
+    pub(super) fn can_be_hot(&self) -> bool {
+        self.bits == CodeSize::Bits64 && !self.crosses
+    }
+}
+
+/// The decoded code and the mappings under which it is seen.
+pub(super) struct View<'a> {
+    pub(super) code: &'a CodeCache,
+    pub(super) cpu: &'a Cpu,
+}
+
+impl Code for View<'_> {
+    const ZERO: Slot = Slot(ZERO);
+    const BLOCK: Slot = Slot(BLOCK);
+
+    fn block_at(&mut self, pc: u64) -> Option<Decoded> {
+        let pa = self.cpu.mem.lookup(Access::Execute, pc)?;
+        let key = Key::new(pa, self.cpu.fetch_key(pc) >> 12);
+        let id = self.code.index.find(key)?;
+        self.code.block(id).can_be_hot().then(|| self.block(id))
+    }
+    fn block(&self, id: u32) -> Decoded {
+        let b = self.code.block(id);
+        let key = self.code.index.key(id);
+        Decoded { id, pa: key.pa(), mode: key.mode(), insns: b.count.into(), bytes: b.bytes.into(), runs: b.runs }
+    }
+    fn offset(&self, id: u32, k: u32) -> u32 {
+        let b = self.code.block(id);
+        self.code.insns(b).get(k as usize).map_or(b.bytes.into(), |i| i.off.into())
+    }
+    fn lift<E: EmitVector>(&self, id: u32, k: u32, e: &mut E) -> Option<Result<(), E::Exit>> {
+        crate::table::translate(e, self.code.insns(self.code.block(id)).get(k as usize)?)
     }
 }
 
 /// Physical address of the code at linear `pc`.
-fn fetch_address(cx: &mut Exec<'_>, pc: u64) -> Result<u64, Stop> {
+pub(super) fn fetch_address(cx: &mut Exec<'_>, pc: u64) -> Result<u64, Stop> {
     if let Some(pa) = cx.cpu.mem.lookup(Access::Execute, pc) {
         return Ok(pa);
     }

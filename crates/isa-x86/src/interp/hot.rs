@@ -15,7 +15,7 @@ use crate::table::{Op, execute};
 fn known(i: &Insn, width: Width, a: Kind, b: Kind) -> Insn {
     Insn {
         width,
-        kinds: [a, b, Kind::None, Kind::None],
+        kinds: [a, b, Kind::None],
         addr_width: Width::W64,
         stack_width: Width::W64,
         bits: CodeSize::Bits64,
@@ -24,17 +24,22 @@ fn known(i: &Insn, width: Width, a: Kind, b: Kind) -> Insn {
     }
 }
 
+/// The arm for `i`, 0 where it has none.
+pub(crate) fn hot_arm(i: &Insn) -> u8 {
+    if i.bits != CodeSize::Bits64 || i.addr_width != Width::W64 || i.kinds[2] != Kind::None {
+        return 0;
+    }
+    arm(i.op, i.width, i.kinds[0], i.kinds[1])
+}
+
 macro_rules! hot {
     ($($name:ident: $op:ident $width:ident $a:ident $b:ident => $f:path;)*) => {
         #[repr(u8)]
         enum Arm { Other, $($name,)* }
 
-        /// The arm for `i`, 0 where it has none. All arms are for 64-bit mode with 64-bit addresses.
-        pub(crate) fn hot_arm(i: &Insn) -> u8 {
-            if i.bits != CodeSize::Bits64 || i.addr_width != Width::W64 || i.kinds[2] != Kind::None {
-                return 0;
-            }
-            match (i.op, i.width, i.kinds[0], i.kinds[1]) {
+        /// The arm for an operation of 64-bit mode with 64-bit addresses, its width and its operands, no more than two; 0: none.
+        pub(crate) const fn arm(op: Op, width: Width, a: Kind, b: Kind) -> u8 {
+            match (op, width, a, b) {
                 $((Op::$op, Width::$width, Kind::$a, Kind::$b) => Arm::$name as u8,)*
                 _ => Arm::Other as u8,
             }

@@ -168,15 +168,20 @@ impl Cpu {
 
 /// Enters a data translation in the TLB, unless each access to the page must be looked at: alignment checks, watchpoints.
 pub(crate) fn enter(cx: &mut Exec<'_>, access: Access, va: u64, pa: u64) {
-    if cx.cpu.mem.context() & 3 != MODE_USER_ALIGNED && !super::debug::watches_page(cx.cpu, va) {
+    if !checks_alignment(cx.cpu) && !super::debug::watches_page(cx.cpu, va) {
         cx.cpu.mem.insert(access, va, pa);
     }
+}
+
+/// Whether each data access must be looked at for its alignment.
+pub(crate) fn checks_alignment(cpu: &Cpu) -> bool {
+    cpu.mem.context() & 3 == MODE_USER_ALIGNED
 }
 
 /// What a data access of `n` bytes that is not served by the TLB meets behind translation: #AC (SDM 3 6.15,
 /// "Interrupt 17"), data breakpoints.
 pub(crate) fn check_access(cx: &mut Exec<'_>, va: u64, n: u32, access: Access) -> Result<(), Stop> {
-    if cx.cpu.mem.context() & 3 == MODE_USER_ALIGNED && va & u64::from(n - 1) != 0 {
+    if checks_alignment(cx.cpu) && va & u64::from(n - 1) != 0 {
         return Err(cx.fault(AC, Some(0)));
     }
     super::debug::data_access(cx.cpu, va, n, access);

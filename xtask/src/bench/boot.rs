@@ -1,29 +1,19 @@
 //! `bench boot`: the time from power-on to the shell's prompt, here and in native QEMU's TCG, turn about in one run.
 
+use super::console::Row;
+use super::report::median;
+use super::{MEMORY, Options, Place};
 use crate::guest::{self, PROMPT};
-use crate::host::{self, Host};
+use crate::host::{self, Host, Job};
 use crate::util::{say, target};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// MiB of RAM, as the figures in the documents have it.
-const MEMORY: u32 = 512;
 const TIMEOUT: Duration = Duration::from_secs(600);
-
-pub struct Options {
-    pub guest: String,
-    pub rounds: usize,
-    pub host: Host,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { guest: guest::DEFAULT.to_owned(), rounds: 3, host: Host::Chromium }
-    }
-}
 
 /// One boot's figures, as `run --stats` writes them.
 struct Round(Value);
@@ -39,10 +29,7 @@ impl Round {
     }
 }
 
-pub fn boot(opts: &Options) -> Result<()> {
-    if opts.host == Host::Qemu || opts.rounds == 0 {
-        bail!("bench boot compares one or more boots in a browser or Node with as many in native QEMU");
-    }
+pub fn run(opts: &Options) -> Result<()> {
     opts.host.prepare()?;
     Host::Qemu.prepare()?;
     let options = guest::make(&opts.guest)?.options(MEMORY);
@@ -95,35 +82,48 @@ pub fn boot(opts: &Options) -> Result<()> {
     Ok(())
 }
 
+/// One boot as a row of the suite.
+pub fn row(place: Place, guest: &str) -> Result<Row> {
+    let round = match place {
+        Place::Host(host) => one(host, &guest::make(guest)?.options(MEMORY))?,
+        Place::Qemu(cpu) => {
+            let mut options = guest::make(guest)?.options(MEMORY);
+            options.extend(["-cpu", cpu].map(str::to_owned));
+            one(Host::Qemu, &options)?
+        }
+        Place::V86 => {
+            let options = guest::make(place.guest())?.options(MEMORY);
+            let job = Job { options, until: Some(PROMPT.to_owned()), timeout: Some(TIMEOUT), ..Job::default() };
+            measured(|stats| place.command(&Job { stats: Some(stats.to_owned()), ..job }))?
+        }
+    };
+    Ok(Row { name: super::suite::BOOT.to_owned(), ns: round.ms("until_ms")? * 1e6, ops: 1, checksum: 0, clock: 1.0 })
+}
+
 /// One boot to the prompt, console unseen.
 fn one(host: Host, options: &[String]) -> Result<Round> {
+    measured(|stats| {
+        // by the command line itself, so that what is measured is what `run` prints
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["run", "--host", host.name(), "--until", PROMPT, "--timeout", &TIMEOUT.as_secs().to_string()]);
+        command.arg("--stats").arg(stats).arg("--").args(options);
+        Ok(command)
+    })
+}
+
+/// Runs the command made for a file of figures.
+fn measured(command: impl FnOnce(&Path) -> Result<Command>) -> Result<Round> {
     let stats = target().join("bench/round.json");
     fs::create_dir_all(target().join("bench"))?;
     let _ = fs::remove_file(&stats);
-    // by the command line itself, so that what is measured is what `run` prints
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["run", "--host", host.name(), "--until", PROMPT, "--timeout", &TIMEOUT.as_secs().to_string()]);
-    command.arg("--stats").arg(&stats).arg("--").args(options).stdin(Stdio::null()).stdout(Stdio::null());
-    crate::util::run(&mut command)?;
+    crate::util::run(command(&stats)?.stdin(Stdio::null()).stdout(Stdio::null()))?;
     let text = fs::read_to_string(&stats).with_context(|| stats.display().to_string())?;
     Ok(Round(serde_json::from_str(&text)?))
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { values[middle - 1].midpoint(values[middle]) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn medians() {
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
-    }
 
     #[test]
     fn figures_that_are_missing_are_named() {

@@ -1,0 +1,119 @@
+// Benchmarks that run in the guest: `bench NAME[:PASSES]..`, `bench all`, `bench list`.
+//
+// Each benchmark runs in a process of its own and prints
+//     begin NAME
+//     NAME NS_PER_OP OPS CHECKSUM         one or more lines
+//     end NAME NS
+// by the guest's CLOCK_MONOTONIC. The two marker lines are for whoever reads the console with a clock of his own: NS is
+// the guest's time between them.
+
+#include "bench.h"
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+// A measurement is at least this long.
+enum { LONG_ENOUGH_NS = 300 * 1000 * 1000 };
+
+static const struct bench *const families[] = {hot, memory, math, cold, os, code, programs};
+enum { FAMILIES = sizeof families / sizeof *families };
+
+uint64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+// One line on the console, by one write, so that nothing gets between.
+static void line(const char *format, ...) {
+    char text[200];
+    va_list args;
+    va_start(args, format);
+    int length = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (write(STDOUT_FILENO, text, (size_t)length) != length) exit(1);
+}
+
+void result(const char *name, double ns_per_op, uint64_t ops, word checksum) {
+    line("%s %.3f %llu %lx\n", name, ns_per_op, (unsigned long long)ops, checksum);
+}
+
+void measure(const char *name, body_fn body) {
+    body(1); // sets up what it works on
+    for (uint64_t turns = 1;; turns *= 2) {
+        uint64_t start = now_ns();
+        word checksum = body(turns);
+        uint64_t ns = now_ns() - start;
+        if (ns >= LONG_ENOUGH_NS) {
+            result(name, (double)ns / (double)turns, turns, checksum);
+            return;
+        }
+    }
+}
+
+void die(const char *what) {
+    line("error %s: %s\n", what, strerror(errno));
+    _exit(1);
+}
+
+static const struct bench *find(const char *name, size_t length) {
+    for (int f = 0; f < FAMILIES; f++)
+        for (const struct bench *b = families[f]; b->name; b++)
+            if (strlen(b->name) == length && memcmp(b->name, name, length) == 0) return b;
+    return NULL;
+}
+
+// Markers go out before what follows is timed: a console holds back what it is given.
+static void marker(const char *text, const char *name, uint64_t ns) {
+    if (ns) line("%s %s %llu\n", text, name, (unsigned long long)ns);
+    else line("%s %s\n", text, name);
+    tcdrain(STDOUT_FILENO);
+}
+
+static void run(const struct bench *b, unsigned passes) {
+    marker("begin", b->name, 0);
+    uint64_t start = now_ns();
+    pid_t child = fork();
+    if (child < 0) die("fork");
+    if (child == 0) {
+        if (b->body) measure(b->name, b->body);
+        else b->whole(b->name, passes);
+        _exit(0);
+    }
+    int status;
+    if (waitpid(child, &status, 0) != child) die("waitpid");
+    if (status != 0) line("failed %s %x\n", b->name, status);
+    marker("end", b->name, now_ns() - start);
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2) {
+        line("usage: bench NAME[:PASSES].. | all | list\n");
+        return 2;
+    }
+    if (strcmp(argv[1], "list") == 0 || strcmp(argv[1], "all") == 0) {
+        for (int f = 0; f < FAMILIES; f++)
+            for (const struct bench *b = families[f]; b->name; b++)
+                if (argv[1][0] == 'l') line("%s\n", b->name);
+                else run(b, b->passes);
+        return 0;
+    }
+    int status = 0;
+    for (int i = 1; i < argc; i++) {
+        size_t length = strcspn(argv[i], ":");
+        const struct bench *b = find(argv[i], length);
+        if (b) {
+            run(b, argv[i][length] ? (unsigned)atoi(argv[i] + length + 1) : b->passes);
+        } else {
+            line("error no benchmark %s\n", argv[i]);
+            status = 2;
+        }
+    }
+    return status;
+}

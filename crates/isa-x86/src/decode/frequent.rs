@@ -1,0 +1,185 @@
+//! Decodes what [`super::encodings`] has: nearly all that 64-bit programs consist of, several times as fast as a complete decoder does.
+//!
+//! Which form an instruction has is as good as random, so that a branch on it is mispredicted: what can be is computed.
+
+use guest_api::{Space, Width};
+
+use crate::cpu::{BLOCK, SEG_BASE, SegReg, ZERO};
+use crate::insn::{Insn, Kind, STACK};
+use crate::interp::hot_arm;
+use crate::table::Op;
+
+use super::MAX_LEN;
+use super::encodings::{BYTE_REGISTER, ENDS_BLOCK, MEMORY, MODRM, REGISTER, RELATIVE, STRING, TABLES};
+
+/// Bytes that are looked at: an instruction, and what a wide read of its last byte takes along.
+const WINDOW: usize = 24;
+
+/// Classes of prefixes: 66, F3 and F2 by the map that they select.
+const SEGMENT: u8 = 4;
+/// CS, DS, ES, SS: without effect.
+const IGNORED: u8 = 5;
+/// LOCK, and addresses of 32 bits.
+const OTHER: u8 = 6;
+
+static PREFIXES: [u8; 256] = {
+    let mut p = [0; 256];
+    (p[0x66], p[0xf3], p[0xf2]) = (1, 2, 3);
+    (p[0x64], p[0x65]) = (SEGMENT, SEGMENT);
+    (p[0x26], p[0x2e], p[0x36], p[0x3e]) = (IGNORED, IGNORED, IGNORED, IGNORED);
+    (p[0x67], p[0xf0]) = (OTHER, OTHER);
+    p
+};
+
+/// What a ModRM byte says of a memory operand (SDM 2 table 2-2).
+#[derive(Clone, Copy)]
+struct Address {
+    base: u8,
+    /// Bits of the base that REX.B adds.
+    extension: u8,
+    /// Bytes of displacement.
+    displacement: u8,
+    sib: bool,
+    /// Relative to the next instruction.
+    relative: bool,
+}
+
+static ADDRESSES: [Address; 192] = {
+    let mut all = [Address { base: ZERO, extension: 0, displacement: 0, sib: false, relative: false }; 192];
+    let mut modrm = 0;
+    while modrm < 192 {
+        let (mode, rm) = (modrm as u8 >> 6, modrm as u8 & 7);
+        let a = &mut all[modrm];
+        a.displacement = [0, 1, 4][mode as usize];
+        match (mode, rm) {
+            (_, 4) => a.sib = true,
+            (0, 5) => (a.base, a.displacement, a.relative) = (BLOCK, 4, true),
+            _ => (a.base, a.extension) = (rm, 8),
+        }
+        modrm += 1;
+    }
+    all
+};
+
+/// Decodes the instruction of 64-bit code at the start of `bytes`, `off` bytes behind its block's start, to `i`; whether its block ends
+/// behind it. `None` where it is not in the tables, or is longer than `bytes`.
+#[inline]
+pub(super) fn decode(i: &mut Insn, bytes: &[u8], off: u16) -> Option<bool> {
+    match bytes.first_chunk() {
+        Some(window) => within(i, window, off),
+        None => {
+            let mut window = [0; WINDOW];
+            window[..bytes.len()].copy_from_slice(bytes);
+            within(i, &window, off).filter(|_| usize::from(i.len) <= bytes.len())
+        }
+    }
+}
+
+/// `bytes` bytes at `at`, as a number; its sign extended or not.
+#[inline(always)]
+fn number(window: &[u8; WINDOW], at: usize, bytes: u8, signed: bool) -> Option<u64> {
+    let raw = u64::from_le_bytes(*window.get(at..)?.first_chunk()?);
+    let shift = (64 - 8 * u32::from(bytes)) & 63;
+    let up = raw << shift;
+    let v = if signed { (up as i64 >> shift) as u64 } else { up >> shift };
+    Some(v & u64::from(bytes != 0).wrapping_neg())
+}
+
+#[inline]
+fn within(i: &mut Insn, window: &[u8; WINDOW], off: u16) -> Option<bool> {
+    let mut at = 0;
+    let mut opcode = window[0];
+    let (mut map, mut segment, mut segments) = (0, ZERO, false);
+    while PREFIXES[usize::from(opcode)] != 0 {
+        match PREFIXES[usize::from(opcode)] {
+            SEGMENT if !segments => segment = SEG_BASE + if opcode == 0x64 { SegReg::Fs } else { SegReg::Gs } as u8,
+            IGNORED if !segments => {}
+            m @ 1..=3 if map == 0 => map = usize::from(m),
+            _ => return None,
+        }
+        segments |= PREFIXES[usize::from(opcode)] >= SEGMENT;
+        at += 1;
+        opcode = *window.get(at)?;
+    }
+    let has_rex = opcode & 0xf0 == 0x40;
+    let rex = if has_rex { opcode } else { 0 };
+    at += usize::from(has_rex);
+    opcode = *window.get(at)?;
+    let size = usize::from(rex >> 2 & 2 | u8::from(map == 1));
+    let two = opcode == 0x0f;
+    map |= usize::from(two) << 2;
+    at += usize::from(two);
+    opcode = *window.get(at)?;
+    let modrm = *window.get(at + 1)?;
+    let entry = TABLES.maps[map & 7][usize::from(opcode)];
+    let row = TABLES.rows.get(usize::from(entry & 0x1fff) + usize::from(u16::from(modrm >> 3) & entry >> 13))?;
+    if row.insn.op as u16 == Op::None as u16 {
+        return None;
+    }
+    let sizes = &row.sizes[size & 3];
+    *i = row.insn;
+    (i.off, i.width, i.src_width, i.hot) = (off, sizes.width, sizes.src_width, sizes.hot[0]);
+
+    let has_modrm = row.form & MODRM != 0;
+    at += 1 + usize::from(has_modrm);
+    let reg = modrm >> 3 & 7 | (rex & 4) << 1;
+    let mut rm = if has_modrm { modrm } else { opcode } & 7 | (rex & 1) << 3;
+    let mut relative = false;
+    let mut disp = 0;
+    if has_modrm && modrm < 0xc0 {
+        if row.form & MEMORY == 0 {
+            return None;
+        }
+        rm = 0;
+        i.kinds[usize::from(row.rm_at & 1)] = Kind::Mem;
+        i.hot = sizes.hot[1];
+        let a = &ADDRESSES[usize::from(modrm)];
+        let mut base = a.base | rex << 3 & a.extension;
+        let mut bytes = a.displacement;
+        relative = a.relative;
+        if a.sib {
+            let sib = *window.get(at)?;
+            at += 1;
+            let index = sib >> 3 & 7 | (rex & 2) << 2;
+            i.index = if index == 4 { ZERO } else { index };
+            i.scale = sib >> 6;
+            let no_base = sib & 7 == 5 && modrm < 0x40;
+            base = if no_base { ZERO } else { sib & 7 | (rex & 1) << 3 };
+            bytes = if no_base { 4 } else { bytes };
+        }
+        disp = number(window, at, bytes, true)?;
+        at += usize::from(bytes);
+        i.base = base;
+        i.seg_base = segment;
+        i.space = if base & !1 == 4 && segment == ZERO { STACK } else { Space::FLAT };
+    } else if (has_modrm && row.form & REGISTER == 0) || (row.form & STRING != 0 && segment != ZERO) {
+        return None;
+    }
+    let regs = u64::from(reg) << (row.reg_shift & 63) | u64::from(rm) << (row.rm_shift & 63);
+    let [a, b, c] = row.insn.regs;
+    i.regs = [a | regs as u8, b | (regs >> 8) as u8, c | (regs >> 16) as u8];
+    if row.form & BYTE_REGISTER != 0 && !has_rex {
+        high_bytes(i);
+    }
+    let imm = number(window, at, sizes.immediate, sizes.signed)?;
+    at += usize::from(sizes.immediate);
+    if at > MAX_LEN {
+        return None;
+    }
+    i.len = at as u8;
+    let branch = if row.form & RELATIVE != 0 { at as u64 } else { 0 };
+    i.imm = row.insn.imm.wrapping_add(imm).wrapping_add(branch);
+    i.disp = disp.wrapping_add(if relative { u64::from(off) + at as u64 } else { 0 });
+    Some(row.form & ENDS_BLOCK != 0)
+}
+
+/// Without a REX prefix, byte registers 4 to 7 are AH, CH, DH and BH.
+#[inline]
+fn high_bytes(i: &mut Insn) {
+    for (n, w) in [i.width, i.src_width].into_iter().enumerate() {
+        if i.kinds[n] == Kind::Gpr && w == Width::W8 && i.regs[n] & 4 != 0 {
+            (i.kinds[n], i.regs[n]) = (Kind::GprHigh, i.regs[n] & 3);
+            i.hot = hot_arm(i);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The guest as translated code sees it: where its state is, and what it does for accesses that miss the TLB.
+//!
+//! Whatever is not plain RAM is refused: the interpreter then executes the instruction and meets the fault, the device, the
+//! watchpoint or the code that is overwritten.
+
+use core::mem::offset_of;
+
+use guest_api::{Guest, Helper, LazyFlags, Space, StateLayout, Unit};
+use mem::{Access, ENTRIES, Memory, PAGE_MASK, PAGE_SIZE};
+
+use crate::cpu::{Cpu, cr0, cr4};
+use crate::exec::Exec;
+use crate::sem::helpers;
+use crate::sem::vec::SSE;
+use crate::sys::{debug, paging};
+
+/// Where translated code finds the processor's state. `ram`: see [`StateLayout::ram`].
+pub fn layout(cpu: &Cpu) -> StateLayout {
+    let mem = |offset: usize| (offset_of!(Cpu, mem) + offset) as u32;
+    StateLayout {
+        slots: offset_of!(Cpu, regs) as u32,
+        xslots: offset_of!(Cpu, xmm) as u32,
+        xslot_count: 16,
+        flags: offset_of!(Cpu, lazy_flags) as u32,
+        tlb_read: mem(Memory::tlb_offset(Access::Read)),
+        tlb_write: mem(Memory::tlb_offset(Access::Write)),
+        tlb_execute: mem(Memory::tlb_offset(Access::Execute)),
+        tlb_entries: ENTRIES as u32,
+        tlb_context: mem(Memory::context_offset()),
+        exchange: offset_of!(Cpu, exchange) as u32,
+        fetch_keys: offset_of!(Cpu, fetch_keys) as u32,
+        ram: cpu.mem.host(0).unwrap_or(0) as u32,
+        jumps: offset_of!(Cpu, jumps) as u32,
+    }
+}
+
+impl Exec<'_> {
+    /// Brings the state to the form in which translated code has it.
+    pub(crate) fn begin_translated(&mut self) {
+        self.cpu.lazy_flags = LazyFlags::of_packed(self.cpu.flags.packed());
+        self.tell_environment();
+    }
+    /// Brings the state back to the interpreter's form.
+    pub(crate) fn end_translated(&mut self) {
+        let flags = self.cpu.lazy_flags.packed();
+        self.cpu.flags.set_packed(flags);
+    }
+
+    fn tell_environment(&mut self) {
+        let c = &mut *self.cpu;
+        let off = c.cr0 & (cr0::EM | cr0::TS) | (c.cr4 & cr4::OSFXSR ^ cr4::OSFXSR);
+        let Unit(sse) = SSE;
+        c.exchange.units = u32::from(off == 0) << sse;
+        c.exchange.exact = u32::from(crate::exec::host_rounds(c.mxcsr));
+    }
+
+    /// Physical address of RAM that `va` is mapped to for `access`, entered in the TLB where it may be.
+    fn ram_at(&mut self, va: u64, access: Access) -> Option<u64> {
+        let pa = paging::translate(self, va, access, Space::FLAT).ok()?;
+        if debug::watches_page(self.cpu, va)
+            || paging::checks_alignment(self.cpu)
+            || !self.cpu.mem.is_ram(pa & !PAGE_MASK)
+        {
+            return None;
+        }
+        self.cpu.mem.insert(access, va, pa);
+        Some(pa)
+    }
+}
+
+/// The bytes of `va..va + bytes` in its own page, and whether that is all.
+fn in_page(va: u64, bytes: u32) -> (u32, bool) {
+    let left = (PAGE_SIZE - (va & PAGE_MASK)) as u32;
+    (bytes.min(left), bytes <= left)
+}
+
+impl Guest for Exec<'_> {
+    fn state(&mut self) -> *mut u8 {
+        core::ptr::from_mut::<Cpu>(self.cpu).cast()
+    }
+
+    fn readable(&mut self, va: u64, bytes: u32) -> Option<usize> {
+        let pa = self.ram_at(va, Access::Read)?;
+        let (first, all) = in_page(va, bytes);
+        if all {
+            return self.cpu.mem.host(pa);
+        }
+        let next = self.ram_at((va | PAGE_MASK).wrapping_add(1), Access::Read)?;
+        let (first, bytes) = (first as usize, bytes as usize);
+        let mut copy = [0; 16];
+        let good = self.cpu.mem.ram.read_bytes(pa, &mut copy[..first])
+            && self.cpu.mem.ram.read_bytes(next, copy.get_mut(first..bytes)?);
+        let words = [0, 8].map(|k| u64::from_le_bytes(core::array::from_fn(|n| copy[k + n])));
+        self.cpu.exchange.vectors[0] = words;
+        good.then(|| core::ptr::from_ref(&self.cpu.exchange.vectors).addr())
+    }
+
+    fn updatable(&mut self, va: u64, bytes: u32) -> Option<usize> {
+        let (_, all) = in_page(va, bytes);
+        let pa = self.ram_at(va, Access::Write)?;
+        if !all || self.cpu.mem.holds_code(pa, bytes) {
+            return None;
+        }
+        self.cpu.mem.host(pa)
+    }
+
+    fn store(&mut self, va: u64, bytes: u32, v: u128) -> bool {
+        let (first, all) = in_page(va, bytes);
+        let Some(pa) = self.ram_at(va, Access::Write) else { return false };
+        if self.cpu.mem.holds_code(pa, first) {
+            return false;
+        }
+        let v = v.to_le_bytes();
+        let (first, bytes) = (first as usize, bytes as usize);
+        if all {
+            return self.cpu.mem.ram.write_bytes(pa, &v[..first]);
+        }
+        let Some(next) = self.ram_at((va | PAGE_MASK).wrapping_add(1), Access::Write) else { return false };
+        if self.cpu.mem.holds_code(next, (bytes - first) as u32) {
+            return false;
+        }
+        self.cpu.mem.ram.write_bytes(pa, &v[..first]) && self.cpu.mem.ram.write_bytes(next, &v[first..bytes])
+    }
+
+    fn writable(&mut self, va: u64, bytes: u32) -> bool {
+        let last = va.wrapping_add(u64::from(bytes) - 1);
+        self.ram_at(va, Access::Write).is_some()
+            && ((va ^ last) & !PAGE_MASK == 0 || self.ram_at(last, Access::Write).is_some())
+    }
+
+    fn helper(&mut self, h: u16, args: [u64; 4]) -> Option<u64> {
+        let r = helpers::call(self, Helper(h), &args).ok();
+        // It may have been LDMXCSR.
+        self.tell_environment();
+        r
+    }
+
+    fn executes(&mut self, va: u64, pa: u64) -> bool {
+        match paging::translate(self, va, Access::Execute, Space::FLAT) {
+            Ok(found) => {
+                self.cpu.mem.insert(Access::Execute, va, found);
+                found & !PAGE_MASK == pa & !PAGE_MASK
+            }
+            Err(_) => false,
+        }
+    }
+}

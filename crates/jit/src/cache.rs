@@ -1,0 +1,409 @@
+//! The translated code: regions, modules, table slots; how they come and go.
+
+use core::num::NonZeroU32;
+use std::collections::VecDeque;
+
+use guest_api::{Code, Exchange, Guest, Left, StateLayout, Tier};
+use ir::{Exit, passes};
+use rustc_hash::FxHashMap;
+use wasmgen::Batch;
+use wasmgen::abi::{Abi, Leave};
+
+use crate::form::{Formed, form};
+use crate::{Host, Support, call};
+
+/// Executions of a block by the interpreter before it is translated.
+const HOT: u32 = 2000;
+/// Executions of a block that make it worth including in a region.
+const WARM: u32 = HOT / 4;
+/// Functions in a module, and bytes of them, at which it is not kept waiting for more.
+const BATCH: usize = 24;
+const BATCH_BYTES: usize = 64 << 10;
+/// Table slots asked of the host at once, and slots in all before everything is dropped.
+const SLOTS: u32 = 1024;
+const MAX_SLOTS: usize = 1 << 16;
+const PAGE: u64 = 4096;
+
+/// Where code is: physical address and decoding mode.
+type Key = (u64, u32);
+
+/// Counters since the beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    pub regions: u64,
+    pub modules: u64,
+    pub wasm_bytes: u64,
+    /// Time spent forming and recording regions, on passes and emission, and in the host's compiler.
+    pub lift_ns: u64,
+    pub emit_ns: u64,
+    pub compile_ns: u64,
+    pub exits_lookup: u64,
+    pub exits_side: u64,
+    pub exits_interpret: u64,
+    pub exits_guard: u64,
+    pub exits_budget: u64,
+    pub invalidations: u64,
+    pub evictions: u64,
+    pub refusals: u64,
+}
+
+struct Info {
+    key: Key,
+    slot: u32,
+    /// `None` while it waits in the batch.
+    module: Option<NonZeroU32>,
+    ranges: Vec<(u64, u32)>,
+    pages: Vec<(i64, u64)>,
+    exits: Vec<Exit>,
+}
+
+struct Module {
+    id: NonZeroU32,
+    regions: Vec<u32>,
+    live: usize,
+    bytes: usize,
+}
+
+/// The second tier over a host.
+pub struct Jit<H> {
+    host: H,
+    layout: StateLayout,
+    /// `None`: the host cannot.
+    abi: Option<Abi>,
+    regions: Vec<Option<Info>>,
+    free_regions: Vec<u32>,
+    /// Slots given to code, whether translated or not yet.
+    slots: FxHashMap<Key, u32>,
+    free_slots: Vec<u32>,
+    all_slots: Vec<(u32, u32)>,
+    /// Regions that are in the table.
+    live: FxHashMap<Key, u32>,
+    by_page: FxHashMap<u64, Vec<u32>>,
+    batch: Batch,
+    waiting: Vec<u32>,
+    modules: VecDeque<Module>,
+    bytes: usize,
+    limit: usize,
+    changes: Vec<(u64, u32, u32)>,
+    pub stats: Stats,
+}
+
+impl<H: Host> Jit<H> {
+    /// A tier for a guest whose state is as `layout` says, keeping about `limit` bytes of generated code.
+    pub fn new(host: H, layout: StateLayout, limit: usize) -> Self {
+        let linked = match host.support() {
+            Support::None => None,
+            Support::Linked => Some(true),
+            Support::Unlinked => Some(false),
+        };
+        let abi = linked.map(|linked| Abi {
+            layout,
+            lookup_slot: call::lookup as *const () as usize as u32,
+            interpret_slot: call::interpret as *const () as usize as u32,
+            linked,
+        });
+        Jit {
+            host,
+            layout,
+            abi,
+            regions: Vec::new(),
+            free_regions: Vec::new(),
+            slots: FxHashMap::default(),
+            free_slots: Vec::new(),
+            all_slots: Vec::new(),
+            live: FxHashMap::default(),
+            by_page: FxHashMap::default(),
+            batch: Batch::default(),
+            waiting: Vec::new(),
+            modules: VecDeque::new(),
+            bytes: 0,
+            limit,
+            changes: Vec::new(),
+            stats: Stats::default(),
+        }
+    }
+
+    /// Regions that can be entered.
+    pub fn live_regions(&self) -> usize {
+        self.live.len()
+    }
+    pub fn live_modules(&self) -> usize {
+        self.modules.len()
+    }
+
+    /// Makes a module of what is waiting. To be called now and then: code that waits is interpreted.
+    pub fn flush(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let linked = self.abi.is_some_and(|a| a.linked);
+        let start = self.host.now_ns();
+        let module = self.batch.module(linked);
+        let slots: Vec<u32> = self.batch.slots().collect();
+        let id = self.host.compile(&module, &slots);
+        self.stats.compile_ns += self.host.now_ns().saturating_sub(start);
+        self.batch.clear();
+        let waiting = core::mem::take(&mut self.waiting);
+        let Some(id) = id else {
+            self.stats.refusals += 1;
+            for n in waiting {
+                self.forget(n);
+            }
+            return;
+        };
+        self.stats.modules += 1;
+        self.stats.wasm_bytes += module.len() as u64;
+        for &n in &waiting {
+            if let Some(info) = self.regions[n as usize].as_mut() {
+                info.module = Some(id);
+                self.live.insert(info.key, info.slot);
+                self.changes.push((info.key.0, info.key.1, info.slot));
+            }
+        }
+        let live = waiting.len();
+        self.bytes += module.len();
+        self.modules.push_back(Module { id, regions: waiting, live, bytes: module.len() });
+        while self.bytes > self.limit && self.modules.len() > 1 {
+            self.stats.evictions += 1;
+            self.evict();
+        }
+    }
+
+    /// Drops the oldest module.
+    fn evict(&mut self) {
+        let Some(module) = self.modules.pop_front() else { return };
+        for n in module.regions {
+            if self.regions[n as usize].as_ref().is_some_and(|i| i.module == Some(module.id)) {
+                self.forget(n);
+            }
+        }
+        self.bytes -= module.bytes;
+        self.host.drop(module.id);
+    }
+
+    /// Forgets region `n`, whose code may be in the table.
+    fn forget(&mut self, n: u32) {
+        let Some(info) = self.regions[n as usize].take() else { return };
+        if info.module.is_some() {
+            self.live.remove(&info.key);
+            self.changes.push((info.key.0, info.key.1, 0));
+            if let Some(abi) = self.abi {
+                self.host.copy(info.slot, abi.lookup_slot, 1);
+            }
+        }
+        for page in info.ranges.iter().map(|r| r.0 & !(PAGE - 1)) {
+            if let Some(list) = self.by_page.get_mut(&page) {
+                list.retain(|&r| r != n);
+                if list.is_empty() {
+                    self.by_page.remove(&page);
+                }
+            }
+        }
+        self.free_regions.push(n);
+    }
+
+    /// Drops region `n` because its code is no longer what it was made from.
+    fn invalidate(&mut self, n: u32) {
+        let Some(info) = &self.regions[n as usize] else { return };
+        self.stats.invalidations += 1;
+        match info.module {
+            None => {
+                let slot = info.slot;
+                self.batch.remove(slot);
+                self.waiting.retain(|&w| w != n);
+                self.forget(n);
+            }
+            Some(id) => {
+                self.forget(n);
+                if let Some(at) = self.modules.iter().position(|m| m.id == id) {
+                    self.modules[at].live -= 1;
+                    if self.modules[at].live == 0
+                        && let Some(module) = self.modules.remove(at)
+                    {
+                        self.bytes -= module.bytes;
+                        self.host.drop(id);
+                    }
+                }
+            }
+        }
+    }
+
+    fn everything_goes(&mut self) {
+        self.batch.clear();
+        self.waiting.clear();
+        for n in 0..self.regions.len() as u32 {
+            self.forget(n);
+        }
+        for module in core::mem::take(&mut self.modules) {
+            self.host.drop(module.id);
+        }
+        self.bytes = 0;
+        // All slots hold the lookup again.
+        self.slots.clear();
+        self.free_slots.clear();
+        for &(first, count) in &self.all_slots {
+            self.free_slots.extend(first..first + count);
+        }
+    }
+
+    /// The slot for code at `key`; `None` where the host's table cannot grow.
+    fn slot(&mut self, key: Key) -> Option<u32> {
+        if let Some(&slot) = self.slots.get(&key) {
+            return Some(slot);
+        }
+        if self.free_slots.is_empty() {
+            let lookup = self.abi?.lookup_slot;
+            let Some(first) = self.host.grow(SLOTS, lookup) else {
+                self.stats.refusals += 1;
+                return None;
+            };
+            self.all_slots.push((first.get(), SLOTS));
+            self.free_slots.extend((first.get()..first.get() + SLOTS).rev());
+        }
+        let slot = self.free_slots.pop()?;
+        self.slots.insert(key, slot);
+        Some(slot)
+    }
+
+    fn add(&mut self, key: Key, formed: Formed, abi: &Abi) {
+        let Some(slot) = self.slot(key) else { return };
+        let Formed { mut region, ranges, .. } = formed;
+        passes::dead(&mut region);
+        let n = self.free_regions.pop().unwrap_or_else(|| {
+            self.regions.push(None);
+            self.regions.len() as u32 - 1
+        });
+        let code = wasmgen::function(&region, n, abi);
+        self.batch.add(slot, code);
+        self.waiting.push(n);
+        for page in ranges.iter().map(|r| r.0 & !(PAGE - 1)) {
+            let list = self.by_page.entry(page).or_default();
+            if list.last() != Some(&n) {
+                list.push(n);
+            }
+        }
+        self.regions[n as usize] =
+            Some(Info { key, slot, module: None, ranges, pages: region.pages, exits: region.exits });
+        self.stats.regions += 1;
+    }
+}
+
+impl<H: Host> Tier for Jit<H> {
+    const HOT: u32 = HOT;
+
+    fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64) {
+        let Some(abi) = self.abi else { return };
+        let entry = code.block(id);
+        let key = (entry.pa, entry.mode);
+        if self.live.contains_key(&key)
+            || self.waiting.iter().any(|&n| self.regions[n as usize].as_ref().is_some_and(|i| i.key == key))
+        {
+            return;
+        }
+        if self.slots.len() > MAX_SLOTS {
+            self.everything_goes();
+        }
+        let start = self.host.now_ns();
+        let mode = entry.mode;
+        let formed = form(code, id, pc, WARM, wasmgen::supports, &mut |pa| self.slot((pa, mode)).unwrap_or(0));
+        let formed_at = self.host.now_ns();
+        self.stats.lift_ns += formed_at.saturating_sub(start);
+        if let Some(formed) = formed {
+            self.add(key, formed, &abi);
+        }
+        self.stats.emit_ns += self.host.now_ns().saturating_sub(formed_at);
+        if self.batch.len() >= BATCH || self.batch.bytes() >= BATCH_BYTES {
+            self.flush();
+        }
+    }
+
+    fn find(&self, pa: u64, mode: u32) -> u32 {
+        self.live.get(&(pa, mode)).copied().unwrap_or(0)
+    }
+
+    fn enter(&mut self, guest: &mut dyn Guest, slot: u32, pc: u64, left: i64) -> Left {
+        let at = self.layout.exchange;
+        for _ in 0..2 {
+            let leave = call::enter(guest, slot, at, pc, left);
+            let x: Exchange = call::read(guest, at);
+            match leave {
+                Leave::Lookup => {
+                    if x.left > 0 {
+                        self.stats.exits_lookup += 1
+                    } else {
+                        self.stats.exits_budget += 1
+                    }
+                    return Left { pc: x.pc, left: x.left, interpret: false };
+                }
+                Leave::Interpret => {
+                    self.stats.exits_interpret += 1;
+                    return Left { pc: x.pc, left: x.left, interpret: true };
+                }
+                Leave::Side => {
+                    self.stats.exits_side += 1;
+                    let info = self.regions.get(x.region as usize).and_then(|r| r.as_ref());
+                    let Some(exit) = info.and_then(|i| i.exits.get(x.pc as usize)) else { break };
+                    if let Some(form) = exit.form {
+                        call::set_form(guest, self.layout.flags, form.0.into());
+                    }
+                    let pc = x.base.wrapping_add(exit.pc as u64);
+                    return Left { pc, left: x.left + i64::from(exit.undone), interpret: true };
+                }
+                Leave::Guard => {
+                    self.stats.exits_guard += 1;
+                    // The region may be another than the one entered: what was executed until here is in the exchange.
+                    let info = self.regions.get(x.region as usize).and_then(|r| r.as_ref());
+                    let entry = x.pc & !(PAGE - 1);
+                    let good = info.is_some_and(|i| {
+                        i.pages.iter().all(|&(delta, pa)| guest.executes(entry.wrapping_add(delta as u64), pa))
+                    });
+                    if x.pc != pc || x.left != left || !good {
+                        return Left { pc: x.pc, left: x.left, interpret: !good };
+                    }
+                }
+            }
+        }
+        Left { pc, left, interpret: true }
+    }
+
+    fn written(&mut self, pa: u64, len: u64) {
+        let Some(list) = self.by_page.get(&(pa & !(PAGE - 1))) else { return };
+        let hit = |n: &&u32| {
+            self.regions[**n as usize]
+                .as_ref()
+                .is_some_and(|i| i.ranges.iter().any(|&(at, bytes)| at < pa + len && pa < at + u64::from(bytes)))
+        };
+        let dead: Vec<u32> = list.iter().filter(hit).copied().collect();
+        for n in dead {
+            self.invalidate(n);
+        }
+    }
+
+    fn drop_all(&mut self) {
+        self.everything_goes();
+    }
+
+    fn ranges(&self, page: Option<u64>, each: &mut dyn FnMut(u64, u32)) {
+        let mut of = |n: u32| {
+            for &(pa, len) in self.regions[n as usize].iter().flat_map(|i| &i.ranges) {
+                if page.is_none_or(|p| pa & !(PAGE - 1) == p) {
+                    each(pa, len);
+                }
+            }
+        };
+        match page {
+            Some(page) => self.by_page.get(&page).into_iter().flatten().for_each(|&n| of(n)),
+            None => (0..self.regions.len() as u32).for_each(of),
+        }
+    }
+
+    fn changed(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
+    fn changes(&mut self, each: &mut dyn FnMut(u64, u32, u32)) {
+        for (pa, mode, slot) in self.changes.drain(..) {
+            each(pa, mode, slot);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Into generated code and back.
+//!
+//! While generated code runs, the guest is lent to it: [`enter`] keeps the address of the `dyn Guest` that its caller has exclusive
+//! access to, and does not touch it before generated code returns. The functions that generated code calls take it
+//! from there. They cannot nest: none of them enters generated code.
+
+use core::cell::Cell;
+use core::mem::offset_of;
+use core::ptr::NonNull;
+
+use guest_api::{Exchange, Guest, LazyFlags};
+use wasmgen::abi::Leave;
+
+thread_local! {
+    static GUEST: Cell<Option<NonNull<dyn Guest>>> = const { Cell::new(None) };
+    static EXCHANGE: Cell<u32> = const { Cell::new(0) };
+    static FILLS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Slow accesses since the program began.
+pub fn fills() -> u64 {
+    FILLS.get()
+}
+
+type Function = extern "C" fn(*mut u8, u64, i64) -> u32;
+
+/// Runs the function in table slot `slot`.
+pub(crate) fn enter(guest: &mut dyn Guest, slot: u32, exchange: u32, pc: u64, left: i64) -> Leave {
+    let state = guest.state();
+    let guest = NonNull::from(guest);
+    // SAFETY: only the lifetime changes; the pointer is taken back below, before `guest`'s borrow ends.
+    let guest = unsafe { core::mem::transmute::<NonNull<dyn Guest + '_>, NonNull<dyn Guest + 'static>>(guest) };
+    GUEST.set(Some(guest));
+    EXCHANGE.set(exchange);
+    // SAFETY: the slots that this crate hands out hold functions of this type only: those of generated modules, and `lookup`.
+    let function = unsafe { core::mem::transmute::<usize, Function>(slot as usize) };
+    let code = function(state, pc, left);
+    GUEST.set(None);
+    Leave::of(code)
+}
+
+fn with<R>(otherwise: R, f: impl FnOnce(&mut dyn Guest) -> R) -> R {
+    match GUEST.get() {
+        // SAFETY: set by `enter`, whose caller has lent the guest and waits; nothing else uses it, see the module's text.
+        Some(mut guest) => f(unsafe { guest.as_mut() }),
+        None => otherwise,
+    }
+}
+
+fn exchange(state: *mut u8) -> *mut Exchange {
+    state.wrapping_add(EXCHANGE.get() as usize).cast()
+}
+
+fn leave(state: *mut u8, pc: u64, left: i64, code: Leave) -> u32 {
+    let exchange = exchange(state);
+    // SAFETY: generated code passes on the state pointer that `enter` was given, and the exchange lies in the state.
+    unsafe {
+        (*exchange).pc = pc;
+        (*exchange).left = left;
+    }
+    code as u32
+}
+
+/// What a slot without a region holds.
+pub(crate) extern "C" fn lookup(state: *mut u8, pc: u64, left: i64) -> u32 {
+    leave(state, pc, left, Leave::Lookup)
+}
+
+/// Where generated code goes for the interpreter to execute the next instruction.
+pub(crate) extern "C" fn interpret(state: *mut u8, pc: u64, left: i64) -> u32 {
+    leave(state, pc, left, Leave::Interpret)
+}
+
+/// The exchange in the state of `guest`, after [`enter`].
+pub(crate) fn read(guest: &mut dyn Guest, offset: u32) -> Exchange {
+    // SAFETY: the guest's layout says that an `Exchange` is there, and the guest is ours.
+    unsafe { guest.state().wrapping_add(offset as usize).cast::<Exchange>().read() }
+}
+
+/// Sets the form of the flags in the state of `guest`.
+pub(crate) fn set_form(guest: &mut dyn Guest, flags: u32, form: u64) {
+    let at = flags as usize + offset_of!(LazyFlags, form);
+    // SAFETY: as in `read`, for the `LazyFlags`.
+    unsafe { guest.state().wrapping_add(at).cast::<u64>().write(form) }
+}
+
+// The functions that generated code imports: `wasmgen::abi::IMPORTS`.
+
+/// [`Guest::readable`]; 0 for none.
+pub fn readable(va: u64, bytes: u32) -> u32 {
+    FILLS.set(FILLS.get() + 1);
+    with(0, |g| g.readable(va, bytes).map_or(0, |a| a as u32))
+}
+/// [`Guest::updatable`]; 0 for none.
+pub fn updatable(va: u64, bytes: u32) -> u32 {
+    FILLS.set(FILLS.get() + 1);
+    with(0, |g| g.updatable(va, bytes).map_or(0, |a| a as u32))
+}
+/// [`Guest::store`]; 0 for refused.
+pub fn store(va: u64, bytes: u32, low: u64, high: u64) -> u32 {
+    FILLS.set(FILLS.get() + 1);
+    with(0, |g| g.store(va, bytes, u128::from(high) << 64 | u128::from(low)).into())
+}
+/// [`Guest::writable`]; 0 for not.
+pub fn writable(va: u64, bytes: u32) -> u32 {
+    FILLS.set(FILLS.get() + 1);
+    with(0, |g| g.writable(va, bytes).into())
+}
+/// [`Guest::helper`]; `Exchange::refused` says whether it did.
+pub fn helper(h: u32, a: u64, b: u64, c: u64, d: u64) -> u64 {
+    with(0, |g| {
+        let r = g.helper(h as u16, [a, b, c, d]);
+        let state = g.state();
+        // SAFETY: as in `leave`.
+        unsafe { (*exchange(state)).refused = r.is_none().into() }
+        r.unwrap_or(0)
+    })
+}
+/// All flags but the carry.
+pub fn pack_flags(form: u64, a: u64, b: u64, r: u64) -> u64 {
+    LazyFlags { form, a, b, r, carry: 0 }.packed()
+}

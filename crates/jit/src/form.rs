@@ -1,0 +1,350 @@
+//! How regions are formed: from a hot block along direct jumps and calls to what the interpreter has executed too.
+
+use std::collections::VecDeque;
+
+use guest_api::{Code, Decoded, FlagForm};
+use ir::cfg::Cfg;
+use ir::{Block, End, Lift, Recorded, Region, Target, Term};
+use rustc_hash::FxHashMap;
+
+/// Blocks of a region. More make the host's optimiser slow, out of proportion.
+const MAX_BLOCKS: usize = 64;
+/// Guest instructions of a region.
+const MAX_INSNS: u32 = 400;
+/// Return addresses that a return is compared with.
+const MAX_RETURNS: usize = 6;
+/// Bytes in a page.
+const PAGE: u64 = 4096;
+
+/// A region and what it was made from.
+pub(crate) struct Formed {
+    pub(crate) region: Region,
+    /// Physical ranges of code, within one page each.
+    pub(crate) ranges: Vec<(u64, u32)>,
+}
+
+/// A block before it is recorded.
+struct Node {
+    pc: u64,
+    decoded: Decoded,
+    /// Instructions that are its own: up to the start of another block.
+    insns: u32,
+    /// Where it goes, as nodes.
+    next: Vec<u64>,
+    back: Option<u64>,
+    returns: bool,
+    preds: u32,
+}
+
+impl Node {
+    fn end<C: Code>(&self, code: &C) -> u64 {
+        self.pc.wrapping_add(code.offset(self.decoded.id, self.insns).into())
+    }
+}
+
+/// Forms the region whose entry is block `id` at linear address `base`. `least`: executions that make a block worth including.
+/// `slot_of` gives the table slot for code at a physical address. `None` where there is nothing to translate.
+pub(crate) fn form<C: Code>(
+    code: &mut C,
+    id: u32,
+    base: u64,
+    least: u32,
+    supports: fn(ir::Op) -> bool,
+    slot_of: &mut dyn FnMut(u64) -> u32,
+) -> Option<Formed> {
+    let mut nodes = discover(code, id, base, least, supports)?;
+    cut(code, &mut nodes, supports);
+    let order = order_of_nodes(&nodes, base);
+    let index: FxHashMap<u64, u32> = order.iter().enumerate().map(|(k, &n)| (nodes[n].pc, k as u32)).collect();
+    count_preds(&mut nodes, &order, &index);
+    // Where calls of the region come back to.
+    let backs: Vec<(i64, u32)> = order
+        .iter()
+        .filter(|&&n| nodes[n].next.first().is_some_and(|t| index.contains_key(t)))
+        .filter_map(|&n| nodes[n].back)
+        .filter_map(|back| Some((back.wrapping_sub(base) as i64, *index.get(&back)?)))
+        .collect();
+
+    let mut region = Region::default();
+    let mut ranges = Vec::new();
+    let mut forms: Vec<Option<Option<FlagForm>>> = vec![None; order.len()];
+    let mut blocks = Vec::with_capacity(order.len());
+    {
+        let mut lift = Lift::new(&mut region, base, C::ZERO, C::BLOCK, supports);
+        for (k, &n) in order.iter().enumerate() {
+            let node = &nodes[n];
+            // The form of the flags is known where the only way here is from a block that is done.
+            let form = if node.preds == 1 && k > 0 {
+                order[..k].iter().position(|&p| nodes[p].next.contains(&node.pc)).and_then(|p| forms[p]).flatten()
+            } else {
+                None
+            };
+            lift.begin_block(form);
+            let refused = record(code, &mut lift, node);
+            let r = lift.end_block();
+            forms[k] = Some(r.form);
+            let done = code.offset(node.decoded.id, r.insns);
+            if done > 0 {
+                ranges.push((node.decoded.pa, done));
+            }
+            let offset = node.pc.wrapping_sub(base) as i64;
+            let term = term(code, node, &r, refused, base, &index, &backs, slot_of);
+            blocks.push(Block { pc: offset, insns: r.insns, insts: r.insts, term });
+        }
+    }
+    if blocks[0].insns == 0 {
+        return None;
+    }
+    region.blocks = blocks;
+    reduce(&mut region);
+    pages(&mut region, &nodes, base);
+    ranges.sort_unstable();
+    ranges.dedup();
+    Some(Formed { region, ranges })
+}
+
+/// Records what an instruction does in a region of its own: where it goes.
+fn scan<C: Code>(code: &C, node: &Node, k: u32, supports: fn(ir::Op) -> bool) -> Option<Recorded> {
+    let mut region = Region::default();
+    let start = node.pc;
+    let mut lift = Lift::new(&mut region, 0, C::ZERO, C::BLOCK, supports);
+    lift.begin_block(None);
+    lift.begin_insn(start, start.wrapping_add(code.offset(node.decoded.id, k).into()));
+    match code.lift(node.decoded.id, k, &mut lift) {
+        Some(Ok(())) if lift.end_insn() => Some(lift.end_block()),
+        _ => None,
+    }
+}
+
+fn discover<C: Code>(code: &mut C, id: u32, base: u64, least: u32, supports: fn(ir::Op) -> bool) -> Option<Vec<Node>> {
+    let mut nodes: Vec<Node> = Vec::new();
+    let mut seen = FxHashMap::default();
+    let mut queue = VecDeque::from([base]);
+    let mut insns = 0;
+    while let Some(pc) = queue.pop_front() {
+        if seen.contains_key(&pc) || nodes.len() >= MAX_BLOCKS {
+            continue;
+        }
+        let decoded = if nodes.is_empty() { Some(code.block(id)) } else { code.block_at(pc) };
+        let Some(decoded) = decoded.filter(|d| nodes.is_empty() || d.runs >= least) else { continue };
+        if decoded.insns == 0 || insns + decoded.insns > MAX_INSNS && !nodes.is_empty() {
+            continue;
+        }
+        insns += decoded.insns;
+        seen.insert(pc, ());
+        let mut node =
+            Node { pc, decoded, insns: decoded.insns, next: Vec::new(), back: None, returns: false, preds: 0 };
+        follow(code, &mut node, supports);
+        queue.extend(node.next.iter().chain(&node.back));
+        nodes.push(node);
+    }
+    (!nodes.is_empty()).then_some(nodes)
+}
+
+/// Where the node's last instruction goes.
+fn follow<C: Code>(code: &C, node: &mut Node, supports: fn(ir::Op) -> bool) {
+    (node.next, node.back, node.returns) = (Vec::new(), None, false);
+    let Some(r) = scan(code, node, node.insns - 1, supports) else { return };
+    // Scanned with base 0: offsets are addresses.
+    match r.end {
+        End::Fall => node.next.push(node.end(code)),
+        End::Jump(t) => node.next.push(t as u64),
+        End::Branch { then, other, .. } => node.next.extend([then as u64, other as u64]),
+        End::Goto(_) => {}
+    }
+    node.back = r.calls.map(|b| b as u64);
+    node.returns = r.returns;
+}
+
+/// Ends nodes where others begin.
+fn cut<C: Code>(code: &C, nodes: &mut [Node], supports: fn(ir::Op) -> bool) {
+    let mut starts: Vec<u64> = nodes.iter().map(|n| n.pc).collect();
+    starts.sort_unstable();
+    for node in nodes {
+        let first = starts.partition_point(|&s| s <= node.pc);
+        let end = node.end(code);
+        for &s in &starts[first..] {
+            if s >= end {
+                break;
+            }
+            let inside = (1..node.insns).find(|&k| node.pc + u64::from(code.offset(node.decoded.id, k)) == s);
+            if let Some(k) = inside {
+                node.insns = k;
+                follow(code, node, supports);
+                break;
+            }
+        }
+    }
+}
+
+/// Nodes in reverse post-order from the entry, along what [`Node::next`] and returns to [`Node::back`] say.
+fn order_of_nodes(nodes: &[Node], base: u64) -> Vec<usize> {
+    let index: FxHashMap<u64, usize> = nodes.iter().enumerate().map(|(k, n)| (n.pc, k)).collect();
+    // A call goes to its target, and the code behind it is reached from returns: for the order it follows the call.
+    let succ = |n: usize| -> Vec<usize> {
+        nodes[n].next.iter().chain(&nodes[n].back).filter_map(|pc| index.get(pc).copied()).collect()
+    };
+    index.get(&base).map_or(Vec::new(), |&entry| reverse_post_order(nodes.len(), entry, succ))
+}
+
+fn reverse_post_order(n: usize, entry: usize, succ: impl Fn(usize) -> Vec<usize>) -> Vec<usize> {
+    let mut order = Vec::with_capacity(n);
+    let mut seen = vec![false; n];
+    seen[entry] = true;
+    let mut stack = vec![(entry, succ(entry))];
+    while let Some((at, left)) = stack.last_mut() {
+        match left.pop() {
+            Some(s) if !seen[s] => {
+                seen[s] = true;
+                stack.push((s, succ(s)));
+            }
+            Some(_) => {}
+            None => {
+                order.push(*at);
+                stack.pop();
+            }
+        }
+    }
+    order.reverse();
+    order
+}
+
+fn count_preds(nodes: &mut [Node], order: &[usize], index: &FxHashMap<u64, u32>) {
+    let mut counts: FxHashMap<u64, u32> = FxHashMap::default();
+    for &n in order {
+        for t in nodes[n].next.iter() {
+            *counts.entry(*t).or_default() += 1;
+        }
+        // Behind a call: whatever returns.
+        if let Some(back) = nodes[n].back {
+            *counts.entry(back).or_default() += 2;
+        }
+    }
+    for node in nodes.iter_mut().filter(|n| index.contains_key(&n.pc)) {
+        node.preds = counts.get(&node.pc).copied().unwrap_or(0);
+    }
+}
+
+/// Records the node's instructions; the offset of the first that the interpreter must execute.
+fn record<C: Code>(code: &C, lift: &mut Lift<'_>, node: &Node) -> Option<u64> {
+    for k in 0..node.insns {
+        let pc = node.pc.wrapping_add(code.offset(node.decoded.id, k).into());
+        lift.begin_insn(node.pc, pc);
+        match code.lift(node.decoded.id, k, lift) {
+            Some(Ok(())) if lift.end_insn() => {}
+            Some(_) => return Some(pc),
+            None => {
+                lift.refuse();
+                lift.end_insn();
+                return Some(pc);
+            }
+        }
+    }
+    None
+}
+
+#[expect(clippy::too_many_arguments, reason = "the pieces of one expression")]
+fn term<C: Code>(
+    code: &C,
+    node: &Node,
+    r: &Recorded,
+    refused: Option<u64>,
+    base: u64,
+    index: &FxHashMap<u64, u32>,
+    backs: &[(i64, u32)],
+    slot_of: &mut dyn FnMut(u64) -> u32,
+) -> Term {
+    if let Some(pc) = refused {
+        return Term::Interpret { pc: pc.wrapping_sub(base) as i64 };
+    }
+    let mut target = |offset: i64| {
+        let pc = base.wrapping_add(offset as u64);
+        if let Some(&b) = index.get(&pc) {
+            return Target::Block(b);
+        }
+        // Within the page the mapping is that of this block.
+        let same_page = pc & !(PAGE - 1) == node.pc & !(PAGE - 1);
+        let slot = if same_page { slot_of(node.decoded.pa.wrapping_add(pc.wrapping_sub(node.pc))) } else { 0 };
+        Target::Out { pc: offset, slot }
+    };
+    match r.end {
+        End::Fall => Term::Jump(target(node.end(code).wrapping_sub(base) as i64)),
+        End::Jump(t) => Term::Jump(target(t)),
+        End::Branch { cond, then, other } => Term::Branch { cond, then: target(then), other: target(other) },
+        End::Goto(to) => {
+            let known = if r.returns { backs[..backs.len().min(MAX_RETURNS)].to_vec() } else { Vec::new() };
+            Term::Goto { to, known }
+        }
+    }
+}
+
+/// Brings the blocks to reverse post-order and drops what is not reached. Edges into the middle of loops leave the region.
+fn reduce(region: &mut Region) {
+    loop {
+        let succ = |n: usize| region.blocks[n].term.successors().into_iter().map(|s| s as usize).collect();
+        let order = reverse_post_order(region.blocks.len(), 0, succ);
+        let mut place = vec![u32::MAX; region.blocks.len()];
+        for (k, &n) in order.iter().enumerate() {
+            place[n] = k as u32;
+        }
+        let old = core::mem::take(&mut region.blocks);
+        let mut old: Vec<Option<Block>> = old.into_iter().map(Some).collect();
+        region.blocks = order.iter().filter_map(|&n| old[n].take()).collect();
+        for block in &mut region.blocks {
+            retarget(&mut block.term, |t| place[t as usize]);
+        }
+        let bad = Cfg::new(region).irreducible(region);
+        if bad.is_empty() {
+            return;
+        }
+        for (from, to) in bad {
+            let pc = region.blocks[to as usize].pc;
+            let out = Target::Out { pc, slot: 0 };
+            match &mut region.blocks[from as usize].term {
+                Term::Jump(t) if *t == Target::Block(to) => *t = out,
+                Term::Branch { then, other, .. } => {
+                    for t in [then, other] {
+                        if *t == Target::Block(to) {
+                            *t = out;
+                        }
+                    }
+                }
+                Term::Goto { known, .. } => known.retain(|k| k.1 != to),
+                Term::Jump(_) | Term::Interpret { .. } => {}
+            }
+        }
+    }
+}
+
+fn retarget(term: &mut Term, place: impl Fn(u32) -> u32) {
+    let change = |t: &mut Target| {
+        if let Target::Block(b) = t {
+            *b = place(*b);
+        }
+    };
+    match term {
+        Term::Jump(t) => change(t),
+        Term::Branch { then, other, .. } => {
+            change(then);
+            change(other);
+        }
+        Term::Goto { known, .. } => known.iter_mut().for_each(|k| k.1 = place(k.1)),
+        Term::Interpret { .. } => {}
+    }
+}
+
+/// Notes the pages beside the entry's whose mapping the region relies on.
+fn pages(region: &mut Region, nodes: &[Node], base: u64) {
+    let entry = base & !(PAGE - 1);
+    for block in &region.blocks {
+        let pc = base.wrapping_add(block.pc as u64);
+        let page = pc & !(PAGE - 1);
+        let delta = page.wrapping_sub(entry) as i64;
+        if page != entry
+            && !region.pages.iter().any(|p| p.0 == delta)
+            && let Some(node) = nodes.iter().find(|n| n.pc == pc)
+        {
+            region.pages.push((delta, node.decoded.pa & !(PAGE - 1)));
+        }
+    }
+}

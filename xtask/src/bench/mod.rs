@@ -1,0 +1,239 @@
+//! `bench`: the programs of `bench/` in a guest, here and elsewhere, turn about in one run; and the time to boot.
+//! `bench/README.md` says how to read it, docs/decisions/110 why it is so.
+
+mod boot;
+mod console;
+mod plot;
+mod programs;
+mod report;
+mod suite;
+
+pub use programs::programs;
+
+use crate::guest;
+use crate::host::{self, Host, Job, Session};
+use crate::setup;
+use crate::util::{root, say, target};
+use anyhow::{Result, bail};
+use console::Row;
+use report::Side;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// MiB of RAM, as the figures in the documents have it.
+const MEMORY: u32 = 512;
+
+pub struct Options {
+    pub names: Vec<String>,
+    /// Of the boot.
+    pub guest: String,
+    pub rounds: usize,
+    pub host: Host,
+    pub peers: Vec<Place>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { names: Vec::new(), guest: guest::DEFAULT.to_owned(), rounds: 3, host: Host::Chromium, peers: Vec::new() }
+    }
+}
+
+/// Where a guest with the benchmarks runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// pagevm.
+    Host(Host),
+    /// Native QEMU, translating, with a processor model of its own.
+    Qemu(&'static str),
+    /// In Node, with a 32-bit guest: it has no other.
+    V86,
+}
+
+/// The peer that targets are for. Its processor can do all that QEMU can, as ours can do all that we can.
+const QEMU: Place = Place::Qemu("max");
+
+impl Place {
+    /// A place to compare with.
+    pub fn peer(name: &str) -> Result<Self> {
+        match name {
+            "qemu-tcg" => Ok(QEMU),
+            "qemu64" => Ok(Self::Qemu("qemu64")),
+            "v86" => Ok(Self::V86),
+            _ => bail!("no peer `{name}`: qemu-tcg, qemu64 (QEMU with its default processor) or v86"),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            QEMU => "qemu-tcg",
+            Self::Qemu(cpu) => cpu,
+            Self::Host(host) => host.name(),
+            Self::V86 => "v86",
+        }
+    }
+
+    /// The guest with the benchmarks in it.
+    fn guest(self) -> &'static str {
+        match self {
+            Self::Host(_) | Self::Qemu(_) => "bench",
+            Self::V86 => "bench-i386",
+        }
+    }
+
+    fn prepare(self) -> Result<()> {
+        match self {
+            Self::Host(host) => host.prepare()?,
+            Self::Qemu(_) => Host::Qemu.prepare()?,
+            Self::V86 => {
+                setup::node()?;
+                setup::npm(&root().join("bench/v86"))?;
+                setup::seabios()?;
+            }
+        }
+        guest::make(self.guest()).map(drop)
+    }
+
+    fn command(self, job: &Job) -> Result<Command> {
+        match self {
+            Self::Qemu(cpu) => {
+                let mut command = Host::Qemu.command(job)?;
+                command.args(["-cpu", cpu]);
+                Ok(command)
+            }
+            Self::Host(host) => host.command(job),
+            Self::V86 => {
+                let mut command = Command::new(setup::node()?);
+                command.arg(root().join("bench/v86/run.mjs")).arg(job.json("v86")?.to_string());
+                Ok(command)
+            }
+        }
+    }
+
+    /// Boots the guest to run `names` and to power off; `stats` gets our engine's figures.
+    fn measure(self, names: &[String], stats: &Path) -> Result<console::Outcome> {
+        let mut guest = guest::make(self.guest())?;
+        guest.append += &format!(" bench={}", names.join(","));
+        let mut job = Job { options: guest.options(MEMORY), ..Job::default() };
+        if self == Self::V86 {
+            job.until = Some(console::END.to_owned()); // it does not say that a guest has powered off
+        }
+        let _ = fs::remove_file(stats);
+        if let Self::Host(_) = self {
+            job.stats = Some(stats.to_owned());
+        }
+        console::read(&mut Session::of(self.command(&job)?)?)
+    }
+}
+
+pub fn run(opts: &Options) -> Result<()> {
+    let names = suite::select(&opts.names)?;
+    if opts.rounds == 0 || opts.host == Host::Qemu {
+        bail!("bench compares one or more rounds in a browser or Node with as many elsewhere");
+    }
+    let default_peers = opts.peers.is_empty() || opts.peers == [QEMU];
+    if names == [suite::BOOT] && default_peers {
+        return boot::run(opts);
+    }
+    let peers = if opts.peers.is_empty() { vec![QEMU] } else { opts.peers.clone() };
+    let places: Vec<_> = std::iter::once(Place::Host(opts.host)).chain(peers).collect();
+    for place in &places {
+        place.prepare()?;
+    }
+    let mut sides: Vec<_> = places
+        .iter()
+        .map(|place| Side { name: place.name(), same_image: *place != Place::V86, rounds: Vec::new() })
+        .collect();
+    let mut wrong = Vec::new();
+    let mut engine = Vec::new();
+    let stats = stats_file()?;
+    for round in 1..=opts.rounds {
+        for (place, side) in places.iter().zip(&mut sides) {
+            say(format!("round {round} of {}: {}", opts.rounds, place.name()));
+            let (rows, errors) = one_round(*place, &names, &opts.guest, &stats);
+            side.rounds.push(rows);
+            if let Ok(text) = fs::read_to_string(&stats) {
+                engine.push(serde_json::from_str::<Value>(&text)?);
+            }
+            wrong.extend(errors.into_iter().map(|e| format!("{}, round {round}: {e}", place.name())));
+        }
+    }
+    report(&sides, &places, engine, opts)?;
+    if wrong.is_empty() { Ok(()) } else { bail!("{}", wrong.join("\n")) }
+}
+
+/// Where our engine's figures of a turn go.
+fn stats_file() -> Result<PathBuf> {
+    let dir = target().join("bench");
+    fs::create_dir_all(&dir)?;
+    Ok(dir.join("turn.json"))
+}
+
+/// The rows of one place's turn, and what went wrong: what is there then still counts.
+fn one_round(place: Place, names: &[String], boot_guest: &str, stats: &Path) -> (Vec<Row>, Vec<String>) {
+    let (boot, names): (Vec<_>, Vec<_>) = names.iter().cloned().partition(|name| name == suite::BOOT);
+    let (mut rows, mut wrong) = (Vec::new(), Vec::new());
+    if !names.is_empty() {
+        match place.measure(&names, stats) {
+            Ok(outcome) => {
+                rows.extend(outcome.rows);
+                wrong.extend(outcome.wrong);
+            }
+            Err(e) => wrong.push(format!("{e:#}")),
+        }
+    }
+    if !boot.is_empty() {
+        match boot::row(place, boot_guest) {
+            Ok(row) => rows.push(row),
+            Err(e) => wrong.push(format!("boot: {e:#}")),
+        }
+    }
+    (rows, wrong)
+}
+
+/// The table to standard output; the JSON file, with the engine's own figures of each turn, and the pictures.
+fn report(sides: &[Side], places: &[Place], engine: Vec<Value>, opts: &Options) -> Result<()> {
+    let lines = report::lines(sides);
+    let judged = places.iter().position(|place| *place == QEMU);
+    println!("pagevm ({}), {MEMORY} MB, {} round(s): time of an operation, medians", sides[0].name, opts.rounds);
+    println!("ratio: the peer's time by pagevm's, above 1 pagevm is faster");
+    print!("{}", report::table(sides, &lines, judged));
+    let dir = target().join("bench");
+    let mut json = report::json(sides, &lines);
+    json["memory_mib"] = json!(MEMORY);
+    json["host"] = json!(opts.host.name());
+    json["engine"] = json!(engine);
+    if judged.is_some() {
+        json["qemu"] = json!(host::qemu_version()?);
+    }
+    let file = dir.join("suite.json");
+    fs::write(&file, format!("{json:#}\n"))?;
+    println!("{}", file.display());
+    for (peer, side) in sides.iter().enumerate().skip(1) {
+        let file = dir.join(format!("suite-{}.svg", side.name));
+        fs::write(&file, plot::svg(&lines, peer, sides[0].name, side.name, judged == Some(peer)))?;
+        println!("{}", file.display());
+    }
+    Ok(())
+}
+
+/// A test of all of it but the figures: two benchmarks in Node, and that the guest's list is this program's.
+pub fn smoke() -> Result<()> {
+    let place = Place::Host(Host::Node);
+    place.prepare()?;
+    let bench = target().join("bench/programs/amd64/bench");
+    let listed = String::from_utf8(crate::util::output(Command::new(bench).arg("list"))?)?;
+    let (listed, mut known): (Vec<_>, _) = (listed.lines().collect(), suite::names());
+    known.retain(|name| *name != suite::BOOT);
+    if listed != known {
+        bail!("the guest's benchmarks are {listed:?}, the suite's {known:?}");
+    }
+    let outcome = place.measure(&["block", "cold-2k:4"].map(str::to_owned), &stats_file()?)?;
+    let rows: Vec<_> = outcome.rows.iter().map(|row| (&*row.name, row.ops >= 2000 && row.ns > 0.0)).collect();
+    let expected = ["block", "cold-2k/1", "cold-2k/2", "cold-2k/4"].map(|name| (name, true));
+    if rows != expected || !outcome.wrong.is_empty() {
+        bail!("the guest's results are {outcome:?}");
+    }
+    Ok(())
+}
