@@ -19,7 +19,7 @@ use ir::{Block, End, Inst, Lift, Op, Region, Term, Val, passes, verify};
 fn record(region: &Region) -> Region {
     let mut out = Region { units: region.units, pages: region.pages.clone(), ..Region::default() };
     let mut blocks = Vec::new();
-    let mut lift = Lift::new(&mut out, 0, Slot(200), Slot(201));
+    let mut lift = Lift::new(&mut out, 0, Slot(200), Slot(201), |_| true);
     for b in &region.blocks {
         assert_eq!(b.insns, 1, "an instruction a block");
         lift.begin_block(None);

@@ -4,7 +4,7 @@ use guest_api::{Emit, Flag, FlagForm, FlagOp, FlagSource, Rel, Slot, Trap, Width
 use ir::{Lift, Region};
 
 fn lift(region: &mut Region) -> Lift<'_> {
-    Lift::new(region, 0x1000, Slot(200), Slot(201))
+    Lift::new(region, 0x1000, Slot(200), Slot(201), |_| true)
 }
 
 /// The form of the flags is written at the end, though a refused instruction had written it as the operation of the same number.

@@ -204,5 +204,5 @@ impl Env for Guest<'_> {
 
 /// A recorder into `region`, whose base is `base`.
 pub fn lifter(region: &mut Region, base: u64) -> Lift<'_> {
-    Lift::new(region, base, Slot(isa_x86::cpu::ZERO), Slot(BLOCK))
+    Lift::new(region, base, Slot(isa_x86::cpu::ZERO), Slot(BLOCK), |_| true)
 }

@@ -25,7 +25,7 @@ fn lift(rng: &mut Rng, p: &Program, start: FlagForm) -> (Region, Vec<String>) {
     // Blocks that may be entered other than from the one before.
     let mut targets: Vec<u64> = vec![CODE];
     for (start, insns) in &p.blocks {
-        for (i, _) in insns.iter().filter(|(i, _)| i.ends_block) {
+        for (i, _) in insns.iter().filter(|(i, _)| i.ends_block()) {
             targets.extend([i.target(CODE + start), i.pc(CODE + start)]);
         }
     }

@@ -348,7 +348,7 @@ impl Program {
             };
             at += bytes.len() as u64;
             code.push((first, bytes));
-            first = i.ends_block || rng.one_in(6);
+            first = i.ends_block() || rng.one_in(6);
         }
         let mut starts = Vec::new();
         let mut at = 0;
