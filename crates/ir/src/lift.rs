@@ -170,6 +170,8 @@ impl<'r> Lift<'r> {
             self.region.consts.truncate(s.consts);
             self.region.units = s.units;
             (self.source, self.flags) = (s.source, s.flags);
+            // What slots hold may be of the instruction, or was replaced by it.
+            (self.slots, self.xslots) = ([Val::NONE; SLOTS], [Val::NONE; XSLOTS]);
             self.end = End::Fall;
             (self.calls, self.returns) = (None, false);
             self.depth = 0;
