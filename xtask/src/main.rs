@@ -10,6 +10,7 @@ mod host;
 mod refusals;
 mod setup;
 mod test;
+mod tiers;
 mod util;
 
 use anyhow::{Result, bail};

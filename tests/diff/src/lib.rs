@@ -22,6 +22,9 @@ pub const CODE_LEN: usize = 0x2000;
 pub const START: u64 = 0xe50;
 /// HLT, which a program may not execute: the general-protection fault that ends a case, behind the instruction or where it went.
 pub const END: u8 = 0xf4;
+/// Pages that only the guest has, for what a test's program needs beside its data.
+pub const SCRATCH: u64 = 0x2020_0000;
+pub const SCRATCH_LEN: usize = 0x8000;
 /// Four writable pages, then a read-only one; unmapped before and behind.
 pub const DATA: u64 = 0x2010_0000;
 pub const DATA_LEN: usize = 0x4000;

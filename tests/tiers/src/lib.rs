@@ -7,6 +7,7 @@
 mod host;
 mod insns;
 mod ops;
+mod speed;
 
 use std::fmt::Write;
 
@@ -30,14 +31,15 @@ impl Report {
     }
 }
 
-/// Runs `count` cases of part `part` (0: operations, 1: instructions) from `seed`; the number of failures.
+/// Runs `count` cases of part `part` (0: operations, 1: instructions, 2: speed) from `seed`; the number of failures.
 #[unsafe(no_mangle)]
 pub extern "C" fn run(part: u32, seed: u64, count: u32) -> u32 {
     std::panic::set_hook(Box::new(|p| host::say(&format!("panic: {p}"))));
     let mut report = Report::default();
     match part {
         0 => ops::run(seed, count, &mut report),
-        _ => insns::run(seed, count, &mut report),
+        1 => insns::run(seed, count, &mut report),
+        _ => speed::run(&mut report),
     }
     host::say(report.text.trim_end());
     report.failures
