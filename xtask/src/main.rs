@@ -29,7 +29,7 @@ usage: cargo xtask COMMAND
                                 LIMITS make the host refuse translated code: none|linked|unlinked, modules=N, slots=N
   boot [NAME..] [--guest NAME] [--host chromium|firefox|node|qemu] [--code LIMITS]
                                 the boot tests of tests/boot in one place
-  bench [NAME..] [--peer qemu-tcg|v86].. [--host chromium|firefox|node] [--rounds N] [--guest NAME]
+  bench [NAME..] [--peer qemu-tcg|qemu64|v86].. [--host chromium|firefox|node] [--rounds N] [--guest NAME]
                                 the benchmarks NAME (a benchmark or a family; all where none is named) here and in the
                                 peers, turn about; table, JSON and pictures in target/bench/; `bench boot` boots NAME
   guest [NAME..]                make a guest under target/guests; without a name, list them

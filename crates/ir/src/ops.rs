@@ -1,6 +1,6 @@
 //! The operations, each declared once.
 
-use guest_api::{Align, Bin, F1, F2, Fp, FpCvt, FpMode, FpRel, Lane, Rel, Un, V1, V2, Width};
+use guest_api::{Align, Bin, F1, F2, Fp, FpCvt, FpMode, FpRel, Lane, Listed, Rel, Un, V1, V2, Width, dotted};
 
 /// Type of a value: WebAssembly's own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,11 +53,36 @@ macro_rules! ops {
                     },)*
                 }
             }
-            /// The name of the kind, as the text form has it.
+            /// The name of the kind.
             pub const fn name(self) -> &'static str {
                 match self { $(Op::$name $(($(ops!(@any $field)),*))? => stringify!($name),)* }
             }
+            /// The name in the text form: the kind's and those of what is static, in lower case.
+            pub fn text(self) -> String {
+                match self {
+                    $(Op::$name $(($($field),*))? => dotted(&[
+                        stringify!($name).to_lowercase(),
+                        $($($field.label(stringify!($field)),)*)?
+                    ]),)*
+                }
+            }
+            /// Every operation.
+            pub fn list() -> Vec<Op> {
+                [$(ops!(@list $name $($($field: $fty),*)?)),*].concat()
+            }
         }
+    };
+    (@list $name:ident) => { vec![Op::$name] };
+    (@list $name:ident $a:ident: $aty:ty) => { <$aty>::list().into_iter().map(Op::$name).collect() };
+    (@list $name:ident $a:ident: $aty:ty, $b:ident: $bty:ty) => {
+        <$aty>::list().into_iter().flat_map(|$a| <$bty>::list().into_iter().map(move |$b| Op::$name($a, $b))).collect()
+    };
+    (@list $name:ident $a:ident: $aty:ty, $b:ident: $bty:ty, $c:ident: $cty:ty) => {
+        <$aty>::list()
+            .into_iter()
+            .flat_map(|$a| <$bty>::list().into_iter().map(move |$b| ($a, $b)))
+            .flat_map(|($a, $b)| <$cty>::list().into_iter().map(move |$c| Op::$name($a, $b, $c)))
+            .collect()
     };
     (@any $field:ident) => { _ };
     (@result) => { None };
@@ -141,4 +166,58 @@ impl Op {
         use Op::*;
         matches!(self, F2(..) | F1(..) | FCmp(..) | FOrder(..) | FCvt(..) | ToInt(..) | ToFloat(..))
     }
+}
+
+/// Every operation that has vectors as operands or result, but accesses: for tests that go through all of them.
+pub fn vector_ops() -> Vec<Op> {
+    use guest_api::{FpRound, Lane::*};
+    const MODES: [FpMode; 5] = [FpMode::Current, FpMode::Nearest, FpMode::Down, FpMode::Up, FpMode::Zero];
+    const SHAPES: [Fp; 4] = [Fp::S32, Fp::S64, Fp::P32, Fp::P64];
+    let lanes = [B8, B16, B32, B64];
+    let mut ops = vec![Op::VSelect, Op::Widen, Op::IsZero];
+    ops.extend([V1::Abs(B8), V1::Abs(B16), V1::Abs(B32)].map(Op::V1));
+    ops.extend([V1::WidenS8, V1::WidenS16, V1::WidenS32, V1::WidenU8, V1::WidenU16, V1::WidenU32].map(Op::V1));
+    ops.extend([V2::And, V2::Or, V2::Xor, V2::AndNot].map(Op::V2));
+    for l in lanes {
+        ops.extend([V2::Add(l), V2::Sub(l), V2::Eq(l), V2::GtS(l)].map(Op::V2));
+        ops.extend([Op::Shuffle(l), Op::Extract(l), Op::Insert(l), Op::MoveMask(l)]);
+        if l != B8 {
+            ops.extend([Bin::Shl, Bin::ShrU, Bin::ShrS].map(|op| Op::VShift(op, l)));
+        }
+        if l != B64 {
+            ops.extend([V2::MinS(l), V2::MinU(l), V2::MaxS(l), V2::MaxU(l)].map(Op::V2));
+        }
+        if matches!(l, B8 | B16) {
+            let saturating = [V2::AddSatS(l), V2::AddSatU(l), V2::SubSatS(l), V2::SubSatU(l), V2::AvgU(l)];
+            ops.extend(saturating.map(Op::V2));
+        }
+    }
+    ops.extend([V2::MulLo(B16), V2::MulLo(B32), V2::MulHiS16, V2::MulHiU16, V2::MulRound16].map(Op::V2));
+    ops.extend([V2::MulEvenU32, V2::MulEvenS32, V2::Dot16, V2::DotSat8, V2::Sad8, V2::Swizzle].map(Op::V2));
+    ops.extend([V2::NarrowS16, V2::NarrowS32, V2::NarrowU16, V2::NarrowU32].map(Op::V2));
+    for shape in SHAPES {
+        ops.extend([F2::Add, F2::Sub, F2::Mul, F2::Div, F2::Min, F2::Max].map(|op| Op::F2(op, shape)));
+        ops.push(Op::F1(F1::Sqrt, shape));
+        for mode in MODES {
+            ops.extend([false, true].map(|quiet| Op::F1(F1::Round(FpRound { mode, quiet }), shape)));
+        }
+        ops.extend(FpRel::ALL.map(|rel| Op::FCmp(rel, shape)));
+    }
+    ops.extend([Op::F2(F2::AddSub, Fp::P32), Op::F2(F2::AddSub, Fp::P64)]);
+    for shape in [Fp::S32, Fp::P32] {
+        ops.extend([Op::F1(F1::Rcp, shape), Op::F1(F1::Rsqrt, shape)]);
+    }
+    for double in [false, true] {
+        for wide in [false, true] {
+            ops.extend([Op::FOrder(double, wide), Op::ToFloat(double, wide)]);
+            ops.extend([FpMode::Current, FpMode::Zero].map(|mode| Op::ToInt(double, wide, mode)));
+        }
+    }
+    ops.extend([FpCvt::F32ToF64, FpCvt::F64ToF32, FpCvt::PackedF32ToF64, FpCvt::PackedF64ToF32].map(Op::FCvt));
+    ops.extend([FpCvt::PackedI32ToF32, FpCvt::PackedI32ToF64, FpCvt::LowI32ToF32].map(Op::FCvt));
+    for mode in [FpMode::Current, FpMode::Zero] {
+        let to_int = [FpCvt::PackedF32ToI32(mode), FpCvt::PackedF64ToI32(mode), FpCvt::LowF32ToI32(mode)];
+        ops.extend(to_int.map(Op::FCvt));
+    }
+    ops
 }

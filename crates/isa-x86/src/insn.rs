@@ -3,7 +3,7 @@
 use guest_api::{Cond, Space, Width};
 
 use crate::cpu::{CodeSize, SegReg, ZERO};
-use crate::table::Op;
+use crate::table::{Op, ends_block};
 
 /// What an operand is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -35,6 +35,9 @@ pub mod prefix {
     pub const REPNE: u8 = 4;
 }
 
+/// Operands of an instruction at most.
+pub const OPERANDS: usize = 3;
+
 /// A decoded instruction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Insn {
@@ -48,8 +51,6 @@ pub struct Insn {
     pub off: u16,
     /// The interpreter's specialised arm, 0 for none.
     pub hot: u8,
-    /// Nothing is decoded behind it: it may go elsewhere, change the mode, or must be seen by the interpreter's loop.
-    pub ends_block: bool,
     /// Length in bytes, 1..=15.
     pub len: u8,
     /// Operand size: of the first operand, or of what is pushed, popped, compared, moved.
@@ -62,8 +63,8 @@ pub struct Insn {
     pub bits: CodeSize,
     pub prefix: u8,
     pub cc: Cond,
-    pub kinds: [Kind; 4],
-    pub regs: [u8; 4],
+    pub kinds: [Kind; OPERANDS],
+    pub regs: [u8; OPERANDS],
     /// Slot of the base register, [`ZERO`] for none.
     pub base: u8,
     pub index: u8,
@@ -94,6 +95,8 @@ impl Default for Insn {
     }
 }
 
+const _: () = assert!(size_of::<Insn>() == 40, "a million of them are kept");
+
 impl Insn {
     /// No instruction: no operand, 64-bit mode.
     pub(crate) const BLANK: Insn = Insn {
@@ -102,7 +105,6 @@ impl Insn {
         op: Op::None,
         off: 0,
         hot: 0,
-        ends_block: false,
         len: 0,
         width: Width::W64,
         src_width: Width::W64,
@@ -111,8 +113,8 @@ impl Insn {
         bits: CodeSize::Bits64,
         prefix: 0,
         cc: Cond::O,
-        kinds: [Kind::None; 4],
-        regs: [0; 4],
+        kinds: [Kind::None; OPERANDS],
+        regs: [0; OPERANDS],
         base: ZERO,
         index: ZERO,
         scale: 0,
@@ -120,7 +122,14 @@ impl Insn {
         space: Space::FLAT,
     };
 
-    pub fn has(&self, p: u8) -> bool {
+    /// Nothing is decoded behind it: it may go elsewhere, change the mode, or must be seen by the interpreter's loop.
+    pub const fn ends_block(&self) -> bool {
+        const REPEATED: u8 = prefix::REP | prefix::REPNE;
+        let string = matches!(self.op, Op::Movs | Op::Cmps | Op::Stos | Op::Lods | Op::Scas);
+        ends_block(self.op) || (string && self.has(REPEATED))
+    }
+    #[inline(always)]
+    pub const fn has(&self, p: u8) -> bool {
         self.prefix & p != 0
     }
     /// Address of this instruction (offset in CS) in a block at `block_pc`.

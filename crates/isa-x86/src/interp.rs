@@ -2,6 +2,7 @@
 
 mod cache;
 mod hot;
+mod index;
 
 use guest_api::{NoTier, Tier, Width};
 
@@ -46,8 +47,8 @@ pub struct Vcpu {
 }
 
 impl Vcpu {
-    /// Bytes of decoded code kept, unless something else is asked for: about 340,000 instructions.
-    pub const CODE_BYTES: usize = 20 << 20;
+    /// Bytes of decoded code kept, unless something else is asked for: about a million instructions.
+    pub const CODE_BYTES: usize = 48 << 20;
 
     /// A processor that keeps up to about `code_bytes` of decoded code.
     pub fn new(cpu: Cpu, code_bytes: usize) -> Vcpu {

@@ -13,9 +13,9 @@ use crate::form::{Formed, form};
 use crate::{Host, Support, call};
 
 /// Executions of a block by the interpreter before it is translated.
-const HOT: u32 = 300;
+const HOT: u32 = 2000;
 /// Executions of a block that make it worth including in a region.
-const WARM: u32 = HOT / 8;
+const WARM: u32 = HOT / 4;
 /// Functions in a module, and bytes of them, at which it is not kept waiting for more.
 const BATCH: usize = 24;
 const BATCH_BYTES: usize = 64 << 10;

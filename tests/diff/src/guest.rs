@@ -10,7 +10,7 @@ use crate::segments::{self, GDT, LDT};
 use crate::{CODE, CODE_LEN, Case, DATA, DATA_LEN, END, Event, Outcome, READ_ONLY, START, State, in_code};
 
 /// No devices.
-struct Nothing;
+pub struct Nothing;
 
 impl Platform for Nothing {
     fn mmio_read(&mut self, _: u64, _: u32, _: u64) -> u64 {

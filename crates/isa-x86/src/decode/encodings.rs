@@ -5,7 +5,7 @@ use guest_api::{Cond, Width};
 
 use crate::insn::{Insn, Kind, prefix};
 use crate::interp::arm;
-use crate::table::{Op, ends_block};
+use crate::table::Op;
 
 /// An operand in the notation of SDM 2 A.2. A letter for where it is: E and W in ModRM's r/m (general, XMM; M: memory only, U: register
 /// only), G and V in its reg, Z in the opcode's low three bits, I an immediate, J a branch's displacement, X and Y implicit memory of
@@ -359,6 +359,7 @@ pub(super) const RELATIVE: u8 = 8;
 pub(super) const BYTE_REGISTER: u8 = 16;
 /// Memory without ModRM.
 pub(super) const STRING: u8 = 32;
+pub(super) const ENDS_BLOCK: u8 = 64;
 
 const NO_ROW: Row = Row {
     insn: Insn::BLANK,
@@ -373,10 +374,11 @@ const fn row(op: Op, opcode: u8, operands: &[Operand], prefix: u8) -> Row {
     let mut r = NO_ROW;
     r.insn.op = op;
     r.insn.prefix = prefix;
-    // As for all, what a REP prefix may repeat ends its block.
-    r.insn.ends_block = ends_block(op) || (prefix != 0 && super::repeats(op));
     if matches!(op, Op::Jcc | Op::Cmov | Op::Set) {
         r.insn.cc = Cond::ALL[(opcode & 15) as usize];
+    }
+    if r.insn.ends_block() {
+        r.form |= ENDS_BLOCK;
     }
     let mut width = None;
     let mut src_width = None;

@@ -10,7 +10,7 @@ use crate::interp::hot_arm;
 use crate::table::Op;
 
 use super::MAX_LEN;
-use super::encodings::{BYTE_REGISTER, MEMORY, MODRM, REGISTER, RELATIVE, STRING, TABLES};
+use super::encodings::{BYTE_REGISTER, ENDS_BLOCK, MEMORY, MODRM, REGISTER, RELATIVE, STRING, TABLES};
 
 /// Bytes that are looked at: an instruction, and what a wide read of its last byte takes along.
 const WINDOW: usize = 24;
@@ -61,16 +61,16 @@ static ADDRESSES: [Address; 192] = {
     all
 };
 
-/// Decodes the instruction of 64-bit code at the start of `bytes`, `off` bytes behind its block's start, to `i`. False where it is not in
-/// the tables, or is longer than `bytes`.
+/// Decodes the instruction of 64-bit code at the start of `bytes`, `off` bytes behind its block's start, to `i`; whether its block ends
+/// behind it. `None` where it is not in the tables, or is longer than `bytes`.
 #[inline]
-pub(super) fn decode(i: &mut Insn, bytes: &[u8], off: u16) -> bool {
+pub(super) fn decode(i: &mut Insn, bytes: &[u8], off: u16) -> Option<bool> {
     match bytes.first_chunk() {
-        Some(window) => within(i, window, off).is_some(),
+        Some(window) => within(i, window, off),
         None => {
             let mut window = [0; WINDOW];
             window[..bytes.len()].copy_from_slice(bytes);
-            within(i, &window, off).is_some() && usize::from(i.len) <= bytes.len()
+            within(i, &window, off).filter(|_| usize::from(i.len) <= bytes.len())
         }
     }
 }
@@ -86,7 +86,7 @@ fn number(window: &[u8; WINDOW], at: usize, bytes: u8, signed: bool) -> Option<u
 }
 
 #[inline]
-fn within(i: &mut Insn, window: &[u8; WINDOW], off: u16) -> Option<()> {
+fn within(i: &mut Insn, window: &[u8; WINDOW], off: u16) -> Option<bool> {
     let mut at = 0;
     let mut opcode = window[0];
     let (mut map, mut segment, mut segments) = (0, ZERO, false);
@@ -131,7 +131,7 @@ fn within(i: &mut Insn, window: &[u8; WINDOW], off: u16) -> Option<()> {
             return None;
         }
         rm = 0;
-        i.kinds[usize::from(row.rm_at & 3)] = Kind::Mem;
+        i.kinds[usize::from(row.rm_at & 1)] = Kind::Mem;
         i.hot = sizes.hot[1];
         let a = &ADDRESSES[usize::from(modrm)];
         let mut base = a.base | rex << 3 & a.extension;
@@ -156,7 +156,8 @@ fn within(i: &mut Insn, window: &[u8; WINDOW], off: u16) -> Option<()> {
         return None;
     }
     let regs = u64::from(reg) << (row.reg_shift & 63) | u64::from(rm) << (row.rm_shift & 63);
-    i.regs = (u32::from_le_bytes(row.insn.regs) | regs as u32).to_le_bytes();
+    let [a, b, c] = row.insn.regs;
+    i.regs = [a | regs as u8, b | (regs >> 8) as u8, c | (regs >> 16) as u8];
     if row.form & BYTE_REGISTER != 0 && !has_rex {
         high_bytes(i);
     }
@@ -169,7 +170,7 @@ fn within(i: &mut Insn, window: &[u8; WINDOW], off: u16) -> Option<()> {
     let branch = if row.form & RELATIVE != 0 { at as u64 } else { 0 };
     i.imm = row.insn.imm.wrapping_add(imm).wrapping_add(branch);
     i.disp = disp.wrapping_add(if relative { u64::from(off) + at as u64 } else { 0 });
-    Some(())
+    Some(row.form & ENDS_BLOCK != 0)
 }
 
 /// Without a REX prefix, byte registers 4 to 7 are AH, CH, DH and BH.

@@ -11,7 +11,7 @@ use guest_api::{Cond, Space, Width};
 use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, Instruction, MemorySize, Mnemonic, OpKind, Register};
 
 use crate::cpu::{BLOCK, CodeSize, RBP, RSP, SEG_BASE, SegReg, ZERO};
-use crate::insn::{Insn, Kind, STACK, prefix, segment_space};
+use crate::insn::{Insn, Kind, OPERANDS, STACK, prefix, segment_space};
 use crate::interp::hot_arm;
 use crate::table::{Op, op_of};
 
@@ -42,10 +42,10 @@ const MAX_LEN: usize = 15;
 /// See [`DecodeError`].
 pub fn decode(bytes: &[u8], bits: CodeSize, stack_width: Width, off: u16) -> Result<Insn, DecodeError> {
     let mut i = Insn::BLANK;
-    decode_to(&mut i, bytes, bits, stack_width, off).map(|()| i)
+    decode_to(&mut i, bytes, bits, stack_width, off).map(|_| i)
 }
 
-/// [`decode`] to where the instruction shall be. What is there after an error has no meaning.
+/// [`decode`] to where the instruction shall be; whether its block ends behind it. What is there after an error has no meaning.
 #[inline]
 pub(crate) fn decode_to(
     i: &mut Insn,
@@ -53,11 +53,14 @@ pub(crate) fn decode_to(
     bits: CodeSize,
     stack_width: Width,
     off: u16,
-) -> Result<(), DecodeError> {
-    if bits != CodeSize::Bits64 || !frequent::decode(i, bytes, off) {
-        *i = complete(bytes, bits, stack_width, off)?;
+) -> Result<bool, DecodeError> {
+    if bits == CodeSize::Bits64
+        && let Some(ends) = frequent::decode(i, bytes, off)
+    {
+        return Ok(ends);
     }
-    Ok(())
+    *i = complete(bytes, bits, stack_width, off)?;
+    Ok(i.ends_block())
 }
 
 /// [`decode`] for every instruction, by iced-x86.
@@ -96,11 +99,6 @@ fn x87_opcode(bytes: &[u8]) -> u64 {
     bytes.get(at..at + 2).map_or(0, |b| u64::from(b[0] & 7) << 8 | u64::from(b[1]))
 }
 
-/// Whether a REP prefix repeats the operation.
-const fn repeats(op: Op) -> bool {
-    matches!(op, Op::Movs | Op::Cmps | Op::Stos | Op::Lods | Op::Scas | Op::Ins | Op::Outs)
-}
-
 /// Lowers an instruction of iced's.
 fn lower(x: &Instruction, bits: CodeSize, stack_width: Width, off: u16) -> Result<Insn, DecodeError> {
     let mut i = Insn {
@@ -121,8 +119,8 @@ fn lower(x: &Instruction, bits: CodeSize, stack_width: Width, off: u16) -> Resul
         CodeSize::Bits64 => Width::W64,
     };
     i.space = if bits == CodeSize::Bits64 { Space::FLAT } else { segment_space(SegReg::Ds) };
-    let mut sizes = [None; 4];
-    for n in 0..x.op_count().min(4) {
+    let mut sizes = [None; OPERANDS];
+    for n in 0..x.op_count().min(OPERANDS as u32) {
         sizes[n as usize] = operand(&mut i, x, n);
     }
     if let Some(w) = counter_width(x.code()) {
@@ -131,7 +129,6 @@ fn lower(x: &Instruction, bits: CodeSize, stack_width: Width, off: u16) -> Resul
     i.width = width_of(x, bits).or(sizes[0]).unwrap_or(Width::W64);
     i.src_width = sizes[1].unwrap_or(i.width);
     i.op = operation(x, &i)?;
-    i.ends_block = crate::table::ends_block(i.op) || (i.prefix & (prefix::REP | prefix::REPNE) != 0 && repeats(i.op));
     i.hot = hot_arm(&i);
     Ok(i)
 }

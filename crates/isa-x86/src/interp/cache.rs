@@ -2,7 +2,6 @@
 
 use guest_api::{Code, Decoded, EmitVector, Slot, Space, Tier};
 use mem::{Access, Memory, PAGE_MASK, PAGE_SIZE};
-use rustc_hash::FxHashMap;
 
 use crate::cpu::{BLOCK, CodeSize, Cpu, NOWHERE as NO_REGION, SegReg, ZERO};
 use crate::decode::{DecodeError, decode_to};
@@ -11,12 +10,14 @@ use crate::fault::{GP, Stop};
 use crate::insn::Insn;
 use crate::sys::paging;
 
+use super::index::{Index, Key};
+
 /// Longest block, in instructions: bounds the time to the next look at interrupts.
 const MAX_INSNS: usize = 64;
-/// Bytes that a block takes beside its instructions: itself and its entries in the maps that find it.
-const BLOCK_BYTES: usize = size_of::<Block>() + 64;
-/// Instructions of a block on average, as boots have it: what memory is divided by at first.
-const MEAN_INSNS: usize = 8;
+/// Bytes that a block takes beside its instructions.
+const BLOCK_BYTES: usize = size_of::<Block>() + Index::ENTRY_BYTES;
+/// Instructions of a block on average: what memory is divided by at first.
+const MEAN_INSNS: usize = 5;
 /// The jump cache: buckets by page, so that a page's entries can be dropped together.
 const PAGE_BUCKETS: usize = 64;
 const BUCKET: usize = 64;
@@ -30,20 +31,12 @@ pub(super) struct Block {
     /// Length in bytes of guest code.
     pub(super) bytes: u16,
     pub(super) bits: CodeSize,
-    /// Identity: physical address of the first byte and decoding mode.
-    key: Key,
+    /// Its code ends in another page than it begins in.
+    crosses: bool,
     /// How often it was executed, up to the number that makes it hot.
     pub(super) runs: u32,
     /// Table slot of translated code that starts here; 0: none.
     pub(super) slot: u32,
-    /// Physical page of the rest of an instruction that crosses a page, else the page of the first byte.
-    second_page: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
-    pa: u64,
-    mode: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -60,8 +53,7 @@ pub(super) struct CodeCache {
     /// Bytes of code kept before everything is dropped.
     limit: usize,
     blocks: Vec<Block>,
-    by_pa: FxHashMap<Key, BlockId>,
-    by_page: FxHashMap<u64, Vec<BlockId>>,
+    index: Index,
     jumps: Box<[[Jump; BUCKET]; PAGE_BUCKETS]>,
 }
 
@@ -80,12 +72,13 @@ impl CodeCache {
         while insns.try_reserve_exact(room(limit)).is_err() {
             limit /= 2;
         }
+        let mut blocks = Vec::new();
+        let _ = blocks.try_reserve_exact(room(limit) / MEAN_INSNS);
         CodeCache {
             insns,
             limit,
-            blocks: Vec::new(),
-            by_pa: FxHashMap::default(),
-            by_page: FxHashMap::default(),
+            blocks,
+            index: Index::new(room(limit) / MEAN_INSNS),
             jumps: Box::new([[NOWHERE; BUCKET]; PAGE_BUCKETS]),
         }
     }
@@ -104,8 +97,7 @@ impl CodeCache {
     pub(super) fn clear<T: Tier>(&mut self, mem: &mut Memory, tier: &T) {
         self.insns.clear();
         self.blocks.clear();
-        self.by_pa.clear();
-        self.by_page.clear();
+        self.index.clear();
         self.forget_jumps();
         mem.clear_all_code();
         tier.ranges(None, &mut |pa, len| mem.mark_code(pa, len));
@@ -155,7 +147,7 @@ impl CodeCache {
         let mut gone = false;
         tier.changes(&mut |pa, mode, slot| {
             gone |= slot == 0;
-            if let Some(&id) = self.by_pa.get(&Key { pa, mode: mode.into() }) {
+            if let Some(id) = self.index.find(Key::new(pa, mode)) {
                 self.blocks[id as usize].slot = slot;
             }
         });
@@ -174,24 +166,16 @@ impl CodeCache {
         let page = pa & !PAGE_MASK;
         mem.clear_code(page, u64::MAX);
         tier.ranges(Some(page), &mut |pa, len| mem.mark_code(pa, len));
-        let Some(ids) = self.by_page.remove(&page) else { return };
-        let (blocks, by_pa) = (&self.blocks, &mut self.by_pa);
-        let mut kept = Vec::with_capacity(ids.len());
-        for id in ids {
+        let blocks = &self.blocks;
+        self.index.remove_from_page(page, |id, start| {
             let b = &blocks[id as usize];
             // A block that crosses into a second page is dropped by any write to either.
-            let crosses = b.second_page != b.key.pa & !PAGE_MASK;
-            let hit = crosses || (b.key.pa < pa + len && pa < b.key.pa + u64::from(b.bytes));
-            if hit {
-                if by_pa.get(&b.key) == Some(&id) {
-                    by_pa.remove(&b.key);
-                }
-            } else {
-                mem.mark_code(b.key.pa, u32::from(b.bytes));
-                kept.push(id);
+            let hit = b.crosses || (start < pa + len && pa < start + u64::from(b.bytes));
+            if !hit {
+                mem.mark_code(start, u32::from(b.bytes));
             }
-        }
-        self.by_page.insert(page, kept);
+            hit
+        });
         self.forget_jumps();
     }
 
@@ -217,17 +201,16 @@ impl CodeCache {
             }
         }
         let pa = fetch_address(cx, pc)?;
-        let key = Key { pa, mode: u64::from(cx.cpu.fetch_key(pc) >> 12) };
-        let id = match self.by_pa.get(&key) {
-            Some(&id) => id,
+        let key = Key::new(pa, cx.cpu.fetch_key(pc) >> 12);
+        let id = match self.index.find(key) {
+            Some(id) => id,
             None => self.decode_block(cx, tier, pc, key, bits)?,
         };
-        let b = &self.blocks[id as usize];
-        if b.second_page != pa & !PAGE_MASK {
+        if self.blocks[id as usize].crosses {
             // The mapping of the second page may have changed: such blocks are verified each time, and decoded anew if it did.
             let second = fetch_address(cx, (pc | PAGE_MASK).wrapping_add(1))?;
-            if second & !PAGE_MASK != b.second_page {
-                self.by_pa.remove(&key);
+            if second & !PAGE_MASK != self.index.second_page(id) {
+                self.index.remove(id);
                 return self.decode_block(cx, tier, pc, key, bits);
             }
             return Ok(id);
@@ -237,7 +220,7 @@ impl CodeCache {
         Ok(id)
     }
 
-    /// Decodes the block at linear `pc`, physical `key.pa`.
+    /// Decodes the block of `key` at linear `pc`.
     fn decode_block<T: Tier>(
         &mut self,
         cx: &mut Exec<'_>,
@@ -249,29 +232,30 @@ impl CodeCache {
         if self.is_full() {
             self.clear(&mut cx.cpu.mem, tier);
         }
+        let start = key.pa();
         let stack = cx.cpu.stack_width();
         let first = self.insns.len();
         let mut off = 0_u64;
-        let mut second_page = key.pa & !PAGE_MASK;
-        let in_page = PAGE_SIZE - (key.pa & PAGE_MASK);
-        let ram = cx.cpu.mem.is_ram(key.pa & !PAGE_MASK);
+        let mut second_page = start & !PAGE_MASK;
+        let in_page = PAGE_SIZE - (start & PAGE_MASK);
+        let ram = cx.cpu.mem.is_ram(start & !PAGE_MASK);
         while self.insns.len() - first < MAX_INSNS && off < in_page {
             let at = self.insns.len();
             self.insns.push(Insn::BLANK);
             let n = (in_page - off).min(15) as usize;
             let mut buffer = [0; 15];
             let bytes = if ram {
-                cx.cpu.mem.ram.slice(key.pa + off, (in_page - off) as usize).unwrap_or_default()
+                cx.cpu.mem.ram.slice(start + off, (in_page - off) as usize).unwrap_or_default()
             } else {
                 for (k, b) in buffer[..n].iter_mut().enumerate() {
-                    *b = cx.read_physical(key.pa + off + k as u64, 1) as u8;
+                    *b = cx.read_physical(start + off + k as u64, 1) as u8;
                 }
                 &buffer[..n]
             };
             let mut decoded = decode_to(&mut self.insns[at], bytes, bits, stack, off as u16);
             if matches!(decoded, Err(DecodeError::NeedMoreBytes)) && off == 0 {
                 if ram {
-                    let _ = cx.cpu.mem.ram.read_bytes(key.pa, &mut buffer[..n]);
+                    let _ = cx.cpu.mem.ram.read_bytes(start, &mut buffer[..n]);
                 }
                 let next = fetch_address(cx, pc.wrapping_add(n as u64)).inspect_err(|_| self.insns.truncate(at))?;
                 second_page = next & !PAGE_MASK;
@@ -281,9 +265,9 @@ impl CodeCache {
                 decoded = decode_to(&mut self.insns[at], &buffer, bits, stack, 0);
             }
             match decoded {
-                Ok(()) => {
+                Ok(ends) => {
                     off += u64::from(self.insns[at].len);
-                    if self.insns[at].ends_block {
+                    if ends {
                         break;
                     }
                 }
@@ -304,30 +288,24 @@ impl CodeCache {
             bytes: off as u16,
             bits,
             runs: 0,
-            slot: tier.find(key.pa, key.mode as u32),
-            key,
-            second_page,
+            slot: tier.find(start, key.mode()),
+            crosses: second_page != start & !PAGE_MASK,
         };
-        let id = self.blocks.len() as BlockId;
         if ram {
-            let page = key.pa & !PAGE_MASK;
-            cx.cpu.mem.mark_code(key.pa, off.min(in_page) as u32);
-            self.by_page.entry(page).or_default().push(id);
-            if second_page != page {
+            cx.cpu.mem.mark_code(start, off.min(in_page) as u32);
+            if block.crosses {
                 cx.cpu.mem.mark_code(second_page, (off - in_page.min(off)) as u32);
-                self.by_page.entry(second_page).or_default().push(id);
             }
-            self.by_pa.insert(key, id);
         }
         self.blocks.push(block);
-        Ok(id)
+        Ok(self.index.add(key, second_page, ram))
     }
 }
 
 impl Block {
     /// Translated code can start here.
     pub(super) fn can_be_hot(&self) -> bool {
-        self.bits == CodeSize::Bits64 && self.second_page == self.key.pa & !PAGE_MASK
+        self.bits == CodeSize::Bits64 && !self.crosses
     }
 }
 
@@ -343,20 +321,14 @@ impl Code for View<'_> {
 
     fn block_at(&mut self, pc: u64) -> Option<Decoded> {
         let pa = self.cpu.mem.lookup(Access::Execute, pc)?;
-        let key = Key { pa, mode: u64::from(self.cpu.fetch_key(pc) >> 12) };
-        let id = *self.code.by_pa.get(&key)?;
+        let key = Key::new(pa, self.cpu.fetch_key(pc) >> 12);
+        let id = self.code.index.find(key)?;
         self.code.block(id).can_be_hot().then(|| self.block(id))
     }
     fn block(&self, id: u32) -> Decoded {
         let b = self.code.block(id);
-        Decoded {
-            id,
-            pa: b.key.pa,
-            mode: b.key.mode as u32,
-            insns: b.count.into(),
-            bytes: b.bytes.into(),
-            runs: b.runs,
-        }
+        let key = self.code.index.key(id);
+        Decoded { id, pa: key.pa(), mode: key.mode(), insns: b.count.into(), bytes: b.bytes.into(), runs: b.runs }
     }
     fn offset(&self, id: u32, k: u32) -> u32 {
         let b = self.code.block(id);

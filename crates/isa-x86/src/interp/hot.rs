@@ -15,7 +15,7 @@ use crate::table::{Op, execute};
 fn known(i: &Insn, width: Width, a: Kind, b: Kind) -> Insn {
     Insn {
         width,
-        kinds: [a, b, Kind::None, Kind::None],
+        kinds: [a, b, Kind::None],
         addr_width: Width::W64,
         stack_width: Width::W64,
         bits: CodeSize::Bits64,
