@@ -207,6 +207,9 @@ pub struct Cpu {
 
     /// The condition flags, while translated code runs.
     pub(crate) lazy_flags: LazyFlags,
+    /// Translated code runs; the budget of instructions that ends then.
+    pub(crate) translated: bool,
+    pub(crate) budget_end: u64,
     /// What translated code and its caller tell each other.
     pub(crate) exchange: Exchange,
     /// The jump cache of translated code, by [`guest_api::jump_bucket`] and [`guest_api::jump_index`].
@@ -254,6 +257,8 @@ impl Cpu {
             dropped_pages: Some(Vec::new()),
             stop: StopReason::None,
             lazy_flags: LazyFlags::default(),
+            translated: false,
+            budget_end: 0,
             exchange: Exchange::default(),
             jumps: [[NOWHERE; JUMP_BUCKET]; JUMP_BUCKETS],
             pdpte: [0; 4],
