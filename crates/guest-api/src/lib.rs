@@ -9,10 +9,12 @@
 #![forbid(unsafe_code)]
 
 mod flags;
+mod float;
 mod listed;
 mod tier;
 mod vector;
 pub use flags::*;
+pub use float::*;
 use listed::listed;
 pub use listed::{Listed, dotted};
 pub use tier::*;

@@ -1,7 +1,7 @@
 //! Where the interpreter of a guest and the translator of its hot code meet. Neither knows the other: the guest's crate offers
 //! its decoded code ([`Code`]) and itself ([`Guest`]), the translator is a [`Tier`].
 
-use crate::{EmitVector, Slot};
+use crate::{EmitVector, Float, Slot};
 
 /// A run of instructions that the interpreter has decoded, and that it executes from the first to the last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +51,9 @@ pub trait Guest {
     fn writable(&mut self, va: u64, bytes: u32) -> bool;
     /// Calls helper `h` of the guest's table; `None` where the interpreter is to execute the instruction.
     fn helper(&mut self, h: u16, args: [u64; 4]) -> Option<u64>;
+    /// Does a floating-point operation in the guest's environment; `None` where it traps: the interpreter is to execute the
+    /// instruction, and nothing has happened.
+    fn float(&mut self, op: Float, a: u128, b: u128) -> Option<u128>;
     /// Verifies that linear page `va` is mapped to physical page `pa` for execution, and enters it in the TLB.
     fn executes(&mut self, va: u64, pa: u64) -> bool;
 }
@@ -120,11 +123,11 @@ pub struct Exchange {
     pub region: u32,
     /// Set by helpers: the interpreter is to execute the instruction.
     pub refused: u32,
-    /// Set by the guest: the floating-point environment is one in which the host's arithmetic is exact.
+    /// Set by the guest: 1 where the floating-point environment is one in which the host's arithmetic is exact.
     pub exact: u32,
     /// Set by the guest: bits of [`crate::Unit`]s that can be used without a fault.
     pub units: u32,
-    /// Vector operands and results of helpers.
+    /// Vector operands, and the first the result, of floating-point operations that the guest does.
     pub vectors: [[u64; 2]; 2],
 }
 

@@ -5,7 +5,7 @@
 
 use core::mem::offset_of;
 
-use guest_api::{Guest, Helper, LazyFlags, Space, StateLayout, Unit};
+use guest_api::{EmitVector, Float, Guest, Helper, LazyFlags, Space, StateLayout, Unit};
 use mem::{Access, ENTRIES, Memory, PAGE_MASK, PAGE_SIZE};
 
 use crate::cpu::{Cpu, cr0, cr4};
@@ -136,6 +136,26 @@ impl Guest for Exec<'_> {
         // It may have been LDMXCSR.
         self.tell_environment();
         r
+    }
+
+    fn float(&mut self, op: Float, a: u128, b: u128) -> Option<u128> {
+        let before = self.cpu.mxcsr;
+        let r = match op {
+            Float::F2(op, shape) => self.f2(op, shape, a, b),
+            Float::F1(op, shape) => self.f1(op, shape, a, b),
+            Float::Cmp(rel, shape) => self.fcmp(rel, shape, a, b),
+            Float::Order(double, signal) => self.forder(double, signal, a, b).map(|o| {
+                u128::from(o.less) | u128::from(o.equal) << 1 | u128::from(o.unordered) << 2
+            }),
+            Float::Cvt(op) => self.fcvt(op, a, b),
+            Float::ToInt(double, wide, mode) => self.to_int(double, wide, mode, a).map(u128::from),
+            Float::ToFloat(double, wide) => self.to_float(double, wide, a, b as u64),
+        };
+        if r.is_err() {
+            self.cpu.mxcsr = before;
+        }
+        self.cpu.exchange.exact = u32::from(crate::exec::host_rounds(self.cpu.mxcsr));
+        r.ok()
     }
 
     fn executes(&mut self, va: u64, pa: u64) -> bool {

@@ -2,7 +2,8 @@
 //!
 //! An operation is computed at once and then one condition says whether that was right: the host rounds as the guest does and need
 //! not tell of inexact results (the local `INEXACT` is 0), no operand is a denormal number, the result is neither a NaN nor infinite nor
-//! near the underflow threshold. Where it fails the interpreter does the instruction. What an earlier operation of the block has
+//! near the underflow threshold. Where it fails the guest does the operation ([`Import::Float`]), or, if that traps, the interpreter
+//! the instruction. What an earlier operation of the block has
 //! checked, or computed, need not be checked again ([`Facts`]).
 //!
 //! The low lane of a scalar operation is kept in a local of its own type beside the vector ([`Float::shadows`]), so that a chain
@@ -12,6 +13,7 @@ use guest_api::{F1, F2, Fp, FpCvt, FpMode, FpRel, Lane};
 use ir::{Block, Inst, Op, Val};
 use wasm_encoder::{BlockType, Ieee32, Ieee64, ValType};
 
+use crate::abi::Import;
 use crate::emit::{ENTRY, Emitter, INEXACT, STATE, TEMP, at};
 use crate::place::Place;
 use crate::structure::Label;
@@ -86,6 +88,7 @@ impl Float {
     }
     /// The guest's environment may have changed.
     pub(crate) fn changed(&mut self) {
+        self.facts.clear();
         self.loaded = false;
     }
 
@@ -107,7 +110,6 @@ impl Float {
 
 /// Where an operation's result is until it is known to be right.
 #[derive(Clone, Copy)]
-#[expect(dead_code, reason = "who does the operation otherwise is the interpreter")]
 enum Result {
     /// The low lane: a number of 64 (true) or 32 bits.
     Low(bool, u32),
@@ -156,6 +158,21 @@ const fn inf(double: bool) -> u64 {
 /// All lanes of 32 or 64 bits `v`.
 const fn splat(double: bool, v: u64) -> u128 {
     if double { v as u128 | (v as u128) << 64 } else { (v as u32 as u128) * 0x0000_0001_0000_0001_0000_0001_0000_0001 }
+}
+
+/// The operation as the guest knows it.
+fn number(op: Op) -> Option<guest_api::Float> {
+    use guest_api::Float;
+    Some(match op {
+        Op::F2(op, shape) => Float::F2(op, shape),
+        Op::F1(op, shape) => Float::F1(op, shape),
+        Op::FCmp(rel, shape) => Float::Cmp(rel, shape),
+        Op::FOrder(double, signal) => Float::Order(double, signal),
+        Op::FCvt(op) => Float::Cvt(op),
+        Op::ToInt(double, wide, mode) => Float::ToInt(double, wide, mode),
+        Op::ToFloat(double, wide) => Float::ToFloat(double, wide),
+        _ => return None,
+    })
 }
 
 /// A floating-point operation, number `k` of the block: pushes the result.
@@ -432,13 +449,16 @@ impl Emitter<'_> {
         }
     }
 
-    /// Pushes `INEXACT`.
-    fn inexact(&mut self) {
+    fn load_inexact(&mut self) {
         if !self.float.loaded {
             let exact = self.layout().exchange + core::mem::offset_of!(guest_api::Exchange, exact) as u32;
-            self.i().local_get(STATE).i32_load(at(exact, 2)).i32_const(1).i32_xor().local_set(INEXACT);
+            self.i().local_get(STATE).i32_load(at(exact, 2)).i32_const(1).i32_ne().local_set(INEXACT);
             self.float.loaded = true;
         }
+    }
+    /// Pushes `INEXACT`.
+    fn inexact(&mut self) {
+        self.load_inexact();
         self.i().local_get(INEXACT);
     }
 }
@@ -522,6 +542,8 @@ impl<'i> Checks<'i> {
         if !self.condition {
             return;
         }
+        // Set below, it must not be loaded again in the block.
+        e.load_inexact();
         e.if_hinted(BlockType::Empty, false);
         e.labels.push(Label::If);
         let excused = excuse.is_some();
@@ -538,9 +560,39 @@ impl<'i> Checks<'i> {
         }
     }
 
+    /// The guest does the operation: its result takes the place of what was computed. What is behind a refusal is the interpreter's.
     fn slow(&self, e: &mut Emitter<'_>) {
-        let _ = self.result;
-        e.side_exit(self.inst.exit);
+        use core::mem::offset_of;
+        let i = self.inst;
+        let Some(op) = number(i.op) else { return };
+        let vectors = e.layout().exchange + offset_of!(guest_api::Exchange, vectors) as u32;
+        e.i().local_get(STATE);
+        e.value(i.args[0]);
+        e.i().v128_store(at(vectors, 3));
+        if i.args[1] != Val::NONE {
+            e.i().local_get(STATE);
+            e.value(i.args[1]);
+            if matches!(i.op, Op::ToFloat(..)) {
+                e.i().i64_store(at(vectors + 16, 3));
+            } else {
+                e.i().v128_store(at(vectors + 16, 3));
+            }
+        }
+        e.i().i32_const(op.code() as i32).call(Import::Float as u32).local_tee(ENTRY).i32_eqz();
+        e.if_hinted(BlockType::Empty, false);
+        e.labels.push(Label::If);
+        e.side_exit(i.exit);
+        e.labels.pop();
+        e.i().end();
+        // Once an operand or a result was out of the ordinary, `Facts` may be wrong: all the rest of the block is done so too.
+        e.i().local_get(INEXACT).i32_const(2).i32_and().local_get(ENTRY).i32_const(1).i32_sub().i32_or();
+        e.i().local_set(INEXACT).local_get(STATE);
+        match self.result {
+            Result::Low(true, local) => e.i().f64_load(at(vectors, 3)).local_set(local),
+            Result::Low(false, local) => e.i().f32_load(at(vectors, 2)).local_set(local),
+            Result::Vector(local) => e.i().v128_load(at(vectors, 3)).local_set(local),
+            Result::Int(local) => e.i().i64_load(at(vectors, 3)).local_set(local),
+        };
     }
 }
 
