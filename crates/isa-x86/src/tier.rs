@@ -30,7 +30,6 @@ pub fn layout(cpu: &Cpu) -> StateLayout {
         exchange: offset_of!(Cpu, exchange) as u32,
         fetch_keys: offset_of!(Cpu, fetch_keys) as u32,
         ram: cpu.mem.host(0).unwrap_or(0) as u32,
-        jumps: offset_of!(Cpu, jumps) as u32,
     }
 }
 
@@ -52,6 +51,7 @@ impl Exec<'_> {
         let c = &mut *self.cpu;
         let off = c.cr0 & (cr0::EM | cr0::TS) | (c.cr4 & cr4::OSFXSR ^ cr4::OSFXSR);
         let Unit(sse) = SSE;
+        c.exchange.jumps = c.jumps.as_ptr().addr() as u32;
         c.exchange.units = u32::from(off == 0) << sse;
         c.exchange.exact = u32::from(crate::exec::host_rounds(c.mxcsr));
     }
@@ -144,9 +144,9 @@ impl Guest for Exec<'_> {
             Float::F2(op, shape) => self.f2(op, shape, a, b),
             Float::F1(op, shape) => self.f1(op, shape, a, b),
             Float::Cmp(rel, shape) => self.fcmp(rel, shape, a, b),
-            Float::Order(double, signal) => self.forder(double, signal, a, b).map(|o| {
-                u128::from(o.less) | u128::from(o.equal) << 1 | u128::from(o.unordered) << 2
-            }),
+            Float::Order(double, signal) => self
+                .forder(double, signal, a, b)
+                .map(|o| u128::from(o.less) | u128::from(o.equal) << 1 | u128::from(o.unordered) << 2),
             Float::Cvt(op) => self.fcvt(op, a, b),
             Float::ToInt(double, wide, mode) => self.to_int(double, wide, mode, a).map(u128::from),
             Float::ToFloat(double, wide) => self.to_float(double, wide, a, b as u64),

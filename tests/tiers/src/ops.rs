@@ -8,7 +8,7 @@ use core::mem::offset_of;
 
 use diff::Rng;
 use diff::generate::{double, integer, single, vector};
-use guest_api::{EmitVector, Exchange, F2, Float, Guest, Fp, Jump, LazyFlags, Slot, StateLayout, XSlot};
+use guest_api::{EmitVector, Exchange, F2, Float, Fp, Guest, Jump, LazyFlags, Slot, StateLayout, XSlot};
 use ir::{Block, Lift, Op, Region, Target, Term};
 use isa_x86::{Cpu, Exec};
 use jit::Host;
@@ -406,7 +406,10 @@ fn case(
     }
     let got_mxcsr = SLOW.with_borrow(|s| s.as_ref().map_or(0, |s| s.cpu.mxcsr));
     if cpu.mxcsr != got_mxcsr {
-        show(report, format_args!("MXCSR became {got_mxcsr:#x}, not {:#x} within {reached} of {n} operations", cpu.mxcsr));
+        show(
+            report,
+            format_args!("MXCSR became {got_mxcsr:#x}, not {:#x} within {reached} of {n} operations", cpu.mxcsr),
+        );
     } else if cpu.xmm != state.x || cpu.regs[..GPRS] != state.slots[..GPRS] {
         show(
             report,

@@ -1,6 +1,6 @@
 //! Decoded blocks, found by physical address, and the jump cache that finds them by linear address.
 
-use guest_api::{Code, Decoded, EmitVector, Slot, Space, Tier};
+use guest_api::{Code, Decoded, EmitVector, JUMP_BUCKET, JUMP_BUCKETS, Slot, Space, Tier, jump_bucket, jump_index};
 use mem::{Access, Memory, PAGE_MASK, PAGE_SIZE};
 
 use crate::cpu::{BLOCK, CodeSize, Cpu, NOWHERE as NO_REGION, SegReg, ZERO};
@@ -18,15 +18,12 @@ const MAX_INSNS: usize = 64;
 const BLOCK_BYTES: usize = size_of::<Block>() + Index::ENTRY_BYTES;
 /// Instructions of a block on average: what memory is divided by at first.
 const MEAN_INSNS: usize = 5;
-/// The jump cache: buckets by page, so that a page's entries can be dropped together.
-const PAGE_BUCKETS: usize = 64;
-const BUCKET: usize = 64;
-
 pub(super) type BlockId = u32;
 
 /// A straight run of decoded instructions.
 pub(super) struct Block {
     first: u32,
+    /// 0: its code is gone.
     count: u16,
     /// Length in bytes of guest code.
     pub(super) bytes: u16,
@@ -54,12 +51,9 @@ pub(super) struct CodeCache {
     limit: usize,
     blocks: Vec<Block>,
     index: Index,
-    jumps: Box<[[Jump; BUCKET]; PAGE_BUCKETS]>,
-}
-
-#[inline(always)]
-fn bucket(pc: u64) -> usize {
-    ((pc >> 12) ^ (pc >> 20)) as usize % PAGE_BUCKETS
+    /// Finds blocks by linear address, in the form of [`guest_api::Jump`]: buckets by page, so that a page's entries can be dropped
+    /// together.
+    jumps: Box<[[Jump; JUMP_BUCKET]]>,
 }
 
 impl CodeCache {
@@ -79,7 +73,7 @@ impl CodeCache {
             limit,
             blocks,
             index: Index::new(room(limit) / MEAN_INSNS),
-            jumps: Box::new([[NOWHERE; BUCKET]; PAGE_BUCKETS]),
+            jumps: vec![[NOWHERE; JUMP_BUCKET]; JUMP_BUCKETS].into(),
         }
     }
 
@@ -130,8 +124,8 @@ impl CodeCache {
         match &mut cpu.dropped_pages {
             Some(pages) => {
                 for page in pages.drain(..) {
-                    self.jumps[bucket(page)].fill(NOWHERE);
-                    cpu.jumps[guest_api::jump_bucket(page)].fill(NO_REGION);
+                    self.jumps[jump_bucket(page)].fill(NOWHERE);
+                    cpu.jumps[jump_bucket(page)].fill(NO_REGION);
                 }
             }
             None => {
@@ -144,14 +138,12 @@ impl CodeCache {
 
     /// Learns where translated code has appeared and where it is gone.
     pub(super) fn take_changes<T: Tier>(&mut self, cpu: &mut Cpu, tier: &mut T) {
-        let mut gone = false;
-        tier.changes(&mut |pa, mode, slot| {
-            gone |= slot == 0;
+        let reassigned = tier.changes(&mut |pa, mode, slot| {
             if let Some(id) = self.index.find(Key::new(pa, mode)) {
                 self.blocks[id as usize].slot = slot;
             }
         });
-        if gone {
+        if reassigned {
             cpu.jumps.as_flattened_mut().fill(NO_REGION);
         }
     }
@@ -166,25 +158,32 @@ impl CodeCache {
         let page = pa & !PAGE_MASK;
         mem.clear_code(page, u64::MAX);
         tier.ranges(Some(page), &mut |pa, len| mem.mark_code(pa, len));
-        let blocks = &self.blocks;
+        let (blocks, mut gone) = (&self.blocks, Vec::new());
         self.index.remove_from_page(page, |id, start| {
             let b = &blocks[id as usize];
             // A block that crosses into a second page is dropped by any write to either.
             let hit = b.crosses || (start < pa + len && pa < start + u64::from(b.bytes));
-            if !hit {
+            if hit {
+                gone.push(id);
+            } else {
                 mem.mark_code(start, u32::from(b.bytes));
             }
             hit
         });
-        self.forget_jumps();
+        for id in gone {
+            self.blocks[id as usize].count = 0;
+        }
     }
 
     /// The block at CS:RIP, decoded if need be; raises the faults of an instruction fetch.
     #[inline(always)]
     pub(super) fn find<T: Tier>(&mut self, cx: &mut Exec<'_>, tier: &mut T) -> Result<BlockId, Stop> {
         let pc = cx.cpu.rip.wrapping_add(cx.cpu.seg_base(SegReg::Cs));
-        let jump = &self.jumps[bucket(pc)][(pc ^ (pc >> 6)) as usize % BUCKET];
-        if jump.pc == pc && jump.key == cx.cpu.fetch_key(pc) {
+        let jump = &self.jumps[jump_bucket(pc)][jump_index(pc)];
+        if jump.pc == pc
+            && jump.key == cx.cpu.fetch_key(pc)
+            && self.blocks.get(jump.block as usize).is_some_and(|b| b.count != 0)
+        {
             return Ok(jump.block);
         }
         self.find_slow(cx, tier, pc)
@@ -201,7 +200,7 @@ impl CodeCache {
             }
         }
         let pa = fetch_address(cx, pc)?;
-        let key = Key::new(pa, cx.cpu.fetch_key(pc) >> 12);
+        let key = Key::new(pa, cx.cpu.fetch_mode(pc));
         let id = match self.index.find(key) {
             Some(id) => id,
             None => self.decode_block(cx, tier, pc, key, bits)?,
@@ -215,7 +214,7 @@ impl CodeCache {
             }
             return Ok(id);
         }
-        let slot = &mut self.jumps[bucket(pc)][(pc ^ (pc >> 6)) as usize % BUCKET];
+        let slot = &mut self.jumps[jump_bucket(pc)][jump_index(pc)];
         *slot = Jump { pc, key: cx.cpu.fetch_key(pc), block: id };
         Ok(id)
     }
@@ -321,7 +320,7 @@ impl Code for View<'_> {
 
     fn block_at(&mut self, pc: u64) -> Option<Decoded> {
         let pa = self.cpu.mem.lookup(Access::Execute, pc)?;
-        let key = Key::new(pa, self.cpu.fetch_key(pc) >> 12);
+        let key = Key::new(pa, self.cpu.fetch_mode(pc));
         let id = self.code.index.find(key)?;
         self.code.block(id).can_be_hot().then(|| self.block(id))
     }
