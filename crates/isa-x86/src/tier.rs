@@ -51,7 +51,7 @@ impl Exec<'_> {
         let off = c.cr0 & (cr0::EM | cr0::TS) | (c.cr4 & cr4::OSFXSR ^ cr4::OSFXSR);
         let Unit(sse) = SSE;
         c.exchange.units = u32::from(off == 0) << sse;
-        c.exchange.exact = u32::from(crate::exec::host_rounds(c.mxcsr));
+        c.exchange.inexact = inexact(c.mxcsr);
     }
 
     /// Physical address of RAM that `va` is mapped to for `access`, entered in the TLB where it may be.
@@ -65,6 +65,18 @@ impl Exec<'_> {
         }
         self.cpu.mem.insert(access, va, pa);
         Some(pa)
+    }
+}
+
+/// [`guest_api::Exchange::inexact`] under `mxcsr`.
+fn inexact(mxcsr: u32) -> u32 {
+    use guest_api::inexact::{UNTOLD, YES};
+    if crate::exec::host_rounds(mxcsr) {
+        0
+    } else if crate::exec::host_rounds(mxcsr | softfloat::flag::PE) {
+        YES | UNTOLD
+    } else {
+        YES
     }
 }
 
@@ -141,9 +153,9 @@ impl Guest for Exec<'_> {
             Float::F2(op, shape) => self.f2(op, shape, a, b),
             Float::F1(op, shape) => self.f1(op, shape, a, b),
             Float::Cmp(rel, shape) => self.fcmp(rel, shape, a, b),
-            Float::Order(double, signal) => self.forder(double, signal, a, b).map(|o| {
-                u128::from(o.less) | u128::from(o.equal) << 1 | u128::from(o.unordered) << 2
-            }),
+            Float::Order(double, signal) => self
+                .forder(double, signal, a, b)
+                .map(|o| u128::from(o.less) | u128::from(o.equal) << 1 | u128::from(o.unordered) << 2),
             Float::Cvt(op) => self.fcvt(op, a, b),
             Float::ToInt(double, wide, mode) => self.to_int(double, wide, mode, a).map(u128::from),
             Float::ToFloat(double, wide) => self.to_float(double, wide, a, b as u64),
@@ -151,7 +163,7 @@ impl Guest for Exec<'_> {
         if r.is_err() {
             self.cpu.mxcsr = before;
         }
-        self.cpu.exchange.exact = u32::from(crate::exec::host_rounds(self.cpu.mxcsr));
+        self.cpu.exchange.inexact = inexact(self.cpu.mxcsr);
         r.ok()
     }
 
