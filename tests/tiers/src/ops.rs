@@ -216,7 +216,7 @@ impl Sequence {
 }
 
 /// A double or two floats, of the kind that programs compute with.
-fn ordinary(rng: &mut Rng, doubles: bool) -> u64 {
+pub fn ordinary(rng: &mut Rng, doubles: bool) -> u64 {
     if doubles {
         let exponent = 1023 - 20 + rng.below(40);
         return rng.next() << 63 | exponent << 52 | rng.next() >> 12;
@@ -332,12 +332,13 @@ pub fn run(seed: u64, count: u32, report: &mut Report) {
     let met: u64 = counts.iter().map(|c| c.met).sum();
     let calls = SLOW.with_borrow(|s| s.as_ref().map_or(0, |s| s.calls));
     report.line(format_args!(
-        "{done} sequences, {met} operations, {:.1} % done, {calls} of them by the guest",
+        "{done} sequences; of {met} operations without the guest {:.1} % were native; {calls} calls of the guest",
         100.0 * native as f64 / met as f64
     ));
     for (op, c) in all.iter().zip(&counts) {
-        if c.native == 0 {
-            report.fail(format_args!("{op:?} was never native in {} times", c.met));
+        // Roots of negative numbers among them.
+        if c.native * 100 < c.met {
+            report.fail(format_args!("{op:?} was native {} times of {}", c.native, c.met));
         }
     }
 }
@@ -404,8 +405,8 @@ fn case(
     }
     for (k, op) in s.ops.iter().enumerate().take(reached + 1) {
         if let Some(c) = all.iter().position(|o| o == op) {
-            counts[c].met += 1;
-            counts[c].native += u64::from(k < reached);
+            counts[c].met += u64::from(!has_guest);
+            counts[c].native += u64::from(k < reached && !has_guest);
         }
     }
     let got_mxcsr = SLOW.with_borrow(|s| s.as_ref().map_or(0, |s| s.cpu.mxcsr));
