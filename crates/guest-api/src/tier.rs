@@ -123,7 +123,7 @@ pub mod inexact {
 pub struct Exchange {
     /// On return: where the guest continues, or the side exit taken.
     pub pc: u64,
-    /// On return: instructions left of the budget.
+    /// On return, and when a helper is called: instructions left of the budget.
     pub left: i64,
     /// On return by a side exit: the address at which the region was entered.
     pub base: u64,

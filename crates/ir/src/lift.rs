@@ -160,12 +160,6 @@ impl<'r> Lift<'r> {
         if self.refused {
             let s = self.saved;
             self.insts.truncate(s.insts);
-            // What slots hold may have been recorded just now.
-            for v in self.slots.iter_mut().chain(&mut self.xslots) {
-                if v.index() >= s.insts {
-                    *v = Val::NONE;
-                }
-            }
             self.region.exits.truncate(s.exits);
             self.region.consts.truncate(s.consts);
             self.region.units = s.units;

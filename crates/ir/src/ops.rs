@@ -168,56 +168,18 @@ impl Op {
     }
 }
 
-/// Every operation that has vectors as operands or result, but accesses: for tests that go through all of them.
+/// Every operation that computes with vectors, for tests that go through all of them. Conversions to integers: in the rounding
+/// modes that a guest uses.
 pub fn vector_ops() -> Vec<Op> {
-    use guest_api::{FpRound, Lane::*};
-    const MODES: [FpMode; 5] = [FpMode::Current, FpMode::Nearest, FpMode::Down, FpMode::Up, FpMode::Zero];
-    const SHAPES: [Fp; 4] = [Fp::S32, Fp::S64, Fp::P32, Fp::P64];
-    let lanes = [B8, B16, B32, B64];
-    let mut ops = vec![Op::VSelect, Op::Widen, Op::IsZero];
-    ops.extend([V1::Abs(B8), V1::Abs(B16), V1::Abs(B32)].map(Op::V1));
-    ops.extend([V1::WidenS8, V1::WidenS16, V1::WidenS32, V1::WidenU8, V1::WidenU16, V1::WidenU32].map(Op::V1));
-    ops.extend([V2::And, V2::Or, V2::Xor, V2::AndNot].map(Op::V2));
-    for l in lanes {
-        ops.extend([V2::Add(l), V2::Sub(l), V2::Eq(l), V2::GtS(l)].map(Op::V2));
-        ops.extend([Op::Shuffle(l), Op::Extract(l), Op::Insert(l), Op::MoveMask(l)]);
-        if l != B8 {
-            ops.extend([Bin::Shl, Bin::ShrU, Bin::ShrS].map(|op| Op::VShift(op, l)));
+    use FpMode::{Down, Nearest, Up};
+    let computes = |op: &Op| !matches!(op, Op::GetX | Op::PutX | Op::ConstX | Op::LoadX(_) | Op::StoreX(_));
+    let used = |op: &Op| match *op {
+        Op::ToInt(_, _, mode)
+        | Op::FCvt(FpCvt::PackedF32ToI32(mode) | FpCvt::PackedF64ToI32(mode) | FpCvt::LowF32ToI32(mode)) => {
+            !matches!(mode, Nearest | Down | Up)
         }
-        if l != B64 {
-            ops.extend([V2::MinS(l), V2::MinU(l), V2::MaxS(l), V2::MaxU(l)].map(Op::V2));
-        }
-        if matches!(l, B8 | B16) {
-            let saturating = [V2::AddSatS(l), V2::AddSatU(l), V2::SubSatS(l), V2::SubSatU(l), V2::AvgU(l)];
-            ops.extend(saturating.map(Op::V2));
-        }
-    }
-    ops.extend([V2::MulLo(B16), V2::MulLo(B32), V2::MulHiS16, V2::MulHiU16, V2::MulRound16].map(Op::V2));
-    ops.extend([V2::MulEvenU32, V2::MulEvenS32, V2::Dot16, V2::DotSat8, V2::Sad8, V2::Swizzle].map(Op::V2));
-    ops.extend([V2::NarrowS16, V2::NarrowS32, V2::NarrowU16, V2::NarrowU32].map(Op::V2));
-    for shape in SHAPES {
-        ops.extend([F2::Add, F2::Sub, F2::Mul, F2::Div, F2::Min, F2::Max].map(|op| Op::F2(op, shape)));
-        ops.push(Op::F1(F1::Sqrt, shape));
-        for mode in MODES {
-            ops.extend([false, true].map(|quiet| Op::F1(F1::Round(FpRound { mode, quiet }), shape)));
-        }
-        ops.extend(FpRel::ALL.map(|rel| Op::FCmp(rel, shape)));
-    }
-    ops.extend([Op::F2(F2::AddSub, Fp::P32), Op::F2(F2::AddSub, Fp::P64)]);
-    for shape in [Fp::S32, Fp::P32] {
-        ops.extend([Op::F1(F1::Rcp, shape), Op::F1(F1::Rsqrt, shape)]);
-    }
-    for double in [false, true] {
-        for wide in [false, true] {
-            ops.extend([Op::FOrder(double, wide), Op::ToFloat(double, wide)]);
-            ops.extend([FpMode::Current, FpMode::Zero].map(|mode| Op::ToInt(double, wide, mode)));
-        }
-    }
-    ops.extend([FpCvt::F32ToF64, FpCvt::F64ToF32, FpCvt::PackedF32ToF64, FpCvt::PackedF64ToF32].map(Op::FCvt));
-    ops.extend([FpCvt::PackedI32ToF32, FpCvt::PackedI32ToF64, FpCvt::LowI32ToF32].map(Op::FCvt));
-    for mode in [FpMode::Current, FpMode::Zero] {
-        let to_int = [FpCvt::PackedF32ToI32(mode), FpCvt::PackedF64ToI32(mode), FpCvt::LowF32ToI32(mode)];
-        ops.extend(to_int.map(Op::FCvt));
-    }
-    ops
+        _ => true,
+    };
+    let all = Op::list().into_iter().filter(|op| op.is_vector() && crate::exists(*op));
+    all.filter(computes).filter(used).collect()
 }

@@ -15,7 +15,7 @@
 
 use core::fmt::{Display, Formatter};
 
-use guest_api::{Bin, F1, Fp, Lane, V1, V2};
+use guest_api::{Bin, F1, F2, Fp, Lane, V1, V2};
 
 use crate::{Block, Effect, Inst, Op, Region, SLOTS, Target, Term, Ty, Val, XSLOTS};
 
@@ -146,6 +146,7 @@ pub fn exists(op: Op) -> bool {
         Op::VShift(op, l) => matches!(op, Bin::Shl | Bin::ShrU | Bin::ShrS) && l != B8,
         Op::MoveMask(l) => l != B16,
         Op::F1(F1::Rcp | F1::Rsqrt, shape) => matches!(shape, Fp::S32 | Fp::P32),
+        Op::F2(F2::AddSub, shape) => shape.lanes() > 1,
         _ => true,
     }
 }

@@ -59,3 +59,51 @@ fn exits_know_what_was_done() {
         ["@0x0 undone 3 form packed.w64", "@0x4 undone 2 form packed.w64", "@0x8 undone 1 form logic.w8"]
     );
 }
+
+/// What is written in a part of a part is not known behind either.
+#[test]
+fn nested_parts_forget_what_they_wrote() {
+    let mut region = Region::default();
+    let mut e = lift(&mut region);
+    e.begin_block(None);
+    e.begin_insn(0x1000, 0x1000);
+    let (a, b) = (e.get(Slot(0)), e.get(Slot(1)));
+    let c = e.rel(Rel::Eq, a, b);
+    let Ok(()) = e.when(c, |e| {
+        e.when(c, |e| {
+            e.put(Slot(0), b);
+            Ok(())
+        })
+    });
+    let after = e.get(Slot(0));
+    assert_ne!(after, a);
+    assert_eq!(e.get(Slot(1)), b);
+    assert!(e.end_insn());
+}
+
+/// Flags that are looked at in a conditional part are computed there, and anew behind it.
+#[test]
+fn flags_looked_at_in_a_part_stay_there() {
+    let mut region = Region::default();
+    let mut e = lift(&mut region);
+    e.begin_block(Some(FlagForm::new(FlagSource::Add, Width::W32)));
+    e.begin_insn(0x1000, 0x1000);
+    let (a, b) = (e.get(Slot(0)), e.get(Slot(1)));
+    let c = e.rel(Rel::Eq, a, b);
+    let Ok(()) = e.when(c, |e| {
+        let le = e.cond(guest_api::Cond::Le);
+        let le = e.value(le);
+        e.put(Slot(2), le);
+        Ok(())
+    });
+    let le = e.cond(guest_api::Cond::Le);
+    let le = e.value(le);
+    e.put(Slot(3), le);
+    assert!(e.end_insn());
+    let block = e.end_block();
+    drop(e);
+    assert_eq!(block.form, Some(FlagForm::new(FlagSource::Add, Width::W32)));
+    let term = ir::Term::Jump(ir::Target::Out { pc: 4, slot: 0 });
+    region.blocks.push(ir::Block { pc: 0, insns: 1, insts: block.insts, term });
+    ir::verify(&region).unwrap_or_else(|e| panic!("{e}\n{region}"));
+}

@@ -151,6 +151,7 @@ fn operations_have_the_lanes_that_exist() {
         "vshift.add.b32",
         "movemask.b16",
         "f1.rcp.p64",
+        "f2.addsub.s32",
     ] {
         assert!(lacking.iter().any(|l| l == name), "{name}");
     }

@@ -207,6 +207,9 @@ pub struct Cpu {
 
     /// The condition flags, while translated code runs.
     pub(crate) lazy_flags: LazyFlags,
+    /// Translated code runs; the budget of instructions that ends then.
+    pub(crate) translated: bool,
+    pub(crate) budget_end: u64,
     /// What translated code and its caller tell each other.
     pub(crate) exchange: Exchange,
     /// The jump cache of translated code, by [`guest_api::jump_bucket`] and [`guest_api::jump_index`].
@@ -254,6 +257,8 @@ impl Cpu {
             dropped_pages: Some(Vec::new()),
             stop: StopReason::None,
             lazy_flags: LazyFlags::default(),
+            translated: false,
+            budget_end: 0,
             exchange: Exchange::default(),
             jumps: [[NOWHERE; JUMP_BUCKET]; JUMP_BUCKETS],
             pdpte: [0; 4],
@@ -343,13 +348,21 @@ impl Cpu {
     }
     /// Sets all of RFLAGS; bits that do not exist are dropped. The caller applies privilege rules.
     pub fn set_rflags(&mut self, v: u64) {
+        use rflags::{IF, RF, TF};
+        let old = self.rflags_rest;
+        self.load_rflags(v);
+        if self.rflags_rest & (!old & IF | TF | RF) != 0 {
+            self.attention = true;
+        }
+    }
+    /// [`Cpu::set_rflags`] where the caller sees to what the interpreter must look up for: a new IF, TF, RF.
+    pub(crate) fn load_rflags(&mut self, v: u64) {
         use rflags::*;
         let old = self.rflags_rest;
         self.rflags_rest = v & RFLAGS_REST;
         self.regs[DIRECTION as usize] = if v & DF != 0 { u64::MAX } else { 1 };
         self.flags.set_all(v & CF != 0, v & PF != 0, v & AF != 0, v & ZF != 0, v & SF != 0, v & OF != 0);
-        if (old ^ self.rflags_rest) & (IF | TF | AC | RF) != 0 {
-            self.attention = true;
+        if (old ^ self.rflags_rest) & AC != 0 {
             self.update_context();
         }
     }
@@ -364,10 +377,12 @@ impl Cpu {
     /// Drops the translation of the page of linear address `va`.
     pub fn flush_page(&mut self, va: u64) {
         self.mem.flush_page(va);
-        if let Some(pages) = &mut self.dropped_pages {
-            pages.push(va & !mem::PAGE_MASK);
+        if self.spaces.may_have_code(va) {
+            if let Some(pages) = &mut self.dropped_pages {
+                pages.push(va & !mem::PAGE_MASK);
+            }
+            self.attention = true;
         }
-        self.attention = true;
     }
     /// Width of the stack pointer.
     pub fn stack_width(&self) -> guest_api::Width {

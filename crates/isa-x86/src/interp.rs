@@ -159,7 +159,7 @@ fn enter<T: Tier>(cx: &mut Exec<'_>, tier: &mut T, slot: u32, end: u64, translat
     let (pc, before) = (cx.cpu.rip, cx.cpu.insns);
     let key = cx.cpu.fetch_key(pc);
     cx.cpu.jumps[guest_api::jump_bucket(pc)][guest_api::jump_index(pc)] = guest_api::Jump { pc, key, slot };
-    cx.begin_translated();
+    cx.begin_translated(end);
     let left = tier.enter(cx, slot, pc, end.wrapping_sub(before) as i64);
     cx.end_translated();
     cx.cpu.rip = left.pc;
@@ -225,6 +225,7 @@ fn attend<T: Tier>(
 /// #DB for the causes `hit`, bits of DR6.
 fn debug_exception(cx: &mut Exec<'_>, hit: u64, catch: bool) -> Option<CpuExit> {
     cx.cpu.dr[6] |= hit;
+    cx.cpu.attention = true;
     raise(cx, Exception { vector: fault::DB, error: None }, catch)
 }
 
@@ -266,7 +267,6 @@ fn raise(cx: &mut Exec<'_>, e: Exception, catch: bool) -> Option<CpuExit> {
     if catch {
         return Some(CpuExit::Exception(e));
     }
-    cx.cpu.attention = true;
     match interrupts::deliver(cx, e, Source::Exception) {
         Ok(()) => None,
         Err(Stop) => match cx.cpu.stop {

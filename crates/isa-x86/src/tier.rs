@@ -36,12 +36,14 @@ pub fn layout(cpu: &Cpu) -> StateLayout {
 
 impl Exec<'_> {
     /// Brings the state to the form in which translated code has it.
-    pub(crate) fn begin_translated(&mut self) {
+    pub(crate) fn begin_translated(&mut self, end: u64) {
+        (self.cpu.translated, self.cpu.budget_end) = (true, end);
         self.cpu.lazy_flags = LazyFlags::of_packed(self.cpu.flags.packed());
         self.tell_environment();
     }
     /// Brings the state back to the interpreter's form.
     pub(crate) fn end_translated(&mut self) {
+        self.cpu.translated = false;
         let flags = self.cpu.lazy_flags.packed();
         self.cpu.flags.set_packed(flags);
     }
@@ -141,6 +143,7 @@ impl Guest for Exec<'_> {
     }
 
     fn helper(&mut self, h: u16, args: [u64; 4]) -> Option<u64> {
+        self.cpu.insns = self.cpu.budget_end.wrapping_sub(self.cpu.exchange.left as u64);
         let r = helpers::call(self, Helper(h), &args).ok();
         // It may have been LDMXCSR.
         self.tell_environment();

@@ -117,6 +117,38 @@ fn sti_with_if_set_holds_nothing_off() {
 }
 
 #[test]
+fn what_arises_behind_sti_is_taken_behind_the_instruction_that_raised_it() {
+    // sti; out 0x80,al; nop
+    let mut v = machine(&[0xfb, 0xe6, 0x80, 0x90, 0xeb, 0xfe], &STAY);
+    v.run(&mut Events { on_write: Some(0x31), ..Events::default() }, 20);
+    assert_eq!(pushed_rip(&v), CODE + 3);
+}
+
+#[test]
+fn flags_that_are_loaded_let_a_waiting_interrupt_in_at_once() {
+    // out 0x80,al; push 0x202; popfq; nop
+    let code = [0xe6, 0x80, 0x68, 0x02, 0x02, 0, 0, 0x9d, 0x90, 0xeb, 0xfe];
+    let mut v = machine(&code, &STAY);
+    v.run(&mut Events { on_write: Some(0x31), ..Events::default() }, 20);
+    assert_eq!((v.cpu.rip, pushed_rip(&v)), (HANDLER, CODE + 8));
+
+    // out 0x80,al; ud2, whose handler returns behind it with IF and RF set:
+    // mov dword [rsp],CODE+4; or dword [rsp+16],0x10200; iretq
+    let mut handler = vec![0xc7, 0x04, 0x24];
+    handler.extend(((CODE + 4) as u32).to_le_bytes());
+    handler.extend([0x81, 0x4c, 0x24, 0x10, 0x00, 0x02, 0x01, 0x00, 0x48, 0xcf]);
+    let mut v = machine(&[0xe6, 0x80, 0x0f, 0x0b, 0x90, 0xeb, 0xfe], &handler);
+    // The interrupt has a handler of its own.
+    let own = HANDLER + 0x100;
+    assert!(v.cpu.mem.ram.write_bytes(own, &STAY));
+    assert!(v.cpu.mem.ram.write(IDT + 16 * 0x31, (own & 0xffff) | 8 << 16 | 0x8e00 << 32 | (own >> 16) << 48));
+    v.run(&mut Events { on_write: Some(0x31), ..Events::default() }, 30);
+    assert_eq!((v.cpu.rip, pushed_rip(&v)), (own, CODE + 4));
+    let flags = v.cpu.mem.ram.read::<u64>(STACK - 24).expect("RAM");
+    assert_eq!(flags & (rflags::IF | rflags::RF), rflags::IF | rflags::RF, "no instruction has cleared RF");
+}
+
+#[test]
 fn mov_ss_holds_an_interrupt_off() {
     // sti; mov ss,eax; nop; nop
     let mut v = machine(&[0xfb, 0x8e, 0xd0, 0x90, 0x90, 0xeb, 0xfe], &STAY);

@@ -122,6 +122,16 @@ fn every_combination(v: &mut Vcpu, va: u64, pa: u64, wide: bool, entries: (u64, 
                             assert_eq!((get(v, entries.0), get(v, entries.1)), (upper_entry, leaf_entry), "{what}");
                         }
                     }
+                    // The same where nothing is left to be marked, which is walked by a shorter way.
+                    put(v, entries.0, upper_entry | A);
+                    put(v, entries.1, leaf_entry | A | D);
+                    let error = |code| Exception { vector: PF, error: Some(code) };
+                    assert_eq!(
+                        walk(v, va, access),
+                        model(s, upper, leaf, access).map(|()| pa).map_err(error),
+                        "{what}"
+                    );
+                    assert_eq!((get(v, entries.0), get(v, entries.1)), (upper_entry | A, leaf_entry | A | D), "{what}");
                 }
             }
         }
@@ -185,11 +195,18 @@ fn reserved_bits_and_large_page_addresses() {
             assert!(v.cpu.mem.ram.write(*a, e));
         }
         assert!(v.cpu.mem.ram.write(at[level], entry));
-        match walk(v, va, Access::Read) {
+        let refused = |v: &mut Vcpu| match walk(v, va, Access::Read) {
             Err(Exception { vector: PF, error: Some(9) }) => true,
             Ok(_) => false,
             other => panic!("{other:x?}"),
+        };
+        let first = refused(v);
+        for a in at {
+            let e = v.cpu.mem.ram.read::<u64>(a).unwrap();
+            assert!(v.cpu.mem.ram.write(a, e | A));
         }
+        assert_eq!(refused(v), first, "with accessed bits set");
+        first
     };
     for (level, entry) in good.iter().enumerate() {
         assert!(!reserved(&mut v, level, *entry));

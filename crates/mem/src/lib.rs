@@ -23,6 +23,8 @@ pub struct Memory {
     tlb: Tlb,
     /// Physical ranges below the RAM's size that are not RAM (`start..end`, page-aligned).
     holes: Vec<core::ops::Range<u64>>,
+    /// Where the last of them ends.
+    holes_end: u64,
     /// For each page of RAM, a bit for each 64-byte line that holds bytes of a cached block.
     code: Vec<u64>,
     /// Physical addresses and lengths of writes that touched a code line, until the owner of the block cache takes them.
@@ -33,12 +35,14 @@ impl Memory {
     /// Memory over `ram`. `holes` are page-aligned physical ranges that belong to devices.
     pub fn new(ram: GuestRam, holes: &[core::ops::Range<u64>]) -> Memory {
         let pages = (ram.size() / PAGE_SIZE) as usize;
-        Memory { ram, tlb: Tlb::new(), holes: holes.to_vec(), code: vec![0; pages], code_writes: Vec::new() }
+        let holes_end = holes.iter().map(|h| h.end).max().unwrap_or(0);
+        Memory { ram, tlb: Tlb::new(), holes: holes.to_vec(), holes_end, code: vec![0; pages], code_writes: Vec::new() }
     }
 
     /// Whether the page at physical address `page` is RAM.
+    #[inline]
     pub fn is_ram(&self, page: u64) -> bool {
-        page < self.ram.size() && !self.holes.iter().any(|h| h.contains(&page))
+        page < self.ram.size() && (page >= self.holes_end || !self.holes.iter().any(|h| h.contains(&page)))
     }
 
     /// The tag bits (below the page number) that current accesses must match: address space and privilege. 12 bits.

@@ -72,6 +72,8 @@ pub(crate) struct Emitter<'r> {
     xslots: [Option<u32>; XSLOTS],
     written: u64,
     xwritten: u32,
+    /// There are accesses to memory.
+    pub(crate) uses_memory: bool,
     /// Of the block being generated.
     pub(crate) places: Vec<Place>,
     pub(crate) block: usize,
@@ -101,6 +103,7 @@ impl<'r> Emitter<'r> {
             xslots: [None; XSLOTS],
             written: 0,
             xwritten: 0,
+            uses_memory: false,
             places: Vec::new(),
             block: 0,
             rmw: None,
@@ -113,6 +116,7 @@ impl<'r> Emitter<'r> {
         };
         for i in region.blocks.iter().flat_map(|b| &b.insts) {
             let n = i.imm as usize;
+            e.uses_memory |= is_access(i.op);
             match i.op {
                 Op::Get | Op::Put => {
                     if e.slots[n % SLOTS].is_none() {
@@ -219,8 +223,7 @@ impl<'r> Emitter<'r> {
             self.leave_at_start(Leave::Interpret, number);
             self.i().end();
         }
-        let ops = || self.region.blocks.iter().flat_map(|b| &b.insts).map(|i| i.op);
-        if !self.region.pages.is_empty() || ops().any(is_access) {
+        if !self.region.pages.is_empty() || self.uses_memory {
             self.i().local_get(STATE).i64_load(at(l.tlb_context, 3)).local_set(CONTEXT);
         }
         for &(delta, pa) in &self.region.pages {

@@ -6,7 +6,7 @@ use wasm_encoder::BlockType;
 use wasm_encoder::ValType::I32;
 
 use crate::abi::Import;
-use crate::emit::{ADDRESS, CONTEXT, ENTRY, Emitter, HOST, RMW_HOST, STATE, TEMP, at};
+use crate::emit::{ADDRESS, CONTEXT, ENTRY, Emitter, HOST, LEFT, RMW_HOST, STATE, TEMP, at};
 
 /// log2 of the bytes in a page.
 const PAGE_SHIFT: i32 = 12;
@@ -82,9 +82,22 @@ impl Emitter<'_> {
 
     pub(crate) fn helper(&mut self, i: &Inst) {
         use core::mem::offset_of;
+        // The time that a helper may read is that of its instruction.
+        let left = self.layout().exchange + offset_of!(guest_api::Exchange, left) as u32;
+        let undone = self.region.exits.get(i.exit as usize).map_or(0, |e| e.undone);
+        self.i().local_get(STATE).local_get(LEFT);
+        if undone != 0 {
+            self.i().i64_const(undone.into()).i64_add();
+        }
+        self.i().i64_store(at(left, 3));
         self.i().i32_const(i.imm as i32);
         self.values(i.args());
         self.i().call(Import::Helper as u32);
+        // It may have changed what memory may be accessed, and the floating-point environment.
+        if self.uses_memory {
+            let context = self.layout().tlb_context;
+            self.i().local_get(STATE).i64_load(at(context, 3)).local_set(CONTEXT);
+        }
         let refused = self.layout().exchange + offset_of!(guest_api::Exchange, refused) as u32;
         self.i().local_get(STATE).i32_load(at(refused, 2));
         self.if_hinted(BlockType::Empty, false);

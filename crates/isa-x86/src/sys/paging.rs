@@ -57,6 +57,8 @@ pub(crate) struct AddressSpaces {
     /// Large pages whose pieces may be in the TLB: a bit for each hash of a 2 MiB and of a 1 GiB region.
     large: [u64; 64],
     huge: [u64; 64],
+    /// Pages that code was fetched from: a bit for each hash of one.
+    code: Box<[u64; 1024]>,
     /// Code was fetched in the upper half by a translation that is not global: the jump cache must not share it. Where all is global,
     /// as in a kernel's half, a change of address space keeps the kernel's jumps.
     upper_private: bool,
@@ -70,12 +72,23 @@ impl AddressSpaces {
             by_pcid: Box::new([0; 4096]),
             large: [0; 64],
             huge: [0; 64],
+            code: Box::new([0; 1024]),
             upper_private: false,
         }
     }
     /// The TLB is empty.
     pub(crate) fn flushed(&mut self) {
         (self.large, self.huge, self.upper_private) = ([0; 64], [0; 64], false);
+        self.code.fill(0);
+    }
+    fn note_code(&mut self, va: u64) {
+        let (word, bit) = hash_bit(va >> 12, 16);
+        self.code[word & 1023] |= bit;
+    }
+    /// Whether the page of `va` may be found by the interpreter's jump cache.
+    pub(crate) fn may_have_code(&self, va: u64) -> bool {
+        let (word, bit) = hash_bit(va >> 12, 16);
+        self.code[word & 1023] & bit != 0
     }
     fn note_large(&mut self, va: u64, shift: u32) {
         let (word, bit) = large_bit(va >> 21);
@@ -99,16 +112,35 @@ impl AddressSpaces {
     }
 }
 
-/// Word and bit that stand for region `n` (Fibonacci hashing: 12 bits).
+/// Word and bit that stand for region `n`.
 fn large_bit(n: u64) -> (usize, u64) {
-    let h = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52;
-    ((h >> 6) as usize & 63, 1 << (h & 63))
+    let (word, bit) = hash_bit(n, 12);
+    (word & 63, bit)
+}
+
+/// Word and bit that stand for `n` among `1 << bits` (Fibonacci hashing).
+fn hash_bit(n: u64, bits: u32) -> (usize, u64) {
+    let h = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - bits);
+    ((h >> 6) as usize, 1 << (h & 63))
 }
 
 impl Cpu {
     /// Recomputes the TLB context (address space, privilege, SMAP) and the mode that code is decoded in, after any of CPL, CS, SS,
     /// CR0, CR3, CR4, EFER or RFLAGS.AC changed.
     pub fn update_context(&mut self) {
+        self.update_data_context();
+        // SMAP and alignment do not apply to fetches: STAC must not lose the jump cache.
+        let mode = if self.cpl == 3 { MODE_USER } else { MODE_SUPERVISOR } as u32
+            | (self.code_size() as u32) << 12
+            | (self.stack_width() as u32) << 14;
+        let own = u32::from(self.spaces.current) << 2 | mode;
+        // Number 0 is given to no address space: it stands for all.
+        self.fetch_keys = [own, if self.spaces.upper_private { own } else { mode }];
+    }
+
+    /// The part of [`Cpu::update_context`] that data accesses have, which follows address space, CPL and RFLAGS.AC.
+    #[inline]
+    pub(crate) fn update_data_context(&mut self) {
         let asn = u64::from(self.spaces.current) << 2;
         let ac = self.rflags_rest & rflags::AC != 0;
         let mode = if self.cpl == 3 {
@@ -119,13 +151,6 @@ impl Cpu {
             MODE_SUPERVISOR
         };
         self.mem.set_context(asn | mode);
-        // SMAP and alignment do not apply to fetches: STAC must not lose the jump cache.
-        let mode = if self.cpl == 3 { MODE_USER } else { MODE_SUPERVISOR } as u32
-            | (self.code_size() as u32) << 12
-            | (self.stack_width() as u32) << 14;
-        let own = u32::from(self.spaces.current) << 2 | mode;
-        // Number 0 is given to no address space: it stands for all.
-        self.fetch_keys = [own, if self.spaces.upper_private { own } else { mode }];
     }
 
     /// Enters the address space of `pcid` (0 where CR4.PCIDE is clear), with its cached translations or, where `flush`, without.
@@ -147,6 +172,16 @@ impl Cpu {
     /// The current process-context identifier.
     pub fn pcid(&self) -> u16 {
         if self.cr4 & cr4::PCIDE != 0 { (self.cr3 & 0xfff) as u16 } else { 0 }
+    }
+
+    /// Notes that code is fetched from `va`, which `leaf` maps.
+    fn note_fetch(&mut self, va: u64, leaf: u64) {
+        self.spaces.note_code(va);
+        let global = leaf & GLOBAL != 0 && self.cr4 & cr4::PGE != 0;
+        if va >> 63 != 0 && !global && !self.spaces.upper_private {
+            self.spaces.upper_private = true;
+            self.update_context();
+        }
     }
 
     fn new_asn(&mut self, pcid: u16) -> u16 {
@@ -198,14 +233,17 @@ pub const fn canonical(va: u64) -> bool {
 /// Does `f` with the data access rights of privilege level `cpl`; `ac`: RFLAGS.AC suspends SMAP as it does for explicit accesses.
 pub(crate) fn with_privilege<R>(cx: &mut Exec<'_>, cpl: u8, ac: bool, f: impl FnOnce(&mut Exec<'_>) -> R) -> R {
     let (old_cpl, old_flags) = (cx.cpu.cpl, cx.cpu.rflags_rest);
+    if cpl == old_cpl && (ac || old_flags & rflags::AC == 0) {
+        return f(cx);
+    }
     cx.cpu.cpl = cpl;
     if !ac {
         cx.cpu.rflags_rest &= !rflags::AC;
     }
-    cx.cpu.update_context();
+    cx.cpu.update_data_context();
     let r = f(cx);
     (cx.cpu.cpl, cx.cpu.rflags_rest) = (old_cpl, old_flags);
-    cx.cpu.update_context();
+    cx.cpu.update_data_context();
     r
 }
 
@@ -225,6 +263,9 @@ pub fn translate(cx: &mut Exec<'_>, va: u64, access: Access, s: Space) -> Result
     let va = if long { va } else { va & 0xffff_ffff };
     if cx.cpu.cr0 & cr0::PG == 0 {
         return Ok(va);
+    }
+    if let Some(pa) = short_walk(cx.cpu, va, access) {
+        return Ok(pa);
     }
     match walk(cx, va, access, true) {
         Ok(pa) => Ok(pa),
@@ -250,6 +291,58 @@ pub fn peek(cx: &mut Exec<'_>, va: u64) -> Option<u64> {
         cx.cpu.cr4 = cr4;
         pa
     })
+}
+
+/// [`walk`] where it is plain: 4-level paging, tables in RAM, nothing to be marked or refused. `None`: [`walk`] shall see.
+fn short_walk(cpu: &mut Cpu, va: u64, access: Access) -> Option<u64> {
+    if !cpu.long_mode() {
+        return None;
+    }
+    let mut table = cpu.cr3 & ADDRESS;
+    let mut shift = 39;
+    let mut granted = WRITABLE | USER;
+    let mut no_execute = 0;
+    let leaf = loop {
+        if !cpu.mem.is_ram(table) {
+            return None;
+        }
+        let entry = cpu.mem.ram.read::<u64>(table | (va >> shift & 0x1ff) << 3)?;
+        if entry & (PRESENT | ACCESSED | BEYOND) != PRESENT | ACCESSED {
+            return None;
+        }
+        granted &= entry;
+        no_execute |= entry;
+        table = entry & ADDRESS;
+        if shift == 12 {
+            break entry;
+        }
+        if entry & LARGE != 0 {
+            // Bit 12 is the page's PAT, those between it and the page's address must be 0.
+            if shift == 39 || entry & ((1 << shift) - 0x2000) != 0 {
+                return None;
+            }
+            table &= !((1 << shift) - 1);
+            cpu.spaces.note_large(va, shift);
+            break entry;
+        }
+        shift -= 9;
+    };
+    let write = access == Access::Write;
+    let user_page = granted & USER != 0;
+    let user = cpu.cpl == 3;
+    let guarded = cpu.cr4 & if access == Access::Execute { cr4::SMEP } else { cr4::SMAP } != 0;
+    let suspended = access != Access::Execute && cpu.rflags_rest & rflags::AC != 0;
+    let refused = (user && !user_page)
+        || (!user && user_page && guarded && !suspended)
+        || (write && (granted & WRITABLE == 0 || leaf & DIRTY == 0))
+        || (no_execute & NO_EXECUTE != 0 && (access == Access::Execute || cpu.msr.efer & efer::NXE == 0));
+    if refused {
+        return None;
+    }
+    if access == Access::Execute {
+        cpu.note_fetch(va, leaf);
+    }
+    Some(table | va & ((1 << shift) - 1))
 }
 
 /// An entry on the way of a walk.
@@ -369,10 +462,8 @@ fn walk(cx: &mut Exec<'_>, va: u64, access: Access, mark: bool) -> Result<u64, u
         if size > 12 {
             cx.cpu.spaces.note_large(va, size);
         }
-        let global = steps[n - 1].entry & GLOBAL != 0 && cr4 & cr4::PGE != 0;
-        if fetch && va >> 63 != 0 && !global && !cx.cpu.spaces.upper_private {
-            cx.cpu.spaces.upper_private = true;
-            cx.cpu.update_context();
+        if fetch {
+            cx.cpu.note_fetch(va, steps[n - 1].entry);
         }
     }
     Ok(base | va & ((1 << size) - 1))

@@ -267,7 +267,7 @@ fn rows(opcodes: &Opcodes, integer: bool) -> Vec<&str> {
 fn single_instructions() {
     let opcodes = Opcodes::new();
     let rows = rows(&opcodes, false);
-    let seen = run(1, 40_000, |rng| {
+    let seen = run(1, 60_000, |rng| {
         let row = rng.pick(&rows);
         Program::random(rng, &opcodes, &[row], 1)
     });
