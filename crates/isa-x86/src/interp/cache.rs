@@ -19,7 +19,7 @@ const BLOCK_BYTES: usize = size_of::<Block>() + Index::ENTRY_BYTES;
 /// Instructions of a block on average: what memory is divided by at first.
 const MEAN_INSNS: usize = 5;
 /// The jump cache: buckets by page, so that a page's entries can be dropped together.
-const PAGE_BUCKETS: usize = 64;
+const PAGE_BUCKETS: usize = 256;
 const BUCKET: usize = 64;
 
 pub(super) type BlockId = u32;
@@ -27,6 +27,7 @@ pub(super) type BlockId = u32;
 /// A straight run of decoded instructions.
 pub(super) struct Block {
     first: u32,
+    /// Instructions; 0 where the code was overwritten: the jump cache may still know such a block.
     count: u16,
     /// Length in bytes of guest code.
     pub(super) bytes: u16,
@@ -166,17 +167,18 @@ impl CodeCache {
         let page = pa & !PAGE_MASK;
         mem.clear_code(page, u64::MAX);
         tier.ranges(Some(page), &mut |pa, len| mem.mark_code(pa, len));
-        let blocks = &self.blocks;
+        let blocks = &mut self.blocks;
         self.index.remove_from_page(page, |id, start| {
-            let b = &blocks[id as usize];
+            let b = &mut blocks[id as usize];
             // A block that crosses into a second page is dropped by any write to either.
             let hit = b.crosses || (start < pa + len && pa < start + u64::from(b.bytes));
-            if !hit {
+            if hit {
+                b.count = 0;
+            } else {
                 mem.mark_code(start, u32::from(b.bytes));
             }
             hit
         });
-        self.forget_jumps();
     }
 
     /// The block at CS:RIP, decoded if need be; raises the faults of an instruction fetch.
@@ -184,7 +186,7 @@ impl CodeCache {
     pub(super) fn find<T: Tier>(&mut self, cx: &mut Exec<'_>, tier: &mut T) -> Result<BlockId, Stop> {
         let pc = cx.cpu.rip.wrapping_add(cx.cpu.seg_base(SegReg::Cs));
         let jump = &self.jumps[bucket(pc)][(pc ^ (pc >> 6)) as usize % BUCKET];
-        if jump.pc == pc && jump.key == cx.cpu.fetch_key(pc) {
+        if jump.pc == pc && jump.key == cx.cpu.fetch_key(pc) && self.blocks[jump.block as usize].count != 0 {
             return Ok(jump.block);
         }
         self.find_slow(cx, tier, pc)
