@@ -45,6 +45,7 @@ void result(const char *name, double ns_per_op, uint64_t ops, word checksum) {
 }
 
 void measure(const char *name, body_fn body) {
+    body(1); // sets up what it works on
     for (uint64_t turns = 1;; turns *= 2) {
         uint64_t start = now_ns();
         word checksum = body(turns);

@@ -13,15 +13,33 @@ static word system_call(uint64_t turns) {
     return sum;
 }
 
-// A page mapped, touched (a fault) and unmapped.
+enum { PAGE = 4096 };
+
+static volatile uint8_t *map(size_t size) {
+    volatile uint8_t *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) die("mmap");
+    return p;
+}
+
+// A page touched for the first time: a fault, and a page of zeros. 64 are mapped at once, and unmapped.
 static word page_fault(uint64_t turns) {
+    enum { PAGES = 64 };
+    word sum = 0;
+    for (uint64_t n = 0; n < turns; n += PAGES) {
+        volatile uint8_t *p = map(PAGES * PAGE);
+        for (unsigned i = 0; i < PAGES && n + i < turns; i++) sum += ++p[i * PAGE];
+        munmap((void *)p, PAGES * PAGE);
+    }
+    return sum;
+}
+
+// A page mapped, touched and unmapped.
+static word map_unmap(uint64_t turns) {
     word sum = 0;
     for (uint64_t n = 0; n < turns; n++) {
-        volatile uint8_t *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (p == MAP_FAILED) die("mmap");
-        *p = 1;
-        sum += *p;
-        munmap((void *)p, 4096);
+        volatile uint8_t *p = map(PAGE);
+        sum += ++*p;
+        munmap((void *)p, PAGE);
     }
     return sum;
 }
@@ -78,6 +96,6 @@ static word signal_return(uint64_t turns) {
 }
 
 const struct bench os[] = {
-    {"syscall", system_call, 0, 0}, {"page-fault", page_fault, 0, 0}, {"fork-exec", fork_exec, 0, 0},
+    {"syscall", system_call, 0, 0}, {"page-fault", page_fault, 0, 0}, {"mmap", map_unmap, 0, 0}, {"fork-exec", fork_exec, 0, 0},
     {"pipe", ping_pong, 0, 0},      {"signal", signal_return, 0, 0},  {0, 0, 0, 0},
 };

@@ -10,6 +10,15 @@ import { serve } from "./serve.mjs";
 
 const web = dirname(dirname(fileURLToPath(import.meta.url)));
 
+/** Whether an option, which may be any text, names a file. @type {(option: string) => boolean} */
+function isFile(option) {
+  try {
+    return option !== "" && statSync(option).isFile();
+  } catch {
+    return false; // no such file, or a text too long for a name
+  }
+}
+
 /** @type {(argument: string | undefined) => Promise<number>} */
 async function main(argument) {
   const { host = "chromium", screenshot, stats, base: _base, engine, ...job } = readJob(argument);
@@ -21,7 +30,7 @@ async function main(argument) {
   /** @type {Record<string, string>} */
   const files = {};
   job.options.forEach((option, i) => {
-    if (option === "" || !statSync(option, { throwIfNoEntry: false })?.isFile()) return;
+    if (!isFile(option)) return;
     files[option] = `/host/${i}/${encodeURIComponent(basename(option))}`;
     served[files[option]] = resolve(option);
   });

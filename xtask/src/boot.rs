@@ -6,6 +6,7 @@ use crate::host::{Host, Job, Session, artefacts, code_limits};
 use crate::refusals;
 use crate::util::{output, root, say};
 use anyhow::{Context, Result, anyhow, bail};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
@@ -35,7 +36,7 @@ pub struct Test {
     /// Added to the guest's kernel command line.
     append: String,
     /// Limits to translated code.
-    code: Option<serde_json::Value>,
+    code: Option<Value>,
     /// Where it runs, and whether only in `test --long`.
     pub places: Vec<Place>,
     steps: Vec<Step>,
@@ -130,14 +131,18 @@ fn parse(name: &str, text: &str) -> Result<Test> {
 
 /// Runs `test` in one place; the console goes to a file among the artefacts, the page too.
 pub fn run(test: &Test, guest_name: &str, host: Host) -> Result<Duration> {
+    run_with(test, guest_name, host, test.code.clone())
+}
+
+/// [`run`] with other limits to translated code than the test's own.
+fn run_with(test: &Test, guest_name: &str, host: Host, code: Option<Value>) -> Result<Duration> {
     let started = Instant::now();
     let mut guest = guest::make(guest_name)?;
     guest.append.push_str(&test.append);
     let stem = format!("{}-{guest_name}-{}", test.name, host.name());
     let page =
         matches!(host, Host::Chromium | Host::Firefox).then(|| artefacts().map(|dir| dir.join(format!("{stem}.png"))));
-    let (options, code) = (guest.options(test.memory), test.code.clone());
-    let job = Job { options, code, screenshot: page.transpose()?, ..Job::default() };
+    let job = Job { options: guest.options(test.memory), code, screenshot: page.transpose()?, ..Job::default() };
     let mut session = Session::start(host, &job)?;
     let result = steps(test, &guest, host, &mut session);
     fs::write(artefacts()?.join(format!("{stem}.log")), &session.console)?;
@@ -302,8 +307,8 @@ impl Reference<'_> {
     }
 }
 
-/// `cargo xtask boot`: the named tests (all where none is named) in one place.
-pub fn by_hand(wanted: &[String], guest: &str, host: Host) -> Result<()> {
+/// `cargo xtask boot`: the named tests (all where none is named) in one place, with `code` instead of their own limits.
+pub fn by_hand(wanted: &[String], guest: &str, host: Host, code: Option<&Value>) -> Result<()> {
     host.prepare()?;
     let tests = all()?;
     let names: Vec<_> = tests.iter().map(|test| test.name.as_str()).chain(["refusals"]).collect();
@@ -316,7 +321,7 @@ pub fn by_hand(wanted: &[String], guest: &str, host: Host) -> Result<()> {
         say(format!("refusals in {}: ok", host.name()));
     }
     for test in tests.iter().filter(|test| is_wanted(&test.name)) {
-        let took = run(test, guest, host)?;
+        let took = run_with(test, guest, host, code.or(test.code.as_ref()).cloned())?;
         say(format!("{} on {guest} in {}: ok, {:.1} s", test.name, host.name(), took.as_secs_f64()));
     }
     Ok(())

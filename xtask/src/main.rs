@@ -10,6 +10,7 @@ mod host;
 mod refusals;
 mod setup;
 mod test;
+mod tiers;
 mod util;
 
 use anyhow::{Result, bail};
@@ -27,9 +28,9 @@ usage: cargo xtask COMMAND
                                 boot with QEMU-style OPTIONS, serial console on standard input and output; exit 0 when
                                 the guest powers off or TEXT appears; `qemu` is native QEMU's TCG, for comparison;
                                 LIMITS make the host refuse translated code: none|linked|unlinked, modules=N, slots=N
-  boot [NAME..] [--guest NAME] [--host chromium|firefox|node|qemu]
+  boot [NAME..] [--guest NAME] [--host chromium|firefox|node|qemu] [--code LIMITS]
                                 the boot tests of tests/boot in one place
-  bench [NAME..] [--peer qemu-tcg|v86].. [--host chromium|firefox|node] [--rounds N] [--guest NAME]
+  bench [NAME..] [--peer qemu-tcg|qemu64|v86].. [--host chromium|firefox|node] [--rounds N] [--guest NAME]
                                 the benchmarks NAME (a benchmark or a family; all where none is named) here and in the
                                 peers, turn about; table, JSON and pictures in target/bench/; `bench boot` boots NAME
   guest [NAME..]                make a guest under target/guests; without a name, list them
@@ -101,15 +102,17 @@ fn dispatch() -> Result<()> {
         }
         Some("boot") => {
             let (mut names, mut guest, mut host) = (Vec::new(), guest::DEFAULT.to_owned(), host::Host::Node);
+            let mut code = None;
             while let Some(arg) = args.next()? {
                 match arg {
                     Value(name) => names.push(name.string()?),
                     Long("guest") => guest = args.value()?.string()?,
+                    Long("code") => code = Some(host::code_limits(&args.value()?.string()?)?),
                     Long("host") => host = host::Host::parse(&args.value()?.string()?)?,
                     other => return Err(other.unexpected().into()),
                 }
             }
-            boot::by_hand(&names, &guest, host)
+            boot::by_hand(&names, &guest, host, code.as_ref())
         }
         Some("bench") => {
             let mut opts = bench::Options::default();

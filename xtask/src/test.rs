@@ -3,7 +3,7 @@
 use crate::boot::{self, Test};
 use crate::host::{self, Host};
 use crate::util::{root, run as run_command, say};
-use crate::{bench, build, guest, refusals, setup};
+use crate::{bench, build, guest, refusals, setup, tiers};
 use anyhow::{Result, bail};
 use std::process::Command;
 use std::time::Instant;
@@ -13,6 +13,9 @@ const BOOTS: usize = 10;
 
 /// Random instruction instances that `--long` compares with the CPU.
 const INSTANCES: &str = "1000000";
+
+/// Random programs, and sequences of vector operations, that `--long` runs translated.
+const PROGRAMS: &str = "100000";
 
 /// Random decodings in each mode that `--long` compares with another decoder.
 const DECODINGS: &str = "5000000";
@@ -74,7 +77,11 @@ pub fn run(long: bool) -> Result<()> {
     summary.step("the chips against QEMU's", || {
         run_command(&mut cargo(&["test", "--quiet", "--package", "devices", "--test", "qemu", "--", "--ignored"]))
     });
+    summary.step("generated code in Node", || tiers::run(Host::Node, None));
     if long {
+        summary.step("generated code in Node, for long", || tiers::run(Host::Node, Some(PROGRAMS)));
+        summary.step("generated code in Chromium", || tiers::run(Host::Chromium, None));
+        summary.step("generated code in Firefox", || tiers::run(Host::Firefox, None));
         summary.step("a million random instructions against the CPU", || {
             run_command(&mut cargo(&["run", "--quiet", "--release", "--package", "diff", "--", "--count", INSTANCES]))
         });

@@ -1,7 +1,9 @@
 //! Condition flags as translated code keeps them: the operation they come from and its operands, evaluated when somebody asks.
 
+use crate::listed::listed;
 use crate::{Flag, FlagOp, Width};
 
+listed! {
 /// What the flags but [`Flag::Carry`] come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -18,8 +20,9 @@ pub enum FlagSource {
     AddCarry = 4,
     /// [`FlagOp::Sub`] with a borrow in: result `r`.
     SubBorrow = 5,
-    /// Zero, sign and parity from `r`; overflow is bit 0 of `b`; no auxiliary carry.
+    /// Zero, sign and parity from `r`; overflow is `b`, 0 or 1; no auxiliary carry.
     Given = 6,
+}
 }
 
 /// A [`FlagSource`] and the width of its operands, in one small number.
@@ -97,7 +100,7 @@ impl LazyFlags {
         let (overflow, aux) = match op {
             FlagOp::Add => (!(a ^ b) & (a ^ r) & w.sign() != 0, (a ^ b ^ r) & 16 != 0),
             FlagOp::Sub => ((a ^ b) & (a ^ r) & w.sign() != 0, (a ^ b ^ r) & 16 != 0),
-            FlagOp::Logic => (form.source() == FlagSource::Given && b & 1 != 0, false),
+            FlagOp::Logic => (form.source() == FlagSource::Given && b != 0, false),
         };
         let bit = |c: bool, f: Flag| if c { f.bit() } else { 0 };
         self.carry & 1

@@ -9,12 +9,16 @@
 #![forbid(unsafe_code)]
 
 mod flags;
+mod listed;
 mod tier;
 mod vector;
 pub use flags::*;
+use listed::listed;
+pub use listed::{Listed, dotted};
 pub use tier::*;
 pub use vector::*;
 
+listed! {
 /// Width of an integer operand.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 #[repr(u8)]
@@ -24,6 +28,7 @@ pub enum Width {
     W32 = 2,
     #[default]
     W64 = 3,
+}
 }
 
 impl Width {
@@ -80,6 +85,7 @@ pub struct Trap(pub u32);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Helper(pub u16);
 
+listed! {
 /// Operations of two 64-bit operands. Shift and rotate counts must be below the operand's width.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Bin {
@@ -109,7 +115,9 @@ pub enum Bin {
     Rotl32,
     Rotr32,
 }
+}
 
+listed! {
 /// Operations of one 64-bit operand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Un {
@@ -129,7 +137,9 @@ pub enum Un {
     /// Byte order of all eight bytes reversed.
     Bswap,
 }
+}
 
+listed! {
 /// Relations between two 64-bit operands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rel {
@@ -139,6 +149,7 @@ pub enum Rel {
     LeU,
     LtS,
     LeS,
+}
 }
 
 /// What kind of operation the lazy condition flags come from.

@@ -1,6 +1,7 @@
 //! The 128-bit half of the vocabulary: integer lanes close to Wasm SIMD's, floating point as the guest's unit computes it.
 
-use crate::{Bin, Emit, Space};
+use crate::listed::listed;
+use crate::{Bin, Emit, Listed, Space, dotted};
 
 /// A vector register of the guest. Numbered by the guest; a register narrower than 128 bits reads zero-extended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -10,6 +11,7 @@ pub struct XSlot(pub u8);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Unit(pub u8);
 
+listed! {
 /// Size of the integer lanes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -18,6 +20,7 @@ pub enum Lane {
     B16 = 1,
     B32 = 2,
     B64 = 3,
+}
 }
 
 impl Lane {
@@ -33,6 +36,7 @@ impl Lane {
     }
 }
 
+listed! {
 /// Integer operations of two vectors, lane by lane unless said otherwise. Lane sizes not named do not exist.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum V2 {
@@ -83,7 +87,9 @@ pub enum V2 {
     /// Byte `k` of the result is byte `b[k]` of `a`, or 0 where `b[k]` is 16 or more.
     Swizzle,
 }
+}
 
+listed! {
 /// Integer operations of one vector.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum V1 {
@@ -97,7 +103,9 @@ pub enum V1 {
     WidenU16,
     WidenU32,
 }
+}
 
+listed! {
 /// Shape of a floating-point operation: one lane, the rest of the result being `a`'s, or all lanes of 32 or 64 bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fp {
@@ -105,6 +113,7 @@ pub enum Fp {
     S64,
     P32,
     P64,
+}
 }
 
 impl Fp {
@@ -124,6 +133,7 @@ impl Fp {
     }
 }
 
+listed! {
 /// Floating-point operations of two vectors.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum F2 {
@@ -138,7 +148,9 @@ pub enum F2 {
     /// `b` unless `a > b`.
     Max,
 }
+}
 
+listed! {
 /// Floating-point operations of one vector `b`; a scalar result's other lanes are `a`'s.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum F1 {
@@ -149,7 +161,9 @@ pub enum F1 {
     /// To an integral value.
     Round(FpRound),
 }
+}
 
+listed! {
 /// Where a rounding mode comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FpMode {
@@ -160,6 +174,7 @@ pub enum FpMode {
     Up,
     Zero,
 }
+}
 
 /// How to round to an integral value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -169,6 +184,16 @@ pub struct FpRound {
     pub quiet: bool,
 }
 
+impl Listed for FpRound {
+    fn list() -> Vec<FpRound> {
+        FpMode::list().into_iter().flat_map(|mode| [false, true].map(|quiet| FpRound { mode, quiet })).collect()
+    }
+    fn label(self, _: &str) -> String {
+        dotted(&[self.mode.label("mode"), self.quiet.label("quiet")])
+    }
+}
+
+listed! {
 /// Comparisons that give a mask. The negations hold for unordered operands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -182,6 +207,7 @@ pub enum FpRel {
     Nle = 6,
     Ord = 7,
 }
+}
 
 impl FpRel {
     pub const ALL: [FpRel; 8] = {
@@ -190,6 +216,7 @@ impl FpRel {
     };
 }
 
+listed! {
 /// Conversions of the low lanes of `b`. `Packed` ones clear the lanes that get no result; scalar ones keep `a`'s.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FpCvt {
@@ -209,6 +236,7 @@ pub enum FpCvt {
     /// Two lanes, the others cleared.
     LowF32ToI32(FpMode),
 }
+}
 
 /// How two floating-point numbers compare: one of these holds, none for "greater".
 #[derive(Clone, Copy, Debug)]
@@ -218,6 +246,7 @@ pub struct FpOrder<C> {
     pub unordered: C,
 }
 
+listed! {
 /// Alignment that a vector access demands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Align {
@@ -225,6 +254,7 @@ pub enum Align {
     Any,
     /// 16 bytes, or the guest's alignment fault.
     Natural,
+}
 }
 
 /// Operations on 128-bit vectors, for guests that have them.

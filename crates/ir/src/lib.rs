@@ -9,12 +9,17 @@
 #![forbid(unsafe_code)]
 
 pub mod cfg;
+pub mod eval;
 pub mod fold;
 mod lift;
 mod ops;
+pub mod parse;
 pub mod passes;
+pub mod print;
 mod region;
+mod verify;
 
 pub use lift::{End, Lift, Recorded};
 pub use ops::*;
 pub use region::*;
+pub use verify::{Invalid, exists, verify};

@@ -164,6 +164,8 @@ impl<'r> Lift<'r> {
             self.region.consts.truncate(s.consts);
             self.region.units = s.units;
             (self.source, self.flags) = (s.source, s.flags);
+            // What slots hold may be of the instruction, or was replaced by it.
+            (self.slots, self.xslots) = ([Val::NONE; SLOTS], [Val::NONE; XSLOTS]);
             self.end = End::Fall;
             (self.calls, self.returns) = (None, false);
             self.depth = 0;
@@ -748,6 +750,14 @@ impl EmitVector for Lift<'_> {
         self.push(Op::V1(op), &[a], 0)
     }
     fn v2(&mut self, op: V2, a: Val, b: Val) -> Val {
+        if a == b {
+            match op {
+                V2::Xor | V2::AndNot | V2::Sub(_) | V2::GtS(_) => return self.immx(0),
+                V2::Eq(_) => return self.immx(u128::MAX),
+                V2::And | V2::Or => return a,
+                _ => {}
+            }
+        }
         self.push(Op::V2(op), &[a, b], 0)
     }
     fn vshift(&mut self, op: Bin, lane: Lane, a: Val, n: Val) -> Val {
@@ -764,6 +774,15 @@ impl EmitVector for Lift<'_> {
         self.push(Op::Widen, &[v], 0)
     }
     fn extract(&mut self, lane: Lane, n: u8, a: Val) -> Val {
+        let from = self.insts[a.index()];
+        if from.op == Op::Widen && n == 0 {
+            return match lane {
+                Lane::B64 => from.args[0],
+                Lane::B32 => self.zext(Width::W32, from.args[0]),
+                Lane::B16 => self.zext(Width::W16, from.args[0]),
+                Lane::B8 => self.zext(Width::W8, from.args[0]),
+            };
+        }
         self.push(Op::Extract(lane), &[a], n.into())
     }
     fn insert(&mut self, lane: Lane, n: u8, a: Val, v: Val) -> Val {

@@ -1,6 +1,6 @@
 //! The operations, each declared once.
 
-use guest_api::{Align, Bin, F1, F2, Fp, FpCvt, FpMode, FpRel, Lane, Rel, Un, V1, V2, Width};
+use guest_api::{Align, Bin, F1, F2, Fp, FpCvt, FpMode, FpRel, Lane, Listed, Rel, Un, V1, V2, Width, dotted};
 
 /// Type of a value: WebAssembly's own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,11 +53,36 @@ macro_rules! ops {
                     },)*
                 }
             }
-            /// The name of the kind, as the text form has it.
+            /// The name of the kind.
             pub const fn name(self) -> &'static str {
                 match self { $(Op::$name $(($(ops!(@any $field)),*))? => stringify!($name),)* }
             }
+            /// The name in the text form: the kind's and those of what is static, in lower case.
+            pub fn text(self) -> String {
+                match self {
+                    $(Op::$name $(($($field),*))? => dotted(&[
+                        stringify!($name).to_lowercase(),
+                        $($($field.label(stringify!($field)),)*)?
+                    ]),)*
+                }
+            }
+            /// Every operation.
+            pub fn list() -> Vec<Op> {
+                [$(ops!(@list $name $($($field: $fty),*)?)),*].concat()
+            }
         }
+    };
+    (@list $name:ident) => { vec![Op::$name] };
+    (@list $name:ident $a:ident: $aty:ty) => { <$aty>::list().into_iter().map(Op::$name).collect() };
+    (@list $name:ident $a:ident: $aty:ty, $b:ident: $bty:ty) => {
+        <$aty>::list().into_iter().flat_map(|$a| <$bty>::list().into_iter().map(move |$b| Op::$name($a, $b))).collect()
+    };
+    (@list $name:ident $a:ident: $aty:ty, $b:ident: $bty:ty, $c:ident: $cty:ty) => {
+        <$aty>::list()
+            .into_iter()
+            .flat_map(|$a| <$bty>::list().into_iter().map(move |$b| ($a, $b)))
+            .flat_map(|($a, $b)| <$cty>::list().into_iter().map(move |$c| Op::$name($a, $b, $c)))
+            .collect()
     };
     (@any $field:ident) => { _ };
     (@result) => { None };
@@ -141,4 +166,20 @@ impl Op {
         use Op::*;
         matches!(self, F2(..) | F1(..) | FCmp(..) | FOrder(..) | FCvt(..) | ToInt(..) | ToFloat(..))
     }
+}
+
+/// Every operation that computes with vectors, for tests that go through all of them. Conversions to integers: in the rounding
+/// modes that a guest uses.
+pub fn vector_ops() -> Vec<Op> {
+    use FpMode::{Down, Nearest, Up};
+    let computes = |op: &Op| !matches!(op, Op::GetX | Op::PutX | Op::ConstX | Op::LoadX(_) | Op::StoreX(_));
+    let used = |op: &Op| match *op {
+        Op::ToInt(_, _, mode)
+        | Op::FCvt(FpCvt::PackedF32ToI32(mode) | FpCvt::PackedF64ToI32(mode) | FpCvt::LowF32ToI32(mode)) => {
+            !matches!(mode, Nearest | Down | Up)
+        }
+        _ => true,
+    };
+    let all = Op::list().into_iter().filter(|op| op.is_vector() && crate::exists(*op));
+    all.filter(computes).filter(used).collect()
 }

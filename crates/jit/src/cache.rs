@@ -13,9 +13,9 @@ use crate::form::{Formed, form};
 use crate::{Host, Support, call};
 
 /// Executions of a block by the interpreter before it is translated.
-const HOT: u32 = 300;
+const HOT: u32 = 2000;
 /// Executions of a block that make it worth including in a region.
-const WARM: u32 = HOT / 8;
+const WARM: u32 = HOT / 4;
 /// Functions in a module, and bytes of them, at which it is not kept waiting for more.
 const BATCH: usize = 24;
 const BATCH_BYTES: usize = 64 << 10;
@@ -85,6 +85,8 @@ pub struct Jit<H> {
     bytes: usize,
     limit: usize,
     changes: Vec<(u64, u32, u32)>,
+    /// Executions of a block that make it worth including in a region.
+    pub warm: u32,
     pub stats: Stats,
 }
 
@@ -119,6 +121,7 @@ impl<H: Host> Jit<H> {
             bytes: 0,
             limit,
             changes: Vec::new(),
+            warm: WARM,
             stats: Stats::default(),
         }
     }
@@ -305,7 +308,7 @@ impl<H: Host> Tier for Jit<H> {
         }
         let start = self.host.now_ns();
         let mode = entry.mode;
-        let formed = form(code, id, pc, WARM, wasmgen::supports, &mut |pa| self.slot((pa, mode)).unwrap_or(0));
+        let formed = form(code, id, pc, self.warm, wasmgen::supports, &mut |pa| self.slot((pa, mode)).unwrap_or(0));
         let formed_at = self.host.now_ns();
         self.stats.lift_ns += formed_at.saturating_sub(start);
         if let Some(formed) = formed {

@@ -37,9 +37,13 @@ const LEAP_INSNS: u64 = 100_000;
 const FRACTION: u32 = 20;
 const RATE_MIN: u64 = (1 << FRACTION) / 16; // 16 instructions a nanosecond
 const RATE_MAX: u64 = 1000 << FRACTION; // a million instructions a second
-const RATE_AT_START: u64 = 10 << FRACTION;
 /// Slices shorter than this say nothing about the rate.
 const MEASURE_INSNS: u64 = 10_000;
+/// The rate is the mean over this host time, most of all its end: longer than the tick of any host's clock, and short,
+/// since translated code is a hundred times as fast as code that is new.
+const MEASURE_NS: u64 = 20_000_000;
+/// Before anything is measured: two milliseconds at 10 ns an instruction.
+const MEASURED_AT_START: (u64, u64) = (2_000_000, 200_000);
 
 /// Guest nanoseconds since power-on, as a function of the instruction count.
 #[derive(Clone, Debug)]
@@ -53,8 +57,10 @@ pub struct GuestClock {
     host: u64,
     /// Guest time goes slower from here on, until the next slice.
     limit: u64,
-    /// Measured.
+    /// The fixed-point quotient of the next.
     ns_per_insn: u64,
+    /// Host time and the instructions executed in it; what is long past weighs less.
+    measured: (u64, u64),
     /// While catching up.
     behind: Option<Behind>,
     /// Host time and instructions at the start of the last slice, if that slice used up its budget.
@@ -80,13 +86,15 @@ impl Behind {
 impl GuestClock {
     /// Guest time 0 is `host`.
     pub fn new(host: HostTime) -> Self {
+        let (ns, insns) = MEASURED_AT_START;
         Self {
             origin: host.monotonic_ns,
             base: 0,
             base_insns: 0,
             host: 0,
             limit: AHEAD_NS,
-            ns_per_insn: RATE_AT_START,
+            ns_per_insn: (ns << FRACTION) / insns,
+            measured: (ns, insns),
             behind: None,
             measuring: None,
         }
@@ -97,9 +105,7 @@ impl GuestClock {
         // Up to here by the old rate, from here on by the new one.
         let now = self.now(insns);
         self.rebase(now, insns);
-        if let Some((then, first)) = self.measuring.take() {
-            self.measure(host.monotonic_ns.saturating_sub(then), insns.saturating_sub(first));
-        }
+        self.end_slice(host, insns);
         self.measuring = Some((host.monotonic_ns, insns));
         self.host = host.monotonic_ns.saturating_sub(self.origin).max(self.host);
         let lag = self.host.saturating_sub(now);
@@ -117,6 +123,13 @@ impl GuestClock {
         }
     }
 
+    /// From here on host time passes without instructions.
+    pub fn end_slice(&mut self, host: HostTime, insns: u64) {
+        if let Some((then, first)) = self.measuring.take() {
+            self.measure(host.monotonic_ns.saturating_sub(then), insns.saturating_sub(first));
+        }
+    }
+
     /// The slice ended before its budget did, so that host time passes without instructions.
     pub fn end_slice_early(&mut self) {
         self.measuring = None;
@@ -127,8 +140,14 @@ impl GuestClock {
             return;
         }
         // A longer time was not spent on instructions alone: a throttled tab.
-        let rate = ((ns.min(LAG_NS) << FRACTION) / insns).clamp(RATE_MIN, RATE_MAX);
-        self.ns_per_insn = (self.ns_per_insn * 7 + rate) / 8;
+        let ns = ns.min(LAG_NS);
+        // The slice weighs as much as the time it took or, should it be longer, as the time it was expected to take:
+        // what was much too slow a rate is given up after few slices. A mean of quotients would not do: a coarse clock
+        // says 0 for most of them.
+        let weight = ns.max(insns.saturating_mul(self.ns_per_insn) >> FRACTION).min(MEASURE_NS / 2);
+        let fade = |sum: u64| (u128::from(sum) * u128::from(MEASURE_NS - weight) / u128::from(MEASURE_NS)) as u64;
+        self.measured = (fade(self.measured.0) + ns, fade(self.measured.1).saturating_add(insns));
+        self.ns_per_insn = ((self.measured.0 << FRACTION) / self.measured.1).clamp(RATE_MIN, RATE_MAX);
     }
 
     fn caught_up(&mut self, now: u64) {
@@ -261,6 +280,54 @@ mod tests {
         c.end_slice_early();
         c.begin_slice(host(SEC), 40_000_001);
         assert_eq!(c.insns_per_sec() / 1_000_000, mips);
+        c.end_slice(host(SEC + 2 * MS), 40_400_001);
+        c.begin_slice(host(2 * SEC), 40_400_001);
+        assert!(c.insns_per_sec().abs_diff(mips * 1_000_000) < 2_000_000, "{}", c.insns_per_sec());
+    }
+
+    #[test]
+    fn the_rate_is_measured_by_coarse_clocks() {
+        for (tick, mips) in [(MS / 10, 100), (MS, 100), (MS, 4000), (16 * MS, 400)] {
+            let mut c = GuestClock::new(host(0));
+            // slices of 0.1 ms
+            for slice in 0..2000 {
+                c.begin_slice(host(slice * MS / 10 / tick * tick), slice * mips * 100);
+            }
+            let measured = c.insns_per_sec() / 1_000_000;
+            // a tick of 16 ms is most of what the mean is over
+            assert!(
+                measured.abs_diff(mips) <= if tick > MS { mips } else { mips / 9 },
+                "{measured} for {mips}, {tick}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_guest_that_is_faster_or_slower_at_once() {
+        // Instructions a microsecond: interpreted, translated. The steps of a slice are as long as the host's pacer
+        // would have them after the change, at the latest.
+        for (before, after) in [(40, 4000), (4000, 40), (40, 400), (400, 40)] {
+            let mut c = GuestClock::new(host(0));
+            let (mut t, mut insns, mut last) = (0, 0, 0);
+            for step in 0.. {
+                let speed = if t < 100 * MS { before } else { after };
+                let n = if t > 120 * MS { speed * 100 } else { before * 100 }.max(25_000);
+                c.begin_slice(host(t), insns);
+                let now = c.now(insns);
+                assert!(now >= t && now >= last, "{before} to {after}, {step}: {now}, not {t}");
+                assert!(now < t + 3 * AHEAD_NS, "{before} to {after}, {step}: {now} is far ahead of {t}");
+                assert!(!c.is_behind());
+                if t > 150 * MS {
+                    assert!(now < t + AHEAD_NS, "{before} to {after}: {now} is still ahead of {t}");
+                    // much too fast a guest clock would be ahead; a slow one is set right at the next step
+                    let measured = c.insns_per_sec() / 1_000_000;
+                    assert!((after * 4 / 5..after * 6).contains(&measured), "{before} to {after}: {measured}");
+                    break;
+                }
+                last = c.now(insns + n);
+                (insns, t) = (insns + n, t + n * 1000 / speed);
+            }
+        }
     }
 
     #[test]

@@ -192,6 +192,11 @@ impl Machine {
         exit
     }
 
+    /// The host does something else from `time` on: what passes until the next `run` says nothing about the guest's speed.
+    pub fn slice_over(&mut self, time: HostTime) {
+        self.board.clock.end_slice(time, self.vcpu.cpu.insns);
+    }
+
     fn run_slice<T: Tier>(&mut self, tier: &mut T, end: u64) -> Exit {
         loop {
             let insns = self.vcpu.cpu.insns;

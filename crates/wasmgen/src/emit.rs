@@ -43,10 +43,12 @@ pub(crate) const ENTRY: u32 = 10;
 pub(crate) const HOST: u32 = 11;
 /// The host address of what the instruction has loaded and will store.
 pub(crate) const RMW_HOST: u32 = 12;
-/// Whether the host's floating-point arithmetic is exact for the guest now.
-pub(crate) const EXACT: u32 = 13;
-const FIXED: [(u32, ValType); 2] = [(CONTEXT - TO + 1, ValType::I64), (EXACT - SLOT + 1, ValType::I32)];
-const FIRST: u32 = EXACT + 1;
+/// 0 where the host's floating-point arithmetic is exactly the guest's: see [`crate::float`].
+pub(crate) const INEXACT: u32 = 13;
+const FIXED: [(u32, ValType); 2] = [(CONTEXT - TO + 1, ValType::I64), (INEXACT - SLOT + 1, ValType::I32)];
+const FIRST: u32 = INEXACT + 1;
+/// Scratch vectors: see [`Emitter::scratch`].
+const SCRATCH: usize = 7;
 
 /// Generates the function of `region`, whose number is `number`.
 pub fn function(region: &Region, number: u32, abi: &Abi) -> Code {
@@ -75,6 +77,12 @@ pub(crate) struct Emitter<'r> {
     pub(crate) rmw: Option<(Val, u32)>,
     /// What the labels in scope stand for, outermost first.
     pub(crate) labels: Vec<Label>,
+    scratch: [Option<u32>; SCRATCH],
+    /// Vector constants that the function begins by putting in locals.
+    consts: Vec<(u128, u32)>,
+    /// The same of integers.
+    long_consts: Vec<(u64, u32)>,
+    pub(crate) float: crate::float::Float,
 }
 
 impl<'r> Emitter<'r> {
@@ -94,6 +102,10 @@ impl<'r> Emitter<'r> {
             block: 0,
             rmw: None,
             labels: Vec::new(),
+            scratch: [None; SCRATCH],
+            consts: Vec::new(),
+            long_consts: Vec::new(),
+            float: crate::float::Float::default(),
         };
         for i in region.blocks.iter().flat_map(|b| &b.insts) {
             let n = i.imm as usize;
@@ -141,6 +153,30 @@ impl<'r> Emitter<'r> {
         }
     }
 
+    /// Scratch vector `n`. Computing a value may overwrite the first four: operands are computed before they are used.
+    pub(crate) fn scratch(&mut self, n: usize) -> u32 {
+        let locals = &mut self.locals;
+        *self.scratch[n].get_or_insert_with(|| locals.fresh(ValType::V128))
+    }
+    /// A local that holds `v` everywhere.
+    pub(crate) fn vector_const(&mut self, v: u128) -> u32 {
+        if let Some(&(_, local)) = self.consts.iter().find(|c| c.0 == v) {
+            return local;
+        }
+        let local = self.locals.fresh(ValType::V128);
+        self.consts.push((v, local));
+        local
+    }
+
+    pub(crate) fn long_const(&mut self, v: u64) -> u32 {
+        if let Some(&(_, local)) = self.long_consts.iter().find(|c| c.0 == v) {
+            return local;
+        }
+        let local = self.locals.fresh(ValType::I64);
+        self.long_consts.push((v, local));
+        local
+    }
+
     /// `if`, whose condition is on the stack and is likely, or not likely, to hold.
     pub(crate) fn if_hinted(&mut self, ty: BlockType, likely: bool) {
         self.hints.push((self.code.len() as u32, likely));
@@ -182,10 +218,6 @@ impl<'r> Emitter<'r> {
         let ops = || self.region.blocks.iter().flat_map(|b| &b.insts).map(|i| i.op);
         if !self.region.pages.is_empty() || ops().any(is_access) {
             self.i().local_get(STATE).i64_load(at(l.tlb_context, 3)).local_set(CONTEXT);
-        }
-        if ops().any(Op::is_float) {
-            let exact = self.exchange(offset_of!(guest_api::Exchange, exact));
-            self.i().local_get(STATE).i32_load(at(exact, 2)).local_set(EXACT);
         }
         for &(delta, pa) in &self.region.pages {
             self.guard(delta, pa, number);
@@ -301,11 +333,6 @@ impl<'r> Emitter<'r> {
         // Runs of locals of one type.
         let mut runs: Vec<(u32, ValType)> = FIXED.to_vec();
         for &ty in &self.locals.types {
-            let ty = match ty {
-                Ty::I32 => ValType::I32,
-                Ty::I64 => ValType::I64,
-                Ty::V128 => ValType::V128,
-            };
             match runs.last_mut() {
                 Some((n, last)) if *last == ty => *n += 1,
                 _ => runs.push((1, ty)),
@@ -315,6 +342,12 @@ impl<'r> Emitter<'r> {
         for (n, ty) in runs {
             n.encode(&mut body);
             ty.encode(&mut body);
+        }
+        for &(v, local) in &self.consts {
+            InstructionSink::new(&mut body).v128_const(v as i128).local_set(local);
+        }
+        for &(v, local) in &self.long_consts {
+            InstructionSink::new(&mut body).i64_const(v as i64).local_set(local);
         }
         let start = body.len() as u32;
         body.extend_from_slice(&self.code);
@@ -329,6 +362,7 @@ impl<'r> Emitter<'r> {
         place(block, &mut self.locals, &mut places);
         self.places = places;
         (self.block, self.rmw) = (n, None);
+        self.float.begin(block);
         if block.insns > 0 {
             self.i().local_get(LEFT).i64_const(block.insns.into()).i64_sub().local_set(LEFT);
         }
@@ -350,14 +384,16 @@ impl<'r> Emitter<'r> {
                     self.i().if_(BlockType::Empty);
                     self.labels.push(Label::If);
                     self.rmw = None;
+                    self.float.nest();
                 }
                 Op::End => {
                     self.i().end();
                     self.labels.pop();
+                    self.float.unnest();
                     self.rmw = None;
                 }
                 op if op.shape().effect == Effect::Exits => {
-                    self.exiting(i);
+                    self.exiting(k, i);
                     match (place, op.shape().result) {
                         (Place::Local(local), _) => _ = self.i().local_set(local),
                         (_, Some(_)) => _ = self.i().drop(),
@@ -374,11 +410,15 @@ impl<'r> Emitter<'r> {
         }
     }
 
-    fn exiting(&mut self, i: &Inst) {
+    /// Operation number `k` of the block, which may leave; pushes its result.
+    fn exiting(&mut self, k: usize, i: &Inst) {
         match i.op {
             Op::Bail => self.side_exit(i.exit),
-            Op::Helper => self.helper(i),
-            op if op.is_float() => crate::vector::float(self, i),
+            Op::Helper => {
+                self.helper(i);
+                self.float.changed();
+            }
+            op if op.is_float() => crate::float::float(self, k, i),
             _ => self.access(i),
         }
     }

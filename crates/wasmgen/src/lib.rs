@@ -22,6 +22,7 @@
 
 pub mod abi;
 mod emit;
+mod float;
 mod memory;
 mod module;
 mod place;

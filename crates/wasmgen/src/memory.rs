@@ -63,7 +63,8 @@ impl Emitter<'_> {
             Op::StoreX(align) => {
                 self.aligned(align, a, i.exit);
                 let address = self.in_local(a, ADDRESS);
-                let x = self.vector_in_local(v);
+                let scratch = self.scratch(0);
+                let x = self.in_local(v, scratch);
                 self.hit(address, 16, self.layout().tlb_write);
                 self.if_hinted(BlockType::Empty, true);
                 self.hit_address(address, self.layout().tlb_write);
@@ -74,7 +75,6 @@ impl Emitter<'_> {
                 self.i().call(Import::Store as u32);
                 self.refused(i.exit, 1);
                 self.i().end();
-                self.give_vector(v, x);
             }
             _ => _ = self.i().unreachable(),
         }
@@ -171,22 +171,5 @@ impl Emitter<'_> {
             Width::W32 => i.i64_store32(any),
             Width::W64 => i.i64_store(any),
         };
-    }
-
-    /// The local that vector `v` is in, brought to a new one if it is in none.
-    fn vector_in_local(&mut self, v: Val) -> u32 {
-        let none = u32::MAX;
-        if !self.is_in_local(v) {
-            let local = self.locals.take(ir::Ty::V128);
-            self.value(v);
-            self.i().local_set(local);
-            return local;
-        }
-        self.in_local(v, none)
-    }
-    fn give_vector(&mut self, v: Val, local: u32) {
-        if !self.is_in_local(v) {
-            self.locals.give(ir::Ty::V128, local);
-        }
     }
 }

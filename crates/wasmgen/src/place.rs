@@ -2,6 +2,7 @@
 //! in locals that are reused when a value is dead.
 
 use ir::{Block, Effect, Op, Term, Ty, Val};
+use wasm_encoder::ValType;
 
 /// Where a value is when it is used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,7 +18,7 @@ pub(crate) enum Place {
 /// Locals beyond the fixed ones, by type.
 #[derive(Default)]
 pub(crate) struct Locals {
-    pub(crate) types: Vec<Ty>,
+    pub(crate) types: Vec<ValType>,
     first: u32,
     free: [Vec<u32>; 3],
 }
@@ -28,9 +29,17 @@ impl Locals {
     }
     pub(crate) fn take(&mut self, ty: Ty) -> u32 {
         self.free[ty as usize].pop().unwrap_or_else(|| {
-            self.types.push(ty);
-            self.first + self.types.len() as u32 - 1
+            self.fresh(match ty {
+                Ty::I32 => ValType::I32,
+                Ty::I64 => ValType::I64,
+                Ty::V128 => ValType::V128,
+            })
         })
+    }
+    /// A local that [`Locals::take`] never gives: while a block is emitted, those that it has may hold values.
+    pub(crate) fn fresh(&mut self, ty: ValType) -> u32 {
+        self.types.push(ty);
+        self.first + self.types.len() as u32 - 1
     }
     pub(crate) fn give(&mut self, ty: Ty, local: u32) {
         self.free[ty as usize].push(local);

@@ -174,7 +174,7 @@ const HARD_INTEGERS: [u64; 14] = [
     0x8000_0000_0000_0000,
 ];
 
-fn integer(rng: &mut Rng) -> u64 {
+pub fn integer(rng: &mut Rng) -> u64 {
     match rng.below(4) {
         0 => rng.next(),
         1 => rng.next() >> rng.below(64),
@@ -184,7 +184,7 @@ fn integer(rng: &mut Rng) -> u64 {
 }
 
 /// A double that is often special.
-fn double(rng: &mut Rng) -> u64 {
+pub fn double(rng: &mut Rng) -> u64 {
     let sign = rng.next() & 1 << 63;
     sign | match rng.below(12) {
         0 => 0,
@@ -200,7 +200,7 @@ fn double(rng: &mut Rng) -> u64 {
     }
 }
 
-fn single(rng: &mut Rng) -> u32 {
+pub fn single(rng: &mut Rng) -> u32 {
     let r = rng.next() as u32;
     (r & 1 << 31)
         | match rng.below(12) {
@@ -218,7 +218,7 @@ fn single(rng: &mut Rng) -> u32 {
 }
 
 /// 16 bytes for a vector register or memory.
-fn vector(rng: &mut Rng) -> [u8; 16] {
+pub fn vector(rng: &mut Rng) -> [u8; 16] {
     let mut v = [0; 16];
     match rng.below(4) {
         0 => v.chunks_exact_mut(8).for_each(|c| c.copy_from_slice(&double(rng).to_le_bytes())),

@@ -7,10 +7,12 @@ use isa_x86::{CpuExit, Exception, Platform, Vcpu};
 use mem::{GuestRam, Memory};
 
 use crate::segments::{self, GDT, LDT};
-use crate::{CODE, CODE_LEN, Case, DATA, DATA_LEN, END, Event, Outcome, READ_ONLY, START, State, in_code};
+use crate::{
+    CODE, CODE_LEN, Case, DATA, DATA_LEN, END, Event, Outcome, READ_ONLY, SCRATCH, SCRATCH_LEN, START, State, in_code,
+};
 
 /// No devices.
-struct Nothing;
+pub struct Nothing;
 
 impl Platform for Nothing {
     fn mmio_read(&mut self, _: u64, _: u32, _: u64) -> u64 {
@@ -49,9 +51,10 @@ impl Platform for Nothing {
 }
 
 /// Physical addresses of the code page, the data pages and the tables.
-const CODE_PA: u64 = 0x1000;
-const DATA_PA: u64 = 0x10_000;
+pub const CODE_PA: u64 = 0x1000;
+pub const DATA_PA: u64 = 0x10_000;
 const TABLES: u64 = 0x2_0000;
+pub const SCRATCH_PA: u64 = 0x1_8000;
 
 /// Where the descriptor tables lie, for the system alone: beyond what code of 32 bits can name.
 const TABLES_VA: u64 = 0x1234_5678_9000;
@@ -60,7 +63,7 @@ const LDT_PA: u64 = 0x3800;
 
 /// The interpreter with its map.
 pub struct Guest {
-    vcpu: Vcpu,
+    pub vcpu: Vcpu,
 }
 
 impl Default for Guest {
@@ -93,6 +96,9 @@ impl Guest {
         for k in 0..DATA_LEN as u64 / 0x1000 {
             map(DATA + 0x1000 * k, DATA_PA + 0x1000 * k, 0x67 | 1 << 63);
         }
+        for k in 0..SCRATCH_LEN as u64 / 0x1000 {
+            map(SCRATCH + 0x1000 * k, SCRATCH_PA + 0x1000 * k, 0x67 | 1 << 63);
+        }
         map(TABLES_VA, GDT_PA, 0x63);
         map(READ_ONLY, DATA_PA + DATA_LEN as u64, 0x65 | 1 << 63);
         assert!(mem.ram.write_bytes(CODE_PA, &[END; CODE_LEN]));
@@ -120,6 +126,29 @@ impl Guest {
         Guest { vcpu }
     }
 
+    /// Brings the processor to the state before `case`; its code and memory to their places.
+    pub fn load(&mut self, case: &Case, code: &[u8]) {
+        let v = &mut self.vcpu;
+        for (s, &selector) in SegReg::ALL.into_iter().zip(&case.state.seg) {
+            let d = segments::raw(selector);
+            let segment = Segment {
+                selector,
+                attr: (d >> 40) as u16 & 0xf0ff,
+                limit: if d == 0 { 0 } else { segments::limit(selector) as u32 },
+            };
+            v.cpu.set_segment(s, segment, segments::base(selector));
+        }
+        v.cpu.cpl = 3;
+        v.cpu.update_context();
+        assert!(v.cpu.mem.dma_write(CODE_PA + START, code));
+        assert!(v.cpu.mem.ram.write_bytes(DATA_PA, &case.memory[..]));
+        assert!(v.cpu.mem.ram.write_bytes(DATA_PA + DATA_LEN as u64, &[0; 0x1000]));
+        v.cpu.regs[..16].copy_from_slice(&case.state.regs);
+        v.cpu.set_rflags(case.state.rflags);
+        v.cpu.rip = case.state.rip;
+        load_fx(&mut v.cpu, &case.state.fx);
+    }
+
     /// Runs `case`.
     ///
     /// # Errors
@@ -135,27 +164,10 @@ impl Guest {
         if known && isa_x86::decode(&case.bytes, size, stack, 0).is_err() {
             return Err("undecoded".into());
         }
-        let v = &mut self.vcpu;
-        for (s, &selector) in SegReg::ALL.into_iter().zip(&case.state.seg) {
-            let d = segments::raw(selector);
-            let segment = Segment {
-                selector,
-                attr: (d >> 40) as u16 & 0xf0ff,
-                limit: if d == 0 { 0 } else { segments::limit(selector) as u32 },
-            };
-            v.cpu.set_segment(s, segment, segments::base(selector));
-        }
-        v.cpu.cpl = 3;
-        v.cpu.update_context();
         let mut code = [END; 64];
         code[..case.bytes.len()].copy_from_slice(&case.bytes);
-        assert!(v.cpu.mem.dma_write(CODE_PA + START, &code));
-        assert!(v.cpu.mem.ram.write_bytes(DATA_PA, &case.memory[..]));
-        assert!(v.cpu.mem.ram.write_bytes(DATA_PA + DATA_LEN as u64, &[0; 0x1000]));
-        v.cpu.regs[..16].copy_from_slice(&case.state.regs);
-        v.cpu.set_rflags(case.state.rflags);
-        v.cpu.rip = case.state.rip;
-        load_fx(&mut v.cpu, &case.state.fx);
+        self.load(case, &code);
+        let v = &mut self.vcpu;
         let mut event = Event::Completed;
         // A repeated string instruction runs an iteration at a time.
         for _ in 0..100_000 {
@@ -211,7 +223,7 @@ fn load_fx(cpu: &mut Cpu, fx: &[u8; 512]) {
 }
 
 /// The processor into the legacy FXSAVE area; what the processor does not keep stays.
-fn save_fx(cpu: &Cpu, fx: &mut [u8; 512]) {
+pub fn save_fx(cpu: &Cpu, fx: &mut [u8; 512]) {
     fx[0..2].copy_from_slice(&cpu.fpu.control.to_le_bytes());
     fx[2..4].copy_from_slice(&cpu.fpu.status.to_le_bytes());
     fx[4] = cpu.fpu.valid;

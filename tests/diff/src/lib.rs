@@ -3,10 +3,12 @@
 //! A case is one random user-mode instruction with a random processor state and memory. It runs on the host's own processor and in the
 //! interpreter; registers, flags, vectors, x87 state, memory and faults must agree. What the manual leaves undefined is left
 //! out, and listed in [`undefined`].
-#![cfg(all(target_arch = "x86_64", target_os = "linux"))]
+//!
+//! The generator and the interpreter's side are of use elsewhere too, on any target.
 
 pub mod generate;
 pub mod guest;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod native;
 pub mod segments;
 pub mod undefined;
@@ -20,6 +22,9 @@ pub const CODE_LEN: usize = 0x2000;
 pub const START: u64 = 0xe50;
 /// HLT, which a program may not execute: the general-protection fault that ends a case, behind the instruction or where it went.
 pub const END: u8 = 0xf4;
+/// Pages that only the guest has, for what a test's program needs beside its data.
+pub const SCRATCH: u64 = 0x2020_0000;
+pub const SCRATCH_LEN: usize = 0x8000;
 /// Four writable pages, then a read-only one; unmapped before and behind.
 pub const DATA: u64 = 0x2010_0000;
 pub const DATA_LEN: usize = 0x4000;
@@ -248,6 +253,7 @@ pub(crate) fn in_code(ip: u64, cs: u16) -> bool {
     segments::base(cs).wrapping_add(ip).wrapping_sub(CODE) < CODE_LEN as u64
 }
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 /// Whether a case that ends so ends on the host's processor too: at an [`END`] and without a trap or a fault of the next instruction.
 fn may_run(case: &Case, got: &Outcome) -> bool {
     const TF: u64 = 1 << 8;
@@ -258,6 +264,7 @@ fn may_run(case: &Case, got: &Outcome) -> bool {
     got.event != Event::Completed || s.rflags & (TF | AC) == 0 && in_code(s.rip, s.seg[1]) && !itself.contains(&at)
 }
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 /// Runs `count` cases from `seed`, of code of `bits` (16, 32, 64) or of any. `only` selects mnemonics.
 pub fn run(seed: u64, count: u64, bits: Option<u32>, only: &dyn Fn(iced_x86::Mnemonic) -> bool) -> Report {
     let native = native::Native::get();

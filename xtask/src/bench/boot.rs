@@ -86,6 +86,11 @@ pub fn run(opts: &Options) -> Result<()> {
 pub fn row(place: Place, guest: &str) -> Result<Row> {
     let round = match place {
         Place::Host(host) => one(host, &guest::make(guest)?.options(MEMORY))?,
+        Place::Qemu(cpu) => {
+            let mut options = guest::make(guest)?.options(MEMORY);
+            options.extend(["-cpu", cpu].map(str::to_owned));
+            one(Host::Qemu, &options)?
+        }
         Place::V86 => {
             let options = guest::make(place.guest())?.options(MEMORY);
             let job = Job { options, until: Some(PROMPT.to_owned()), timeout: Some(TIMEOUT), ..Job::default() };

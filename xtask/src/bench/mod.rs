@@ -17,8 +17,9 @@ use crate::util::{root, say, target};
 use anyhow::{Result, bail};
 use console::Row;
 use report::Side;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// MiB of RAM, as the figures in the documents have it.
@@ -42,26 +43,32 @@ impl Default for Options {
 /// Where a guest with the benchmarks runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
+    /// pagevm.
     Host(Host),
+    /// Native QEMU, translating, with a processor model of its own.
+    Qemu(&'static str),
     /// In Node, with a 32-bit guest: it has no other.
     V86,
 }
 
-const QEMU: Place = Place::Host(Host::Qemu);
+/// The peer that targets are for. Its processor can do all that QEMU can, as ours can do all that we can.
+const QEMU: Place = Place::Qemu("max");
 
 impl Place {
     /// A place to compare with.
     pub fn peer(name: &str) -> Result<Self> {
         match name {
             "qemu-tcg" => Ok(QEMU),
+            "qemu64" => Ok(Self::Qemu("qemu64")),
             "v86" => Ok(Self::V86),
-            _ => bail!("no peer `{name}`: qemu-tcg or v86"),
+            _ => bail!("no peer `{name}`: qemu-tcg, qemu64 (QEMU with its default processor) or v86"),
         }
     }
 
     fn name(self) -> &'static str {
         match self {
             QEMU => "qemu-tcg",
+            Self::Qemu(cpu) => cpu,
             Self::Host(host) => host.name(),
             Self::V86 => "v86",
         }
@@ -70,7 +77,7 @@ impl Place {
     /// The guest with the benchmarks in it.
     fn guest(self) -> &'static str {
         match self {
-            Self::Host(_) => "bench",
+            Self::Host(_) | Self::Qemu(_) => "bench",
             Self::V86 => "bench-i386",
         }
     }
@@ -78,6 +85,7 @@ impl Place {
     fn prepare(self) -> Result<()> {
         match self {
             Self::Host(host) => host.prepare()?,
+            Self::Qemu(_) => Host::Qemu.prepare()?,
             Self::V86 => {
                 setup::node()?;
                 setup::npm(&root().join("bench/v86"))?;
@@ -89,9 +97,9 @@ impl Place {
 
     fn command(self, job: &Job) -> Result<Command> {
         match self {
-            QEMU => {
+            Self::Qemu(cpu) => {
                 let mut command = Host::Qemu.command(job)?;
-                command.args(["-cpu", "max"]);
+                command.args(["-cpu", cpu]);
                 Ok(command)
             }
             Self::Host(host) => host.command(job),
@@ -103,13 +111,17 @@ impl Place {
         }
     }
 
-    /// Boots the guest to run `names` and to power off.
-    fn measure(self, names: &[String]) -> Result<console::Outcome> {
+    /// Boots the guest to run `names` and to power off; `stats` gets our engine's figures.
+    fn measure(self, names: &[String], stats: &Path) -> Result<console::Outcome> {
         let mut guest = guest::make(self.guest())?;
         guest.append += &format!(" bench={}", names.join(","));
         let mut job = Job { options: guest.options(MEMORY), ..Job::default() };
         if self == Self::V86 {
             job.until = Some(console::END.to_owned()); // it does not say that a guest has powered off
+        }
+        let _ = fs::remove_file(stats);
+        if let Self::Host(_) = self {
+            job.stats = Some(stats.to_owned());
         }
         console::read(&mut Session::of(self.command(&job)?)?)
     }
@@ -134,24 +146,36 @@ pub fn run(opts: &Options) -> Result<()> {
         .map(|place| Side { name: place.name(), same_image: *place != Place::V86, rounds: Vec::new() })
         .collect();
     let mut wrong = Vec::new();
+    let mut engine = Vec::new();
+    let stats = stats_file()?;
     for round in 1..=opts.rounds {
         for (place, side) in places.iter().zip(&mut sides) {
             say(format!("round {round} of {}: {}", opts.rounds, place.name()));
-            let (rows, errors) = one_round(*place, &names, &opts.guest);
+            let (rows, errors) = one_round(*place, &names, &opts.guest, &stats);
             side.rounds.push(rows);
+            if let Ok(text) = fs::read_to_string(&stats) {
+                engine.push(serde_json::from_str::<Value>(&text)?);
+            }
             wrong.extend(errors.into_iter().map(|e| format!("{}, round {round}: {e}", place.name())));
         }
     }
-    report(&sides, &places, opts)?;
+    report(&sides, &places, engine, opts)?;
     if wrong.is_empty() { Ok(()) } else { bail!("{}", wrong.join("\n")) }
 }
 
+/// Where our engine's figures of a turn go.
+fn stats_file() -> Result<PathBuf> {
+    let dir = target().join("bench");
+    fs::create_dir_all(&dir)?;
+    Ok(dir.join("turn.json"))
+}
+
 /// The rows of one place's turn, and what went wrong: what is there then still counts.
-fn one_round(place: Place, names: &[String], boot_guest: &str) -> (Vec<Row>, Vec<String>) {
+fn one_round(place: Place, names: &[String], boot_guest: &str, stats: &Path) -> (Vec<Row>, Vec<String>) {
     let (boot, names): (Vec<_>, Vec<_>) = names.iter().cloned().partition(|name| name == suite::BOOT);
     let (mut rows, mut wrong) = (Vec::new(), Vec::new());
     if !names.is_empty() {
-        match place.measure(&names) {
+        match place.measure(&names, stats) {
             Ok(outcome) => {
                 rows.extend(outcome.rows);
                 wrong.extend(outcome.wrong);
@@ -168,18 +192,18 @@ fn one_round(place: Place, names: &[String], boot_guest: &str) -> (Vec<Row>, Vec
     (rows, wrong)
 }
 
-/// The table to standard output; the JSON file and the pictures.
-fn report(sides: &[Side], places: &[Place], opts: &Options) -> Result<()> {
+/// The table to standard output; the JSON file, with the engine's own figures of each turn, and the pictures.
+fn report(sides: &[Side], places: &[Place], engine: Vec<Value>, opts: &Options) -> Result<()> {
     let lines = report::lines(sides);
     let judged = places.iter().position(|place| *place == QEMU);
     println!("pagevm ({}), {MEMORY} MB, {} round(s): time of an operation, medians", sides[0].name, opts.rounds);
     println!("ratio: the peer's time by pagevm's, above 1 pagevm is faster");
     print!("{}", report::table(sides, &lines, judged));
     let dir = target().join("bench");
-    fs::create_dir_all(&dir)?;
     let mut json = report::json(sides, &lines);
     json["memory_mib"] = json!(MEMORY);
     json["host"] = json!(opts.host.name());
+    json["engine"] = json!(engine);
     if judged.is_some() {
         json["qemu"] = json!(host::qemu_version()?);
     }
@@ -205,7 +229,7 @@ pub fn smoke() -> Result<()> {
     if listed != known {
         bail!("the guest's benchmarks are {listed:?}, the suite's {known:?}");
     }
-    let outcome = place.measure(&["block", "cold-2k:4"].map(str::to_owned))?;
+    let outcome = place.measure(&["block", "cold-2k:4"].map(str::to_owned), &stats_file()?)?;
     let rows: Vec<_> = outcome.rows.iter().map(|row| (&*row.name, row.ops >= 2000 && row.ns > 0.0)).collect();
     let expected = ["block", "cold-2k/1", "cold-2k/2", "cold-2k/4"].map(|name| (name, true));
     if rows != expected || !outcome.wrong.is_empty() {

@@ -25,7 +25,7 @@ pub fn svg(lines: &[Line], peer: usize, here: &str, name: &str, targets: bool) -
     }
     let shown = bars.iter().flat_map(|(_, ratio, target)| [Some(*ratio), *target]).flatten();
     let (low, high) = shown.fold((0.5_f64, 2.0_f64), |(low, high), v| (low.min(v), high.max(v)));
-    // whole decades and their halves look odd at the ends: to the next power of two
+    // the scale ends at powers of two
     let (low, high) = (low.log2().floor(), high.log2().ceil());
     let x = |ratio: f64| LABELS + (ratio.log2() - low) / (high - low) * SCALE;
 
@@ -65,10 +65,10 @@ pub fn svg(lines: &[Line], peer: usize, here: &str, name: &str, targets: bool) -
             out,
             "<text x=\"{:.1}\" y=\"{text:.1}\" text-anchor=\"end\">{label}</text>\
              <rect x=\"{from:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{BAR}\" fill=\"{colour}\"/>\
-             <text x=\"{:.1}\" y=\"{text:.1}\" fill=\"#333\">{ratio:.2}</text>",
+             <text x=\"{:.1}\" y=\"{text:.1}\" text-anchor=\"end\">{ratio:.2}</text>",
             LABELS - 8.0,
             (to - from).max(1.0),
-            to + 4.0
+            width - 10.0
         );
         if let Some(target) = target {
             let at = x(*target);

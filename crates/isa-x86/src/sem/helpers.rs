@@ -71,12 +71,9 @@ helpers! {
     };
 }
 
-/// The first `N` arguments: translated code always gives four.
+/// The arguments of a helper of `N`. Translated code always gives four.
 fn args<const N: usize>(cx: &mut Exec<'_>, v: &[u64]) -> Result<[u64; N], Stop> {
-    match v.first_chunk() {
-        Some(first) => Ok(*first),
-        None => Err(cx.unimplemented("number of arguments of a helper")),
-    }
+    v.first_chunk().copied().ok_or_else(|| cx.unimplemented("number of arguments of a helper"))
 }
 
 /// Calls helper `h`.

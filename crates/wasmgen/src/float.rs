@@ -1,0 +1,1191 @@
+//! Floating point on the host's arithmetic, where that is the guest's.
+//!
+//! An operation is computed at once and then one condition says whether that was right: the host rounds as the guest does and need
+//! not tell of inexact results (the local `INEXACT` is 0), no operand is a denormal number, the result is neither a NaN nor infinite nor
+//! near the underflow threshold. Where it fails the interpreter does the instruction. What an earlier operation of the block has
+//! checked, or computed, need not be checked again ([`Facts`]).
+//!
+//! The low lane of a scalar operation is kept in a local of its own type beside the vector ([`Float::shadows`]), so that a chain
+//! of scalar operations goes from one to the next without passing through vectors.
+
+use guest_api::{F1, F2, Fp, FpCvt, FpMode, FpRel, Lane};
+use ir::{Block, Inst, Op, Val};
+use wasm_encoder::{BlockType, Ieee32, Ieee64, ValType};
+
+use crate::emit::{ENTRY, Emitter, INEXACT, STATE, TEMP, at};
+use crate::place::Place;
+use crate::structure::Label;
+use crate::vector::bytes_of;
+
+/// What is known of the lanes of a value, a pair of bits for each [`Fp`]: no denormal; neither denormal nor NaN.
+type Facts = u8;
+
+const fn plain(shape: Fp) -> Facts {
+    1 << (2 * shape as u8)
+}
+const fn ordered(shape: Fp) -> Facts {
+    2 << (2 * shape as u8)
+}
+
+/// What is known while a block is generated.
+#[derive(Default)]
+pub(crate) struct Float {
+    /// The low lanes of values, as numbers of 64 (true) or 32 bits, in locals.
+    shadows: Vec<(Val, bool, u32)>,
+    /// Locals for them that are free: of 32 bits, of 64 bits.
+    free: [Vec<u32>; 2],
+    /// How often each value's low lane will still be asked for.
+    uses: Vec<u32>,
+    facts: Vec<(Val, Facts)>,
+    /// `INEXACT` is what the guest's state says.
+    loaded: bool,
+    int: Option<u32>,
+    /// Of the `if`s that are open: what was known before.
+    outer: Vec<(Vec<(Val, Facts)>, bool)>,
+}
+
+/// The operands of `i` whose low lane is computed with, and whether as numbers of 64 bits.
+fn low_operands(i: &Inst) -> (&[Val], bool) {
+    match i.op {
+        Op::F2(_, shape @ (Fp::S32 | Fp::S64)) | Op::FCmp(_, shape @ (Fp::S32 | Fp::S64)) => {
+            (&i.args[..2], shape.double())
+        }
+        Op::F1(_, shape @ (Fp::S32 | Fp::S64)) => (&i.args[1..2], shape.double()),
+        Op::FOrder(double, _) => (&i.args[..2], double),
+        Op::FCvt(FpCvt::F32ToF64) => (&i.args[1..2], false),
+        Op::FCvt(FpCvt::F64ToF32) => (&i.args[1..2], true),
+        Op::ToInt(double, ..) => (&i.args[..1], double),
+        _ => (&[], false),
+    }
+}
+
+impl Float {
+    pub(crate) fn begin(&mut self, block: &Block) {
+        self.drop_shadows();
+        self.facts.clear();
+        self.outer.clear();
+        self.loaded = false;
+        self.uses.clear();
+        if block.insts.iter().any(|i| i.op.is_float()) {
+            self.uses.resize(block.insts.len(), 0);
+            for &v in block.insts.iter().flat_map(|i| low_operands(i).0) {
+                self.uses[v.index()] += 1;
+            }
+        }
+    }
+    /// A conditional part begins.
+    pub(crate) fn nest(&mut self) {
+        self.outer.push((self.facts.clone(), self.loaded));
+    }
+    /// It ends.
+    pub(crate) fn unnest(&mut self) {
+        self.drop_shadows();
+        if let Some((facts, loaded)) = self.outer.pop() {
+            (self.facts, self.loaded) = (facts, loaded);
+        }
+    }
+    /// The guest's environment may have changed.
+    pub(crate) fn changed(&mut self) {
+        self.loaded = false;
+    }
+
+    fn drop_shadows(&mut self) {
+        for (_, double, local) in self.shadows.drain(..) {
+            self.free[usize::from(double)].push(local);
+        }
+    }
+    fn shadow(&self, v: Val, double: bool) -> Option<u32> {
+        self.shadows.iter().find(|s| s.0 == v && s.1 == double).map(|s| s.2)
+    }
+    fn learn(&mut self, v: Val, facts: Facts) {
+        match self.facts.iter_mut().find(|f| f.0 == v) {
+            Some(f) => f.1 |= facts,
+            None => self.facts.push((v, facts)),
+        }
+    }
+}
+
+/// Where an operation's result is until it is known to be right.
+#[derive(Clone, Copy)]
+#[expect(dead_code, reason = "who does the operation otherwise is the interpreter")]
+enum Result {
+    /// The low lane: a number of 64 (true) or 32 bits.
+    Low(bool, u32),
+    Vector(u32),
+    Int(u32),
+}
+
+/// The conditions of an operation.
+struct Checks<'i> {
+    inst: &'i Inst,
+    result: Result,
+    /// A mask of bad lanes is on the stack, and below it, or there alone, a number that is not 0 where something is wrong.
+    lanes: bool,
+    condition: bool,
+    /// Facts that hold only while `INEXACT` does not say otherwise were used.
+    trusting: bool,
+}
+
+/// How far back facts are looked for.
+const DEPTH: u32 = 4;
+
+// Scratch vectors of this file: operands, result.
+const A: usize = 4;
+const B: usize = 5;
+const R: usize = 6;
+
+/// The instructions for numbers of 64 or of 32 bits.
+macro_rules! by_size {
+    ($e:ident, $double:expr, $($d:ident($($da:expr),*)).+, $($s:ident($($sa:expr),*)).+) => {
+        if $double {
+            $e.i()$(.$d($($da),*))+;
+        } else {
+            $e.i()$(.$s($($sa),*))+;
+        }
+    };
+}
+
+/// The significand's implicit bit.
+const fn unit(double: bool) -> u64 {
+    if double { 1 << 52 } else { 1 << 23 }
+}
+const fn inf(double: bool) -> u64 {
+    if double { 0x7ff << 52 } else { 0xff << 23 }
+}
+
+/// All lanes of 32 or 64 bits `v`.
+const fn splat(double: bool, v: u64) -> u128 {
+    if double { v as u128 | (v as u128) << 64 } else { (v as u32 as u128) * 0x0000_0001_0000_0001_0000_0001_0000_0001 }
+}
+
+/// A floating-point operation, number `k` of the block: pushes the result.
+pub(crate) fn float(e: &mut Emitter<'_>, k: usize, i: &Inst) {
+    let v = Val(k as u32);
+    match i.op {
+        Op::F2(op, shape @ (Fp::S32 | Fp::S64)) => scalar(e, v, i, op, shape),
+        Op::F2(op, shape) => packed(e, v, i, op, shape),
+        Op::F1(op, shape) => unary(e, v, i, op, shape),
+        Op::FCmp(rel, shape) => compare(e, v, i, rel, shape),
+        Op::FOrder(double, _) => order(e, i, double),
+        Op::FCvt(op) => convert(e, v, i, op),
+        Op::ToInt(double, wide, mode) => to_int(e, i, double, wide, mode),
+        Op::ToFloat(double, wide) => to_float(e, v, i, double, wide),
+        _ => _ = e.i().unreachable(),
+    }
+    // Low lanes that nobody asks for any more.
+    let (operands, double) = low_operands(i);
+    for &v in operands {
+        let left = &mut e.float.uses[v.index()];
+        *left = left.saturating_sub(1);
+        if *left == 0
+            && let Some(n) = e.float.shadows.iter().position(|s| s.0 == v && s.1 == double)
+        {
+            let local = e.float.shadows.swap_remove(n).2;
+            e.float.free[usize::from(double)].push(local);
+        }
+    }
+}
+
+impl Emitter<'_> {
+    /// A local for an integer result.
+    fn float_int(&mut self) -> u32 {
+        let locals = &mut self.locals;
+        *self.float.int.get_or_insert_with(|| locals.fresh(ValType::I64))
+    }
+    fn low_local(&mut self, double: bool) -> u32 {
+        match self.float.free[usize::from(double)].pop() {
+            Some(local) => local,
+            None => self.locals.fresh(if double { ValType::F64 } else { ValType::F32 }),
+        }
+    }
+
+    fn inst(&self, v: Val) -> Inst {
+        self.region.blocks[self.block].insts[v.index()]
+    }
+
+    /// Pushes the low lane of `v`, which is in vector `local`, as a number.
+    fn low_of(&mut self, v: Val, local: u32, double: bool) {
+        if self.is_in_local(v) || self.float.shadow(v, double).is_some() || self.inst(v).op == Op::ConstX {
+            return self.low_lane(v, double);
+        }
+        self.i().local_get(local);
+        by_size!(self, double, f64x2_extract_lane(0), f32x4_extract_lane(0));
+        let low = self.low_local(double);
+        self.i().local_tee(low);
+        self.float.shadows.push((v, double, low));
+    }
+
+    /// Pushes the low lane of `v` as a number.
+    fn low_lane(&mut self, v: Val, double: bool) {
+        if let Some(local) = self.float.shadow(v, double) {
+            self.i().local_get(local);
+            return;
+        }
+        let inst = self.inst(v);
+        let inline = !matches!(self.places[v.index()], Place::Local(_));
+        let lane = if double { Lane::B64 } else { Lane::B32 };
+        match inst.op {
+            Op::ConstX => {
+                let c = self.region.consts[inst.imm as usize] as u64;
+                if double {
+                    self.i().f64_const(Ieee64::new(c));
+                } else {
+                    self.i().f32_const(Ieee32::new(c as u32));
+                }
+                return;
+            }
+            Op::Widen if inline => self.int_as_low(inst.args[0], double),
+            Op::Insert(l) if inline && l == lane && (inst.imm as usize).is_multiple_of(l.count()) => {
+                let from = self.inst(inst.args[1]);
+                let from_inline = !matches!(self.places[inst.args[1].index()], Place::Local(_));
+                if from.op == Op::Extract(lane) && from_inline && (from.imm as usize).is_multiple_of(lane.count()) {
+                    self.low_lane(from.args[0], double);
+                } else {
+                    self.int_as_low(inst.args[1], double);
+                }
+            }
+            _ => {
+                self.value(v);
+                by_size!(self, double, f64x2_extract_lane(0), f32x4_extract_lane(0));
+            }
+        }
+        let local = self.low_local(double);
+        self.i().local_tee(local);
+        self.float.shadows.push((v, double, local));
+    }
+
+    fn int_as_low(&mut self, v: Val, double: bool) {
+        self.value(v);
+        by_size!(self, double, f64_reinterpret_i64(), i32_wrap_i64().f32_reinterpret_i32());
+    }
+
+    /// Pushes twice the bits of the low lane of `v`: without the sign.
+    fn twice(&mut self, v: Val, double: bool) {
+        let inst = self.inst(v);
+        let inline = !matches!(self.places[v.index()], Place::Local(_));
+        if inst.op == Op::Widen && inline && self.is_in_local(inst.args[0]) {
+            self.value(inst.args[0]);
+            if !double {
+                self.i().i32_wrap_i64();
+            }
+        } else {
+            self.low_lane(v, double);
+            by_size!(self, double, i64_reinterpret_f64(), i32_reinterpret_f32());
+        }
+        self.shift_left(double);
+    }
+    fn shift_left(&mut self, double: bool) {
+        by_size!(self, double, i64_const(1).i64_shl(), i32_const(1).i32_shl());
+    }
+    /// Pushes twice the bits of the number in `local`.
+    fn twice_local(&mut self, local: u32, double: bool) {
+        self.i().local_get(local);
+        by_size!(self, double, i64_reinterpret_f64(), i32_reinterpret_f32());
+        self.shift_left(double);
+    }
+
+    /// Pushes whether the number on the stack is below `limit`, unsigned, after `less` was subtracted.
+    fn below(&mut self, double: bool, less: u64, limit: u64) {
+        if double {
+            let (less, limit) = (self.long_const(less), self.long_const(limit));
+            self.i().local_get(less).i64_sub().local_get(limit).i64_lt_u();
+        } else {
+            self.i().i32_const(less as i32).i32_sub().i32_const(limit as i32).i32_lt_u();
+        }
+    }
+
+    /// Replaces twice the bits of a number by whether it is not normal, or the smallest normal one.
+    fn not_clear(&mut self, double: bool) {
+        let (unit, inf) = (unit(double), inf(double));
+        self.below(double, 4 * unit, 2 * inf - 4 * unit);
+        self.i().i32_eqz();
+    }
+    /// Replaces twice the bits of a number by whether it is a denormal.
+    fn is_denormal(&mut self, double: bool) {
+        self.below(double, 1, 2 * unit(double) - 1);
+    }
+    /// Replaces twice the bits of a number by whether it is a denormal or a NaN.
+    fn is_unordered(&mut self, double: bool) {
+        let (unit, inf) = (unit(double), inf(double));
+        if double {
+            self.i().local_tee(TEMP[0]);
+            self.is_denormal(double);
+            let inf = self.long_const(2 * inf);
+            self.i().local_get(TEMP[0]).local_get(inf).i64_gt_u().i32_or();
+        } else {
+            self.i().local_tee(ENTRY).i32_const(1).i32_sub().i32_const(2 * unit as i32 - 1).i32_lt_u();
+            self.i().local_get(ENTRY).i32_const((2 * inf) as i32).i32_gt_u().i32_or();
+        }
+    }
+
+    /// Pushes a mask of the lanes of `local` that are not normal, or the smallest normal number. Only part of a lane may be set.
+    fn lanes_not_clear(&mut self, local: u32, double: bool) {
+        // On the upper words, biased so that a signed comparison is an unsigned one; lower words are never above the limit.
+        let (add, limit) = if double {
+            (splat(true, 0x7fc0_0000 << 32), splat(true, 0x7f9f_ffff << 32 | 0x7fff_ffff))
+        } else {
+            (splat(false, 0x7e00_0000), splat(false, 0x7cff_ffff))
+        };
+        let (add, limit) = (self.vector_const(add), self.vector_const(limit));
+        self.i().local_get(local).i32_const(1).i32x4_shl().local_get(add).i32x4_add().local_get(limit).i32x4_gt_s();
+    }
+    /// Pushes a mask of the lanes of `local` that are denormals.
+    fn lanes_denormal(&mut self, local: u32, double: bool) {
+        let bias = if double { 1 << 63 } else { 1 << 31 };
+        let (add, limit) = (splat(double, bias - 1), splat(double, bias + 2 * unit(double) - 1));
+        let (add, limit) = (self.vector_const(add), self.vector_const(limit));
+        self.i().local_get(limit).local_get(local).i32_const(1);
+        if double {
+            self.i().i64x2_shl().local_get(add).i64x2_add().i64x2_gt_s();
+        } else {
+            self.i().i32x4_shl().local_get(add).i32x4_add().i32x4_gt_s();
+        }
+    }
+    /// Pushes a mask of the lanes of `local` that are denormals or NaNs.
+    fn lanes_unordered(&mut self, local: u32, double: bool) {
+        self.lanes_denormal(local, double);
+        self.i().local_get(local).local_get(local);
+        by_size!(self, double, f64x2_ne(), f32x4_ne());
+        self.i().v128_or();
+    }
+    /// Pushes a mask of the lanes of `local` that are zeros.
+    fn lanes_zero(&mut self, local: u32, double: bool) {
+        let zero = self.vector_const(0);
+        self.i().local_get(local).local_get(zero);
+        by_size!(self, double, f64x2_eq(), f32x4_eq());
+    }
+
+    /// Whether the lanes of `v` that `shape` computes with are known to be such; the second says that it is so whatever happened.
+    fn known(&self, v: Val, shape: Fp, want_ordered: bool, depth: u32) -> (bool, bool) {
+        const NO: (bool, bool) = (false, false);
+        let all = if shape.double() { Fp::P64 } else { Fp::P32 };
+        let facts = self.float.facts.iter().find(|f| f.0 == v).map_or(0, |f| f.1);
+        let mut good = ordered(shape) | ordered(all);
+        if !want_ordered {
+            good |= plain(shape) | plain(all);
+        }
+        if facts & good != 0 {
+            return (true, false);
+        }
+        if depth == 0 {
+            return NO;
+        }
+        let i = self.inst(v);
+        let size = if shape.double() { 8 } else { 4 };
+        let scalar = shape != all;
+        let of = |v: Val, shape: Fp| self.known(v, shape, want_ordered, depth - 1);
+        let both = |a: (bool, bool), b: (bool, bool)| (a.0 && b.0, a.1 && b.1);
+        // A lane of a vector: the low one, or any.
+        let lane = |v: Val, n: usize| of(v, if n == 0 { shape } else { all });
+        match i.op {
+            Op::ConstX => {
+                let c = self.region.consts[i.imm as usize];
+                let good = |k: usize| {
+                    let bits = (c >> (8 * size * k)) as u64 & u64::MAX >> (64 - 8 * size);
+                    let magnitude = bits & (u64::MAX >> (65 - 8 * size));
+                    let double = shape.double();
+                    (magnitude == 0 || magnitude >= unit(double)) && (magnitude <= inf(double) || !want_ordered)
+                };
+                let good = (0..shape.lanes()).all(good);
+                (good, good)
+            }
+            Op::Shuffle(l) if l.bytes() >= size => {
+                let sel = self.region.consts[i.imm as usize].to_le_bytes();
+                let n = l.count();
+                if scalar {
+                    let s = sel[0] as usize % (2 * n);
+                    return lane(i.args[s / n], s % n);
+                }
+                let uses = |k: usize| sel[..n].iter().any(|&s| s as usize % (2 * n) / n == k);
+                let yes = (true, true);
+                let a = if uses(0) { of(i.args[0], all) } else { yes };
+                let b = if uses(1) { of(i.args[1], all) } else { yes };
+                both(a, b)
+            }
+            Op::Insert(l) if scalar && l.bytes() == size => {
+                let n = i.imm as usize % l.count();
+                let from = self.inst(i.args[1]);
+                match (n, from.op) {
+                    (0, Op::Extract(k)) if k == l => lane(from.args[0], from.imm as usize % l.count()),
+                    (0, _) => NO,
+                    _ => of(i.args[0], shape),
+                }
+            }
+            // Masks of whole lanes, magnitudes, negations.
+            Op::V2(op @ (guest_api::V2::And | guest_api::V2::Xor)) => {
+                let constant = |v: Val| {
+                    let i = self.inst(v);
+                    (i.op == Op::ConstX).then(|| self.region.consts[i.imm as usize])
+                };
+                let (mask, v) = match (constant(i.args[0]), constant(i.args[1])) {
+                    (_, Some(mask)) => (mask, i.args[0]),
+                    (Some(mask), _) => (mask, i.args[1]),
+                    _ => return NO,
+                };
+                let keeps = (0..16 / size).all(|k| {
+                    let magnitude = (mask >> (8 * size * k)) as u64 & (u64::MAX >> (65 - 8 * size));
+                    magnitude == 0 || op == guest_api::V2::And && magnitude == u64::MAX >> (65 - 8 * size)
+                });
+                if keeps { of(v, shape) } else { NO }
+            }
+            _ => NO,
+        }
+    }
+
+    /// Pushes `INEXACT`.
+    fn inexact(&mut self) {
+        if !self.float.loaded {
+            let exact = self.layout().exchange + core::mem::offset_of!(guest_api::Exchange, exact) as u32;
+            self.i().local_get(STATE).i32_load(at(exact, 2)).i32_const(1).i32_xor().local_set(INEXACT);
+            self.float.loaded = true;
+        }
+        self.i().local_get(INEXACT);
+    }
+}
+
+impl<'i> Checks<'i> {
+    fn new(inst: &'i Inst, result: Result) -> Self {
+        Checks { inst, result, lanes: false, condition: false, trusting: false }
+    }
+
+    /// Joins a condition on the stack to those before it.
+    fn join(&mut self, e: &mut Emitter<'_>) {
+        if self.condition {
+            e.i().i32_or();
+        }
+        self.condition = true;
+    }
+    /// Joins a mask of bad lanes on the stack to those before it. All of them come before any condition.
+    fn join_lanes(&mut self, e: &mut Emitter<'_>) {
+        if self.lanes {
+            e.i().v128_or();
+        }
+        self.lanes = true;
+    }
+    /// Makes a condition of the masks of bad lanes.
+    fn settle_lanes(&mut self, e: &mut Emitter<'_>) {
+        if core::mem::take(&mut self.lanes) {
+            e.i().v128_any_true();
+            self.join(e);
+        }
+    }
+
+    fn inexact(&mut self, e: &mut Emitter<'_>) {
+        self.settle_lanes(e);
+        e.inexact();
+        self.join(e);
+        self.trusting = false;
+    }
+
+    /// The low lane of operand `v` must not be a denormal, nor a NaN where `want_ordered`.
+    fn operand(&mut self, e: &mut Emitter<'_>, v: Val, shape: Fp, want_ordered: bool) {
+        match e.known(v, shape, want_ordered, DEPTH) {
+            (true, always) => self.trusting |= !always,
+            _ => {
+                e.twice(v, shape.double());
+                if want_ordered {
+                    e.is_unordered(shape.double())
+                } else {
+                    e.is_denormal(shape.double())
+                }
+                self.join(e);
+                e.float.learn(v, if want_ordered { ordered(shape) } else { plain(shape) });
+            }
+        }
+    }
+    /// No lane of operand `v`, which is in `local`, may be such.
+    fn operand_lanes(&mut self, e: &mut Emitter<'_>, v: Val, local: u32, shape: Fp, want_ordered: bool) {
+        match e.known(v, shape, want_ordered, DEPTH) {
+            (true, always) => self.trusting |= !always,
+            _ => {
+                if want_ordered {
+                    e.lanes_unordered(local, shape.double());
+                } else {
+                    e.lanes_denormal(local, shape.double());
+                }
+                self.join_lanes(e);
+                e.float.learn(v, if want_ordered { ordered(shape) } else { plain(shape) });
+            }
+        }
+    }
+
+    /// Ends the checks: where one failed the guest does the operation.
+    fn end(self, e: &mut Emitter<'_>) {
+        self.end_unless(e, None::<fn(&mut Emitter<'_>)>);
+    }
+    /// The same, unless `excuse` pushes that all is well.
+    fn end_unless(mut self, e: &mut Emitter<'_>, excuse: Option<impl FnOnce(&mut Emitter<'_>)>) {
+        self.settle_lanes(e);
+        if self.trusting {
+            self.inexact(e);
+        }
+        if !self.condition {
+            return;
+        }
+        e.if_hinted(BlockType::Empty, false);
+        e.labels.push(Label::If);
+        let excused = excuse.is_some();
+        if let Some(excuse) = excuse {
+            excuse(e);
+            e.i().i32_eqz();
+            e.if_hinted(BlockType::Empty, false);
+            e.labels.push(Label::If);
+        }
+        self.slow(e);
+        for _ in 0..1 + usize::from(excused) {
+            e.labels.pop();
+            e.i().end();
+        }
+    }
+
+    fn slow(&self, e: &mut Emitter<'_>) {
+        let _ = self.result;
+        e.side_exit(self.inst.exit);
+    }
+}
+
+/// `a` with its low lane replaced by the number in `local`: pushed.
+fn replace_low(e: &mut Emitter<'_>, a: u32, double: bool, local: u32) {
+    e.i().local_get(a).local_get(local);
+    by_size!(e, double, f64x2_replace_lane(0), f32x4_replace_lane(0));
+}
+
+/// What is in `local` is the low lane of value `v`, if that is asked for again.
+fn keep_low(e: &mut Emitter<'_>, v: Val, double: bool, local: u32) {
+    if e.float.uses[v.index()] > 0 {
+        e.float.shadows.push((v, double, local));
+    } else {
+        e.float.free[usize::from(double)].push(local);
+    }
+}
+
+/// The locals of two vector operands.
+fn vectors(e: &mut Emitter<'_>, a: Val, b: Val) -> (u32, u32) {
+    let (x, y) = (e.scratch(A), e.scratch(B));
+    (e.in_local(a, x), e.in_local(b, y))
+}
+fn vector(e: &mut Emitter<'_>, v: Val, n: usize) -> u32 {
+    let x = e.scratch(n);
+    e.in_local(v, x)
+}
+
+/// Arithmetic on low lanes.
+fn scalar(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F2, shape: Fp) {
+    let [a, b, ..] = i.args;
+    let double = shape.double();
+    let rest = vector(e, a, A);
+    if matches!(op, F2::Min | F2::Max) {
+        let other = vector(e, b, B);
+        e.i().local_get(other).local_get(rest);
+        lesser(e, op, double);
+        let r = e.low_local(double);
+        by_size!(e, double, f64x2_extract_lane(0), f32x4_extract_lane(0));
+        e.i().local_set(r);
+        let mut checks = Checks::new(i, Result::Low(double, r));
+        checks.operand(e, a, shape, true);
+        checks.operand(e, b, shape, true);
+        checks.end(e);
+        e.float.learn(v, ordered(shape) | plain(shape));
+        replace_low(e, rest, double, r);
+        return keep_low(e, v, double, r);
+    }
+    e.low_of(a, rest, double);
+    e.low_lane(b, double);
+    match (op, double) {
+        (F2::Add, true) => e.i().f64_add(),
+        (F2::Sub, true) => e.i().f64_sub(),
+        (F2::Mul, true) => e.i().f64_mul(),
+        (F2::Div, true) => e.i().f64_div(),
+        (F2::Add, false) => e.i().f32_add(),
+        (F2::Sub | F2::AddSub, false) => e.i().f32_sub(),
+        (F2::Mul, false) => e.i().f32_mul(),
+        (F2::Div, false) => e.i().f32_div(),
+        (F2::AddSub, true) => e.i().f64_sub(),
+        (F2::Min | F2::Max, _) => e.i().unreachable(),
+    };
+    let r = e.low_local(double);
+    e.i().local_set(r);
+    let mut checks = Checks::new(i, Result::Low(double, r));
+    e.twice_local(r, double);
+    e.not_clear(double);
+    checks.join(e);
+    let before = e.float.facts.clone();
+    checks.operand(e, a, shape, false);
+    checks.operand(e, b, shape, false);
+    checks.inexact(e);
+    // A result of zero is exact in sums, and where it comes from a zero.
+    let after = core::mem::replace(&mut e.float.facts, before);
+    checks.end_unless(
+        e,
+        Some(|e: &mut Emitter<'_>| {
+            let zero = |e: &mut Emitter<'_>, v: Val| {
+                e.low_lane(v, double);
+                by_size!(e, double, f64_const(Ieee64::new(0)).f64_eq(), f32_const(Ieee32::new(0)).f32_eq());
+            };
+            e.i().local_get(r);
+            by_size!(e, double, f64_const(Ieee64::new(0)).f64_eq(), f32_const(Ieee32::new(0)).f32_eq());
+            match op {
+                F2::Mul => {
+                    zero(e, a);
+                    zero(e, b);
+                    e.i().i32_or().i32_and();
+                }
+                F2::Div => {
+                    zero(e, a);
+                    e.i().i32_and();
+                }
+                _ => {}
+            }
+            for v in [a, b] {
+                if !e.known(v, shape, false, DEPTH).0 {
+                    e.twice(v, double);
+                    e.is_denormal(double);
+                    e.i().i32_eqz().i32_and();
+                }
+            }
+            e.i().local_get(INEXACT).i32_eqz().i32_and();
+        }),
+    );
+    e.float.facts = after;
+    e.float.learn(v, ordered(shape) | plain(shape));
+    replace_low(e, rest, double, r);
+    keep_low(e, v, double, r);
+}
+
+/// x86's lesser or greater of the vectors `b` and `a` on the stack: `b` unless `a` is.
+fn lesser(e: &mut Emitter<'_>, op: F2, double: bool) {
+    match (op, double) {
+        (F2::Min, true) => e.i().f64x2_pmin(),
+        (F2::Max, true) => e.i().f64x2_pmax(),
+        (F2::Min, false) => e.i().f32x4_pmin(),
+        (_, _) => e.i().f32x4_pmax(),
+    };
+}
+
+/// Arithmetic on all lanes.
+fn packed(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F2, shape: Fp) {
+    let [va, vb, ..] = i.args;
+    let double = shape.double();
+    let (a, b) = vectors(e, va, vb);
+    let r = e.scratch(R);
+    let mut checks = Checks::new(i, Result::Vector(r));
+    if matches!(op, F2::Min | F2::Max) {
+        e.i().local_get(b).local_get(a);
+        lesser(e, op, double);
+        e.i().local_set(r);
+        checks.operand_lanes(e, va, a, shape, true);
+        checks.operand_lanes(e, vb, b, shape, true);
+        checks.end(e);
+        e.float.learn(v, ordered(shape) | plain(shape));
+        e.i().local_get(r);
+        return;
+    }
+    let binary = |e: &mut Emitter<'_>, op: F2| {
+        e.i().local_get(a).local_get(b);
+        match (op, double) {
+            (F2::Add, true) => e.i().f64x2_add(),
+            (F2::Sub, true) => e.i().f64x2_sub(),
+            (F2::Mul, true) => e.i().f64x2_mul(),
+            (F2::Div, true) => e.i().f64x2_div(),
+            (F2::Add, false) => e.i().f32x4_add(),
+            (F2::Sub, false) => e.i().f32x4_sub(),
+            (F2::Mul, false) => e.i().f32x4_mul(),
+            (_, _) => e.i().f32x4_div(),
+        };
+    };
+    if op == F2::AddSub {
+        let odd = e.vector_const(if double { u128::MAX << 64 } else { splat(true, u64::MAX << 32) });
+        binary(e, F2::Add);
+        binary(e, F2::Sub);
+        e.i().local_get(odd).v128_bitselect();
+    } else {
+        binary(e, op);
+    }
+    e.i().local_set(r);
+    let known = [va, vb].map(|v| e.known(v, shape, false, DEPTH).0);
+    e.lanes_not_clear(r, double);
+    checks.join_lanes(e);
+    checks.operand_lanes(e, va, a, shape, false);
+    if va != vb {
+        checks.operand_lanes(e, vb, b, shape, false);
+    }
+    checks.inexact(e);
+    // A result of zero is exact in sums, and where it comes from a zero.
+    checks.end_unless(
+        e,
+        Some(|e: &mut Emitter<'_>| {
+            e.lanes_not_clear(r, double);
+            e.lanes_zero(r, double);
+            match op {
+                F2::Mul => {
+                    e.lanes_zero(a, double);
+                    e.lanes_zero(b, double);
+                    e.i().v128_or().v128_and();
+                }
+                F2::Div => {
+                    e.lanes_zero(a, double);
+                    e.i().v128_and();
+                }
+                _ => {}
+            }
+            e.i().v128_andnot();
+            for (known, local) in [(known[0], a), (known[1], b)] {
+                if !known {
+                    e.lanes_denormal(local, double);
+                    e.i().v128_or();
+                }
+            }
+            e.i().v128_any_true().local_get(INEXACT).i32_or().i32_eqz();
+        }),
+    );
+    e.float.learn(v, ordered(shape) | plain(shape));
+    e.i().local_get(r);
+}
+
+fn unary(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F1, shape: Fp) {
+    let [a, b, ..] = i.args;
+    let double = shape.double();
+    if matches!(shape, Fp::P32 | Fp::P64) {
+        return unary_packed(e, v, i, op, shape);
+    }
+    let rest = vector(e, a, A);
+    let r = e.low_local(double);
+    let mut checks = Checks::new(i, Result::Low(double, r));
+    match op {
+        F1::Sqrt => {
+            e.low_lane(b, double);
+            by_size!(e, double, f64_sqrt(), f32_sqrt());
+            e.i().local_set(r);
+            e.twice_local(r, double);
+            e.not_clear(double);
+            checks.join(e);
+            checks.operand(e, b, shape, false);
+            checks.inexact(e);
+            // The root of a zero is exact.
+            checks.end_unless(
+                e,
+                Some(|e: &mut Emitter<'_>| {
+                    e.twice(b, double);
+                    by_size!(e, double, i64_eqz(), i32_eqz());
+                    e.i().local_get(INEXACT).i32_eqz().i32_and();
+                }),
+            );
+        }
+        F1::Round(how) => {
+            e.low_lane(b, double);
+            match (how.mode, double) {
+                (FpMode::Current | FpMode::Nearest, true) => e.i().f64_nearest(),
+                (FpMode::Down, true) => e.i().f64_floor(),
+                (FpMode::Up, true) => e.i().f64_ceil(),
+                (FpMode::Zero, true) => e.i().f64_trunc(),
+                (FpMode::Current | FpMode::Nearest, false) => e.i().f32_nearest(),
+                (FpMode::Down, false) => e.i().f32_floor(),
+                (FpMode::Up, false) => e.i().f32_ceil(),
+                (FpMode::Zero, false) => e.i().f32_trunc(),
+            };
+            e.i().local_set(r);
+            checks.operand(e, b, shape, true);
+            if how.mode == FpMode::Current || !how.quiet {
+                checks.inexact(e);
+            }
+            checks.end(e);
+        }
+        F1::Rcp | F1::Rsqrt => {
+            // As the guest has them: correctly rounded, but for the denormals.
+            if op == F1::Rcp {
+                e.i().f32_const(1.0_f32.into());
+                e.low_lane(b, false);
+                e.i().f32_div();
+            } else {
+                e.i().f64_const(1.0_f64.into());
+                e.low_lane(b, false);
+                e.i().f64_promote_f32().f64_sqrt().f64_div().f32_demote_f64();
+            }
+            e.i().local_set(r);
+            e.twice_local(r, false);
+            e.not_clear(false);
+            e.twice(b, false);
+            e.not_clear(false);
+            e.i().i32_or();
+            checks.join(e);
+            checks.end(e);
+        }
+    }
+    e.float.learn(v, ordered(shape) | plain(shape));
+    replace_low(e, rest, double, r);
+    keep_low(e, v, double, r);
+}
+
+fn unary_packed(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F1, shape: Fp) {
+    let vb = i.args[1];
+    let double = shape.double();
+    let b = vector(e, vb, B);
+    let r = e.scratch(R);
+    let mut checks = Checks::new(i, Result::Vector(r));
+    match op {
+        F1::Sqrt => {
+            e.i().local_get(b);
+            by_size!(e, double, f64x2_sqrt(), f32x4_sqrt());
+            e.i().local_set(r);
+            e.lanes_not_clear(r, double);
+            checks.join_lanes(e);
+            let known = e.known(vb, shape, false, DEPTH).0;
+            checks.operand_lanes(e, vb, b, shape, false);
+            checks.inexact(e);
+            checks.end_unless(
+                e,
+                Some(|e: &mut Emitter<'_>| {
+                    e.lanes_not_clear(r, double);
+                    e.lanes_zero(b, double);
+                    e.i().v128_andnot();
+                    if !known {
+                        e.lanes_denormal(b, double);
+                        e.i().v128_or();
+                    }
+                    e.i().v128_any_true().local_get(INEXACT).i32_or().i32_eqz();
+                }),
+            );
+        }
+        F1::Round(how) => {
+            e.i().local_get(b);
+            round_lanes(e, how.mode, double);
+            e.i().local_set(r);
+            checks.operand_lanes(e, vb, b, shape, true);
+            if how.mode == FpMode::Current || !how.quiet {
+                checks.inexact(e);
+            }
+            checks.end(e);
+        }
+        F1::Rcp => {
+            let one = e.vector_const(splat(false, 1.0_f32.to_bits().into()));
+            e.i().local_get(one).local_get(b).f32x4_div().local_set(r);
+            e.lanes_not_clear(r, false);
+            e.lanes_not_clear(b, false);
+            e.i().v128_or();
+            checks.join_lanes(e);
+            checks.end(e);
+        }
+        F1::Rsqrt => {
+            let one = e.vector_const(splat(true, 1.0_f64.to_bits()));
+            e.i().local_get(one).local_get(b).f64x2_promote_low_f32x4().f64x2_sqrt().f64x2_div();
+            e.i().f32x4_demote_f64x2_zero();
+            e.i().local_get(one).local_get(b).local_get(b).i8x16_shuffle(bytes_of(Lane::B64, [1, 1]));
+            e.i().f64x2_promote_low_f32x4().f64x2_sqrt().f64x2_div().f32x4_demote_f64x2_zero();
+            e.i().i8x16_shuffle(bytes_of(Lane::B64, [0, 2])).local_set(r);
+            e.lanes_not_clear(r, false);
+            e.lanes_not_clear(b, false);
+            e.i().v128_or();
+            checks.join_lanes(e);
+            checks.end(e);
+        }
+    }
+    e.float.learn(v, ordered(shape) | plain(shape));
+    e.i().local_get(r);
+}
+
+fn round_lanes(e: &mut Emitter<'_>, mode: FpMode, double: bool) {
+    match (mode, double) {
+        (FpMode::Current | FpMode::Nearest, true) => e.i().f64x2_nearest(),
+        (FpMode::Down, true) => e.i().f64x2_floor(),
+        (FpMode::Up, true) => e.i().f64x2_ceil(),
+        (FpMode::Zero, true) => e.i().f64x2_trunc(),
+        (FpMode::Current | FpMode::Nearest, false) => e.i().f32x4_nearest(),
+        (FpMode::Down, false) => e.i().f32x4_floor(),
+        (FpMode::Up, false) => e.i().f32x4_ceil(),
+        (FpMode::Zero, false) => e.i().f32x4_trunc(),
+    };
+}
+
+/// A mask of where a relation holds.
+fn compare(e: &mut Emitter<'_>, v: Val, i: &Inst, rel: FpRel, shape: Fp) {
+    let [va, vb, ..] = i.args;
+    let double = shape.double();
+    let scalar = matches!(shape, Fp::S32 | Fp::S64);
+    let (a, b) = vectors(e, va, vb);
+    let pair = |e: &mut Emitter<'_>, x: u32, y: u32, op: FpRel| {
+        e.i().local_get(x).local_get(y);
+        match (op, double) {
+            (FpRel::Eq, true) => e.i().f64x2_eq(),
+            (FpRel::Lt, true) => e.i().f64x2_lt(),
+            (FpRel::Le, true) => e.i().f64x2_le(),
+            (FpRel::Eq, false) => e.i().f32x4_eq(),
+            (FpRel::Lt, false) => e.i().f32x4_lt(),
+            (FpRel::Le, false) => e.i().f32x4_le(),
+            (_, true) => e.i().f64x2_ne(),
+            (_, false) => e.i().f32x4_ne(),
+        };
+    };
+    match rel {
+        FpRel::Eq | FpRel::Lt | FpRel::Le | FpRel::Ne => pair(e, a, b, rel),
+        FpRel::Nlt => {
+            pair(e, a, b, FpRel::Lt);
+            e.i().v128_not();
+        }
+        FpRel::Nle => {
+            pair(e, a, b, FpRel::Le);
+            e.i().v128_not();
+        }
+        FpRel::Unord => {
+            pair(e, a, a, FpRel::Ne);
+            pair(e, b, b, FpRel::Ne);
+            e.i().v128_or();
+        }
+        FpRel::Ord => {
+            pair(e, a, a, FpRel::Eq);
+            pair(e, b, b, FpRel::Eq);
+            e.i().v128_and();
+        }
+    }
+    if scalar {
+        let r = e.low_local(double);
+        by_size!(e, double, f64x2_extract_lane(0), f32x4_extract_lane(0));
+        e.i().local_set(r);
+        let mut checks = Checks::new(i, Result::Low(double, r));
+        checks.operand(e, va, shape, true);
+        checks.operand(e, vb, shape, true);
+        checks.end(e);
+        replace_low(e, a, double, r);
+        keep_low(e, v, double, r);
+    } else {
+        let r = e.scratch(R);
+        e.i().local_set(r);
+        let mut checks = Checks::new(i, Result::Vector(r));
+        checks.operand_lanes(e, va, a, shape, true);
+        checks.operand_lanes(e, vb, b, shape, true);
+        checks.end(e);
+        e.i().local_get(r);
+    }
+}
+
+/// Bits: less, equal, unordered.
+fn order(e: &mut Emitter<'_>, i: &Inst, double: bool) {
+    let [a, b, ..] = i.args;
+    let shape = if double { Fp::S64 } else { Fp::S32 };
+    let r = e.float_int();
+    e.low_lane(a, double);
+    e.low_lane(b, double);
+    by_size!(e, double, f64_lt(), f32_lt());
+    e.low_lane(a, double);
+    e.low_lane(b, double);
+    by_size!(e, double, f64_eq(), f32_eq());
+    e.i().i32_const(1).i32_shl().i32_or().i64_extend_i32_u().local_set(r);
+    let mut checks = Checks::new(i, Result::Int(r));
+    checks.operand(e, a, shape, true);
+    checks.operand(e, b, shape, true);
+    checks.end(e);
+    e.i().local_get(r);
+}
+
+/// Pushes whether the integer in `local` is beyond what has an exact number of the format.
+fn int_rounds(e: &mut Emitter<'_>, local: u32, double: bool) {
+    let limit: i64 = if double { 1 << 53 } else { 1 << 24 };
+    e.i().local_get(local).i64_const(limit).i64_add().i64_const(2 * limit).i64_gt_u();
+}
+
+fn to_float(e: &mut Emitter<'_>, v: Val, i: &Inst, double: bool, wide: bool) {
+    let [a, n, ..] = i.args;
+    let shape = if double { Fp::S64 } else { Fp::S32 };
+    let rest = vector(e, a, A);
+    let from = e.in_local(n, TEMP[0]);
+    let r = e.low_local(double);
+    e.i().local_get(from);
+    match (double, wide) {
+        (true, true) => e.i().f64_convert_i64_s(),
+        (true, false) => e.i().i32_wrap_i64().f64_convert_i32_s(),
+        (false, true) => e.i().f32_convert_i64_s(),
+        (false, false) => e.i().i32_wrap_i64().f32_convert_i32_s(),
+    };
+    e.i().local_set(r);
+    if !double || wide {
+        let mut checks = Checks::new(i, Result::Low(double, r));
+        // In `TEMP[0]` it is as long as nothing else is computed.
+        if wide {
+            int_rounds(e, from, double);
+        } else {
+            e.i().local_get(from).i64_extend32_s().local_set(TEMP[0]);
+            int_rounds(e, TEMP[0], double);
+        }
+        e.inexact();
+        e.i().i32_const(0).i32_ne().i32_and();
+        checks.join(e);
+        checks.end(e);
+    }
+    e.float.learn(v, ordered(shape) | plain(shape));
+    replace_low(e, rest, double, r);
+    keep_low(e, v, double, r);
+}
+
+fn to_int(e: &mut Emitter<'_>, i: &Inst, double: bool, wide: bool, mode: FpMode) {
+    let a = i.args[0];
+    let r = e.float_int();
+    let rounds = mode != FpMode::Zero;
+    let number = |e: &mut Emitter<'_>| {
+        e.low_lane(a, double);
+        match (rounds, double) {
+            (true, true) => _ = e.i().f64_nearest(),
+            (true, false) => _ = e.i().f32_nearest(),
+            (false, _) => {}
+        }
+    };
+    let fits = |e: &mut Emitter<'_>| {
+        number(e);
+        let limit = if wide { 9_223_372_036_854_775_808.0 } else { 2_147_483_648.0 };
+        if double {
+            e.i().f64_abs().f64_const(limit.into()).f64_lt();
+        } else {
+            e.i().f32_abs().f32_const((limit as f32).into()).f32_lt();
+        }
+    };
+    number(e);
+    match (double, wide) {
+        (true, true) => e.i().i64_trunc_sat_f64_s(),
+        (true, false) => e.i().i32_trunc_sat_f64_s().i64_extend_i32_u(),
+        (false, true) => e.i().i64_trunc_sat_f32_s(),
+        (false, false) => e.i().i32_trunc_sat_f32_s().i64_extend_i32_u(),
+    };
+    e.i().local_set(r);
+    let mut checks = Checks::new(i, Result::Int(r));
+    fits(e);
+    e.i().i32_eqz();
+    checks.join(e);
+    checks.inexact(e);
+    // What is integral is exact in any environment.
+    checks.end_unless(
+        e,
+        Some(|e: &mut Emitter<'_>| {
+            fits(e);
+            e.low_lane(a, double);
+            e.low_lane(a, double);
+            by_size!(e, double, f64_trunc().f64_eq(), f32_trunc().f32_eq());
+            e.i().i32_and();
+        }),
+    );
+    e.i().local_get(r);
+}
+
+fn convert(e: &mut Emitter<'_>, v: Val, i: &Inst, op: FpCvt) {
+    let [va, vb, ..] = i.args;
+    match op {
+        FpCvt::F32ToF64 => {
+            let rest = vector(e, va, A);
+            let r = e.low_local(true);
+            e.low_lane(vb, false);
+            e.i().f64_promote_f32().local_set(r);
+            let mut checks = Checks::new(i, Result::Low(true, r));
+            checks.operand(e, vb, Fp::S32, true);
+            checks.end(e);
+            e.float.learn(v, ordered(Fp::S64) | plain(Fp::S64));
+            replace_low(e, rest, true, r);
+            return keep_low(e, v, true, r);
+        }
+        FpCvt::F64ToF32 => {
+            let rest = vector(e, va, A);
+            let r = e.low_local(false);
+            e.low_lane(vb, true);
+            e.i().f32_demote_f64().local_set(r);
+            let mut checks = Checks::new(i, Result::Low(false, r));
+            e.twice_local(r, false);
+            e.not_clear(false);
+            checks.join(e);
+            checks.inexact(e);
+            checks.end_unless(
+                e,
+                Some(|e: &mut Emitter<'_>| {
+                    e.twice(vb, true);
+                    e.i().i64_eqz().local_get(INEXACT).i32_eqz().i32_and();
+                }),
+            );
+            e.float.learn(v, ordered(Fp::S32) | plain(Fp::S32));
+            replace_low(e, rest, false, r);
+            return keep_low(e, v, false, r);
+        }
+        _ => {}
+    }
+    let b = vector(e, vb, B);
+    let r = e.scratch(R);
+    let mut checks = Checks::new(i, Result::Vector(r));
+    // Of the two low lanes, where the others do not count.
+    const LOW: u128 = u64::MAX as u128;
+    match op {
+        FpCvt::PackedF32ToF64 => {
+            e.i().local_get(b).f64x2_promote_low_f32x4().local_set(r);
+            // Seen in the results: NaNs, and what is below the least normal number of 32 bits but not zero.
+            let least = u64::from(1023 - 126_u16) << 52;
+            let (add, limit) = (splat(true, (1 << 63) - 1), splat(true, (1 << 63) + 2 * least - 1));
+            let (add, limit) = (e.vector_const(add), e.vector_const(limit));
+            e.i().local_get(r).local_get(r).f64x2_ne().local_get(limit).local_get(r).i32_const(1).i64x2_shl();
+            e.i().local_get(add).i64x2_add().i64x2_gt_s().v128_or();
+            checks.join_lanes(e);
+            checks.end(e);
+            e.float.learn(v, ordered(Fp::P64) | plain(Fp::P64));
+        }
+        FpCvt::PackedF64ToF32 => {
+            e.i().local_get(b).f32x4_demote_f64x2_zero().local_set(r);
+            let low = e.vector_const(LOW);
+            e.lanes_not_clear(r, false);
+            e.i().local_get(low).v128_and();
+            checks.join_lanes(e);
+            checks.inexact(e);
+            checks.end_unless(
+                e,
+                Some(|e: &mut Emitter<'_>| {
+                    e.lanes_not_clear(r, false);
+                    e.i().local_get(low).v128_and();
+                    // zeros of 64 bits, narrowed
+                    e.lanes_zero(b, true);
+                    e.lanes_zero(b, true);
+                    e.i().i8x16_shuffle(bytes_of(Lane::B32, [0, 2, 0, 2])).v128_andnot();
+                    e.i().v128_any_true().local_get(INEXACT).i32_or().i32_eqz();
+                }),
+            );
+            e.float.learn(v, ordered(Fp::P32) | plain(Fp::P32));
+        }
+        FpCvt::PackedI32ToF64 => {
+            e.i().local_get(b).f64x2_convert_low_i32x4_s().local_set(r);
+            e.float.learn(v, ordered(Fp::P64) | plain(Fp::P64));
+        }
+        FpCvt::PackedI32ToF32 => {
+            e.i().local_get(b).f32x4_convert_i32x4_s().local_set(r);
+            checks.inexact(e);
+            checks.end(e);
+            e.float.learn(v, ordered(Fp::P32) | plain(Fp::P32));
+        }
+        FpCvt::LowI32ToF32 => {
+            let a = vector(e, va, A);
+            e.i().local_get(a).local_get(b).f32x4_convert_i32x4_s();
+            e.i().i8x16_shuffle(bytes_of(Lane::B64, [2, 1])).local_set(r);
+            checks.inexact(e);
+            checks.end(e);
+        }
+        FpCvt::PackedF32ToI32(mode) | FpCvt::LowF32ToI32(mode) => {
+            e.i().local_get(b);
+            if matches!(op, FpCvt::LowF32ToI32(_)) {
+                let low = e.vector_const(LOW);
+                e.i().local_get(low).v128_and();
+            }
+            if mode != FpMode::Zero {
+                round_lanes(e, mode, false);
+            }
+            let limit = e.vector_const(splat(false, 2_147_483_648_f32.to_bits().into()));
+            e.i().local_tee(r).f32x4_abs().local_get(limit).f32x4_lt().i32x4_all_true().i32_eqz();
+            checks.join(e);
+            e.i().local_get(r).i32x4_trunc_sat_f32x4_s().local_set(r);
+            checks.inexact(e);
+            checks.end(e);
+        }
+        FpCvt::PackedF64ToI32(mode) => {
+            e.i().local_get(b);
+            if mode != FpMode::Zero {
+                round_lanes(e, mode, true);
+            }
+            let limit = e.vector_const(splat(true, 2_147_483_648_f64.to_bits()));
+            e.i().local_tee(r).f64x2_abs().local_get(limit).f64x2_lt().i64x2_all_true().i32_eqz();
+            checks.join(e);
+            e.i().local_get(r).i32x4_trunc_sat_f64x2_s_zero().local_set(r);
+            checks.inexact(e);
+            checks.end(e);
+        }
+        FpCvt::F32ToF64 | FpCvt::F64ToF32 => {}
+    }
+    e.i().local_get(r);
+}

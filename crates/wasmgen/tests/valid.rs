@@ -1,0 +1,75 @@
+//! Every operation as a function of its own is a valid module.
+
+use ir::{Block, Inst, Op, Region, Target, Term, Ty, Val};
+use wasmgen::Batch;
+use wasmgen::abi::Abi;
+
+/// A region that computes `op` of registers, and keeps the result in one.
+fn region(op: Op) -> Region {
+    let shape = op.shape();
+    let mut insts = Vec::new();
+    let mut args = [Val::NONE; 4];
+    let mut push = |op, args, imm| {
+        insts.push(Inst { op, args, imm, exit: 0 });
+        Val(insts.len() as u32 - 1)
+    };
+    let none = [Val::NONE; 4];
+    for (n, ty) in shape.args.iter().enumerate() {
+        args[n] = match ty {
+            Ty::V128 => push(Op::GetX, none, n as u64),
+            Ty::I64 => push(Op::Get, none, n as u64),
+            Ty::I32 => {
+                let [a, b] = [0, 1].map(|s| push(Op::Get, none, s));
+                push(Op::Rel(guest_api::Rel::Eq), [a, b, Val::NONE, Val::NONE], 0)
+            }
+        };
+    }
+    let r = push(op, args, 0);
+    let first = |v| [v, Val::NONE, Val::NONE, Val::NONE];
+    match shape.result {
+        Some(Ty::V128) => _ = push(Op::PutX, first(r), 3),
+        Some(Ty::I64) => _ = push(Op::Put, first(r), 3),
+        Some(Ty::I32) => {
+            let v = push(Op::Value, first(r), 0);
+            push(Op::Put, first(v), 3);
+        }
+        None => {}
+    }
+    let term = Term::Jump(Target::Out { pc: 4, slot: 0 });
+    Region {
+        blocks: vec![Block { pc: 0, insns: 1, insts, term }],
+        exits: vec![ir::Exit { pc: 0, undone: 1, form: None }],
+        consts: vec![u128::from_le_bytes([0, 9, 17, 3, 1, 5, 2, 2, 0, 0, 0, 0, 1, 31, 4, 7])],
+        ..Region::default()
+    }
+}
+
+#[test]
+fn every_vector_operation_is_valid() {
+    let layout = guest_api::StateLayout {
+        xslots: 512,
+        flags: 1024,
+        tlb_read: 4096,
+        tlb_write: 8192,
+        tlb_execute: 12288,
+        tlb_entries: 64,
+        exchange: 2048,
+        ..Default::default()
+    };
+    let features = wasmparser::WasmFeatures::WASM2 | wasmparser::WasmFeatures::TAIL_CALL;
+    let mut ops = ir::vector_ops();
+    ops.extend([guest_api::Align::Any, guest_api::Align::Natural].map(Op::LoadX));
+    ops.extend([guest_api::Align::Any, guest_api::Align::Natural].map(Op::StoreX));
+    for linked in [false, true] {
+        let abi = Abi { layout, lookup_slot: 1, interpret_slot: 2, linked };
+        for &op in &ops {
+            assert!(wasmgen::supports(op), "{op:?}");
+            let mut batch = Batch::default();
+            batch.add(3, wasmgen::function(&region(op), 7, &abi));
+            let validator = &mut wasmparser::Validator::new_with_features(features);
+            if let Err(e) = validator.validate_all(&batch.module(linked)) {
+                panic!("{op:?}: {e}");
+            }
+        }
+    }
+}

@@ -1,0 +1,46 @@
+// node run.mjs MODULE [--host node|chromium|firefox] [--part ops,insns,speed] [--seed N] [--count N] [--unlinked]
+import { readFile } from "node:fs/promises";
+import { parseArgs } from "node:util";
+import { PARTS, run } from "./core.mjs";
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    host: { type: "string", default: "node" },
+    part: { type: "string", default: "ops,insns" },
+    seed: { type: "string", default: String(Date.now()) },
+    count: { type: "string" },
+    unlinked: { type: "boolean" },
+  },
+});
+const bytes = await readFile(positionals[0] ?? "");
+const options = {
+  parts: PARTS.filter((name) => values.part.split(",").includes(name)),
+  seed: values.seed,
+  count: values.count === undefined ? undefined : Number(values.count),
+  supports: values.unlinked ? ["unlinked"] : ["linked", "unlinked"],
+};
+
+/** The same in a page without content. */
+async function inBrowser() {
+  const { launch } = await import("../../web/tools/browsers.mjs");
+  const { build } = await import("../../web/node_modules/esbuild/lib/main.js");
+  const entryPoints = [new URL("core.mjs", import.meta.url).pathname];
+  const bundle = await build({ entryPoints, bundle: true, write: false, format: "iife", globalName: "tiers" });
+  const browser = await launch(values.host);
+  try {
+    const page = await browser.newPage();
+    page.on("console", (message) => console.log(message.text()));
+    await page.addScriptTag({ content: bundle.outputFiles[0].text });
+    return await page.evaluate(
+      (base64, options) => tiers.run(Uint8Array.from(atob(base64), (c) => c.charCodeAt(0)), options, console.log),
+      bytes.toString("base64"),
+      options,
+    );
+  } finally {
+    await browser.close();
+  }
+}
+
+const failures = values.host === "node" ? await run(bytes, options, console.log) : await inBrowser();
+process.exitCode = failures > 0 ? 1 : 0;
