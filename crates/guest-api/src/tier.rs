@@ -81,13 +81,11 @@ pub struct StateLayout {
     pub fetch_keys: u32,
     /// Address of the guest's RAM, in the memory that the state is in: not an offset.
     pub ram: u32,
-    /// The jump cache of translated code: [`JUMP_BUCKETS`] of [`JUMP_BUCKET`] entries `{ pc: u64, key: u32, slot: u32 }`.
-    pub jumps: u32,
 }
 
 /// Buckets of the jump cache, one for a page, and entries of one: see [`jump_index`].
-pub const JUMP_BUCKETS: usize = 64;
-pub const JUMP_BUCKET: usize = 64;
+pub const JUMP_BUCKETS: usize = 128;
+pub const JUMP_BUCKET: usize = 128;
 
 /// An entry of the jump cache: the table slot of the code for `pc` in the mode and address space `key`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -106,7 +104,7 @@ pub const fn jump_bucket(pc: u64) -> usize {
 /// The entry of `pc` in its bucket.
 #[inline(always)]
 pub const fn jump_index(pc: u64) -> usize {
-    (pc ^ (pc >> 6)) as usize % JUMP_BUCKET
+    (pc ^ (pc >> 7)) as usize % JUMP_BUCKET
 }
 
 /// Bits of [`Exchange::inexact`].
@@ -135,6 +133,8 @@ pub struct Exchange {
     pub inexact: u32,
     /// Set by the guest: bits of [`crate::Unit`]s that can be used without a fault.
     pub units: u32,
+    /// Set by the guest: address of the jump cache of translated code: [`JUMP_BUCKETS`] of [`JUMP_BUCKET`] entries [`Jump`].
+    pub jumps: u32,
     /// Vector operands, and the first the result, of floating-point operations that the guest does.
     pub vectors: [[u64; 2]; 2],
 }
@@ -171,8 +171,8 @@ pub trait Tier {
     /// Whether [`Tier::find`] would answer otherwise than it did.
     fn changed(&self) -> bool;
     /// Calls `each` with the physical address, mode and slot (0: none any more) of each answer of [`Tier::find`] that has changed
-    /// since this was last called.
-    fn changes(&mut self, each: &mut dyn FnMut(u64, u32, u32));
+    /// since this was last called. True where slots may mean other code than before: jump caches must be emptied.
+    fn changes(&mut self, each: &mut dyn FnMut(u64, u32, u32)) -> bool;
 }
 
 /// No second tier.
@@ -194,5 +194,7 @@ impl Tier for NoTier {
     fn changed(&self) -> bool {
         false
     }
-    fn changes(&mut self, _: &mut dyn FnMut(u64, u32, u32)) {}
+    fn changes(&mut self, _: &mut dyn FnMut(u64, u32, u32)) -> bool {
+        false
+    }
 }

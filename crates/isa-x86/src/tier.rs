@@ -30,7 +30,6 @@ pub fn layout(cpu: &Cpu) -> StateLayout {
         exchange: offset_of!(Cpu, exchange) as u32,
         fetch_keys: offset_of!(Cpu, fetch_keys) as u32,
         ram: cpu.mem.host(0).unwrap_or(0) as u32,
-        jumps: offset_of!(Cpu, jumps) as u32,
     }
 }
 
@@ -52,6 +51,7 @@ impl Exec<'_> {
         let c = &mut *self.cpu;
         let off = c.cr0 & (cr0::EM | cr0::TS) | (c.cr4 & cr4::OSFXSR ^ cr4::OSFXSR);
         let Unit(sse) = SSE;
+        c.exchange.jumps = c.jumps.as_ptr().addr() as u32;
         c.exchange.units = u32::from(off == 0) << sse;
         c.exchange.inexact = inexact(c.mxcsr);
     }

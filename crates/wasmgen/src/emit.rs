@@ -48,6 +48,8 @@ pub(crate) const RMW_HOST: u32 = 12;
 /// 0 where the host's floating-point arithmetic is exactly the guest's: see [`crate::float`].
 pub(crate) const INEXACT: u32 = 13;
 const FIXED: [(u32, ValType); 2] = [(CONTEXT - TO + 1, ValType::I64), (INEXACT - SLOT + 1, ValType::I32)];
+/// As in [`guest_api::jump_index`].
+const JUMP_SHIFT: i32 = 7;
 const FIRST: u32 = INEXACT + 1;
 /// Scratch vectors: see [`Emitter::scratch`].
 const SCRATCH: usize = 7;
@@ -277,13 +279,15 @@ impl<'r> Emitter<'r> {
             self.i().local_get(TO).i32_wrap_i64().local_tee(ENTRY).i32_const(12).i32_shr_u();
             self.i().local_get(ENTRY).i32_const(20).i32_shr_u().i32_xor().i32_const(buckets).i32_and();
             self.i().i32_const(JUMP_BUCKET as i32).i32_mul();
-            self.i().local_get(ENTRY).local_get(ENTRY).i32_const(6).i32_shr_u().i32_xor();
+            self.i().local_get(ENTRY).local_get(ENTRY).i32_const(JUMP_SHIFT).i32_shr_u().i32_xor();
             self.i().i32_const(JUMP_BUCKET as i32 - 1).i32_and().i32_add();
-            self.i().i32_const(size_of::<Jump>() as i32).i32_mul().local_get(STATE).i32_add().local_set(ENTRY);
-            self.i().local_get(ENTRY).i32_load(at(l.jumps + offset_of!(Jump, slot) as u32, 2));
+            self.i().i32_const(size_of::<Jump>() as i32).i32_mul();
+            let jumps = self.exchange(offset_of!(guest_api::Exchange, jumps));
+            self.i().local_get(STATE).i32_load(at(jumps, 2)).i32_add().local_set(ENTRY);
+            self.i().local_get(ENTRY).i32_load(at(offset_of!(Jump, slot) as u32, 2));
             self.i().i32_const(lookup);
-            self.i().local_get(ENTRY).i64_load(at(l.jumps + offset_of!(Jump, pc) as u32, 3)).local_get(TO).i64_eq();
-            self.i().local_get(ENTRY).i32_load(at(l.jumps + offset_of!(Jump, key) as u32, 2));
+            self.i().local_get(ENTRY).i64_load(at(offset_of!(Jump, pc) as u32, 3)).local_get(TO).i64_eq();
+            self.i().local_get(ENTRY).i32_load(at(offset_of!(Jump, key) as u32, 2));
             self.i().local_get(TO).i64_const(61).i64_shr_u().i32_wrap_i64().i32_const(4).i32_and();
             self.i().local_get(STATE).i32_add().i32_load(at(l.fetch_keys, 2)).i32_eq().i32_and();
             self.i().select().local_set(SLOT);
