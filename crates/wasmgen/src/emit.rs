@@ -429,6 +429,10 @@ impl<'r> Emitter<'r> {
                 self.helper(i);
                 self.float.changed();
             }
+            Op::DivWide(signed) => {
+                self.div_wide(i, signed);
+                self.float.changed();
+            }
             op if op.is_float() => crate::float::float(self, k, i),
             _ => self.access(i),
         }
