@@ -100,7 +100,11 @@ impl Emitter<'_> {
         self.if_hinted(BlockType::Result(wasm_encoder::ValType::I64), true);
         self.i().local_get(low).local_get(d);
         let mut f = self.i();
-        if signed { f.i64_div_s() } else { f.i64_div_u() };
+        if signed {
+            f.i64_div_s()
+        } else {
+            f.i64_div_u()
+        };
         self.i().else_();
         self.labels.push(crate::structure::Label::If);
         self.call_helper(i.imm, i.exit, |e| {

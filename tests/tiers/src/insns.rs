@@ -47,8 +47,8 @@ impl Tier for Eager {
     fn changed(&self) -> bool {
         self.0.changed()
     }
-    fn changes(&mut self, each: &mut dyn FnMut(u64, u32, u32)) {
-        self.0.changes(each);
+    fn changes(&mut self, each: &mut dyn FnMut(u64, u32, u32)) -> bool {
+        self.0.changes(each)
     }
 }
 
