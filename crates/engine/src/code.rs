@@ -56,6 +56,7 @@ pub mod callable {
         fn code_store = store(va: u64, bytes: u32, low: u64, high: u64) -> u32;
         fn code_writable = writable(va: u64, bytes: u32) -> u32;
         fn code_helper = helper(h: u32, a: u64, b: u64, c: u64, d: u64) -> u64;
+        fn code_float = float(op: u32) -> u32;
         fn code_pack_flags = pack_flags(form: u64, a: u64, b: u64, r: u64) -> u64;
     }
 }

@@ -122,30 +122,19 @@ impl Engine {
         let (Some(machine), Some(jit)) = (&mut self.machine, &mut self.jit) else {
             return Exit::NoMachine;
         };
-        let mut now = host::time();
-        let mut step = self.pacer.begin(slice_ms, now.monotonic_ns as f64 / 1e6);
-        let exit = loop {
-            let taken = machine.console_input(&self.input);
-            self.input.drain(..taken);
-            let (before, start) = (machine.stats().insns, now);
-            let exit = machine.run_with(jit, start, step);
-            now = host::time();
-            let insns = machine.stats().insns.saturating_sub(before);
-            let ns = now.monotonic_ns.saturating_sub(start.monotonic_ns);
-            step = self.pacer.ran(insns, ns as f64 / 1e6, now.monotonic_ns as f64 / 1e6);
-            let typed = matches!(exit, machine::Exit::Idle { .. }) && taken > 0 && !self.input.is_empty();
-            if exit != machine::Exit::Budget && !typed {
-                break exit;
-            }
-            if step == 0 {
-                break machine::Exit::Budget;
-            }
-        };
+        let taken = machine.console_input(&self.input);
+        self.input.drain(..taken);
+        let (before, start) = (machine.stats().insns, host::time());
+        let first = self.pacer.begin(slice_ms, start.monotonic_ns as f64 / 1e6);
+        let exit = machine.run_with(jit, start, first, &mut |insns| self.pacer.ran(insns, host::monotonic_ms()));
+        let now = host::time();
+        self.pacer.ran(machine.stats().insns.saturating_sub(before), now.monotonic_ns as f64 / 1e6);
         // compiling is no part of the guest's speed
         machine.slice_over(now);
         jit.flush();
         match exit {
             machine::Exit::Budget => Exit::Budget,
+            machine::Exit::Idle { .. } if taken > 0 && !self.input.is_empty() => Exit::Budget,
             machine::Exit::Idle { until_ns } => {
                 self.idle_until = until_ns.map_or(f64::INFINITY, |ns| ns as f64 / 1e6);
                 Exit::Idle

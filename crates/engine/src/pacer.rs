@@ -21,22 +21,35 @@ pub struct Pacer {
     insns_per_ms: f64,
     window_ms: f64,
     window_insns: u64,
-    /// The slice: instructions left, those of a step, and when its time is over.
-    left: u64,
+    /// The slice: instructions that it may execute, those of a step, and when its time is over.
+    budget: u64,
     step: u64,
     end_ms: f64,
+    /// Instructions of the slice executed so far, and when that was.
+    done: u64,
+    now_ms: f64,
 }
 
 impl Pacer {
     pub fn new() -> Self {
-        Self { insns_per_ms: RATE_AT_START, window_ms: 0.0, window_insns: 0, left: 0, step: 0, end_ms: 0.0 }
+        Self {
+            insns_per_ms: RATE_AT_START,
+            window_ms: 0.0,
+            window_insns: 0,
+            budget: 0,
+            step: 0,
+            end_ms: 0.0,
+            done: 0,
+            now_ms: 0.0,
+        }
     }
 
     /// A slice of about `slice_ms` milliseconds begins; returns the instructions of its first step.
     pub fn begin(&mut self, slice_ms: f64, now_ms: f64) -> u64 {
-        self.left = self.budget(slice_ms);
-        self.step = (self.left / STEPS).clamp(BUDGET_MIN, STEP_MAX);
+        self.budget = self.budget(slice_ms);
+        self.step = (self.budget / STEPS).clamp(BUDGET_MIN, STEP_MAX);
         self.end_ms = now_ms + slice_ms;
+        (self.done, self.now_ms) = (0, now_ms);
         self.step
     }
 
@@ -46,17 +59,16 @@ impl Pacer {
         ((self.insns_per_ms * slice_ms) as u64).clamp(BUDGET_MIN, BUDGET_MAX)
     }
 
-    /// A step of `insns` instructions took `ms` milliseconds and ended at `now_ms`; returns those of the next, 0 when the
-    /// slice is over.
-    pub fn ran(&mut self, insns: u64, ms: f64, now_ms: f64) -> u64 {
-        self.window_ms += ms.max(0.0);
-        self.window_insns = self.window_insns.saturating_add(insns);
+    /// The slice has executed `insns` instructions by `now_ms`; returns those of the next step, 0 when it is over.
+    pub fn ran(&mut self, insns: u64, now_ms: f64) -> u64 {
+        self.window_ms += (now_ms - self.now_ms).max(0.0);
+        self.window_insns = self.window_insns.saturating_add(insns.saturating_sub(self.done));
+        (self.done, self.now_ms) = (insns, now_ms);
         if self.window_ms >= WINDOW_MS {
             self.insns_per_ms = (self.window_insns as f64 / self.window_ms).max(1.0);
             (self.window_ms, self.window_insns) = (0.0, 0);
         }
-        self.left = self.left.saturating_sub(insns);
-        if self.left == 0 || now_ms >= self.end_ms { 0 } else { self.step }
+        if insns >= self.budget || now_ms >= self.end_ms { 0 } else { self.step }
     }
 }
 
@@ -84,12 +96,13 @@ mod tests {
         /// Runs a slice of 2.5 ms; returns how long it was.
         fn slice(&mut self) -> f64 {
             let begin = self.now;
-            let mut step = self.pacer.begin(2.5, self.clock());
+            let (mut step, mut insns) = (self.pacer.begin(2.5, self.clock()), 0);
             while step > 0 {
-                let before = self.clock();
+                insns += step;
                 self.now += step as f64 / self.rate;
-                step = self.pacer.ran(step, self.clock() - before, self.clock());
+                step = self.pacer.ran(insns, self.clock());
             }
+            assert_eq!(self.pacer.ran(insns, self.clock()), 0, "at the end it is told once more");
             self.now - begin
         }
 
@@ -158,20 +171,21 @@ mod tests {
     fn odd_clocks_and_slices_are_survived() {
         let mut pacer = Pacer::new();
         assert!(pacer.begin(2.5, 0.0) > 0);
-        assert!(pacer.ran(1000, -5.0, -5.0) > 0);
-        assert_eq!(pacer.ran(u64::MAX, 9.0, 4.0), 0);
+        assert!(pacer.ran(1000, -5.0) > 0);
+        assert_eq!(pacer.ran(u64::MAX, 4.0), 0);
         assert_eq!(pacer.budget(2.5), BUDGET_MAX);
         pacer.begin(2.5, 4.0);
-        pacer.ran(0, 1e9, 1e9);
+        pacer.ran(0, 1e9);
         for slice in [0.0, -1.0, f64::NAN] {
             assert_eq!(pacer.begin(slice, 1e9), BUDGET_MIN);
-            assert_eq!(pacer.ran(BUDGET_MIN, 0.1, 1e9), 0);
+            assert_eq!(pacer.ran(BUDGET_MIN, 1e9), 0);
         }
         // a clock that stands still: the budget ends the slice
         let mut step = pacer.begin(f64::INFINITY, 0.0);
         assert_eq!(step, STEP_MAX);
-        for _ in 0..=BUDGET_MAX / STEP_MAX {
-            step = pacer.ran(step, 0.0, 0.0);
+        for n in 1..=BUDGET_MAX / STEP_MAX {
+            assert_eq!(step, STEP_MAX, "{n}");
+            step = pacer.ran(n * STEP_MAX, 0.0);
         }
         assert_eq!(step, 0);
     }

@@ -1,7 +1,7 @@
 //! Where the interpreter of a guest and the translator of its hot code meet. Neither knows the other: the guest's crate offers
 //! its decoded code ([`Code`]) and itself ([`Guest`]), the translator is a [`Tier`].
 
-use crate::{EmitVector, Slot};
+use crate::{EmitVector, Float, Slot};
 
 /// A run of instructions that the interpreter has decoded, and that it executes from the first to the last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +51,9 @@ pub trait Guest {
     fn writable(&mut self, va: u64, bytes: u32) -> bool;
     /// Calls helper `h` of the guest's table; `None` where the interpreter is to execute the instruction.
     fn helper(&mut self, h: u16, args: [u64; 4]) -> Option<u64>;
+    /// Does a floating-point operation in the guest's environment; `None` where it traps: the interpreter is to execute the
+    /// instruction, and nothing has happened.
+    fn float(&mut self, op: Float, a: u128, b: u128) -> Option<u128>;
     /// Verifies that linear page `va` is mapped to physical page `pa` for execution, and enters it in the TLB.
     fn executes(&mut self, va: u64, pa: u64) -> bool;
 }
@@ -78,13 +81,11 @@ pub struct StateLayout {
     pub fetch_keys: u32,
     /// Address of the guest's RAM, in the memory that the state is in: not an offset.
     pub ram: u32,
-    /// The jump cache of translated code: [`JUMP_BUCKETS`] of [`JUMP_BUCKET`] entries `{ pc: u64, key: u32, slot: u32 }`.
-    pub jumps: u32,
 }
 
 /// Buckets of the jump cache, one for a page, and entries of one: see [`jump_index`].
-pub const JUMP_BUCKETS: usize = 64;
-pub const JUMP_BUCKET: usize = 64;
+pub const JUMP_BUCKETS: usize = 128;
+pub const JUMP_BUCKET: usize = 128;
 
 /// An entry of the jump cache: the table slot of the code for `pc` in the mode and address space `key`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,7 +104,15 @@ pub const fn jump_bucket(pc: u64) -> usize {
 /// The entry of `pc` in its bucket.
 #[inline(always)]
 pub const fn jump_index(pc: u64) -> usize {
-    (pc ^ (pc >> 6)) as usize % JUMP_BUCKET
+    (pc ^ (pc >> 7)) as usize % JUMP_BUCKET
+}
+
+/// Bits of [`Exchange::inexact`].
+pub mod inexact {
+    /// The host's arithmetic is not exactly the guest's.
+    pub const YES: u32 = 1;
+    /// It would be, if inexact results were told of.
+    pub const UNTOLD: u32 = 4;
 }
 
 /// What translated code and its caller tell each other, in the guest's state.
@@ -112,7 +121,7 @@ pub const fn jump_index(pc: u64) -> usize {
 pub struct Exchange {
     /// On return: where the guest continues, or the side exit taken.
     pub pc: u64,
-    /// On return: instructions left of the budget.
+    /// On return, and when a helper is called: instructions left of the budget.
     pub left: i64,
     /// On return by a side exit: the address at which the region was entered.
     pub base: u64,
@@ -120,11 +129,13 @@ pub struct Exchange {
     pub region: u32,
     /// Set by helpers: the interpreter is to execute the instruction.
     pub refused: u32,
-    /// Set by the guest: the floating-point environment is one in which the host's arithmetic is exact.
-    pub exact: u32,
+    /// Set by the guest: 0 where the floating-point environment is one in which the host's arithmetic is exact; else [`inexact`]'s.
+    pub inexact: u32,
     /// Set by the guest: bits of [`crate::Unit`]s that can be used without a fault.
     pub units: u32,
-    /// Vector operands and results of helpers.
+    /// Set by the guest: address of the jump cache of translated code: [`JUMP_BUCKETS`] of [`JUMP_BUCKET`] entries [`Jump`].
+    pub jumps: u32,
+    /// Vector operands, and the first the result, of floating-point operations that the guest does.
     pub vectors: [[u64; 2]; 2],
 }
 
@@ -160,8 +171,8 @@ pub trait Tier {
     /// Whether [`Tier::find`] would answer otherwise than it did.
     fn changed(&self) -> bool;
     /// Calls `each` with the physical address, mode and slot (0: none any more) of each answer of [`Tier::find`] that has changed
-    /// since this was last called.
-    fn changes(&mut self, each: &mut dyn FnMut(u64, u32, u32));
+    /// since this was last called. True where slots may mean other code than before: jump caches must be emptied.
+    fn changes(&mut self, each: &mut dyn FnMut(u64, u32, u32)) -> bool;
 }
 
 /// No second tier.
@@ -183,5 +194,7 @@ impl Tier for NoTier {
     fn changed(&self) -> bool {
         false
     }
-    fn changes(&mut self, _: &mut dyn FnMut(u64, u32, u32)) {}
+    fn changes(&mut self, _: &mut dyn FnMut(u64, u32, u32)) -> bool {
+        false
+    }
 }

@@ -148,6 +148,9 @@ pub enum CodeSize {
     Bits64 = 2,
 }
 
+/// Not reached by [`Cpu::flushes`]: the key of no entry is all ones.
+const LAST_FLUSH: u16 = u16::MAX;
+
 /// An entry of the jump cache that nothing finds.
 pub(crate) const NOWHERE: Jump = Jump { pc: 0, key: u32::MAX, slot: 0 };
 
@@ -200,6 +203,8 @@ pub struct Cpu {
     /// Address space and mode under which blocks are found, for code in the lower and in the upper half of the linear addresses:
     /// see [`Cpu::update_context`].
     pub(crate) fetch_keys: [u32; 2],
+    /// Flushes of all translations: part of the fetch keys, so that a flush need not touch the jump caches. Below [`LAST_FLUSH`].
+    pub(crate) flushes: u16,
     /// Linear pages whose mapping was dropped, for the interpreter's jump cache; `None`: all.
     pub(crate) dropped_pages: Option<Vec<u64>>,
     /// Why the last instruction returned [`crate::Stop`].
@@ -207,10 +212,13 @@ pub struct Cpu {
 
     /// The condition flags, while translated code runs.
     pub(crate) lazy_flags: LazyFlags,
+    /// Translated code runs; the budget of instructions that ends then.
+    pub(crate) translated: bool,
+    pub(crate) budget_end: u64,
     /// What translated code and its caller tell each other.
     pub(crate) exchange: Exchange,
-    /// The jump cache of translated code, by [`guest_api::jump_bucket`] and [`guest_api::jump_index`].
-    pub(crate) jumps: [[Jump; JUMP_BUCKET]; JUMP_BUCKETS],
+    /// The jump cache of translated code, [`JUMP_BUCKETS`] by [`guest_api::jump_bucket`] and [`guest_api::jump_index`].
+    pub(crate) jumps: Box<[[Jump; JUMP_BUCKET]]>,
     /// PDPTE registers of PAE paging (SDM 3 4.4.1).
     pub pdpte: [u64; 4],
     pub(crate) spaces: crate::sys::paging::AddressSpaces,
@@ -251,11 +259,14 @@ impl Cpu {
             insns: 0,
             halted: false,
             fetch_keys: [0; 2],
+            flushes: 0,
             dropped_pages: Some(Vec::new()),
             stop: StopReason::None,
             lazy_flags: LazyFlags::default(),
+            translated: false,
+            budget_end: 0,
             exchange: Exchange::default(),
-            jumps: [[NOWHERE; JUMP_BUCKET]; JUMP_BUCKETS],
+            jumps: vec![[NOWHERE; JUMP_BUCKET]; JUMP_BUCKETS].into(),
             pdpte: [0; 4],
             spaces: crate::sys::paging::AddressSpaces::new(),
             mem,
@@ -301,6 +312,11 @@ impl Cpu {
     #[inline(always)]
     pub(crate) fn fetch_key(&self, pc: u64) -> u32 {
         self.fetch_keys[(pc >> 63) as usize]
+    }
+    /// How code at linear `pc` is decoded.
+    #[inline(always)]
+    pub(crate) fn fetch_mode(&self, pc: u64) -> u32 {
+        self.fetch_key(pc) >> 12 & 15
     }
     /// Base of segment `s`.
     #[inline(always)]
@@ -365,8 +381,12 @@ impl Cpu {
     pub fn flush_tlb(&mut self) {
         self.mem.flush();
         self.spaces.flushed();
-        self.dropped_pages = None;
-        self.attention = true;
+        self.flushes += 1;
+        if self.flushes == LAST_FLUSH {
+            self.flushes = 0;
+            self.dropped_pages = None;
+            self.attention = true;
+        }
         self.update_context();
     }
     /// Drops the translation of the page of linear address `va`.

@@ -123,8 +123,8 @@ rows! {
     Pop    [Pop]                        sem stack::pop;
     Pusha  [Pusha Pushad]               sem stack::pusha;
     Popa   [Popa Popad]                 sem stack::popa;
-    Pushf  [Pushf Pushfd Pushfq]        helper stack::pushf;
-    Popf   [Popf Popfd Popfq]           helper stack::popf, end;
+    Pushf  [Pushf Pushfd Pushfq]        sem system::pushf;
+    Popf   [Popf Popfd Popfq]           sem system::popf, end;
     Enter  [Enter]                      sem stack::enter;
     Leave  [Leave]                      sem stack::leave;
 // Shifts, rotates, bits
@@ -202,7 +202,7 @@ rows! {
     Rdgsbase    [Rdgsbase]              helper segments::rdgsbase;
     Wrfsbase    [Wrfsbase]              helper segments::wrfsbase;
     Wrgsbase    [Wrgsbase]              helper segments::wrgsbase;
-    Swapgs      [Swapgs]                helper segments::swapgs;
+    Swapgs      [Swapgs]                sem system::swapgs;
     MovToCr     []                      helper registers::mov_to_cr, end;
     MovFromCr   []                      helper registers::mov_from_cr;
     Clts   [Clts]                       helper registers::clts;
@@ -216,16 +216,16 @@ rows! {
     JmpFar      []                      helper far::jmp_far, end;
     Retf        [Retf]                  helper far::ret_far, end;
     Iret        [Iret Iretd Iretq]      helper far::iret, end;
-    Syscall     [Syscall]               helper far::syscall, end;
-    Sysret      [Sysret Sysretq]        helper far::sysret, end;
+    Syscall     [Syscall]               sem system::syscall, end;
+    Sysret      [Sysret Sysretq]        sem system::sysret, end;
     Sysenter    [Sysenter]              helper far::sysenter, end;
     Sysexit     [Sysexit Sysexitq]      helper far::sysexit, end;
     Int    [Int]                        helper interrupts::int_n, end;
     Int3   [Int3]                       helper interrupts::int3, end;
     Int1   [Int1]                       helper interrupts::int1, end;
     Into   [Into]                       helper interrupts::into, end;
-    Cli    [Cli]                        helper interrupts::cli;
-    Sti    [Sti]                        helper interrupts::sti, end;
+    Cli    [Cli]                        sem system::cli;
+    Sti    [Sti]                        sem system::sti, end;
     Hlt    [Hlt]                        helper interrupts::hlt, end;
     In     [In]                         helper io::r#in, end;
     Out    [Out]                        helper io::out, end;
@@ -233,7 +233,7 @@ rows! {
     Outs   [Outsb Outsw Outsd]          helper io::outs, end;
     Rdmsr  [Rdmsr]                      helper msr::rdmsr;
     Wrmsr  [Wrmsr]                      helper msr::wrmsr, end;
-    Rdtsc  [Rdtsc]                      helper msr::rdtsc;
+    Rdtsc  [Rdtsc]                      sem system::rdtsc;
     Rdtscp [Rdtscp]                     helper msr::rdtscp;
     Rdpid  [Rdpid]                      helper msr::rdpid;
     Rdpmc  [Rdpmc]                      helper msr::rdpmc;
@@ -243,8 +243,8 @@ rows! {
     Invpcid     [Invpcid]               helper misc::invpcid, end;
     Wbinvd      [Wbinvd Invd]           helper misc::wbinvd;
     Serialize   [Serialize]             sem flag::nop, end;
-    Stac   [Stac]                       helper misc::stac;
-    Clac   [Clac]                       helper misc::clac;
+    Stac   [Stac]                       sem system::stac;
+    Clac   [Clac]                       sem system::clac;
     Fxsave      [Fxsave]                helper xsave::fxsave;
     Fxsave64    [Fxsave64]              helper xsave::fxsave64;
     Fxrstor     [Fxrstor]               helper xsave::fxrstor;

@@ -5,7 +5,7 @@
 
 use core::mem::offset_of;
 
-use guest_api::{Guest, Helper, LazyFlags, Space, StateLayout, Unit};
+use guest_api::{EmitVector, Float, Guest, Helper, LazyFlags, Space, StateLayout, Unit};
 use mem::{Access, ENTRIES, Memory, PAGE_MASK, PAGE_SIZE};
 
 use crate::cpu::{Cpu, cr0, cr4};
@@ -30,18 +30,19 @@ pub fn layout(cpu: &Cpu) -> StateLayout {
         exchange: offset_of!(Cpu, exchange) as u32,
         fetch_keys: offset_of!(Cpu, fetch_keys) as u32,
         ram: cpu.mem.host(0).unwrap_or(0) as u32,
-        jumps: offset_of!(Cpu, jumps) as u32,
     }
 }
 
 impl Exec<'_> {
     /// Brings the state to the form in which translated code has it.
-    pub(crate) fn begin_translated(&mut self) {
+    pub(crate) fn begin_translated(&mut self, end: u64) {
+        (self.cpu.translated, self.cpu.budget_end) = (true, end);
         self.cpu.lazy_flags = LazyFlags::of_packed(self.cpu.flags.packed());
         self.tell_environment();
     }
     /// Brings the state back to the interpreter's form.
     pub(crate) fn end_translated(&mut self) {
+        self.cpu.translated = false;
         let flags = self.cpu.lazy_flags.packed();
         self.cpu.flags.set_packed(flags);
     }
@@ -50,8 +51,9 @@ impl Exec<'_> {
         let c = &mut *self.cpu;
         let off = c.cr0 & (cr0::EM | cr0::TS) | (c.cr4 & cr4::OSFXSR ^ cr4::OSFXSR);
         let Unit(sse) = SSE;
+        c.exchange.jumps = c.jumps.as_ptr().addr() as u32;
         c.exchange.units = u32::from(off == 0) << sse;
-        c.exchange.exact = u32::from(crate::exec::host_rounds(c.mxcsr));
+        c.exchange.inexact = inexact(c.mxcsr);
     }
 
     /// Physical address of RAM that `va` is mapped to for `access`, entered in the TLB where it may be.
@@ -65,6 +67,18 @@ impl Exec<'_> {
         }
         self.cpu.mem.insert(access, va, pa);
         Some(pa)
+    }
+}
+
+/// [`guest_api::Exchange::inexact`] under `mxcsr`.
+fn inexact(mxcsr: u32) -> u32 {
+    use guest_api::inexact::{UNTOLD, YES};
+    if crate::exec::host_rounds(mxcsr) {
+        0
+    } else if crate::exec::host_rounds(mxcsr | softfloat::flag::PE) {
+        YES | UNTOLD
+    } else {
+        YES
     }
 }
 
@@ -129,10 +143,31 @@ impl Guest for Exec<'_> {
     }
 
     fn helper(&mut self, h: u16, args: [u64; 4]) -> Option<u64> {
+        self.cpu.insns = self.cpu.budget_end.wrapping_sub(self.cpu.exchange.left as u64);
         let r = helpers::call(self, Helper(h), &args).ok();
         // It may have been LDMXCSR.
         self.tell_environment();
         r
+    }
+
+    fn float(&mut self, op: Float, a: u128, b: u128) -> Option<u128> {
+        let before = self.cpu.mxcsr;
+        let r = match op {
+            Float::F2(op, shape) => self.f2(op, shape, a, b),
+            Float::F1(op, shape) => self.f1(op, shape, a, b),
+            Float::Cmp(rel, shape) => self.fcmp(rel, shape, a, b),
+            Float::Order(double, signal) => self
+                .forder(double, signal, a, b)
+                .map(|o| u128::from(o.less) | u128::from(o.equal) << 1 | u128::from(o.unordered) << 2),
+            Float::Cvt(op) => self.fcvt(op, a, b),
+            Float::ToInt(double, wide, mode) => self.to_int(double, wide, mode, a).map(u128::from),
+            Float::ToFloat(double, wide) => self.to_float(double, wide, a, b as u64),
+        };
+        if r.is_err() {
+            self.cpu.mxcsr = before;
+        }
+        self.cpu.exchange.inexact = inexact(self.cpu.mxcsr);
+        r.ok()
     }
 
     fn executes(&mut self, va: u64, pa: u64) -> bool {

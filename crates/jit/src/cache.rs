@@ -85,6 +85,8 @@ pub struct Jit<H> {
     bytes: usize,
     limit: usize,
     changes: Vec<(u64, u32, u32)>,
+    /// Slots were taken back from the code that had them.
+    reassigned: bool,
     /// Executions of a block that make it worth including in a region.
     pub warm: u32,
     pub stats: Stats,
@@ -121,6 +123,7 @@ impl<H: Host> Jit<H> {
             bytes: 0,
             limit,
             changes: Vec::new(),
+            reassigned: false,
             warm: WARM,
             stats: Stats::default(),
         }
@@ -139,9 +142,9 @@ impl<H: Host> Jit<H> {
         if self.batch.is_empty() {
             return;
         }
-        let linked = self.abi.is_some_and(|a| a.linked);
+        let Some(abi) = &self.abi else { return };
         let start = self.host.now_ns();
-        let module = self.batch.module(linked);
+        let module = self.batch.module(abi);
         let slots: Vec<u32> = self.batch.slots().collect();
         let id = self.host.compile(&module, &slots);
         self.stats.compile_ns += self.host.now_ns().saturating_sub(start);
@@ -243,6 +246,7 @@ impl<H: Host> Jit<H> {
         self.bytes = 0;
         // All slots hold the lookup again.
         self.slots.clear();
+        self.reassigned = true;
         self.free_slots.clear();
         for &(first, count) in &self.all_slots {
             self.free_slots.extend(first..first + count);
@@ -401,12 +405,13 @@ impl<H: Host> Tier for Jit<H> {
     }
 
     fn changed(&self) -> bool {
-        !self.changes.is_empty()
+        !self.changes.is_empty() || self.reassigned
     }
 
-    fn changes(&mut self, each: &mut dyn FnMut(u64, u32, u32)) {
+    fn changes(&mut self, each: &mut dyn FnMut(u64, u32, u32)) -> bool {
         for (pa, mode, slot) in self.changes.drain(..) {
             each(pa, mode, slot);
         }
+        core::mem::take(&mut self.reassigned)
     }
 }

@@ -8,7 +8,7 @@ use core::cell::Cell;
 use core::mem::offset_of;
 use core::ptr::NonNull;
 
-use guest_api::{Exchange, Guest, LazyFlags};
+use guest_api::{Exchange, Float, Guest, LazyFlags};
 use wasmgen::abi::Leave;
 
 thread_local! {
@@ -114,6 +114,23 @@ pub fn helper(h: u32, a: u64, b: u64, c: u64, d: u64) -> u64 {
         // SAFETY: as in `leave`.
         unsafe { (*exchange(state)).refused = r.is_none().into() }
         r.unwrap_or(0)
+    })
+}
+/// [`Guest::float`] of the operation with number `op`: see [`wasmgen::abi::Import::Float`].
+pub fn float(op: u32) -> u32 {
+    with(0, |g| {
+        let x = exchange(g.state());
+        let Some(op) = Float::of_code(op) else { return 0 };
+        // SAFETY: as in `leave`.
+        let [a, b] = unsafe { (*x).vectors }.map(|[low, high]| u128::from(high) << 64 | u128::from(low));
+        let Some(r) = g.float(op, a, b) else { return 0 };
+        let x = exchange(g.state());
+        // SAFETY: as in `leave`.
+        let inexact = unsafe {
+            (*x).vectors[0] = [r as u64, (r >> 64) as u64];
+            (*x).inexact
+        };
+        1 + inexact + wasmgen::abi::suspicious(op, [a, b, r])
     })
 }
 /// All flags but the carry.

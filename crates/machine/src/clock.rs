@@ -304,18 +304,19 @@ mod tests {
 
     #[test]
     fn a_guest_that_is_faster_or_slower_at_once() {
-        // Instructions a microsecond: interpreted, translated. The steps of a slice are as long as the host's pacer
-        // would have them after the change, at the latest.
+        // Instructions a microsecond: interpreted, translated. A slice is of 2.5 ms at the speed before, or ends when it
+        // took longer, after the first of its steps.
         for (before, after) in [(40, 4000), (4000, 40), (40, 400), (400, 40)] {
             let mut c = GuestClock::new(host(0));
             let (mut t, mut insns, mut last) = (0, 0, 0);
-            for step in 0.. {
+            for slice in 0.. {
                 let speed = if t < 100 * MS { before } else { after };
-                let n = if t > 120 * MS { speed * 100 } else { before * 100 }.max(25_000);
+                let expected = [100, before, after][usize::from(t >= 20 * MS) + usize::from(t >= 120 * MS)];
+                let n = if speed < expected { (expected * 625).min(400_000) } else { expected * 2500 };
                 c.begin_slice(host(t), insns);
                 let now = c.now(insns);
-                assert!(now >= t && now >= last, "{before} to {after}, {step}: {now}, not {t}");
-                assert!(now < t + 3 * AHEAD_NS, "{before} to {after}, {step}: {now} is far ahead of {t}");
+                assert!(now >= t && now >= last, "{before} to {after}, {slice}: {now}, not {t}");
+                assert!(now < t + 3 * AHEAD_NS, "{before} to {after}, {slice}: {now} is far ahead of {t}");
                 assert!(!c.is_behind());
                 if t > 150 * MS {
                     assert!(now < t + AHEAD_NS, "{before} to {after}: {now} is still ahead of {t}");

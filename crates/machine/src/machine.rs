@@ -162,11 +162,18 @@ impl Machine {
 
     /// Runs the guest for about `max_insns` instructions or until it has nothing to do. `time` is the host's now.
     pub fn run(&mut self, time: HostTime, max_insns: u64) -> Exit {
-        self.run_with(&mut NoTier, time, max_insns)
+        self.run_with(&mut NoTier, time, max_insns, &mut |_| 0)
     }
 
-    /// The same, where hot code is executed by `tier`.
-    pub fn run_with<T: Tier>(&mut self, tier: &mut T, time: HostTime, max_insns: u64) -> Exit {
+    /// The same, where hot code is executed by `tier`. After `max_insns`, `more` gets the number of instructions that this
+    /// call has executed, and says how many are to follow.
+    pub fn run_with<T: Tier>(
+        &mut self,
+        tier: &mut T,
+        time: HostTime,
+        max_insns: u64,
+        more: &mut dyn FnMut(u64) -> u64,
+    ) -> Exit {
         if let Some(exit) = &self.ended {
             return exit.clone();
         }
@@ -177,7 +184,7 @@ impl Machine {
             let deadline = self.wake_time();
             self.board.clock.skip_to(deadline, insns);
         }
-        let exit = self.run_slice(tier, insns.saturating_add(max_insns));
+        let exit = self.run_slice(tier, max_insns, more);
         self.idle = matches!(exit, Exit::Idle { .. });
         if exit != Exit::Budget {
             self.board.clock.end_slice_early();
@@ -197,7 +204,9 @@ impl Machine {
         self.board.clock.end_slice(time, self.vcpu.cpu.insns);
     }
 
-    fn run_slice<T: Tier>(&mut self, tier: &mut T, end: u64) -> Exit {
+    fn run_slice<T: Tier>(&mut self, tier: &mut T, max_insns: u64, more: &mut dyn FnMut(u64) -> u64) -> Exit {
+        let begin = self.vcpu.cpu.insns;
+        let mut end = begin.saturating_add(max_insns);
         loop {
             let insns = self.vcpu.cpu.insns;
             self.board.clock.leap(insns);
@@ -216,7 +225,10 @@ impl Machine {
                 None => {}
             }
             if insns >= end {
-                return Exit::Budget;
+                end = insns.saturating_add(more(insns.saturating_sub(begin)));
+                if insns >= end {
+                    return Exit::Budget;
+                }
             }
             let deadline = self.board.plan();
             let budget = self.board.clock.insns_until(deadline, insns).min(end - insns);

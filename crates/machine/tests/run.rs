@@ -170,6 +170,20 @@ fn what_is_typed_after_a_gap_arrives_after_it() {
 }
 
 #[test]
+fn a_slice_goes_on_while_it_may() {
+    let mut m = machine(&echo(), "");
+    let mut told = Vec::new();
+    let exit = m.run_with(&mut guest_api::NoTier, at(1), 10_000, &mut |insns| {
+        told.push(insns);
+        [20_000, 30_000, 0][told.len() - 1]
+    });
+    assert_eq!(exit, Exit::Budget);
+    let about = |n: &u64, wanted: u64| (wanted..wanted + 1000).contains(n);
+    assert!(told.iter().zip([10_000, 30_000, 60_000]).all(|(n, wanted)| about(n, wanted)), "{told:?}");
+    assert_eq!((told.len(), told.last()), (3, Some(&m.stats().insns)));
+}
+
+#[test]
 fn a_budget_ends_the_slice() {
     let mut m = machine(&echo(), "");
     for slice in 1..10 {

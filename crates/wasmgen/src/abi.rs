@@ -4,6 +4,7 @@
 //! number of instructions left of the budget. Guest registers are in the state between regions. It returns one of [`Leave`]'s numbers, with
 //! the rest in the state's [`guest_api::Exchange`], or goes on in another region by a tail call through the function table.
 
+use guest_api::{Float, Fp};
 use wasm_encoder::ValType::{self, I32, I64};
 
 /// What a region returns to its caller.
@@ -58,6 +59,9 @@ helpers! {
     Writable = "code_writable"(I64, I32) -> I32;
     /// [`guest_api::Guest::helper`]: refused where `Exchange::refused` is set.
     Helper = "code_helper"(I32, I64, I64, I64, I64) -> I64;
+    /// [`guest_api::Guest::float`] of `Exchange::vectors`: 0 for refused, else 1 and more: `Exchange::inexact` and what
+    /// [`suspicious`] says.
+    Float = "code_float"(I32) -> I32;
     /// [`guest_api::LazyFlags::packed`] of form, a, b, r.
     PackFlags = "code_pack_flags"(I64, I64, I64, I64) -> I64;
 }
@@ -76,3 +80,31 @@ pub struct Abi {
 /// Parameters and result of a region's function.
 pub const REGION_PARAMS: [ValType; 3] = [I32, I64, I64];
 pub const REGION_RESULT: ValType = I32;
+
+/// The bit beside those of [`guest_api::inexact`] that says so.
+const SUSPICIOUS: u32 = crate::float::SUSPICIOUS as u32;
+
+/// 0 where operands and result of `op` are such as generated code takes for granted after its own checks: zeros, or normal and
+/// finite.
+pub fn suspicious(op: Float, values: [u128; 3]) -> u32 {
+    let (shape, used) = match op {
+        Float::F2(_, shape) => (shape, 0..3),
+        Float::F1(_, shape) => (shape, 1..3),
+        // The result is a mask.
+        Float::Cmp(_, shape) => (shape, 0..2),
+        Float::Order(double, _) => (if double { Fp::S64 } else { Fp::S32 }, 0..2),
+        Float::ToInt(double, ..) => (if double { Fp::S64 } else { Fp::S32 }, 0..1),
+        Float::Cvt(_) | Float::ToFloat(..) => return SUSPICIOUS,
+    };
+    let normal = |v: u64, unit: u64, inf: u64| v == 0 || (unit..inf).contains(&v);
+    let good = values[used].iter().all(|&v| {
+        (0..shape.lanes()).all(|k| {
+            if shape.double() {
+                normal((v >> (64 * k)) as u64 & u64::MAX >> 1, 1 << 52, 0x7ff << 52)
+            } else {
+                normal((v >> (32 * k)) as u64 & 0x7fff_ffff, 1 << 23, 0xff << 23)
+            }
+        })
+    });
+    if good { 0 } else { SUSPICIOUS }
+}

@@ -16,6 +16,8 @@ pub struct Code {
     pub body: Vec<u8>,
     /// Offsets in `body` of conditional branches, and whether they are likely taken.
     pub hints: Vec<(u32, bool)>,
+    /// The functions of [`crate::shared`] that it calls: a bit each.
+    pub(crate) shares: u8,
 }
 
 /// Whether `op` can be generated. What cannot is left to the interpreter.
@@ -46,6 +48,8 @@ pub(crate) const RMW_HOST: u32 = 12;
 /// 0 where the host's floating-point arithmetic is exactly the guest's: see [`crate::float`].
 pub(crate) const INEXACT: u32 = 13;
 const FIXED: [(u32, ValType); 2] = [(CONTEXT - TO + 1, ValType::I64), (INEXACT - SLOT + 1, ValType::I32)];
+/// As in [`guest_api::jump_index`].
+const JUMP_SHIFT: i32 = 7;
 const FIRST: u32 = INEXACT + 1;
 /// Scratch vectors: see [`Emitter::scratch`].
 const SCRATCH: usize = 7;
@@ -70,6 +74,8 @@ pub(crate) struct Emitter<'r> {
     xslots: [Option<u32>; XSLOTS],
     written: u64,
     xwritten: u32,
+    /// There are accesses to memory.
+    pub(crate) uses_memory: bool,
     /// Of the block being generated.
     pub(crate) places: Vec<Place>,
     pub(crate) block: usize,
@@ -83,6 +89,7 @@ pub(crate) struct Emitter<'r> {
     /// The same of integers.
     long_consts: Vec<(u64, u32)>,
     pub(crate) float: crate::float::Float,
+    pub(crate) shares: u8,
 }
 
 impl<'r> Emitter<'r> {
@@ -98,6 +105,7 @@ impl<'r> Emitter<'r> {
             xslots: [None; XSLOTS],
             written: 0,
             xwritten: 0,
+            uses_memory: false,
             places: Vec::new(),
             block: 0,
             rmw: None,
@@ -106,9 +114,11 @@ impl<'r> Emitter<'r> {
             consts: Vec::new(),
             long_consts: Vec::new(),
             float: crate::float::Float::default(),
+            shares: 0,
         };
         for i in region.blocks.iter().flat_map(|b| &b.insts) {
             let n = i.imm as usize;
+            e.uses_memory |= is_access(i.op);
             match i.op {
                 Op::Get | Op::Put => {
                     if e.slots[n % SLOTS].is_none() {
@@ -215,8 +225,7 @@ impl<'r> Emitter<'r> {
             self.leave_at_start(Leave::Interpret, number);
             self.i().end();
         }
-        let ops = || self.region.blocks.iter().flat_map(|b| &b.insts).map(|i| i.op);
-        if !self.region.pages.is_empty() || ops().any(is_access) {
+        if !self.region.pages.is_empty() || self.uses_memory {
             self.i().local_get(STATE).i64_load(at(l.tlb_context, 3)).local_set(CONTEXT);
         }
         for &(delta, pa) in &self.region.pages {
@@ -270,13 +279,15 @@ impl<'r> Emitter<'r> {
             self.i().local_get(TO).i32_wrap_i64().local_tee(ENTRY).i32_const(12).i32_shr_u();
             self.i().local_get(ENTRY).i32_const(20).i32_shr_u().i32_xor().i32_const(buckets).i32_and();
             self.i().i32_const(JUMP_BUCKET as i32).i32_mul();
-            self.i().local_get(ENTRY).local_get(ENTRY).i32_const(6).i32_shr_u().i32_xor();
+            self.i().local_get(ENTRY).local_get(ENTRY).i32_const(JUMP_SHIFT).i32_shr_u().i32_xor();
             self.i().i32_const(JUMP_BUCKET as i32 - 1).i32_and().i32_add();
-            self.i().i32_const(size_of::<Jump>() as i32).i32_mul().local_get(STATE).i32_add().local_set(ENTRY);
-            self.i().local_get(ENTRY).i32_load(at(l.jumps + offset_of!(Jump, slot) as u32, 2));
+            self.i().i32_const(size_of::<Jump>() as i32).i32_mul();
+            let jumps = self.exchange(offset_of!(guest_api::Exchange, jumps));
+            self.i().local_get(STATE).i32_load(at(jumps, 2)).i32_add().local_set(ENTRY);
+            self.i().local_get(ENTRY).i32_load(at(offset_of!(Jump, slot) as u32, 2));
             self.i().i32_const(lookup);
-            self.i().local_get(ENTRY).i64_load(at(l.jumps + offset_of!(Jump, pc) as u32, 3)).local_get(TO).i64_eq();
-            self.i().local_get(ENTRY).i32_load(at(l.jumps + offset_of!(Jump, key) as u32, 2));
+            self.i().local_get(ENTRY).i64_load(at(offset_of!(Jump, pc) as u32, 3)).local_get(TO).i64_eq();
+            self.i().local_get(ENTRY).i32_load(at(offset_of!(Jump, key) as u32, 2));
             self.i().local_get(TO).i64_const(61).i64_shr_u().i32_wrap_i64().i32_const(4).i32_and();
             self.i().local_get(STATE).i32_add().i32_load(at(l.fetch_keys, 2)).i32_eq().i32_and();
             self.i().select().local_set(SLOT);
@@ -351,7 +362,7 @@ impl<'r> Emitter<'r> {
         }
         let start = body.len() as u32;
         body.extend_from_slice(&self.code);
-        Code { body, hints: self.hints.iter().map(|&(at, likely)| (at + start, likely)).collect() }
+        Code { body, hints: self.hints.iter().map(|&(at, likely)| (at + start, likely)).collect(), shares: self.shares }
     }
 
     /// The operations of block `n`, up to its end.
@@ -416,6 +427,10 @@ impl<'r> Emitter<'r> {
             Op::Bail => self.side_exit(i.exit),
             Op::Helper => {
                 self.helper(i);
+                self.float.changed();
+            }
+            Op::DivWide(signed) => {
+                self.div_wide(i, signed);
                 self.float.changed();
             }
             op if op.is_float() => crate::float::float(self, k, i),

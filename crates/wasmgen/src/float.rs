@@ -2,7 +2,8 @@
 //!
 //! An operation is computed at once and then one condition says whether that was right: the host rounds as the guest does and need
 //! not tell of inexact results (the local `INEXACT` is 0), no operand is a denormal number, the result is neither a NaN nor infinite nor
-//! near the underflow threshold. Where it fails the interpreter does the instruction. What an earlier operation of the block has
+//! near the underflow threshold. Where it fails the guest does the operation ([`Import::Float`]), or, if that traps, the interpreter
+//! the instruction. What an earlier operation of the block has
 //! checked, or computed, need not be checked again ([`Facts`]).
 //!
 //! The low lane of a scalar operation is kept in a local of its own type beside the vector ([`Float::shadows`]), so that a chain
@@ -12,6 +13,7 @@ use guest_api::{F1, F2, Fp, FpCvt, FpMode, FpRel, Lane};
 use ir::{Block, Inst, Op, Val};
 use wasm_encoder::{BlockType, Ieee32, Ieee64, ValType};
 
+use crate::abi::Import;
 use crate::emit::{ENTRY, Emitter, INEXACT, STATE, TEMP, at};
 use crate::place::Place;
 use crate::structure::Label;
@@ -86,6 +88,7 @@ impl Float {
     }
     /// The guest's environment may have changed.
     pub(crate) fn changed(&mut self) {
+        self.facts.clear();
         self.loaded = false;
     }
 
@@ -107,7 +110,6 @@ impl Float {
 
 /// Where an operation's result is until it is known to be right.
 #[derive(Clone, Copy)]
-#[expect(dead_code, reason = "who does the operation otherwise is the interpreter")]
 enum Result {
     /// The low lane: a number of 64 (true) or 32 bits.
     Low(bool, u32),
@@ -126,6 +128,8 @@ struct Checks<'i> {
     trusting: bool,
 }
 
+/// The bit of `INEXACT` that says that facts may be wrong, beside those of [`guest_api::inexact`].
+pub(crate) const SUSPICIOUS: i32 = 2;
 /// How far back facts are looked for.
 const DEPTH: u32 = 4;
 
@@ -146,16 +150,31 @@ macro_rules! by_size {
 }
 
 /// The significand's implicit bit.
-const fn unit(double: bool) -> u64 {
+pub(crate) const fn unit(double: bool) -> u64 {
     if double { 1 << 52 } else { 1 << 23 }
 }
-const fn inf(double: bool) -> u64 {
+pub(crate) const fn inf(double: bool) -> u64 {
     if double { 0x7ff << 52 } else { 0xff << 23 }
 }
 
 /// All lanes of 32 or 64 bits `v`.
 const fn splat(double: bool, v: u64) -> u128 {
     if double { v as u128 | (v as u128) << 64 } else { (v as u32 as u128) * 0x0000_0001_0000_0001_0000_0001_0000_0001 }
+}
+
+/// The operation as the guest knows it.
+fn number(op: Op) -> Option<guest_api::Float> {
+    use guest_api::Float;
+    Some(match op {
+        Op::F2(op, shape) => Float::F2(op, shape),
+        Op::F1(op, shape) => Float::F1(op, shape),
+        Op::FCmp(rel, shape) => Float::Cmp(rel, shape),
+        Op::FOrder(double, signal) => Float::Order(double, signal),
+        Op::FCvt(op) => Float::Cvt(op),
+        Op::ToInt(double, wide, mode) => Float::ToInt(double, wide, mode),
+        Op::ToFloat(double, wide) => Float::ToFloat(double, wide),
+        _ => return None,
+    })
 }
 
 /// A floating-point operation, number `k` of the block: pushes the result.
@@ -432,13 +451,16 @@ impl Emitter<'_> {
         }
     }
 
-    /// Pushes `INEXACT`.
-    fn inexact(&mut self) {
+    fn load_inexact(&mut self) {
         if !self.float.loaded {
-            let exact = self.layout().exchange + core::mem::offset_of!(guest_api::Exchange, exact) as u32;
-            self.i().local_get(STATE).i32_load(at(exact, 2)).i32_const(1).i32_xor().local_set(INEXACT);
+            let inexact = self.layout().exchange + core::mem::offset_of!(guest_api::Exchange, inexact) as u32;
+            self.i().local_get(STATE).i32_load(at(inexact, 2)).local_set(INEXACT);
             self.float.loaded = true;
         }
+    }
+    /// Pushes `INEXACT`.
+    fn inexact(&mut self) {
+        self.load_inexact();
         self.i().local_get(INEXACT);
     }
 }
@@ -517,11 +539,15 @@ impl<'i> Checks<'i> {
     fn end_unless(mut self, e: &mut Emitter<'_>, excuse: Option<impl FnOnce(&mut Emitter<'_>)>) {
         self.settle_lanes(e);
         if self.trusting {
-            self.inexact(e);
+            e.inexact();
+            e.i().i32_const(SUSPICIOUS).i32_and();
+            self.join(e);
         }
         if !self.condition {
             return;
         }
+        // Set below, it must not be loaded again in the block.
+        e.load_inexact();
         e.if_hinted(BlockType::Empty, false);
         e.labels.push(Label::If);
         let excused = excuse.is_some();
@@ -538,9 +564,63 @@ impl<'i> Checks<'i> {
         }
     }
 
-    fn slow(&self, e: &mut Emitter<'_>) {
-        let _ = self.result;
+    /// Ends the checks of scalar arithmetic: where one failed a function looks closer.
+    fn end_shared(self, e: &mut Emitter<'_>, op: F2, operands: [Val; 2]) {
+        let (Result::Low(double, r), Some(function)) =
+            (self.result, crate::shared::index(op, matches!(self.result, Result::Low(true, _))))
+        else {
+            return self.end(e);
+        };
+        e.shares |= crate::shared::bit(op, double);
+        e.if_hinted(BlockType::Empty, false);
+        e.labels.push(Label::If);
+        e.i().local_get(STATE);
+        for v in operands {
+            e.low_lane(v, double);
+        }
+        e.i().local_get(r).local_get(INEXACT).call(function).local_tee(INEXACT).i32_const(0).i32_lt_s();
+        e.if_hinted(BlockType::Empty, false);
+        e.labels.push(Label::If);
         e.side_exit(self.inst.exit);
+        e.labels.pop();
+        e.i().end().local_set(r);
+        e.labels.pop();
+        e.i().end();
+    }
+
+    /// The guest does the operation: its result takes the place of what was computed. What is behind a refusal is the interpreter's.
+    fn slow(&self, e: &mut Emitter<'_>) {
+        use core::mem::offset_of;
+        let i = self.inst;
+        let Some(op) = number(i.op) else { return };
+        let vectors = e.layout().exchange + offset_of!(guest_api::Exchange, vectors) as u32;
+        e.i().local_get(STATE);
+        e.value(i.args[0]);
+        e.i().v128_store(at(vectors, 3));
+        if i.args[1] != Val::NONE {
+            e.i().local_get(STATE);
+            e.value(i.args[1]);
+            if matches!(i.op, Op::ToFloat(..)) {
+                e.i().i64_store(at(vectors + 16, 3));
+            } else {
+                e.i().v128_store(at(vectors + 16, 3));
+            }
+        }
+        e.i().i32_const(op.code() as i32).call(Import::Float as u32).local_tee(ENTRY).i32_eqz();
+        e.if_hinted(BlockType::Empty, false);
+        e.labels.push(Label::If);
+        e.side_exit(i.exit);
+        e.labels.pop();
+        e.i().end();
+        // Once an operand or a result was out of the ordinary, `Facts` may be wrong: all the rest of the block is done so too.
+        e.i().local_get(INEXACT).i32_const(SUSPICIOUS).i32_and().local_get(ENTRY).i32_const(1).i32_sub().i32_or();
+        e.i().local_set(INEXACT).local_get(STATE);
+        match self.result {
+            Result::Low(true, local) => e.i().f64_load(at(vectors, 3)).local_set(local),
+            Result::Low(false, local) => e.i().f32_load(at(vectors, 2)).local_set(local),
+            Result::Vector(local) => e.i().v128_load(at(vectors, 3)).local_set(local),
+            Result::Int(local) => e.i().i64_load(at(vectors, 3)).local_set(local),
+        };
     }
 }
 
@@ -609,44 +689,10 @@ fn scalar(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F2, shape: Fp) {
     e.twice_local(r, double);
     e.not_clear(double);
     checks.join(e);
-    let before = e.float.facts.clone();
     checks.operand(e, a, shape, false);
     checks.operand(e, b, shape, false);
     checks.inexact(e);
-    // A result of zero is exact in sums, and where it comes from a zero.
-    let after = core::mem::replace(&mut e.float.facts, before);
-    checks.end_unless(
-        e,
-        Some(|e: &mut Emitter<'_>| {
-            let zero = |e: &mut Emitter<'_>, v: Val| {
-                e.low_lane(v, double);
-                by_size!(e, double, f64_const(Ieee64::new(0)).f64_eq(), f32_const(Ieee32::new(0)).f32_eq());
-            };
-            e.i().local_get(r);
-            by_size!(e, double, f64_const(Ieee64::new(0)).f64_eq(), f32_const(Ieee32::new(0)).f32_eq());
-            match op {
-                F2::Mul => {
-                    zero(e, a);
-                    zero(e, b);
-                    e.i().i32_or().i32_and();
-                }
-                F2::Div => {
-                    zero(e, a);
-                    e.i().i32_and();
-                }
-                _ => {}
-            }
-            for v in [a, b] {
-                if !e.known(v, shape, false, DEPTH).0 {
-                    e.twice(v, double);
-                    e.is_denormal(double);
-                    e.i().i32_eqz().i32_and();
-                }
-            }
-            e.i().local_get(INEXACT).i32_eqz().i32_and();
-        }),
-    );
-    e.float.facts = after;
+    checks.end_shared(e, op, [a, b]);
     e.float.learn(v, ordered(shape) | plain(shape));
     replace_low(e, rest, double, r);
     keep_low(e, v, double, r);

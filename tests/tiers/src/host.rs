@@ -79,3 +79,14 @@ callable! {
     fn code_helper = helper(h: u32, a: u64, b: u64, c: u64, d: u64) -> u64;
     fn code_pack_flags = pack_flags(form: u64, a: u64, b: u64, r: u64) -> u64;
 }
+
+thread_local! {
+    /// What does floating-point operations instead of the guest that is being run.
+    pub static FLOAT: core::cell::Cell<Option<fn(u32) -> u32>> = const { core::cell::Cell::new(None) };
+}
+
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+pub extern "C" fn code_float(op: u32) -> u32 {
+    FLOAT.get().unwrap_or(jit::call::float)(op)
+}

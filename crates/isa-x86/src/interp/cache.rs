@@ -1,6 +1,6 @@
 //! Decoded blocks, found by physical address, and the jump cache that finds them by linear address.
 
-use guest_api::{Code, Decoded, EmitVector, Slot, Space, Tier};
+use guest_api::{Code, Decoded, EmitVector, JUMP_BUCKET, JUMP_BUCKETS, Slot, Space, Tier, jump_bucket, jump_index};
 use mem::{Access, Memory, PAGE_MASK, PAGE_SIZE};
 
 use crate::cpu::{BLOCK, CodeSize, Cpu, NOWHERE as NO_REGION, SegReg, ZERO};
@@ -18,9 +18,6 @@ const MAX_INSNS: usize = 64;
 const BLOCK_BYTES: usize = size_of::<Block>() + Index::ENTRY_BYTES;
 /// Instructions of a block on average: what memory is divided by at first.
 const MEAN_INSNS: usize = 5;
-/// The jump cache: buckets by page, so that a page's entries can be dropped together.
-const PAGE_BUCKETS: usize = 256;
-const BUCKET: usize = 64;
 
 pub(super) type BlockId = u32;
 
@@ -55,12 +52,9 @@ pub(super) struct CodeCache {
     limit: usize,
     blocks: Vec<Block>,
     index: Index,
-    jumps: Box<[[Jump; BUCKET]; PAGE_BUCKETS]>,
-}
-
-#[inline(always)]
-fn bucket(pc: u64) -> usize {
-    ((pc >> 12) ^ (pc >> 20)) as usize % PAGE_BUCKETS
+    /// Finds blocks by linear address, in the form of [`guest_api::Jump`]: buckets by page, so that a page's entries can be dropped
+    /// together.
+    jumps: Box<[[Jump; JUMP_BUCKET]]>,
 }
 
 impl CodeCache {
@@ -80,7 +74,7 @@ impl CodeCache {
             limit,
             blocks,
             index: Index::new(room(limit) / MEAN_INSNS),
-            jumps: Box::new([[NOWHERE; BUCKET]; PAGE_BUCKETS]),
+            jumps: vec![[NOWHERE; JUMP_BUCKET]; JUMP_BUCKETS].into(),
         }
     }
 
@@ -131,8 +125,8 @@ impl CodeCache {
         match &mut cpu.dropped_pages {
             Some(pages) => {
                 for page in pages.drain(..) {
-                    self.jumps[bucket(page)].fill(NOWHERE);
-                    cpu.jumps[guest_api::jump_bucket(page)].fill(NO_REGION);
+                    self.jumps[jump_bucket(page)].fill(NOWHERE);
+                    cpu.jumps[jump_bucket(page)].fill(NO_REGION);
                 }
             }
             None => {
@@ -145,14 +139,12 @@ impl CodeCache {
 
     /// Learns where translated code has appeared and where it is gone.
     pub(super) fn take_changes<T: Tier>(&mut self, cpu: &mut Cpu, tier: &mut T) {
-        let mut gone = false;
-        tier.changes(&mut |pa, mode, slot| {
-            gone |= slot == 0;
+        let reassigned = tier.changes(&mut |pa, mode, slot| {
             if let Some(id) = self.index.find(Key::new(pa, mode)) {
                 self.blocks[id as usize].slot = slot;
             }
         });
-        if gone {
+        if reassigned {
             cpu.jumps.as_flattened_mut().fill(NO_REGION);
         }
     }
@@ -185,7 +177,7 @@ impl CodeCache {
     #[inline(always)]
     pub(super) fn find<T: Tier>(&mut self, cx: &mut Exec<'_>, tier: &mut T) -> Result<BlockId, Stop> {
         let pc = cx.cpu.rip.wrapping_add(cx.cpu.seg_base(SegReg::Cs));
-        let jump = &self.jumps[bucket(pc)][(pc ^ (pc >> 6)) as usize % BUCKET];
+        let jump = &self.jumps[jump_bucket(pc)][jump_index(pc)];
         if jump.pc == pc && jump.key == cx.cpu.fetch_key(pc) && self.blocks[jump.block as usize].count != 0 {
             return Ok(jump.block);
         }
@@ -203,7 +195,7 @@ impl CodeCache {
             }
         }
         let pa = fetch_address(cx, pc)?;
-        let key = Key::new(pa, cx.cpu.fetch_key(pc) >> 12);
+        let key = Key::new(pa, cx.cpu.fetch_mode(pc));
         let id = match self.index.find(key) {
             Some(id) => id,
             None => self.decode_block(cx, tier, pc, key, bits)?,
@@ -217,7 +209,7 @@ impl CodeCache {
             }
             return Ok(id);
         }
-        let slot = &mut self.jumps[bucket(pc)][(pc ^ (pc >> 6)) as usize % BUCKET];
+        let slot = &mut self.jumps[jump_bucket(pc)][jump_index(pc)];
         *slot = Jump { pc, key: cx.cpu.fetch_key(pc), block: id };
         Ok(id)
     }
@@ -336,7 +328,7 @@ impl Code for View<'_> {
 
     fn block_at(&mut self, pc: u64) -> Option<Decoded> {
         let pa = self.cpu.mem.lookup(Access::Execute, pc)?;
-        let key = Key::new(pa, self.cpu.fetch_key(pc) >> 12);
+        let key = Key::new(pa, self.cpu.fetch_mode(pc));
         let id = self.code.index.find(key)?;
         self.code.block(id).can_be_hot().then(|| self.block(id))
     }

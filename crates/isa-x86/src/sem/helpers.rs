@@ -5,10 +5,11 @@
 use guest_api::{Helper, Space, Width};
 use mem::{Access, PAGE_MASK, PAGE_SIZE};
 
-use crate::cpu::{CodeSize, SegReg};
+use crate::cpu::{CodeSize, SegReg, rflags};
 use crate::exec::Exec;
 use crate::fault::{DE, Stop};
 use crate::insn::Insn;
+use crate::sys::{far, interrupts, misc, msr};
 
 /// Bits of MXCSR that exist, DAZ among them (SDM 1 11.6.6).
 pub const MXCSR_MASK: u32 = 0xffff;
@@ -47,6 +48,36 @@ helpers! {
     BULK_CMPS = |cx, v| { let [from, to, n, how] = args(cx, v)?; Ok(bulk_cmps(cx, from, to, n, how).unwrap_or(0)) };
     /// The number of elements that are not `v`.
     BULK_SCAS = |cx, v| { let [v, to, n, how] = args(cx, v)?; Ok(bulk_scas(cx, v, to, n, how).unwrap_or(0)) };
+
+    /// RFLAGS without the condition flags and DF.
+    RFLAGS_REST = |cx, _| Ok(2 | cx.cpu.rflags_rest);
+    /// The same as PUSHF pushes it; #GP(0) in virtual-8086 mode where IOPL is below 3.
+    RFLAGS_TO_PUSH = |cx, _| {
+        far::require_iopl_in_v86(cx)?;
+        Ok(2 | cx.cpu.rflags_rest & !(rflags::RF | rflags::VM))
+    };
+    /// POPF of `v`, of its low 16 bits where `narrow`, but for the condition flags and DF.
+    POP_RFLAGS = |cx, v| { let [v, narrow] = args(cx, v)?; far::pop_rflags(cx, v, narrow != 0) };
+    CLI = |cx, _| interrupts::cli(cx);
+    STI = |cx, _| interrupts::sti(cx);
+    /// STAC and CLAC.
+    SET_AC = |cx, v| { let [on] = args(cx, v)?; misc::set_ac(cx, on != 0) };
+    /// Exchanges the kernel's GS base for `base`.
+    SWAP_GS = |cx, v| {
+        let [base] = args(cx, v)?;
+        if !interrupts::in_64_bit_mode(cx.cpu) {
+            return Err(cx.ud());
+        }
+        cx.require_cpl0()?;
+        Ok(core::mem::replace(&mut cx.cpu.msr.kernel_gs_base, base))
+    };
+    READ_TSC = |cx, _| msr::read_tsc(cx);
+    /// IA32_FMASK.
+    SYSCALL_MASK = |cx, _| Ok(cx.cpu.msr.sfmask);
+    /// Enters the kernel, but for RCX, R11, the condition flags and DF; where it continues.
+    SYSCALL = |cx, _| far::syscall(cx);
+    /// Returns from it to `target` with RFLAGS `flags`, in 64-bit mode where `long`.
+    SYSRET = |cx, v| { let [target, flags, long] = args(cx, v)?; far::sysret(cx, target, flags, long != 0) };
 
     /// TOP = 0 and no x87 register empty (SDM 1 9.5.1).
     ENTER_MMX = |cx, _| {

@@ -19,6 +19,7 @@ pub mod sse_mov;
 pub mod sse_str;
 pub mod stack;
 pub mod string;
+pub mod system;
 pub mod vec;
 
 use guest_api::Emit;

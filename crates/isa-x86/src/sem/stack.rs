@@ -1,12 +1,10 @@
 //! The stack (SDM 2: PUSH, POP, PUSHA, POPA, PUSHF, POPF, ENTER, LEAVE).
 
-use guest_api::{Emit, Width};
+use guest_api::Emit;
 
 use super::Sem;
 use super::operand::*;
-use crate::cpu::{RBP, RSP, rflags};
-use crate::exec::Exec;
-use crate::fault::Stop;
+use crate::cpu::{RBP, RSP};
 use crate::insn::{Insn, Kind};
 
 #[inline(always)]
@@ -69,38 +67,6 @@ pub fn popa<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
             write_gpr(e, w, r, v);
         }
     }
-    Ok(())
-}
-
-/// PUSHF: RF and VM are pushed as 0.
-pub fn pushf(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
-    if cx.cpu.rflags_rest & rflags::VM != 0 && cx.cpu.rflags_rest & rflags::IOPL != rflags::IOPL {
-        return Err(cx.gp0());
-    }
-    let v = cx.cpu.rflags() & !(rflags::RF | rflags::VM);
-    super::operand::push(cx, i, i.width, v & i.width.mask())
-}
-
-/// POPF: what may change depends on the privilege; VM, VIF and VIP never do, RF is cleared.
-pub fn popf(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
-    let old = cx.cpu.rflags();
-    let iopl = (old & rflags::IOPL) >> 12;
-    if old & rflags::VM != 0 && iopl != 3 {
-        return Err(cx.gp0());
-    }
-    let (v, sp) = peek(cx, i, i.width)?;
-    set_stack_pointer(cx, i, sp);
-    let mut fixed = rflags::VM | rflags::VIF | rflags::VIP;
-    if cx.cpu.cpl != 0 {
-        fixed |= rflags::IOPL;
-    }
-    if u64::from(cx.cpu.cpl) > iopl {
-        fixed |= rflags::IF;
-    }
-    if i.width == Width::W16 {
-        fixed |= !0xffff;
-    }
-    cx.set_rflags((v & !fixed | old & fixed) & !rflags::RF);
     Ok(())
 }
 

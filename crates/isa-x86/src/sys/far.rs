@@ -7,7 +7,7 @@ use super::paging::{as_system, canonical, with_privilege};
 use super::segments::{Descriptor, attr, mark_accessed, need_descriptor, stack_descriptor, system, upper_base};
 use super::stack::Stack;
 use super::task::{self, Cause};
-use crate::cpu::{Cpu, R11, RCX, RDX, RSP, SegReg, Segment, cr0, efer, rflags};
+use crate::cpu::{Cpu, RCX, RDX, RSP, SegReg, Segment, cr0, efer, rflags};
 use crate::exec::Exec;
 use crate::fault::{GP, NP, Stop};
 use crate::insn::{Insn, Kind};
@@ -438,44 +438,64 @@ fn flat_segments(cpu: &mut Cpu, cs: u16, ss: u16, cpl: u8, long: bool) {
     cpu.cpl = cpl;
 }
 
-/// SYSCALL (SDM 2). Intel's processors have it in 64-bit mode only.
-pub fn syscall(cx: &mut Exec<'_>, _: &Insn) -> Result<(), Stop> {
+/// What SYSCALL does but for RCX, R11, the condition flags and DF; where it goes.
+pub(crate) fn syscall(cx: &mut Exec<'_>) -> Result<u64, Stop> {
     if cx.cpu.msr.efer & efer::SCE == 0 || !in_64_bit_mode(cx.cpu) {
         return Err(cx.ud());
     }
     let cpu = &mut *cx.cpu;
-    let flags = cpu.rflags();
-    cpu.regs[RCX as usize] = cpu.rip;
-    cpu.regs[R11 as usize] = flags;
     let cs = (cpu.msr.star >> 32) as u16 & !3;
     flat_segments(cpu, cs, cs.wrapping_add(8), 0, true);
-    cpu.rip = cpu.msr.lstar;
-    cpu.set_rflags(flags & !(cpu.msr.sfmask | rflags::RF));
+    cpu.rflags_rest &= !(cpu.msr.sfmask | rflags::RF);
     cpu.update_context();
     cpu.step_by_new_flags();
-    Ok(())
+    Ok(cpu.msr.lstar)
 }
 
-/// SYSRET to 64-bit (REX.W) or compatibility mode.
-pub fn sysret(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
+/// What SYSRET does but for the condition flags and DF; where it goes. `long`: to 64-bit mode, else to compatibility mode.
+pub(crate) fn sysret(cx: &mut Exec<'_>, target: u64, flags: u64, long: bool) -> Result<u64, Stop> {
     if cx.cpu.msr.efer & efer::SCE == 0 || !in_64_bit_mode(cx.cpu) {
         return Err(cx.ud());
     }
     cx.require_cpl0()?;
-    let long = i.width == Width::W64;
-    let rip = cx.cpu.regs[RCX as usize];
-    if long && !canonical(rip) {
+    if long && !canonical(target) {
         return Err(cx.gp0());
     }
+    let flags = flags & 0x3c_7fd7;
+    cx.can_load_rflags(flags)?;
     let cpu = &mut *cx.cpu;
     let base = (cpu.msr.star >> 48) as u16;
     flat_segments(cpu, if long { base.wrapping_add(16) } else { base }, base.wrapping_add(8), 3, long);
-    cpu.rip = if long { rip } else { rip & 0xffff_ffff };
-    cpu.update_context();
-    let flags = cpu.regs[R11 as usize] & 0x3c_7fd7;
     cx.set_rflags(flags);
+    cx.cpu.update_context();
     cx.cpu.step_by_new_flags();
-    Ok(())
+    Ok(if long { target } else { target & 0xffff_ffff })
+}
+
+/// #GP(0) in virtual-8086 mode where IOPL is below 3.
+pub(crate) fn require_iopl_in_v86(cx: &mut Exec<'_>) -> Result<(), Stop> {
+    let rest = cx.cpu.rflags_rest;
+    if rest & rflags::VM != 0 && rest & rflags::IOPL != rflags::IOPL { Err(cx.gp0()) } else { Ok(()) }
+}
+
+/// What POPF of `v` does but for the stack pointer, the condition flags and DF. `narrow`: of 16 bits.
+pub(crate) fn pop_rflags(cx: &mut Exec<'_>, v: u64, narrow: bool) -> Result<u64, Stop> {
+    require_iopl_in_v86(cx)?;
+    let old = cx.cpu.rflags_rest;
+    let mut fixed = rflags::VM | rflags::VIF | rflags::VIP;
+    if cx.cpu.cpl != 0 {
+        fixed |= rflags::IOPL;
+    }
+    if cx.cpu.cpl > cx.cpu.iopl() {
+        fixed |= rflags::IF;
+    }
+    if narrow {
+        fixed |= !0xffff;
+    }
+    let new = (v & !fixed | old & fixed) & !rflags::RF;
+    cx.can_load_rflags(new)?;
+    cx.set_rflags(new);
+    Ok(0)
 }
 
 pub fn sysenter(cx: &mut Exec<'_>, _: &Insn) -> Result<(), Stop> {

@@ -28,6 +28,7 @@ const IDT: u32 = 2;
 
 impl Exec<'_> {
     /// [`Cpu::set_rflags`] for instructions that load all of RFLAGS often: the interpreter looks up only where there is something to see.
+    /// Translated code asks [`Exec::can_load_rflags`] before.
     pub(crate) fn set_rflags(&mut self, v: u64) {
         let had = self.cpu.interrupts_enabled();
         self.cpu.load_rflags(v);
@@ -49,6 +50,16 @@ impl Cpu {
     pub(crate) fn hold_off(&mut self, debug: bool) {
         (self.shadow, self.shadow_debug) = (true, debug);
         self.attention = true;
+    }
+}
+
+impl Exec<'_> {
+    /// Whether RFLAGS `v` can be loaded here: translated code does not look up behind the instruction, so what makes that necessary
+    /// is left to the interpreter.
+    pub(crate) fn can_load_rflags(&mut self, v: u64) -> Result<(), Stop> {
+        let seen = v & (rflags::TF | rflags::RF) != 0
+            || v & rflags::IF != 0 && !self.cpu.interrupts_enabled() && self.platform.interrupt_pending();
+        if self.cpu.translated && seen { Err(Stop) } else { Ok(()) }
     }
 }
 
@@ -382,14 +393,15 @@ fn software(cx: &mut Exec<'_>, vector: u8) -> Result<(), Stop> {
     inject(cx, Exception { vector, error: None }, Source::Software)
 }
 
-pub fn cli(cx: &mut Exec<'_>, _: &Insn) -> Result<(), Stop> {
+pub(crate) fn cli(cx: &mut Exec<'_>) -> Result<u64, Stop> {
     require_iopl(cx)?;
     cx.cpu.rflags_rest &= !rflags::IF;
-    Ok(())
+    Ok(0)
 }
 
-pub fn sti(cx: &mut Exec<'_>, _: &Insn) -> Result<(), Stop> {
+pub(crate) fn sti(cx: &mut Exec<'_>) -> Result<u64, Stop> {
     require_iopl(cx)?;
+    cx.can_load_rflags(rflags::IF)?;
     if !cx.cpu.interrupts_enabled() {
         cx.cpu.rflags_rest |= rflags::IF;
         // Where nothing waits, nothing can tell that the next instruction is to be executed before it.
@@ -397,7 +409,7 @@ pub fn sti(cx: &mut Exec<'_>, _: &Insn) -> Result<(), Stop> {
             cx.cpu.hold_off(false);
         }
     }
-    Ok(())
+    Ok(0)
 }
 
 /// CLI and STI without VME and PVI: #GP(0) where CPL is beyond IOPL (SDM 2 CLI, table 3-7).

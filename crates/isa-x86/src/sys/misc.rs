@@ -47,7 +47,8 @@ pub fn wbinvd(cx: &mut Exec<'_>, _: &Insn) -> Result<(), Stop> {
     cx.require_cpl0()
 }
 
-fn set_ac(cx: &mut Exec<'_>, on: bool) -> Result<(), Stop> {
+/// STAC and CLAC.
+pub(crate) fn set_ac(cx: &mut Exec<'_>, on: bool) -> Result<u64, Stop> {
     if cx.cpu.cpl != 0 {
         return Err(cx.ud());
     }
@@ -57,11 +58,5 @@ fn set_ac(cx: &mut Exec<'_>, on: bool) -> Result<(), Stop> {
         cx.cpu.rflags_rest &= !rflags::AC;
     }
     cx.cpu.update_data_context();
-    Ok(())
-}
-pub fn stac(cx: &mut Exec<'_>, _: &Insn) -> Result<(), Stop> {
-    set_ac(cx, true)
-}
-pub fn clac(cx: &mut Exec<'_>, _: &Insn) -> Result<(), Stop> {
-    set_ac(cx, false)
+    Ok(0)
 }

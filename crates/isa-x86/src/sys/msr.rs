@@ -248,18 +248,17 @@ fn put_edx_eax(cx: &mut Exec<'_>, v: u64) {
     cx.cpu.regs[RDX as usize] = v >> 32;
 }
 
-/// RDTSC: at CPL 0 only where CR4.TSD is set.
-pub fn rdtsc(cx: &mut Exec<'_>, _: &Insn) -> Result<(), Stop> {
+/// What RDTSC reads: at CPL 0 only where CR4.TSD is set.
+pub(crate) fn read_tsc(cx: &mut Exec<'_>) -> Result<u64, Stop> {
     if cx.cpu.cr4 & cr4::TSD != 0 {
         cx.require_cpl0()?;
     }
-    let v = cx.guest_tsc();
-    put_edx_eax(cx, v);
-    Ok(())
+    Ok(cx.guest_tsc())
 }
 
-pub fn rdtscp(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
-    rdtsc(cx, i)?;
+pub fn rdtscp(cx: &mut Exec<'_>, _: &Insn) -> Result<(), Stop> {
+    let v = read_tsc(cx)?;
+    put_edx_eax(cx, v);
     cx.cpu.regs[RCX as usize] = cx.cpu.msr.tsc_aux;
     Ok(())
 }

@@ -133,6 +133,7 @@ impl Cpu {
         let mode = if self.cpl == 3 { MODE_USER } else { MODE_SUPERVISOR } as u32
             | (self.code_size() as u32) << 12
             | (self.stack_width() as u32) << 14;
+        let mode = mode | u32::from(self.flushes) << 16;
         let own = u32::from(self.spaces.current) << 2 | mode;
         // Number 0 is given to no address space: it stands for all.
         self.fetch_keys = [own, if self.spaces.upper_private { own } else { mode }];

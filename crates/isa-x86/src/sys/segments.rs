@@ -587,15 +587,3 @@ pub fn wrfsbase(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
 pub fn wrgsbase(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     write_base(cx, i, SegReg::Gs)
 }
-
-/// SWAPGS (SDM 2): 64-bit mode, CPL 0.
-pub fn swapgs(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
-    if i.bits != CodeSize::Bits64 {
-        return Err(cx.ud());
-    }
-    cx.require_cpl0()?;
-    let base = cx.cpu.seg_base(SegReg::Gs);
-    let kernel = core::mem::replace(&mut cx.cpu.msr.kernel_gs_base, base);
-    cx.cpu.set_seg_base(SegReg::Gs, kernel);
-    Ok(())
-}

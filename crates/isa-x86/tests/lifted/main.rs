@@ -272,7 +272,9 @@ fn single_instructions() {
         Program::random(rng, &opcodes, &[row], 1)
     });
     for row in rows {
-        assert!(seen.rows.contains_key(row), "{row} was never run");
+        // Some have few encodings that are legal.
+        let again = || run(2, 3000, |rng| Program::random(rng, &opcodes, &[row], 1)).rows.contains_key(row);
+        assert!(seen.rows.contains_key(row) || again(), "{row} was never run");
     }
     assert!(seen.exits > seen.cases / 50, "few side exits: {}", seen.exits);
 }

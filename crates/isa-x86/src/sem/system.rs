@@ -1,0 +1,126 @@
+//! System instructions that kernels use all the time, in the vocabulary so that translated code need not be left for them: what is
+//! not a general register or a condition flag is a helper's affair.
+
+use guest_api::{Bin, Emit, Flag, Rel, Slot, Width};
+
+use super::Sem;
+use super::helpers::*;
+use super::operand::{peek, push, set_stack_pointer, write_gpr};
+use crate::cpu::{DIRECTION, R11, RAX, RCX, RDX, SEG_BASE, SegReg, gpr, rflags};
+use crate::insn::Insn;
+
+/// The condition flags by their bits in RFLAGS.
+const FLAGS: [(Flag, u32); 6] =
+    [(Flag::Carry, 0), (Flag::Parity, 2), (Flag::Aux, 4), (Flag::Zero, 6), (Flag::Sign, 7), (Flag::Overflow, 11)];
+
+/// RFLAGS, assembled from the condition flags, DF and `rest`.
+#[inline(always)]
+fn assemble<E: Emit>(e: &mut E, rest: E::V) -> E::V {
+    let mut v = rest;
+    for (f, bit) in FLAGS {
+        let c = e.flag(f);
+        let c = e.value(c);
+        let c = e.shift_imm(Bin::Shl, c, bit);
+        v = e.or(v, c);
+    }
+    let d = e.get(Slot(DIRECTION));
+    let d = e.and_imm(d, rflags::DF);
+    e.or(v, d)
+}
+
+/// Sets the condition flags and DF from their bits in `v`.
+#[inline(always)]
+fn spread<E: Emit>(e: &mut E, v: E::V) {
+    let carry = e.bit(v, 0);
+    let overflow = e.bit(v, 11);
+    let one = e.imm(1);
+    e.flags_with(Width::W8, one, carry, overflow);
+    for (f, bit) in &FLAGS[1..5] {
+        let c = e.bit(v, *bit);
+        e.set_flag(*f, c);
+    }
+    let down = e.and_imm(v, rflags::DF);
+    let down = e.rel_imm(Rel::Ne, down, 0);
+    let (minus, plus) = (e.imm(u64::MAX), e.imm(1));
+    let d = e.select(down, minus, plus);
+    e.put(Slot(DIRECTION), d);
+}
+
+/// PUSHF: RF and VM are pushed as 0.
+pub fn pushf<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
+    let rest = e.helper(RFLAGS_TO_PUSH, &[])?;
+    let v = assemble(e, rest);
+    let v = e.zext(i.width, v);
+    push(e, i, i.width, v)
+}
+
+/// POPF: what may change depends on the privilege; VM, VIF and VIP never do, RF is cleared.
+pub fn popf<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
+    let (v, sp) = peek(e, i, i.width)?;
+    let narrow = e.imm(u64::from(i.width == Width::W16));
+    e.helper(POP_RFLAGS, &[v, narrow])?;
+    set_stack_pointer(e, i, sp);
+    spread(e, v);
+    Ok(())
+}
+
+pub fn cli<E: Emit>(e: &mut E, _: &Insn) -> Sem<E> {
+    e.helper(CLI, &[]).map(drop)
+}
+pub fn sti<E: Emit>(e: &mut E, _: &Insn) -> Sem<E> {
+    e.helper(STI, &[]).map(drop)
+}
+pub fn stac<E: Emit>(e: &mut E, _: &Insn) -> Sem<E> {
+    let on = e.imm(1);
+    e.helper(SET_AC, &[on]).map(drop)
+}
+pub fn clac<E: Emit>(e: &mut E, _: &Insn) -> Sem<E> {
+    let off = e.imm(0);
+    e.helper(SET_AC, &[off]).map(drop)
+}
+
+/// SWAPGS (SDM 2): 64-bit mode, CPL 0.
+pub fn swapgs<E: Emit>(e: &mut E, _: &Insn) -> Sem<E> {
+    let gs = Slot(SEG_BASE + SegReg::Gs as u8);
+    let base = e.get(gs);
+    let kernel = e.helper(SWAP_GS, &[base])?;
+    e.put(gs, kernel);
+    Ok(())
+}
+
+/// RDTSC: at CPL 0 only where CR4.TSD is set.
+pub fn rdtsc<E: Emit>(e: &mut E, _: &Insn) -> Sem<E> {
+    let v = e.helper(READ_TSC, &[])?;
+    let low = e.zext(Width::W32, v);
+    let high = e.shift_imm(Bin::ShrU, v, 32);
+    write_gpr(e, Width::W64, RAX, low);
+    write_gpr(e, Width::W64, RDX, high);
+    Ok(())
+}
+
+/// SYSCALL (SDM 2). Intel's processors have it in 64-bit mode only.
+pub fn syscall<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
+    let rest = e.helper(RFLAGS_REST, &[])?;
+    let flags = assemble(e, rest);
+    let mask = e.helper(SYSCALL_MASK, &[])?;
+    let target = e.helper(SYSCALL, &[])?;
+    let back = i.next_pc(e.block_pc());
+    let back = e.code_address(back);
+    e.put(gpr(RCX), back);
+    e.put(gpr(R11), flags);
+    let kept = e.un(guest_api::Un::Not, mask);
+    let flags = e.and(flags, kept);
+    spread(e, flags);
+    e.goto(target);
+    Ok(())
+}
+
+/// SYSRET to 64-bit (REX.W) or compatibility mode.
+pub fn sysret<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
+    let (target, flags) = (e.get(gpr(RCX)), e.get(gpr(R11)));
+    let long = e.imm(u64::from(i.width == Width::W64));
+    let target = e.helper(SYSRET, &[target, flags, long])?;
+    spread(e, flags);
+    e.goto(target);
+    Ok(())
+}
