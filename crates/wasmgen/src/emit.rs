@@ -425,7 +425,7 @@ impl<'r> Emitter<'r> {
                 self.helper(i);
                 self.float.changed();
             }
-            op if op.is_float() => crate::float::float(self, k, i),
+            op if op.float().is_some() => crate::float::float(self, k, i),
             _ => self.access(i),
         }
     }

@@ -68,7 +68,7 @@ impl Float {
         self.outer.clear();
         self.loaded = false;
         self.uses.clear();
-        if block.insts.iter().any(|i| i.op.is_float()) {
+        if block.insts.iter().any(|i| i.op.float().is_some()) {
             self.uses.resize(block.insts.len(), 0);
             for &v in block.insts.iter().flat_map(|i| low_operands(i).0) {
                 self.uses[v.index()] += 1;
@@ -158,21 +158,6 @@ const fn inf(double: bool) -> u64 {
 /// All lanes of 32 or 64 bits `v`.
 const fn splat(double: bool, v: u64) -> u128 {
     if double { v as u128 | (v as u128) << 64 } else { (v as u32 as u128) * 0x0000_0001_0000_0001_0000_0001_0000_0001 }
-}
-
-/// The operation as the guest knows it.
-fn number(op: Op) -> Option<guest_api::Float> {
-    use guest_api::Float;
-    Some(match op {
-        Op::F2(op, shape) => Float::F2(op, shape),
-        Op::F1(op, shape) => Float::F1(op, shape),
-        Op::FCmp(rel, shape) => Float::Cmp(rel, shape),
-        Op::FOrder(double, signal) => Float::Order(double, signal),
-        Op::FCvt(op) => Float::Cvt(op),
-        Op::ToInt(double, wide, mode) => Float::ToInt(double, wide, mode),
-        Op::ToFloat(double, wide) => Float::ToFloat(double, wide),
-        _ => return None,
-    })
 }
 
 /// A floating-point operation, number `k` of the block: pushes the result.
@@ -564,7 +549,7 @@ impl<'i> Checks<'i> {
     fn slow(&self, e: &mut Emitter<'_>) {
         use core::mem::offset_of;
         let i = self.inst;
-        let Some(op) = number(i.op) else { return };
+        let Some(op) = i.op.float() else { return };
         let vectors = e.layout().exchange + offset_of!(guest_api::Exchange, vectors) as u32;
         e.i().local_get(STATE);
         e.value(i.args[0]);
@@ -825,16 +810,7 @@ fn unary(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F1, shape: Fp) {
         }
         F1::Round(how) => {
             e.low_lane(b, double);
-            match (how.mode, double) {
-                (FpMode::Current | FpMode::Nearest, true) => e.i().f64_nearest(),
-                (FpMode::Down, true) => e.i().f64_floor(),
-                (FpMode::Up, true) => e.i().f64_ceil(),
-                (FpMode::Zero, true) => e.i().f64_trunc(),
-                (FpMode::Current | FpMode::Nearest, false) => e.i().f32_nearest(),
-                (FpMode::Down, false) => e.i().f32_floor(),
-                (FpMode::Up, false) => e.i().f32_ceil(),
-                (FpMode::Zero, false) => e.i().f32_trunc(),
-            };
+            round_low(e, how.mode, double);
             e.i().local_set(r);
             checks.operand(e, b, shape, true);
             if how.mode == FpMode::Current || !how.quiet {
@@ -935,17 +911,24 @@ fn unary_packed(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F1, shape: Fp) {
     e.i().local_get(r);
 }
 
+/// Rounds the number on the stack, where the host rounds to the nearest as the guest does now.
+fn round_low(e: &mut Emitter<'_>, mode: FpMode, double: bool) {
+    match mode {
+        FpMode::Current | FpMode::Nearest => by_size!(e, double, f64_nearest(), f32_nearest()),
+        FpMode::Down => by_size!(e, double, f64_floor(), f32_floor()),
+        FpMode::Up => by_size!(e, double, f64_ceil(), f32_ceil()),
+        FpMode::Zero => by_size!(e, double, f64_trunc(), f32_trunc()),
+    }
+}
+
+/// The same of a vector's lanes.
 fn round_lanes(e: &mut Emitter<'_>, mode: FpMode, double: bool) {
-    match (mode, double) {
-        (FpMode::Current | FpMode::Nearest, true) => e.i().f64x2_nearest(),
-        (FpMode::Down, true) => e.i().f64x2_floor(),
-        (FpMode::Up, true) => e.i().f64x2_ceil(),
-        (FpMode::Zero, true) => e.i().f64x2_trunc(),
-        (FpMode::Current | FpMode::Nearest, false) => e.i().f32x4_nearest(),
-        (FpMode::Down, false) => e.i().f32x4_floor(),
-        (FpMode::Up, false) => e.i().f32x4_ceil(),
-        (FpMode::Zero, false) => e.i().f32x4_trunc(),
-    };
+    match mode {
+        FpMode::Current | FpMode::Nearest => by_size!(e, double, f64x2_nearest(), f32x4_nearest()),
+        FpMode::Down => by_size!(e, double, f64x2_floor(), f32x4_floor()),
+        FpMode::Up => by_size!(e, double, f64x2_ceil(), f32x4_ceil()),
+        FpMode::Zero => by_size!(e, double, f64x2_trunc(), f32x4_trunc()),
+    }
 }
 
 /// A mask of where a relation holds.
@@ -1070,13 +1053,11 @@ fn to_float(e: &mut Emitter<'_>, v: Val, i: &Inst, double: bool, wide: bool) {
 fn to_int(e: &mut Emitter<'_>, i: &Inst, double: bool, wide: bool, mode: FpMode) {
     let a = i.args[0];
     let r = e.float_int();
-    let rounds = mode != FpMode::Zero;
     let number = |e: &mut Emitter<'_>| {
         e.low_lane(a, double);
-        match (rounds, double) {
-            (true, true) => _ = e.i().f64_nearest(),
-            (true, false) => _ = e.i().f32_nearest(),
-            (false, _) => {}
+        // The conversion itself rounds to zero.
+        if mode != FpMode::Zero {
+            round_low(e, mode, double);
         }
     };
     let fits = |e: &mut Emitter<'_>| {
