@@ -107,6 +107,14 @@ pub const fn jump_index(pc: u64) -> usize {
     (pc ^ (pc >> 7)) as usize % JUMP_BUCKET
 }
 
+/// Bits of [`Exchange::inexact`].
+pub mod inexact {
+    /// The host's arithmetic is not exactly the guest's.
+    pub const YES: u32 = 1;
+    /// It would be, if inexact results were told of.
+    pub const UNTOLD: u32 = 4;
+}
+
 /// What translated code and its caller tell each other, in the guest's state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(C)]
@@ -121,8 +129,8 @@ pub struct Exchange {
     pub region: u32,
     /// Set by helpers: the interpreter is to execute the instruction.
     pub refused: u32,
-    /// Set by the guest: 1 where the floating-point environment is one in which the host's arithmetic is exact.
-    pub exact: u32,
+    /// Set by the guest: 0 where the floating-point environment is one in which the host's arithmetic is exact; else [`inexact`]'s.
+    pub inexact: u32,
     /// Set by the guest: bits of [`crate::Unit`]s that can be used without a fault.
     pub units: u32,
     /// Set by the guest: address of the jump cache of translated code: [`JUMP_BUCKETS`] of [`JUMP_BUCKET`] entries [`Jump`].

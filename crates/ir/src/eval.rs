@@ -173,6 +173,7 @@ fn run_block(
             Op::End => 0,
             Op::Bail => return Err(i.exit),
             Op::Helper => env.helper(i.imm as u16, int).ok_or(i.exit)?.into(),
+            Op::DivWide(_) => env.helper(i.imm as u16, [int[0], int[1], int[2], 0]).ok_or(i.exit)?.into(),
             Op::GetX => state.xslots[slot],
             Op::PutX => {
                 state.xslots[slot] = a;

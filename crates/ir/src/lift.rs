@@ -658,6 +658,9 @@ impl Emit for Lift<'_> {
         }
         Ok(self.push_exit(Op::Helper, &all, h.0.into()))
     }
+    fn div_wide(&mut self, h: Helper, signed: bool, high: Val, low: Val, d: Val) -> Result<Val, Infallible> {
+        Ok(self.push_exit(Op::DivWide(signed), &[high, low, d], h.0.into()))
+    }
 
     fn calls(&mut self, back: u64) {
         self.calls = Some(self.offset(back));

@@ -125,6 +125,8 @@ ops! {
     Bail: [], Exits;
     /// Guest helper `imm`. What it has no use for is a constant.
     Helper: [I64 I64 I64 I64] => I64, Exits;
+    /// The quotient of the 128-bit number of the first two, the high half first, and the third, as guest helper `imm` gives it.
+    DivWide(signed: bool): [I64 I64 I64] => I64, Exits;
 // Vectors
     GetX: [] => V128, Reads;
     PutX: [V128], Writes;

@@ -52,6 +52,7 @@ impl Imm {
             Op::Get | Op::Put => Some(Imm::Slot),
             Op::Probe
             | Op::Helper
+            | Op::DivWide(_)
             | Op::GetX
             | Op::PutX
             | Op::ConstX

@@ -53,7 +53,7 @@ impl Exec<'_> {
         let Unit(sse) = SSE;
         c.exchange.jumps = c.jumps.as_ptr().addr() as u32;
         c.exchange.units = u32::from(off == 0) << sse;
-        c.exchange.exact = u32::from(crate::exec::host_rounds(c.mxcsr));
+        c.exchange.inexact = inexact(c.mxcsr);
     }
 
     /// Physical address of RAM that `va` is mapped to for `access`, entered in the TLB where it may be.
@@ -67,6 +67,18 @@ impl Exec<'_> {
         }
         self.cpu.mem.insert(access, va, pa);
         Some(pa)
+    }
+}
+
+/// [`guest_api::Exchange::inexact`] under `mxcsr`.
+fn inexact(mxcsr: u32) -> u32 {
+    use guest_api::inexact::{UNTOLD, YES};
+    if crate::exec::host_rounds(mxcsr) {
+        0
+    } else if crate::exec::host_rounds(mxcsr | softfloat::flag::PE) {
+        YES | UNTOLD
+    } else {
+        YES
     }
 }
 
@@ -154,7 +166,7 @@ impl Guest for Exec<'_> {
         if r.is_err() {
             self.cpu.mxcsr = before;
         }
-        self.cpu.exchange.exact = u32::from(crate::exec::host_rounds(self.cpu.mxcsr));
+        self.cpu.exchange.inexact = inexact(self.cpu.mxcsr);
         r.ok()
     }
 

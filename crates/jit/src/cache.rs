@@ -142,9 +142,9 @@ impl<H: Host> Jit<H> {
         if self.batch.is_empty() {
             return;
         }
-        let linked = self.abi.is_some_and(|a| a.linked);
+        let Some(abi) = &self.abi else { return };
         let start = self.host.now_ns();
-        let module = self.batch.module(linked);
+        let module = self.batch.module(abi);
         let slots: Vec<u32> = self.batch.slots().collect();
         let id = self.host.compile(&module, &slots);
         self.stats.compile_ns += self.host.now_ns().saturating_sub(start);

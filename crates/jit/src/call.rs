@@ -126,11 +126,11 @@ pub fn float(op: u32) -> u32 {
         let Some(r) = g.float(op, a, b) else { return 0 };
         let x = exchange(g.state());
         // SAFETY: as in `leave`.
-        let exact = unsafe {
+        let inexact = unsafe {
             (*x).vectors[0] = [r as u64, (r >> 64) as u64];
-            (*x).exact
+            (*x).inexact
         };
-        1 + u32::from(exact != 1) + 2 * u32::from(!wasmgen::abi::granted(op, [a, b, r]))
+        1 + inexact + wasmgen::abi::suspicious(op, [a, b, r])
     })
 }
 /// All flags but the carry.

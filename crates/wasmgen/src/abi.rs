@@ -59,8 +59,8 @@ helpers! {
     Writable = "code_writable"(I64, I32) -> I32;
     /// [`guest_api::Guest::helper`]: refused where `Exchange::refused` is set.
     Helper = "code_helper"(I32, I64, I64, I64, I64) -> I64;
-    /// [`guest_api::Guest::float`] of `Exchange::vectors`: 0 for refused, else 1, and 1 more where the host's arithmetic is not
-    /// exact now, and 2 more where operands or result are not [`granted`].
+    /// [`guest_api::Guest::float`] of `Exchange::vectors`: 0 for refused, else 1 and more: `Exchange::inexact` and what
+    /// [`suspicious`] says.
     Float = "code_float"(I32) -> I32;
     /// [`guest_api::LazyFlags::packed`] of form, a, b, r.
     PackFlags = "code_pack_flags"(I64, I64, I64, I64) -> I64;
@@ -81,8 +81,12 @@ pub struct Abi {
 pub const REGION_PARAMS: [ValType; 3] = [I32, I64, I64];
 pub const REGION_RESULT: ValType = I32;
 
-/// Whether operands and result of `op` are such as generated code takes for granted after its own checks: zeros, or normal and finite.
-pub fn granted(op: Float, values: [u128; 3]) -> bool {
+/// The bit beside those of [`guest_api::inexact`] that says so.
+const SUSPICIOUS: u32 = crate::float::SUSPICIOUS as u32;
+
+/// 0 where operands and result of `op` are such as generated code takes for granted after its own checks: zeros, or normal and
+/// finite.
+pub fn suspicious(op: Float, values: [u128; 3]) -> u32 {
     let (shape, used) = match op {
         Float::F2(_, shape) => (shape, 0..3),
         Float::F1(_, shape) => (shape, 1..3),
@@ -90,10 +94,10 @@ pub fn granted(op: Float, values: [u128; 3]) -> bool {
         Float::Cmp(_, shape) => (shape, 0..2),
         Float::Order(double, _) => (if double { Fp::S64 } else { Fp::S32 }, 0..2),
         Float::ToInt(double, ..) => (if double { Fp::S64 } else { Fp::S32 }, 0..1),
-        Float::Cvt(_) | Float::ToFloat(..) => return false,
+        Float::Cvt(_) | Float::ToFloat(..) => return SUSPICIOUS,
     };
     let normal = |v: u64, unit: u64, inf: u64| v == 0 || (unit..inf).contains(&v);
-    values[used].iter().all(|&v| {
+    let good = values[used].iter().all(|&v| {
         (0..shape.lanes()).all(|k| {
             if shape.double() {
                 normal((v >> (64 * k)) as u64 & u64::MAX >> 1, 1 << 52, 0x7ff << 52)
@@ -101,5 +105,6 @@ pub fn granted(op: Float, values: [u128; 3]) -> bool {
                 normal((v >> (32 * k)) as u64 & 0x7fff_ffff, 1 << 23, 0xff << 23)
             }
         })
-    })
+    });
+    if good { 0 } else { SUSPICIOUS }
 }

@@ -16,6 +16,8 @@ pub struct Code {
     pub body: Vec<u8>,
     /// Offsets in `body` of conditional branches, and whether they are likely taken.
     pub hints: Vec<(u32, bool)>,
+    /// The functions of [`crate::shared`] that it calls: a bit each.
+    pub(crate) shares: u8,
 }
 
 /// Whether `op` can be generated. What cannot is left to the interpreter.
@@ -87,6 +89,7 @@ pub(crate) struct Emitter<'r> {
     /// The same of integers.
     long_consts: Vec<(u64, u32)>,
     pub(crate) float: crate::float::Float,
+    pub(crate) shares: u8,
 }
 
 impl<'r> Emitter<'r> {
@@ -111,6 +114,7 @@ impl<'r> Emitter<'r> {
             consts: Vec::new(),
             long_consts: Vec::new(),
             float: crate::float::Float::default(),
+            shares: 0,
         };
         for i in region.blocks.iter().flat_map(|b| &b.insts) {
             let n = i.imm as usize;
@@ -358,7 +362,7 @@ impl<'r> Emitter<'r> {
         }
         let start = body.len() as u32;
         body.extend_from_slice(&self.code);
-        Code { body, hints: self.hints.iter().map(|&(at, likely)| (at + start, likely)).collect() }
+        Code { body, hints: self.hints.iter().map(|&(at, likely)| (at + start, likely)).collect(), shares: self.shares }
     }
 
     /// The operations of block `n`, up to its end.
@@ -423,6 +427,10 @@ impl<'r> Emitter<'r> {
             Op::Bail => self.side_exit(i.exit),
             Op::Helper => {
                 self.helper(i);
+                self.float.changed();
+            }
+            Op::DivWide(signed) => {
+                self.div_wide(i, signed);
                 self.float.changed();
             }
             op if op.float().is_some() => crate::float::float(self, k, i),

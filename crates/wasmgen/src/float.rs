@@ -128,6 +128,8 @@ struct Checks<'i> {
     trusting: bool,
 }
 
+/// The bit of `INEXACT` that says that facts may be wrong, beside those of [`guest_api::inexact`].
+pub(crate) const SUSPICIOUS: i32 = 2;
 /// How far back facts are looked for.
 const DEPTH: u32 = 4;
 
@@ -148,10 +150,10 @@ macro_rules! by_size {
 }
 
 /// The significand's implicit bit.
-const fn unit(double: bool) -> u64 {
+pub(crate) const fn unit(double: bool) -> u64 {
     if double { 1 << 52 } else { 1 << 23 }
 }
-const fn inf(double: bool) -> u64 {
+pub(crate) const fn inf(double: bool) -> u64 {
     if double { 0x7ff << 52 } else { 0xff << 23 }
 }
 
@@ -436,8 +438,8 @@ impl Emitter<'_> {
 
     fn load_inexact(&mut self) {
         if !self.float.loaded {
-            let exact = self.layout().exchange + core::mem::offset_of!(guest_api::Exchange, exact) as u32;
-            self.i().local_get(STATE).i32_load(at(exact, 2)).i32_const(1).i32_ne().local_set(INEXACT);
+            let inexact = self.layout().exchange + core::mem::offset_of!(guest_api::Exchange, inexact) as u32;
+            self.i().local_get(STATE).i32_load(at(inexact, 2)).local_set(INEXACT);
             self.float.loaded = true;
         }
     }
@@ -522,7 +524,9 @@ impl<'i> Checks<'i> {
     fn end_unless(mut self, e: &mut Emitter<'_>, excuse: Option<impl FnOnce(&mut Emitter<'_>)>) {
         self.settle_lanes(e);
         if self.trusting {
-            self.inexact(e);
+            e.inexact();
+            e.i().i32_const(SUSPICIOUS).i32_and();
+            self.join(e);
         }
         if !self.condition {
             return;
@@ -543,6 +547,30 @@ impl<'i> Checks<'i> {
             e.labels.pop();
             e.i().end();
         }
+    }
+
+    /// Ends the checks of scalar arithmetic: where one failed a function looks closer.
+    fn end_shared(self, e: &mut Emitter<'_>, op: F2, operands: [Val; 2]) {
+        let (Result::Low(double, r), Some(function)) =
+            (self.result, crate::shared::index(op, matches!(self.result, Result::Low(true, _))))
+        else {
+            return self.end(e);
+        };
+        e.shares |= crate::shared::bit(op, double);
+        e.if_hinted(BlockType::Empty, false);
+        e.labels.push(Label::If);
+        e.i().local_get(STATE);
+        for v in operands {
+            e.low_lane(v, double);
+        }
+        e.i().local_get(r).local_get(INEXACT).call(function).local_tee(INEXACT).i32_const(0).i32_lt_s();
+        e.if_hinted(BlockType::Empty, false);
+        e.labels.push(Label::If);
+        e.side_exit(self.inst.exit);
+        e.labels.pop();
+        e.i().end().local_set(r);
+        e.labels.pop();
+        e.i().end();
     }
 
     /// The guest does the operation: its result takes the place of what was computed. What is behind a refusal is the interpreter's.
@@ -570,7 +598,7 @@ impl<'i> Checks<'i> {
         e.labels.pop();
         e.i().end();
         // Once an operand or a result was out of the ordinary, `Facts` may be wrong: all the rest of the block is done so too.
-        e.i().local_get(INEXACT).i32_const(2).i32_and().local_get(ENTRY).i32_const(1).i32_sub().i32_or();
+        e.i().local_get(INEXACT).i32_const(SUSPICIOUS).i32_and().local_get(ENTRY).i32_const(1).i32_sub().i32_or();
         e.i().local_set(INEXACT).local_get(STATE);
         match self.result {
             Result::Low(true, local) => e.i().f64_load(at(vectors, 3)).local_set(local),
@@ -646,44 +674,10 @@ fn scalar(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F2, shape: Fp) {
     e.twice_local(r, double);
     e.not_clear(double);
     checks.join(e);
-    let before = e.float.facts.clone();
     checks.operand(e, a, shape, false);
     checks.operand(e, b, shape, false);
     checks.inexact(e);
-    // A result of zero is exact in sums, and where it comes from a zero.
-    let after = core::mem::replace(&mut e.float.facts, before);
-    checks.end_unless(
-        e,
-        Some(|e: &mut Emitter<'_>| {
-            let zero = |e: &mut Emitter<'_>, v: Val| {
-                e.low_lane(v, double);
-                by_size!(e, double, f64_const(Ieee64::new(0)).f64_eq(), f32_const(Ieee32::new(0)).f32_eq());
-            };
-            e.i().local_get(r);
-            by_size!(e, double, f64_const(Ieee64::new(0)).f64_eq(), f32_const(Ieee32::new(0)).f32_eq());
-            match op {
-                F2::Mul => {
-                    zero(e, a);
-                    zero(e, b);
-                    e.i().i32_or().i32_and();
-                }
-                F2::Div => {
-                    zero(e, a);
-                    e.i().i32_and();
-                }
-                _ => {}
-            }
-            for v in [a, b] {
-                if !e.known(v, shape, false, DEPTH).0 {
-                    e.twice(v, double);
-                    e.is_denormal(double);
-                    e.i().i32_eqz().i32_and();
-                }
-            }
-            e.i().local_get(INEXACT).i32_eqz().i32_and();
-        }),
-    );
-    e.float.facts = after;
+    checks.end_shared(e, op, [a, b]);
     e.float.learn(v, ordered(shape) | plain(shape));
     replace_low(e, rest, double, r);
     keep_low(e, v, double, r);

@@ -27,6 +27,7 @@ mod memory;
 mod module;
 mod place;
 mod scalar;
+mod shared;
 mod structure;
 pub mod vector;
 

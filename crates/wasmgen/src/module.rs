@@ -5,8 +5,9 @@ use wasm_encoder::{
     FunctionSection, ImportSection, MemoryType, Module, RefType, TableType, TypeSection,
 };
 
-use crate::abi::{IMPORT_MODULE, IMPORTS, MEMORY, REGION_PARAMS, REGION_RESULT, TABLE};
+use crate::abi::{Abi, IMPORT_MODULE, IMPORTS, MEMORY, REGION_PARAMS, REGION_RESULT, TABLE};
 use crate::emit::Code;
+use crate::shared;
 
 /// Functions that become one module.
 #[derive(Default)]
@@ -42,8 +43,9 @@ impl Batch {
         self.functions.clear();
     }
 
-    /// The module. Where `linked`, it puts its functions into the table; otherwise it exports them as `f0`, `f1` ...
-    pub fn module(&self, linked: bool) -> Vec<u8> {
+    /// The module. Where modules are linked, it puts its functions into the table; otherwise it exports them as `f0`, `f1` ...
+    pub fn module(&self, abi: &Abi) -> Vec<u8> {
+        let linked = abi.linked;
         let mut types = TypeSection::new();
         types.ty().function(REGION_PARAMS, [REGION_RESULT]);
         let mut imports = ImportSection::new();
@@ -58,12 +60,31 @@ impl Batch {
             types.ty().function(params.iter().copied(), [*result]);
             imports.import(IMPORT_MODULE, name, EntityType::Function(n as u32 + 1));
         }
-        let first = IMPORTS.len() as u32;
+        let mut first = IMPORTS.len() as u32;
         let mut functions = FunctionSection::new();
+        let shares = self.functions.iter().fold(0, |s, (_, code)| s | code.shares);
+        if shares != 0 {
+            for double in [false, true] {
+                let (params, results) = shared::signature(double);
+                types.ty().function(params, results);
+                for _ in shared::OPS {
+                    functions.function(IMPORTS.len() as u32 + 1 + u32::from(double));
+                    first += 1;
+                }
+            }
+        }
         let mut exports = ExportSection::new();
         let mut elements = ElementSection::new();
         let mut hints = BranchHints::new();
         let mut codes = CodeSection::new();
+        if shares != 0 {
+            for double in [false, true] {
+                for op in shared::OPS {
+                    let used = shares & shared::bit(op, double) != 0;
+                    codes.function(&if used { shared::function(op, double, abi) } else { shared::unused() });
+                }
+            }
+        }
         for (n, (slot, code)) in self.functions.iter().enumerate() {
             let index = first + n as u32;
             functions.function(0);

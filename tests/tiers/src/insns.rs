@@ -18,6 +18,7 @@ pub use diff::guest::Nothing;
 
 use crate::Report;
 use crate::host::Runner;
+use crate::ops::ordinary;
 
 /// The translator, as a tier that does not wait long.
 struct Eager(Jit<Runner>);
@@ -151,16 +152,13 @@ fn gpr(r: Register) -> Option<u8> {
 }
 
 /// A random instruction that goes on at the next, and the case that it comes from.
-fn random(
-    rng: &mut Rng,
-    info: &mut InstructionInfoFactory,
-    keeps_stack: bool,
-    only: Option<Mnemonic>,
-) -> Option<(Item, Case)> {
-    let want = |m: Mnemonic| m != Mnemonic::INVALID && only.is_none_or(|o| o == m);
+fn random(rng: &mut Rng, info: &mut InstructionInfoFactory, keeps_stack: bool, float: bool) -> Option<(Item, Case)> {
+    let want = |m: Mnemonic| m != Mnemonic::INVALID;
     let (case, i) = generate::case(&mut Rng(rng.next()), 64, &want)?;
+    if float && !(0..i.op_count()).any(|n| i.op_register(n).is_xmm()) && !rng.one_in(8) {
+        return None;
+    }
     let far = i.flow_control() != FlowControl::Next || i.mnemonic() == Mnemonic::Ldmxcsr && rng.below(8) != 0;
-    // RCX counts up to 2^32 without memory to fault at.
     if far || (!translatable(&case.bytes) && !rng.one_in(24)) {
         return None;
     }
@@ -219,7 +217,8 @@ fn program(seed: u64, info: &mut InstructionInfoFactory) -> Option<(Program, Cas
     let subroutine = rng.one_in(3);
     let mut state = None;
     let mut p = Program { blocks: Vec::new(), seed: rng.next() };
-    // One kind of instruction more often than the others, so that two of it meet.
+    // Numbers that programs compute with, and more instructions that do, of one format.
+    let float = rng.one_in(2).then(|| rng.one_in(2));
     for b in 0..blocks + usize::from(subroutine) {
         let callee = b == blocks;
         let mut items = Vec::new();
@@ -227,7 +226,7 @@ fn program(seed: u64, info: &mut InstructionInfoFactory) -> Option<(Program, Cas
         let mut tries = 0;
         while items.len() < n && tries < 400 {
             tries += 1;
-            if let Some((item, case)) = random(&mut rng, info, callee, None) {
+            if let Some((item, case)) = random(&mut rng, info, callee, float.is_some()) {
                 state.get_or_insert(case);
                 items.push(item);
             }
@@ -257,7 +256,15 @@ fn program(seed: u64, info: &mut InstructionInfoFactory) -> Option<(Program, Cas
         }
         p.blocks.push(items);
     }
-    Some((p, state?))
+    let mut case: Case = state?;
+    if let Some(double) = float {
+        let pair = |rng: &mut Rng| [ordinary(rng, double), ordinary(rng, double)].map(u64::to_le_bytes).concat();
+        case.memory.chunks_exact_mut(16).for_each(|c| c.copy_from_slice(&pair(&mut rng)));
+        case.state.fx[160..416].chunks_exact_mut(16).for_each(|c| c.copy_from_slice(&pair(&mut rng)));
+        let mxcsr: u32 = if rng.one_in(3) { 0x1f80 } else { 0x1fa0 };
+        case.state.fx[24..28].copy_from_slice(&mxcsr.to_le_bytes());
+    }
+    Some((p, case))
 }
 
 /// What a run comes to.

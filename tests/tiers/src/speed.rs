@@ -166,7 +166,7 @@ pub fn run(report: &mut Report) {
             cpu.xmm[7..10].copy_from_slice(&[1.0, of(0.999) as f32, of(0.7) as f32].map(four));
             cpu.xmm[11] = two(1e300);
             cpu.regs[3] = DATA;
-            let turns = if exact { TURNS / 40 } else { TURNS };
+            let turns = if exact { TURNS / 4 } else { TURNS };
             cpu.regs[1] = turns;
             let mut tier = Jit::new(Runner, layout, 1 << 20);
             for _ in 0..8 {

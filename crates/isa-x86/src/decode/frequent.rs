@@ -75,14 +75,24 @@ pub(super) fn decode(i: &mut Insn, bytes: &[u8], off: u16) -> Option<bool> {
     }
 }
 
+/// Prefixes before REX; more are for the complete decoder.
+const MAX_PREFIXES: usize = 4;
+
+/// The byte at `at`. No instruction reads one beyond 15: the mask spares the check.
+#[inline(always)]
+fn byte(window: &[u8; WINDOW], at: usize) -> u8 {
+    window[at & 15]
+}
+
 /// `bytes` bytes at `at`, as a number; its sign extended or not.
 #[inline(always)]
-fn number(window: &[u8; WINDOW], at: usize, bytes: u8, signed: bool) -> Option<u64> {
-    let raw = u64::from_le_bytes(*window.get(at..)?.first_chunk()?);
+fn number(window: &[u8; WINDOW], at: usize, bytes: u8, signed: bool) -> u64 {
+    let at = at & 15;
+    let raw = u64::from_le_bytes(core::array::from_fn(|k| window[at + k]));
     let shift = (64 - 8 * u32::from(bytes)) & 63;
     let up = raw << shift;
     let v = if signed { (up as i64 >> shift) as u64 } else { up >> shift };
-    Some(v & u64::from(bytes != 0).wrapping_neg())
+    v & u64::from(bytes != 0).wrapping_neg()
 }
 
 #[inline]
@@ -99,18 +109,21 @@ fn within(i: &mut Insn, window: &[u8; WINDOW], off: u16) -> Option<bool> {
         }
         segments |= PREFIXES[usize::from(opcode)] >= SEGMENT;
         at += 1;
-        opcode = *window.get(at)?;
+        if at > MAX_PREFIXES {
+            return None;
+        }
+        opcode = byte(window, at);
     }
     let has_rex = opcode & 0xf0 == 0x40;
     let rex = if has_rex { opcode } else { 0 };
     at += usize::from(has_rex);
-    opcode = *window.get(at)?;
+    opcode = byte(window, at);
     let size = usize::from(rex >> 2 & 2 | u8::from(map == 1));
     let two = opcode == 0x0f;
     map |= usize::from(two) << 2;
     at += usize::from(two);
-    opcode = *window.get(at)?;
-    let modrm = *window.get(at + 1)?;
+    opcode = byte(window, at);
+    let modrm = byte(window, at + 1);
     let entry = TABLES.maps[map & 7][usize::from(opcode)];
     let row = TABLES.rows.get(usize::from(entry & 0x1fff) + usize::from(u16::from(modrm >> 3) & entry >> 13))?;
     if row.insn.op as u16 == Op::None as u16 {
@@ -138,7 +151,7 @@ fn within(i: &mut Insn, window: &[u8; WINDOW], off: u16) -> Option<bool> {
         let mut bytes = a.displacement;
         relative = a.relative;
         if a.sib {
-            let sib = *window.get(at)?;
+            let sib = byte(window, at);
             at += 1;
             let index = sib >> 3 & 7 | (rex & 2) << 2;
             i.index = if index == 4 { ZERO } else { index };
@@ -147,7 +160,7 @@ fn within(i: &mut Insn, window: &[u8; WINDOW], off: u16) -> Option<bool> {
             base = if no_base { ZERO } else { sib & 7 | (rex & 1) << 3 };
             bytes = if no_base { 4 } else { bytes };
         }
-        disp = number(window, at, bytes, true)?;
+        disp = number(window, at, bytes, true);
         at += usize::from(bytes);
         i.base = base;
         i.seg_base = segment;
@@ -161,7 +174,7 @@ fn within(i: &mut Insn, window: &[u8; WINDOW], off: u16) -> Option<bool> {
     if row.form & BYTE_REGISTER != 0 && !has_rex {
         high_bytes(i);
     }
-    let imm = number(window, at, sizes.immediate, sizes.signed)?;
+    let imm = number(window, at, sizes.immediate, sizes.signed);
     at += usize::from(sizes.immediate);
     if at > MAX_LEN {
         return None;

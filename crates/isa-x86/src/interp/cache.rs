@@ -18,12 +18,13 @@ const MAX_INSNS: usize = 64;
 const BLOCK_BYTES: usize = size_of::<Block>() + Index::ENTRY_BYTES;
 /// Instructions of a block on average: what memory is divided by at first.
 const MEAN_INSNS: usize = 5;
+
 pub(super) type BlockId = u32;
 
 /// A straight run of decoded instructions.
 pub(super) struct Block {
     first: u32,
-    /// 0: its code is gone.
+    /// Instructions; 0 where the code was overwritten: the jump cache may still know such a block.
     count: u16,
     /// Length in bytes of guest code.
     pub(super) bytes: u16,
@@ -158,21 +159,18 @@ impl CodeCache {
         let page = pa & !PAGE_MASK;
         mem.clear_code(page, u64::MAX);
         tier.ranges(Some(page), &mut |pa, len| mem.mark_code(pa, len));
-        let (blocks, mut gone) = (&self.blocks, Vec::new());
+        let blocks = &mut self.blocks;
         self.index.remove_from_page(page, |id, start| {
-            let b = &blocks[id as usize];
+            let b = &mut blocks[id as usize];
             // A block that crosses into a second page is dropped by any write to either.
             let hit = b.crosses || (start < pa + len && pa < start + u64::from(b.bytes));
             if hit {
-                gone.push(id);
+                b.count = 0;
             } else {
                 mem.mark_code(start, u32::from(b.bytes));
             }
             hit
         });
-        for id in gone {
-            self.blocks[id as usize].count = 0;
-        }
     }
 
     /// The block at CS:RIP, decoded if need be; raises the faults of an instruction fetch.
@@ -180,10 +178,7 @@ impl CodeCache {
     pub(super) fn find<T: Tier>(&mut self, cx: &mut Exec<'_>, tier: &mut T) -> Result<BlockId, Stop> {
         let pc = cx.cpu.rip.wrapping_add(cx.cpu.seg_base(SegReg::Cs));
         let jump = &self.jumps[jump_bucket(pc)][jump_index(pc)];
-        if jump.pc == pc
-            && jump.key == cx.cpu.fetch_key(pc)
-            && self.blocks.get(jump.block as usize).is_some_and(|b| b.count != 0)
-        {
+        if jump.pc == pc && jump.key == cx.cpu.fetch_key(pc) && self.blocks[jump.block as usize].count != 0 {
             return Ok(jump.block);
         }
         self.find_slow(cx, tier, pc)
@@ -234,52 +229,65 @@ impl CodeCache {
         let start = key.pa();
         let stack = cx.cpu.stack_width();
         let first = self.insns.len();
-        let mut off = 0_u64;
+        let mut off = 0_usize;
         let mut second_page = start & !PAGE_MASK;
-        let in_page = PAGE_SIZE - (start & PAGE_MASK);
-        let ram = cx.cpu.mem.is_ram(start & !PAGE_MASK);
-        while self.insns.len() - first < MAX_INSNS && off < in_page {
+        let in_page = (PAGE_SIZE - (start & PAGE_MASK)) as usize;
+        let ram = cx.cpu.mem.is_ram(second_page);
+        let mut buffer = [0; 15];
+        // Of a device no more is read than is executed.
+        let most = if ram { MAX_INSNS } else { 1 };
+        let code = if ram {
+            cx.cpu.mem.ram.slice(start, in_page).unwrap_or_default()
+        } else {
+            let n = in_page.min(buffer.len());
+            for (k, b) in buffer[..n].iter_mut().enumerate() {
+                *b = cx.read_physical(start + k as u64, 1) as u8;
+            }
+            &buffer[..n]
+        };
+        let mut last = Ok(true);
+        while let Some(bytes @ [_, ..]) = code.get(off..)
+            && self.insns.len() - first < most
+        {
             let at = self.insns.len();
             self.insns.push(Insn::BLANK);
-            let n = (in_page - off).min(15) as usize;
-            let mut buffer = [0; 15];
-            let bytes = if ram {
-                cx.cpu.mem.ram.slice(start + off, (in_page - off) as usize).unwrap_or_default()
-            } else {
-                for (k, b) in buffer[..n].iter_mut().enumerate() {
-                    *b = cx.read_physical(start + off + k as u64, 1) as u8;
-                }
-                &buffer[..n]
-            };
-            let mut decoded = decode_to(&mut self.insns[at], bytes, bits, stack, off as u16);
-            if matches!(decoded, Err(DecodeError::NeedMoreBytes)) && off == 0 {
-                if ram {
-                    let _ = cx.cpu.mem.ram.read_bytes(start, &mut buffer[..n]);
-                }
-                let next = fetch_address(cx, pc.wrapping_add(n as u64)).inspect_err(|_| self.insns.truncate(at))?;
-                second_page = next & !PAGE_MASK;
-                for (k, b) in buffer[n..].iter_mut().enumerate() {
-                    *b = cx.read_physical(next + k as u64, 1) as u8;
-                }
-                decoded = decode_to(&mut self.insns[at], &buffer, bits, stack, 0);
-            }
-            match decoded {
+            last = decode_to(&mut self.insns[at], bytes, bits, stack, off as u16);
+            match last {
                 Ok(ends) => {
-                    off += u64::from(self.insns[at].len);
+                    off += usize::from(self.insns[at].len);
                     if ends {
                         break;
                     }
                 }
-                Err(e) => {
+                // What cannot be decoded faults when it is reached, not before; what crosses the page makes a block of its own.
+                Err(_) => {
                     self.insns.truncate(at);
-                    // What cannot be decoded faults when it is reached, not before; what crosses the page makes a block of its own.
-                    match e {
-                        _ if off != 0 => break,
-                        DecodeError::NeedMoreBytes => return Err(cx.gp0()), // longer than 15 bytes
-                        DecodeError::Invalid => return Err(cx.ud()),
-                    }
+                    break;
                 }
             }
+        }
+        if off == 0 && last == Err(DecodeError::NeedMoreBytes) {
+            if ram {
+                let _ = cx.cpu.mem.ram.read_bytes(start, &mut buffer[..in_page.min(15)]);
+            }
+            let rest = buffer.get_mut(in_page..).unwrap_or_default();
+            let next = fetch_address(cx, pc.wrapping_add(in_page as u64))?;
+            second_page = next & !PAGE_MASK;
+            for (k, b) in rest.iter_mut().enumerate() {
+                *b = cx.read_physical(next + k as u64, 1) as u8;
+            }
+            let mut i = Insn::BLANK;
+            last = decode_to(&mut i, &buffer, bits, stack, 0);
+            if last.is_ok() {
+                off = usize::from(i.len);
+                self.insns.push(i);
+            }
+        }
+        if off == 0 {
+            return Err(match last {
+                Err(DecodeError::Invalid) => cx.ud(),
+                _ => cx.gp0(), // longer than 15 bytes
+            });
         }
         let block = Block {
             first: first as u32,
@@ -293,7 +301,7 @@ impl CodeCache {
         if ram {
             cx.cpu.mem.mark_code(start, off.min(in_page) as u32);
             if block.crosses {
-                cx.cpu.mem.mark_code(second_page, (off - in_page.min(off)) as u32);
+                cx.cpu.mem.mark_code(second_page, off.saturating_sub(in_page) as u32);
             }
         }
         self.blocks.push(block);

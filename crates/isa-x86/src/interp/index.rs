@@ -1,4 +1,4 @@
-//! Which blocks are where: chains by a hash of physical address and mode, and chains by the pages that their code is in.
+//! Which blocks are where: chains by physical address, and chains by the pages that their code is in.
 //!
 //! Numbers of blocks only: a boot makes a hundred thousand, and each is looked for and entered once for every time that it is decoded.
 
@@ -26,28 +26,32 @@ impl Key {
     }
 }
 
+const PAGE_SHIFT: u32 = mem::PAGE_SIZE.trailing_zeros();
 /// End of a chain.
 const END: u32 = u32::MAX;
 
-/// The first links of chains.
-struct Heads<const BITS: u32>(Box<[u32]>);
+/// The first links of `1 << BITS` chains, by address: `1 << SHIFT` bytes have one, and those of a page lie side by side.
+struct Heads<const BITS: u32, const SHIFT: u32>(Box<[u32]>);
 
-impl<const BITS: u32> Heads<BITS> {
-    fn new() -> Heads<BITS> {
+impl<const BITS: u32, const SHIFT: u32> Heads<BITS, SHIFT> {
+    const IN_PAGE: u32 = PAGE_SHIFT - SHIFT;
+
+    fn new() -> Self {
         Heads(vec![END; 1 << BITS].into_boxed_slice())
     }
-    /// Fibonacci hashing.
+    /// Fibonacci hashing of the page.
     #[inline(always)]
-    fn hash(n: u64) -> usize {
-        (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - BITS)) as usize
+    fn place(pa: u64) -> usize {
+        let page = (pa >> PAGE_SHIFT).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - (BITS - Self::IN_PAGE));
+        (page << Self::IN_PAGE | (pa & PAGE_MASK) >> SHIFT) as usize
     }
     #[inline(always)]
-    fn first(&self, n: u64) -> u32 {
-        self.0[Self::hash(n)]
+    fn first(&self, pa: u64) -> u32 {
+        self.0[Self::place(pa)]
     }
     #[inline(always)]
-    fn first_mut(&mut self, n: u64) -> &mut u32 {
-        &mut self.0[Self::hash(n)]
+    fn first_mut(&mut self, pa: u64) -> &mut u32 {
+        &mut self.0[Self::place(pa)]
     }
 }
 
@@ -68,8 +72,8 @@ impl Entry {
 
 pub(super) struct Index {
     entries: Vec<Entry>,
-    by_key: Heads<18>,
-    by_page: Heads<14>,
+    by_key: Heads<18, 5>,
+    by_page: Heads<14, PAGE_SHIFT>,
 }
 
 impl Index {
@@ -90,7 +94,7 @@ impl Index {
 
     #[inline]
     pub(super) fn find(&self, key: Key) -> Option<BlockId> {
-        let mut id = self.by_key.first(key.0);
+        let mut id = self.by_key.first(key.pa());
         while let Some(e) = self.entries.get(id as usize) {
             if e.key == key {
                 return Some(id);
@@ -115,7 +119,7 @@ impl Index {
         let mut e =
             Entry { key, second_page: (second_page / mem::PAGE_SIZE) as u32, next: END, next_in_page: [END; 2] };
         if cached {
-            let first = self.by_key.first_mut(key.0);
+            let first = self.by_key.first_mut(key.pa());
             e.next = core::mem::replace(first, id);
             for place in 0..if e.page(0) == second_page { 1 } else { 2 } {
                 let first = self.by_page.first_mut(e.page(place));
@@ -129,7 +133,7 @@ impl Index {
     /// Finds the block no more.
     pub(super) fn remove(&mut self, id: BlockId) {
         let Entry { key, next, .. } = self.entries[id as usize];
-        let first = self.by_key.first_mut(key.0);
+        let first = self.by_key.first_mut(key.pa());
         if *first == id {
             *first = next;
             return;
