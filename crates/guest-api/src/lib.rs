@@ -10,6 +10,7 @@
 
 mod flags;
 mod float;
+mod integer;
 mod listed;
 mod tier;
 mod vector;

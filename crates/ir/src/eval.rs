@@ -2,7 +2,6 @@
 
 use guest_api::{Bin, Flag, FlagForm, Lane, LazyFlags, V1, V2};
 
-use crate::fold::{bin_const, rel_const, un_const};
 use crate::region::{SLOTS, XSLOTS, flag_slot};
 use crate::{Inst, Op, Region, Target, Term, Val};
 
@@ -143,9 +142,9 @@ fn run_block(
                 state.slots[slot] = x;
                 0
             }
-            Op::Bin(op) => bin_const(op, x, y).into(),
-            Op::Un(op) => un_const(op, x).into(),
-            Op::Rel(op) => rel_const(op, x, y).into(),
+            Op::Bin(op) => op.of(x, y).into(),
+            Op::Un(op) => op.of(x).into(),
+            Op::Rel(op) => op.holds(x, y).into(),
             Op::Not => (a == 0).into(),
             Op::Both => a & b,
             Op::Either => a | b,

@@ -433,7 +433,7 @@ impl<'r> Emitter<'r> {
                 self.div_wide(i, signed);
                 self.float.changed();
             }
-            op if op.is_float() => crate::float::float(self, k, i),
+            op if op.float().is_some() => crate::float::float(self, k, i),
             _ => self.access(i),
         }
     }

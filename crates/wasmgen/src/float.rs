@@ -276,16 +276,7 @@ fn unary(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F1, shape: Fp) {
         }
         F1::Round(how) => {
             e.low_lane(b, double);
-            match (how.mode, double) {
-                (FpMode::Current | FpMode::Nearest, true) => e.i().f64_nearest(),
-                (FpMode::Down, true) => e.i().f64_floor(),
-                (FpMode::Up, true) => e.i().f64_ceil(),
-                (FpMode::Zero, true) => e.i().f64_trunc(),
-                (FpMode::Current | FpMode::Nearest, false) => e.i().f32_nearest(),
-                (FpMode::Down, false) => e.i().f32_floor(),
-                (FpMode::Up, false) => e.i().f32_ceil(),
-                (FpMode::Zero, false) => e.i().f32_trunc(),
-            };
+            round_low(e, how.mode, double);
             e.i().local_set(r);
             checks.operand(e, b, shape, true);
             if how.mode == FpMode::Current || !how.quiet {
@@ -386,17 +377,24 @@ fn unary_packed(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F1, shape: Fp) {
     e.i().local_get(r);
 }
 
+/// Rounds the number on the stack, where the host rounds to the nearest as the guest does now.
+fn round_low(e: &mut Emitter<'_>, mode: FpMode, double: bool) {
+    match mode {
+        FpMode::Current | FpMode::Nearest => by_size!(e, double, f64_nearest(), f32_nearest()),
+        FpMode::Down => by_size!(e, double, f64_floor(), f32_floor()),
+        FpMode::Up => by_size!(e, double, f64_ceil(), f32_ceil()),
+        FpMode::Zero => by_size!(e, double, f64_trunc(), f32_trunc()),
+    }
+}
+
+/// The same of a vector's lanes.
 fn round_lanes(e: &mut Emitter<'_>, mode: FpMode, double: bool) {
-    match (mode, double) {
-        (FpMode::Current | FpMode::Nearest, true) => e.i().f64x2_nearest(),
-        (FpMode::Down, true) => e.i().f64x2_floor(),
-        (FpMode::Up, true) => e.i().f64x2_ceil(),
-        (FpMode::Zero, true) => e.i().f64x2_trunc(),
-        (FpMode::Current | FpMode::Nearest, false) => e.i().f32x4_nearest(),
-        (FpMode::Down, false) => e.i().f32x4_floor(),
-        (FpMode::Up, false) => e.i().f32x4_ceil(),
-        (FpMode::Zero, false) => e.i().f32x4_trunc(),
-    };
+    match mode {
+        FpMode::Current | FpMode::Nearest => by_size!(e, double, f64x2_nearest(), f32x4_nearest()),
+        FpMode::Down => by_size!(e, double, f64x2_floor(), f32x4_floor()),
+        FpMode::Up => by_size!(e, double, f64x2_ceil(), f32x4_ceil()),
+        FpMode::Zero => by_size!(e, double, f64x2_trunc(), f32x4_trunc()),
+    }
 }
 
 /// A mask of where a relation holds.
@@ -521,13 +519,11 @@ fn to_float(e: &mut Emitter<'_>, v: Val, i: &Inst, double: bool, wide: bool) {
 fn to_int(e: &mut Emitter<'_>, i: &Inst, double: bool, wide: bool, mode: FpMode) {
     let a = i.args[0];
     let r = e.float_int();
-    let rounds = mode != FpMode::Zero;
     let number = |e: &mut Emitter<'_>| {
         e.low_lane(a, double);
-        match (rounds, double) {
-            (true, true) => _ = e.i().f64_nearest(),
-            (true, false) => _ = e.i().f32_nearest(),
-            (false, _) => {}
+        // The conversion itself rounds to zero.
+        if mode != FpMode::Zero {
+            round_low(e, mode, double);
         }
     };
     let fits = |e: &mut Emitter<'_>| {

@@ -34,21 +34,6 @@ pub(super) struct Checks<'i> {
     trusting: bool,
 }
 
-/// The operation as the guest knows it.
-fn number(op: Op) -> Option<guest_api::Float> {
-    use guest_api::Float;
-    Some(match op {
-        Op::F2(op, shape) => Float::F2(op, shape),
-        Op::F1(op, shape) => Float::F1(op, shape),
-        Op::FCmp(rel, shape) => Float::Cmp(rel, shape),
-        Op::FOrder(double, signal) => Float::Order(double, signal),
-        Op::FCvt(op) => Float::Cvt(op),
-        Op::ToInt(double, wide, mode) => Float::ToInt(double, wide, mode),
-        Op::ToFloat(double, wide) => Float::ToFloat(double, wide),
-        _ => return None,
-    })
-}
-
 impl<'i> Checks<'i> {
     pub(super) fn new(inst: &'i Inst, result: Result) -> Self {
         Checks { inst, result, lanes: false, condition: false, trusting: false }
@@ -176,7 +161,7 @@ impl<'i> Checks<'i> {
     pub(super) fn slow(&self, e: &mut Emitter<'_>) {
         use core::mem::offset_of;
         let i = self.inst;
-        let Some(op) = number(i.op) else { return };
+        let Some(op) = i.op.float() else { return };
         let vectors = e.layout().exchange + offset_of!(guest_api::Exchange, vectors) as u32;
         e.i().local_get(STATE);
         e.value(i.args[0]);

@@ -52,7 +52,7 @@ impl Float {
         self.outer.clear();
         self.loaded = false;
         self.uses.clear();
-        if block.insts.iter().any(|i| i.op.is_float()) {
+        if block.insts.iter().any(|i| i.op.float().is_some()) {
             self.uses.resize(block.insts.len(), 0);
             for &v in block.insts.iter().flat_map(|i| low_operands(i).0) {
                 self.uses[v.index()] += 1;
