@@ -24,10 +24,11 @@ use crate::ops::ordinary;
 struct Eager(Jit<Runner>);
 
 impl Tier for Eager {
-    const HOT: u32 = 6;
-
-    fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64) {
-        self.0.hot(code, id, pc);
+    fn threshold(&self) -> u32 {
+        6
+    }
+    fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64) -> bool {
+        self.0.hot(code, id, pc)
     }
     fn find(&self, pa: u64, mode: u32) -> u32 {
         self.0.find(pa, mode)

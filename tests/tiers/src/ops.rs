@@ -368,8 +368,8 @@ fn case(
     fill(rng, values, &mut state.x, &mut state.slots);
     (cpu.xmm, cpu.regs) = (state.x, state.slots);
     cpu.mxcsr = mxcsr;
-    state.exchange =
-        Exchange { inexact: inexact(mxcsr), jumps: state.jumps.as_ptr() as usize as u32, ..Exchange::default() };
+    let jumps = state.jumps.as_ptr().addr() as u32;
+    state.exchange = Exchange { inexact: inexact(mxcsr), jumps, ..Exchange::default() };
     let start = (state.x, state.slots);
     // The guest at hand, or only the side exits.
     let has_guest = rng.one_in(2);
