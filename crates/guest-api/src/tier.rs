@@ -152,11 +152,17 @@ pub struct Left {
 
 /// A second way to execute a guest's code, beside its interpreter.
 pub trait Tier {
-    /// Executions after which a block is offered by [`Tier::hot`]; 0: never.
-    const HOT: u32;
-
-    /// The block `id`, at linear address `pc`, became hot.
-    fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64);
+    /// Executions after which a block is offered by [`Tier::hot`]; 0: never. Asked once a run.
+    fn threshold(&self) -> u32;
+    /// The block `id`, at linear address `pc`, became hot. False: not now; it shall be offered again when it was executed as often
+    /// again.
+    fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64) -> bool;
+    /// What shall happen to the guest that may happen to a guest at any time; `None` unless this is a test. Asked when a run begins
+    /// and when what the answer says is over.
+    #[inline(always)]
+    fn disturb(&mut self) -> Option<Disturbance> {
+        None
+    }
     /// The table slot of translated code that starts at physical address `pa`, decoded as `mode` says; 0: there is none.
     fn find(&self, pa: u64, mode: u32) -> u32;
     /// Runs the translated code of `slot` at linear address `pc` for about `left` instructions. The flags are in the state's
@@ -171,17 +177,30 @@ pub trait Tier {
     /// Whether [`Tier::find`] would answer otherwise than it did.
     fn changed(&self) -> bool;
     /// Calls `each` with the physical address, mode and slot (0: none any more) of each answer of [`Tier::find`] that has changed
-    /// since this was last called. True where slots may mean other code than before: jump caches must be emptied.
+    /// since this was last called. Code that has none any more can become hot anew. True where slots may mean other code than before: jump caches must be emptied.
     fn changes(&mut self, each: &mut dyn FnMut(u64, u32, u32)) -> bool;
+}
+
+/// A part of a run, for tests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Disturbance {
+    /// It has about this many instructions; then interrupts are looked at.
+    pub insns: u64,
+    /// The TLB is emptied before it.
+    pub flush: bool,
 }
 
 /// No second tier.
 pub struct NoTier;
 
 impl Tier for NoTier {
-    const HOT: u32 = 0;
-
-    fn hot<C: Code>(&mut self, _: &mut C, _: u32, _: u64) {}
+    #[inline(always)]
+    fn threshold(&self) -> u32 {
+        0
+    }
+    fn hot<C: Code>(&mut self, _: &mut C, _: u32, _: u64) -> bool {
+        true
+    }
     fn find(&self, _: u64, _: u32) -> u32 {
         0
     }

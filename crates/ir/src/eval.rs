@@ -156,6 +156,7 @@ fn run_block(
                     c
                 }
             }
+            Op::CarryOf => (LazyFlags { form: x, a: y, b: z, r: 0, carry: w }.packed() & Flag::Carry.bit()).into(),
             Op::PackFlags => {
                 let bits = LazyFlags { form: x, a: y, b: z, r: w, carry: 0 }.packed();
                 (bits & !Flag::Carry.bit()).into()

@@ -107,7 +107,9 @@ ops! {
     /// 1 where the condition holds, else 0.
     Value: [I32] => I64, Pure;
     Select: [I32 I64 I64] => I64, Pure;
-    /// The packed flags of form, `a`, `b`, `r`: those of [`guest_api::LazyFlags::packed`], the carry being 0.
+    /// The carry of form, `a`, `b`, `carry`, as [`guest_api::LazyFlags::packed`] has it.
+    CarryOf: [I64 I64 I64 I64] => I32, Pure;
+    /// The packed flags of form, `a`, `b`, `r`: those of [`guest_api::LazyFlags::packed`]; the carry means nothing.
     PackFlags: [I64 I64 I64 I64] => I64, Pure;
 // Memory, at linear addresses
     /// Zero-extended.

@@ -88,6 +88,29 @@ impl Vcpu {
 
     /// The same, where hot code is executed by `tier`.
     pub fn run_with<T: Tier>(&mut self, platform: &mut dyn Platform, tier: &mut T, max_insns: u64) -> CpuExit {
+        let mut left = max_insns;
+        loop {
+            let part = match tier.disturb() {
+                None => return self.run_part(platform, tier, left),
+                Some(d) => {
+                    if d.flush {
+                        self.cpu.flush_tlb();
+                    }
+                    d.insns.clamp(1, left.max(1))
+                }
+            };
+            let before = self.cpu.insns;
+            let exit = self.run_part(platform, tier, part.min(left));
+            // Exceptions take from the budget too.
+            left = left.saturating_sub(part.max(self.cpu.insns.wrapping_sub(before)));
+            if exit != CpuExit::Budget || left == 0 || platform.wants_exit() {
+                return exit;
+            }
+        }
+    }
+
+    fn run_part<T: Tier>(&mut self, platform: &mut dyn Platform, tier: &mut T, max_insns: u64) -> CpuExit {
+        let hot = tier.threshold();
         let mut end = self.cpu.insns.saturating_add(max_insns);
         self.cpu.attention = true;
         if core::mem::take(&mut self.was_reset) {
@@ -126,18 +149,23 @@ impl Vcpu {
             };
             self.trace[self.trace_at % 16] = pc;
             self.trace_at = (self.trace_at + 1) % 16;
-            if T::HOT != 0 && !single {
+            if hot != 0 && !single {
                 let block = self.code.block_mut(id);
                 if block.slot != 0 && !interpret {
                     let slot = block.slot;
                     interpret = enter(&mut cx, tier, slot, end, &mut self.translated);
+                    if tier.changed() {
+                        self.code.take_changes(cx.cpu, tier);
+                    }
                     continue;
                 }
                 interpret = false;
-                if block.runs < T::HOT {
+                if block.runs < hot {
                     block.runs += 1;
-                    if block.runs == T::HOT && block.can_be_hot() {
-                        tier.hot(&mut View { code: &self.code, cpu: cx.cpu }, id, pc);
+                    if block.runs == hot && block.can_be_hot() {
+                        if !tier.hot(&mut View { code: &self.code, cpu: cx.cpu }, id, pc) {
+                            self.code.block_mut(id).runs = 0;
+                        }
                         if tier.changed() {
                             self.code.take_changes(cx.cpu, tier);
                         }

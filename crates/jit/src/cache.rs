@@ -3,13 +3,14 @@
 use core::num::NonZeroU32;
 use std::collections::VecDeque;
 
-use guest_api::{Code, Exchange, Guest, Left, StateLayout, Tier};
+use guest_api::{Code, Disturbance, Exchange, Guest, Left, StateLayout, Tier};
 use ir::{Exit, passes};
 use rustc_hash::FxHashMap;
 use wasmgen::Batch;
 use wasmgen::abi::{Abi, Leave};
 
 use crate::form::{Formed, form};
+use crate::stress::Stress;
 use crate::{Host, Support, call};
 
 /// Executions of a block by the interpreter before it is translated.
@@ -19,6 +20,15 @@ const WARM: u32 = HOT / 4;
 /// Functions in a module, and bytes of them, at which it is not kept waiting for more.
 const BATCH: usize = 24;
 const BATCH_BYTES: usize = 64 << 10;
+/// At the end of a slice, a module is made of this many functions, or of those that have waited for so many slices.
+const ENOUGH: usize = 8;
+const PATIENCE: u32 = 4;
+/// Slices for which nothing is translated after the host has refused: at first, and at most. Each refusal doubles them.
+const REST: u32 = 16;
+const MAX_REST: u32 = 4096;
+/// Of so many entries of a region by the interpreter, those that may end where they began before it is dropped.
+const ENTRIES: u32 = 256;
+const USELESS: u32 = ENTRIES / 16 * 15;
 /// Table slots asked of the host at once, and slots in all before everything is dropped.
 const SLOTS: u32 = 1024;
 const MAX_SLOTS: usize = 1 << 16;
@@ -43,11 +53,14 @@ pub struct Stats {
     pub exits_guard: u64,
     pub exits_budget: u64,
     pub invalidations: u64,
+    /// Modules dropped for want of room.
     pub evictions: u64,
+    /// Regions dropped because entering them led nowhere.
+    pub useless: u64,
     pub refusals: u64,
 }
 
-struct Info {
+pub(crate) struct Info {
     key: Key,
     slot: u32,
     /// `None` while it waits in the batch.
@@ -55,6 +68,9 @@ struct Info {
     ranges: Vec<(u64, u32)>,
     pages: Vec<(i64, u64)>,
     exits: Vec<Exit>,
+    /// Entries by the interpreter lately, and those of them that executed nothing.
+    entries: u32,
+    useless: u32,
 }
 
 struct Module {
@@ -70,27 +86,43 @@ pub struct Jit<H> {
     layout: StateLayout,
     /// `None`: the host cannot.
     abi: Option<Abi>,
-    regions: Vec<Option<Info>>,
+    pub(crate) regions: Vec<Option<Info>>,
     free_regions: Vec<u32>,
     /// Slots given to code, whether translated or not yet.
     slots: FxHashMap<Key, u32>,
+    pub(crate) max_slots: usize,
     free_slots: Vec<u32>,
     all_slots: Vec<(u32, u32)>,
     /// Regions that are in the table.
     live: FxHashMap<Key, u32>,
+    /// By slot, the region that is in the table there.
+    owners: Vec<u32>,
+    /// Code that is better interpreted, by the regions that have shown it. They are in no module.
+    unfit: FxHashMap<Key, u32>,
     by_page: FxHashMap<u64, Vec<u32>>,
     batch: Batch,
     waiting: Vec<u32>,
+    /// Slices for which the first has waited.
+    waited: u32,
+    /// Slices until the host is asked again after a refusal, and how many they will be after the next.
+    rest: u32,
+    next_rest: u32,
     modules: VecDeque<Module>,
     bytes: usize,
-    limit: usize,
+    pub(crate) limit: usize,
     changes: Vec<(u64, u32, u32)>,
     /// Slots were taken back from the code that had them.
     reassigned: bool,
+    pub(crate) stress: Option<Stress>,
+    /// Executions of a block by the interpreter before it is translated.
+    pub hot: u32,
     /// Executions of a block that make it worth including in a region.
     pub warm: u32,
     pub stats: Stats,
 }
+
+/// No region.
+const NOBODY: u32 = u32::MAX;
 
 impl<H: Host> Jit<H> {
     /// A tier for a guest whose state is as `layout` says, keeping about `limit` bytes of generated code.
@@ -113,17 +145,25 @@ impl<H: Host> Jit<H> {
             regions: Vec::new(),
             free_regions: Vec::new(),
             slots: FxHashMap::default(),
+            max_slots: MAX_SLOTS,
             free_slots: Vec::new(),
             all_slots: Vec::new(),
             live: FxHashMap::default(),
+            owners: Vec::new(),
+            unfit: FxHashMap::default(),
             by_page: FxHashMap::default(),
             batch: Batch::default(),
             waiting: Vec::new(),
+            waited: 0,
+            rest: 0,
+            next_rest: REST,
             modules: VecDeque::new(),
             bytes: 0,
             limit,
             changes: Vec::new(),
             reassigned: false,
+            stress: None,
+            hot: HOT,
             warm: WARM,
             stats: Stats::default(),
         }
@@ -137,8 +177,27 @@ impl<H: Host> Jit<H> {
         self.modules.len()
     }
 
-    /// Makes a module of what is waiting. To be called now and then: code that waits is interpreted.
+    /// A slice of the guest's time is over: makes a module of what is waiting where that is enough or has waited for long.
+    pub fn slice_over(&mut self) {
+        self.rest = self.rest.saturating_sub(1);
+        if !self.batch.is_empty() {
+            self.waited += 1;
+            if self.batch.len() >= ENOUGH || self.waited >= PATIENCE {
+                self.flush();
+            }
+        }
+    }
+
+    /// The host has refused something.
+    fn refused(&mut self) {
+        self.stats.refusals += 1;
+        self.rest = self.next_rest;
+        self.next_rest = (2 * self.next_rest).min(MAX_REST);
+    }
+
+    /// Makes a module of what is waiting.
     pub fn flush(&mut self) {
+        self.waited = 0;
         if self.batch.is_empty() {
             return;
         }
@@ -151,18 +210,24 @@ impl<H: Host> Jit<H> {
         self.batch.clear();
         let waiting = core::mem::take(&mut self.waiting);
         let Some(id) = id else {
-            self.stats.refusals += 1;
+            self.refused();
             for n in waiting {
                 self.forget(n);
             }
             return;
         };
+        self.next_rest = REST;
         self.stats.modules += 1;
         self.stats.wasm_bytes += module.len() as u64;
         for &n in &waiting {
             if let Some(info) = self.regions[n as usize].as_mut() {
                 info.module = Some(id);
                 self.live.insert(info.key, info.slot);
+                let slot = info.slot as usize;
+                if self.owners.len() <= slot {
+                    self.owners.resize(slot + 1, NOBODY);
+                }
+                self.owners[slot] = n;
                 self.changes.push((info.key.0, info.key.1, info.slot));
             }
         }
@@ -176,7 +241,7 @@ impl<H: Host> Jit<H> {
     }
 
     /// Drops the oldest module.
-    fn evict(&mut self) {
+    pub(crate) fn evict(&mut self) {
         let Some(module) = self.modules.pop_front() else { return };
         for n in module.regions {
             if self.regions[n as usize].as_ref().is_some_and(|i| i.module == Some(module.id)) {
@@ -192,11 +257,15 @@ impl<H: Host> Jit<H> {
         let Some(info) = self.regions[n as usize].take() else { return };
         if info.module.is_some() {
             self.live.remove(&info.key);
-            self.changes.push((info.key.0, info.key.1, 0));
+            if let Some(owner) = self.owners.get_mut(info.slot as usize) {
+                *owner = NOBODY;
+            }
             if let Some(abi) = self.abi {
                 self.host.copy(info.slot, abi.lookup_slot, 1);
             }
         }
+        self.unfit.remove(&info.key);
+        self.changes.push((info.key.0, info.key.1, 0));
         for page in info.ranges.iter().map(|r| r.0 & !(PAGE - 1)) {
             if let Some(list) = self.by_page.get_mut(&page) {
                 list.retain(|&r| r != n);
@@ -209,14 +278,23 @@ impl<H: Host> Jit<H> {
     }
 
     /// Drops region `n` because its code is no longer what it was made from.
-    fn invalidate(&mut self, n: u32) {
+    pub(crate) fn invalidate(&mut self, n: u32) {
+        if self.regions[n as usize].is_some() {
+            self.stats.invalidations += 1;
+            self.remove(n);
+        }
+    }
+
+    /// Drops region `n`, and its module where it was the last.
+    fn remove(&mut self, n: u32) {
         let Some(info) = &self.regions[n as usize] else { return };
-        self.stats.invalidations += 1;
         match info.module {
             None => {
                 let slot = info.slot;
-                self.batch.remove(slot);
-                self.waiting.retain(|&w| w != n);
+                if let Some(at) = self.waiting.iter().position(|&w| w == n) {
+                    self.waiting.remove(at);
+                    self.batch.remove(slot);
+                }
                 self.forget(n);
             }
             Some(id) => {
@@ -234,7 +312,25 @@ impl<H: Host> Jit<H> {
         }
     }
 
-    fn everything_goes(&mut self) {
+    /// Nearly all entries of region `n` end at once: drops it. Where it is its code that is to be interpreted (and not a mapping that
+    /// has changed), keeps from translating that again, as long as it is there.
+    fn drop_useless(&mut self, n: u32, unfit: bool) {
+        let Some(info) = &self.regions[n as usize] else { return };
+        let (key, slot) = (info.key, info.slot);
+        let of_entry = info.ranges.iter().copied().filter(|r| r.0 == key.0).max_by_key(|r| r.1);
+        self.stats.useless += 1;
+        self.remove(n);
+        if let Some(range) = of_entry.filter(|_| unfit) {
+            let n = self.number();
+            self.by_page.entry(range.0 & !(PAGE - 1)).or_default().push(n);
+            let (ranges, pages, exits) = (vec![range], Vec::new(), Vec::new());
+            self.regions[n as usize] =
+                Some(Info { key, slot, module: None, ranges, pages, exits, entries: 0, useless: 0 });
+            self.unfit.insert(key, n);
+        }
+    }
+
+    pub(crate) fn everything_goes(&mut self) {
         self.batch.clear();
         self.waiting.clear();
         for n in 0..self.regions.len() as u32 {
@@ -260,8 +356,11 @@ impl<H: Host> Jit<H> {
         }
         if self.free_slots.is_empty() {
             let lookup = self.abi?.lookup_slot;
+            if self.rest > 0 {
+                return None;
+            }
             let Some(first) = self.host.grow(SLOTS, lookup) else {
-                self.stats.refusals += 1;
+                self.refused();
                 return None;
             };
             self.all_slots.push((first.get(), SLOTS));
@@ -272,14 +371,33 @@ impl<H: Host> Jit<H> {
         Some(slot)
     }
 
-    fn add(&mut self, key: Key, formed: Formed, abi: &Abi) {
-        let Some(slot) = self.slot(key) else { return };
-        let Formed { mut region, ranges, .. } = formed;
-        passes::dead(&mut region);
-        let n = self.free_regions.pop().unwrap_or_else(|| {
+    /// The interpreter has entered the region in `slot`. `useless`: nothing was executed; `remapped`: because of a mapping.
+    fn entered(&mut self, slot: u32, useless: bool, remapped: bool) {
+        let Some(&n) = self.owners.get(slot as usize) else { return };
+        let Some(Some(info)) = self.regions.get_mut(n as usize) else { return };
+        info.entries += 1;
+        info.useless += u32::from(useless);
+        if info.entries == ENTRIES {
+            let drop = info.useless >= USELESS;
+            (info.entries, info.useless) = (0, 0);
+            if drop {
+                self.drop_useless(n, !remapped);
+            }
+        }
+    }
+
+    /// A number for a region.
+    fn number(&mut self) -> u32 {
+        self.free_regions.pop().unwrap_or_else(|| {
             self.regions.push(None);
             self.regions.len() as u32 - 1
-        });
+        })
+    }
+
+    fn add(&mut self, key: Key, slot: u32, formed: Formed, abi: &Abi) {
+        let Formed { mut region, ranges, .. } = formed;
+        passes::dead(&mut region);
+        let n = self.number();
         let code = wasmgen::function(&region, n, abi);
         self.batch.add(slot, code);
         self.waiting.push(n);
@@ -289,39 +407,64 @@ impl<H: Host> Jit<H> {
                 list.push(n);
             }
         }
-        self.regions[n as usize] =
-            Some(Info { key, slot, module: None, ranges, pages: region.pages, exits: region.exits });
+        self.regions[n as usize] = Some(Info {
+            key,
+            slot,
+            module: None,
+            ranges,
+            pages: region.pages,
+            exits: region.exits,
+            entries: 0,
+            useless: 0,
+        });
         self.stats.regions += 1;
     }
 }
 
 impl<H: Host> Tier for Jit<H> {
-    const HOT: u32 = HOT;
+    fn threshold(&self) -> u32 {
+        self.hot
+    }
 
-    fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64) {
-        let Some(abi) = self.abi else { return };
+    fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64) -> bool {
+        let Some(abi) = self.abi else { return true };
         let entry = code.block(id);
         let key = (entry.pa, entry.mode);
         if self.live.contains_key(&key)
+            || self.unfit.contains_key(&key)
             || self.waiting.iter().any(|&n| self.regions[n as usize].as_ref().is_some_and(|i| i.key == key))
         {
-            return;
+            return true;
         }
-        if self.slots.len() > MAX_SLOTS {
+        if self.rest > 0 || self.stress.as_mut().is_some_and(|s| !s.may_compile()) {
+            return false;
+        }
+        if self.slots.len() > self.max_slots {
             self.everything_goes();
         }
+        let Some(slot) = self.slot(key) else {
+            // The table does not grow: the slots that there are serve for other code when it is this one's turn again.
+            self.everything_goes();
+            return false;
+        };
         let start = self.host.now_ns();
         let mode = entry.mode;
         let formed = form(code, id, pc, self.warm, wasmgen::supports, &mut |pa| self.slot((pa, mode)).unwrap_or(0));
         let formed_at = self.host.now_ns();
         self.stats.lift_ns += formed_at.saturating_sub(start);
         if let Some(formed) = formed {
-            self.add(key, formed, &abi);
+            self.add(key, slot, formed, &abi);
         }
         self.stats.emit_ns += self.host.now_ns().saturating_sub(formed_at);
-        if self.batch.len() >= BATCH || self.batch.bytes() >= BATCH_BYTES {
+        let enough = self.stress.as_mut().map_or(BATCH, Stress::batch);
+        if self.batch.len() >= enough || self.batch.bytes() >= BATCH_BYTES {
             self.flush();
         }
+        true
+    }
+
+    fn disturb(&mut self) -> Option<Disturbance> {
+        self.mischief()
     }
 
     fn find(&self, pa: u64, mode: u32) -> u32 {
@@ -330,9 +473,11 @@ impl<H: Host> Tier for Jit<H> {
 
     fn enter(&mut self, guest: &mut dyn Guest, slot: u32, pc: u64, left: i64) -> Left {
         let at = self.layout.exchange;
+        let mut remapped = false;
         for _ in 0..2 {
             let leave = call::enter(guest, slot, at, pc, left);
             let x: Exchange = call::read(guest, at);
+            let mut out = Left { pc: x.pc, left: x.left, interpret: false };
             match leave {
                 Leave::Lookup => {
                     if x.left > 0 {
@@ -340,11 +485,12 @@ impl<H: Host> Tier for Jit<H> {
                     } else {
                         self.stats.exits_budget += 1
                     }
-                    return Left { pc: x.pc, left: x.left, interpret: false };
+                    // Nothing was executed: there is no region any more.
+                    out.interpret = x.left == left;
                 }
                 Leave::Interpret => {
                     self.stats.exits_interpret += 1;
-                    return Left { pc: x.pc, left: x.left, interpret: true };
+                    out.interpret = true;
                 }
                 Leave::Side => {
                     self.stats.exits_side += 1;
@@ -354,7 +500,7 @@ impl<H: Host> Tier for Jit<H> {
                         call::set_form(guest, self.layout.flags, form.0.into());
                     }
                     let pc = x.base.wrapping_add(exit.pc as u64);
-                    return Left { pc, left: x.left + i64::from(exit.undone), interpret: true };
+                    out = Left { pc, left: x.left + i64::from(exit.undone), interpret: true };
                 }
                 Leave::Guard => {
                     self.stats.exits_guard += 1;
@@ -364,11 +510,15 @@ impl<H: Host> Tier for Jit<H> {
                     let good = info.is_some_and(|i| {
                         i.pages.iter().all(|&(delta, pa)| guest.executes(entry.wrapping_add(delta as u64), pa))
                     });
-                    if x.pc != pc || x.left != left || !good {
-                        return Left { pc: x.pc, left: x.left, interpret: !good };
+                    if good && x.pc == pc && x.left == left {
+                        continue;
                     }
+                    out.interpret = !good;
+                    remapped = !good;
                 }
             }
+            self.entered(slot, out.interpret && out.left == left, remapped);
+            return out;
         }
         Left { pc, left, interpret: true }
     }

@@ -14,6 +14,7 @@
 mod cache;
 pub mod call;
 mod form;
+mod stress;
 
 pub use cache::{Jit, Stats};
 

@@ -41,7 +41,6 @@ fn layout() -> StateLayout {
         flags: offset_of!(State, flags) as u32,
         exchange: offset_of!(State, exchange) as u32,
         fetch_keys: offset_of!(State, keys) as u32,
-        jumps: offset_of!(State, jumps) as u32,
         tlb_entries: 1,
         ..StateLayout::default()
     }
@@ -369,7 +368,8 @@ fn case(
     fill(rng, values, &mut state.x, &mut state.slots);
     (cpu.xmm, cpu.regs) = (state.x, state.slots);
     cpu.mxcsr = mxcsr;
-    state.exchange = Exchange { inexact: inexact(mxcsr), ..Exchange::default() };
+    let jumps = state.jumps.as_ptr().addr() as u32;
+    state.exchange = Exchange { inexact: inexact(mxcsr), jumps, ..Exchange::default() };
     let start = (state.x, state.slots);
     // The guest at hand, or only the side exits.
     let has_guest = rng.one_in(2);

@@ -141,7 +141,11 @@ impl CodeCache {
     pub(super) fn take_changes<T: Tier>(&mut self, cpu: &mut Cpu, tier: &mut T) {
         let reassigned = tier.changes(&mut |pa, mode, slot| {
             if let Some(id) = self.index.find(Key::new(pa, mode)) {
-                self.blocks[id as usize].slot = slot;
+                let block = &mut self.blocks[id as usize];
+                block.slot = slot;
+                if slot == 0 {
+                    block.runs = 0;
+                }
             }
         });
         if reassigned {

@@ -1,0 +1,88 @@
+//! Stress, for tests: whatever may happen to translated code happens all the time, by a random seed.
+//!
+//! Blocks are translated when they are first seen, a region to a module, or two; room for code and table slots is scarce, so that modules are evicted
+//! and slots reassigned; regions are dropped as if their code had been written; the TLB is emptied; and the guest runs in
+//! pieces of a few instructions, so that regions are left at any back edge, and interrupts come at any of them.
+
+use guest_api::Disturbance;
+
+use crate::{Host, Jit};
+
+/// Bytes of generated code that are kept, and slots.
+const LIMIT: usize = 256 << 10;
+const SLOTS: usize = 3000;
+/// Modules that can be saved up for.
+const SAVINGS: u64 = 64;
+
+pub(crate) struct Stress {
+    /// State of a SplitMix64.
+    rng: u64,
+    /// Guest instructions for each module, as the host's compiler takes longer than what is to be tested; those not yet spent.
+    pace: u64,
+    saved: u64,
+}
+
+impl Stress {
+    fn below(&mut self, n: u64) -> u64 {
+        self.rng = self.rng.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.rng ^ (self.rng >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n.max(1)
+    }
+    fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    /// Whether a region may be translated now.
+    pub(crate) fn may_compile(&mut self) -> bool {
+        let may = self.saved >= self.pace;
+        if may {
+            self.saved -= self.pace;
+        }
+        may
+    }
+
+    /// Functions of the next module.
+    pub(crate) fn batch(&mut self) -> usize {
+        1 + usize::from(self.one_in(4))
+    }
+}
+
+impl<H: Host> Jit<H> {
+    /// From here on, stress, always the same for the same `seed`. A region is translated for every `pace` instructions at most.
+    pub fn stress(&mut self, seed: u64, pace: u64) {
+        self.stress = Some(Stress { rng: seed, pace, saved: 0 });
+        (self.hot, self.warm) = (1, 1);
+        self.limit = self.limit.min(LIMIT);
+        self.max_slots = SLOTS;
+    }
+
+    pub(crate) fn mischief(&mut self) -> Option<Disturbance> {
+        let s = self.stress.as_mut()?;
+        let insns = match s.below(8) {
+            0 => 1 + s.below(4),
+            1..=3 => 1 + s.below(64),
+            4..=6 => 1 + s.below(1000),
+            _ => 1 + s.below(10_000),
+        };
+        let flush = s.one_in(16);
+        s.saved = (s.saved + insns).min(s.pace * SAVINGS);
+        let (drops, evicts, all, modules) = (s.one_in(8), s.one_in(100), s.one_in(5000), s.one_in(3));
+        if drops && !self.regions.is_empty() {
+            let s = self.stress.as_mut()?;
+            let n = s.below(self.regions.len() as u64) as u32;
+            self.invalidate(n);
+        }
+        if evicts {
+            self.stats.evictions += 1;
+            self.evict();
+        }
+        if all {
+            self.everything_goes();
+        }
+        if modules {
+            self.flush();
+        }
+        Some(Disturbance { insns, flush })
+    }
+}
