@@ -86,7 +86,7 @@ impl Emitter<'_> {
 
     /// A division whose dividend nearly always fits in 64 bits.
     pub(crate) fn div_wide(&mut self, i: &Inst, signed: bool) {
-        let [high, low, d] = TEMP;
+        let [high, low, d, _] = TEMP;
         self.values(i.args());
         self.i().local_set(d).local_set(low).local_set(high);
         // The upper half says nothing new, and the division cannot trap.

@@ -105,7 +105,7 @@ impl Emitter<'_> {
 
     /// The carry of flags whose form is not known: of a difference, a sum, of logic, or apart.
     fn carry_of(&mut self, args: &[Val]) {
-        let [form, a, b, carry] = [(); 4].map(|()| self.locals.take(ir::Ty::I64));
+        let [form, a, b, carry] = TEMP;
         self.values(args);
         self.i().local_set(carry).local_set(b).local_set(a).local_set(form);
         let source = |s: FlagSource| i64::from(FlagForm::new(s, Width::W8).0 >> 2);
@@ -126,15 +126,12 @@ impl Emitter<'_> {
         self.i().select();
         is(self, FlagSource::Sub);
         self.i().select();
-        for local in [form, a, b, carry] {
-            self.locals.give(ir::Ty::I64, local);
-        }
     }
 
     /// The high half of a 128-bit product, from products of 32-bit halves.
     fn mul_high(&mut self, signed: bool, a: Val, b: Val) {
         const LOW: i64 = 0xffff_ffff;
-        let [x, y, t] = TEMP;
+        let [x, y, t, _] = TEMP;
         self.values(&[a, b]);
         self.i().local_set(y).local_set(x);
         // t = high(x) * low(y) + (low(x) * low(y) >> 32)
