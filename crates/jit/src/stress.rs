@@ -57,6 +57,11 @@ impl<H: Host> Jit<H> {
         self.max_slots = SLOTS;
     }
 
+    /// No stress any more, but what it has made small stays so.
+    pub fn calm(&mut self) {
+        self.stress = None;
+    }
+
     pub(crate) fn mischief(&mut self) -> Option<Disturbance> {
         let s = self.stress.as_mut()?;
         let insns = match s.below(8) {
