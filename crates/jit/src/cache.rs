@@ -407,8 +407,16 @@ impl<H: Host> Jit<H> {
                 list.push(n);
             }
         }
-        self.regions[n as usize] =
-            Some(Info { key, slot, module: None, ranges, pages: region.pages, exits: region.exits, entries: 0, useless: 0 });
+        self.regions[n as usize] = Some(Info {
+            key,
+            slot,
+            module: None,
+            ranges,
+            pages: region.pages,
+            exits: region.exits,
+            entries: 0,
+            useless: 0,
+        });
         self.stats.regions += 1;
     }
 }

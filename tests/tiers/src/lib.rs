@@ -4,6 +4,7 @@
 //! random sequences of vector operations; [`insns`] has random x86 code.
 #![cfg(target_arch = "wasm32")]
 
+mod asm;
 mod host;
 mod insns;
 mod ops;
@@ -41,6 +42,7 @@ pub extern "C" fn run(part: u32, seed: u64, count: u32) -> u32 {
         0 => ops::run(seed, count, &mut report),
         1 => insns::run(seed, count, &mut report),
         3 => programs::run(seed, count, &mut report),
+        4 => asm::run(seed, &mut report),
         _ => speed::run(&mut report),
     }
     host::say(report.text.trim_end());
