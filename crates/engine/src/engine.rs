@@ -11,7 +11,7 @@ use options::{Config, Serial};
 /// Bytes of generated code that are kept.
 const CODE_BYTES: usize = 16 << 20;
 /// Guest instructions for each region that is translated under stress.
-const STRESS_PACE: u64 = 8000;
+const STRESS_PACE: u64 = 40_000;
 
 /// Everything the engine has: one machine, and what the host is about to make of it.
 pub struct Engine {
