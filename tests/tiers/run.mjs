@@ -1,4 +1,4 @@
-// node run.mjs MODULE [--host node|chromium|firefox] [--part ops,insns,speed] [--seed N] [--count N] [--unlinked]
+// node run.mjs MODULE [--host node|chromium|firefox] [--part ops,insns,speed] [--seed N] [--count N] [--support linked,unlinked]
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { PARTS, run } from "./core.mjs";
@@ -10,7 +10,7 @@ const { values, positionals } = parseArgs({
     part: { type: "string", default: "ops,insns" },
     seed: { type: "string", default: String(Date.now()) },
     count: { type: "string" },
-    unlinked: { type: "boolean" },
+    support: { type: "string", default: "linked,unlinked" },
   },
 });
 const bytes = await readFile(positionals[0] ?? "");
@@ -18,7 +18,7 @@ const options = {
   parts: PARTS.filter((name) => values.part.split(",").includes(name)),
   seed: values.seed,
   count: values.count === undefined ? undefined : Number(values.count),
-  supports: values.unlinked ? ["unlinked"] : ["linked", "unlinked"],
+  supports: values.support.split(","),
 };
 
 /** The same in a page without content. */

@@ -15,13 +15,21 @@ pub fn run(host: Host, count: Option<&str>) -> Result<()> {
             .args(["build", "--quiet", "--package", "tiers", "--release", "--target", TARGET])
             .current_dir(root()),
     )?;
-    let mut command = Command::new(setup::node()?);
-    command.arg(root().join("tests/tiers/run.mjs")).arg(target().join(TARGET).join("release/tiers.wasm"));
-    command.args(["--host", host.name()]);
-    match count {
-        // the same cases each time, so that a failure is the change's; new ones are the long run's
-        None => command.args(["--seed", "1"]),
-        Some(count) => command.args(["--count", count]),
+    let turn = |node: &[&str], args: &[&str]| {
+        let mut command = Command::new(setup::node()?);
+        command.args(node).arg(root().join("tests/tiers/run.mjs"));
+        command.arg(target().join(TARGET).join("release/tiers.wasm")).args(["--host", host.name()]).args(args);
+        match count {
+            // the same cases each time, so that a failure is the change's; new ones are the long run's
+            None => command.args(["--seed", "1"]),
+            Some(count) => command.args(["--count", count]),
+        };
+        run_command(&mut command)
     };
-    run_command(&mut command)
+    if host != Host::Node {
+        return turn(&[], &[]);
+    }
+    // Once as V8 begins, once as it ends, with its optimiser.
+    turn(&[], &["--support", "linked"])?;
+    turn(&["--no-liftoff", "--no-wasm-tier-up"], &["--support", "unlinked"])
 }

@@ -25,7 +25,7 @@ pub enum FlagSource {
 }
 }
 
-/// A [`FlagSource`] and the width of its operands, in one small number.
+/// A [`FlagSource`], the width of its operands and where the carry is, in one small number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FlagForm(pub u8);
 
@@ -33,8 +33,19 @@ impl FlagForm {
     /// `a` holds the flags as bits.
     pub const PACKED: FlagForm = FlagForm::new(FlagSource::Packed, Width::W64);
 
+    /// Set where the carry is apart though it could be computed from the operands.
+    const APART: u8 = 1 << 5;
+
     pub const fn new(source: FlagSource, w: Width) -> FlagForm {
         FlagForm((source as u8) << 2 | w as u8)
+    }
+    /// The same, but that the carry is in [`LazyFlags::carry`].
+    pub const fn apart(self) -> FlagForm {
+        FlagForm(self.0 | FlagForm::APART)
+    }
+    /// Whether the carry is in [`LazyFlags::carry`]. Else it is that of the operation: of a sum, a difference; of logic there is none.
+    pub const fn is_apart(self) -> bool {
+        self.0 & FlagForm::APART != 0 || !matches!(self.source(), FlagSource::Logic | FlagSource::Add | FlagSource::Sub)
     }
     pub const fn width(self) -> Width {
         match self.0 & 3 {
@@ -45,7 +56,7 @@ impl FlagForm {
         }
     }
     pub const fn source(self) -> FlagSource {
-        match self.0 >> 2 {
+        match self.0 >> 2 & 7 {
             1 => FlagSource::Logic,
             2 => FlagSource::Add,
             3 => FlagSource::Sub,
@@ -67,7 +78,7 @@ pub struct LazyFlags {
     pub a: u64,
     pub b: u64,
     pub r: u64,
-    /// [`Flag::Carry`], 0 or 1, whatever the form.
+    /// [`Flag::Carry`], 0 or 1, where the form has it apart.
     pub carry: u64,
 }
 
@@ -89,8 +100,14 @@ impl LazyFlags {
         let form = FlagForm(self.form as u8);
         let w = form.width();
         let (a, b) = (self.a, self.b);
+        let carry = match form.source() {
+            _ if form.is_apart() => self.carry & 1,
+            FlagSource::Add => (a.wrapping_add(b) & w.mask() < a).into(),
+            FlagSource::Sub => (a < b).into(),
+            _ => 0,
+        };
         let (op, r) = match form.source() {
-            FlagSource::Packed => return self.a & !Flag::Carry.bit() | self.carry & 1,
+            FlagSource::Packed => return self.a & !Flag::Carry.bit() | carry,
             FlagSource::Logic | FlagSource::Given => (FlagOp::Logic, self.r),
             FlagSource::Add => (FlagOp::Add, a.wrapping_add(b) & w.mask()),
             FlagSource::Sub => (FlagOp::Sub, a.wrapping_sub(b) & w.mask()),
@@ -103,7 +120,7 @@ impl LazyFlags {
             FlagOp::Logic => (form.source() == FlagSource::Given && b != 0, false),
         };
         let bit = |c: bool, f: Flag| if c { f.bit() } else { 0 };
-        self.carry & 1
+        carry
             | bit((r as u8).count_ones() & 1 == 0, Flag::Parity)
             | bit(aux, Flag::Aux)
             | bit(r == 0, Flag::Zero)

@@ -10,6 +10,7 @@
 
 mod flags;
 mod float;
+mod integer;
 mod listed;
 mod tier;
 mod vector;
@@ -259,6 +260,18 @@ pub trait Emit: Sized {
     }
     /// Calls a guest function with up to four arguments; its result.
     fn helper(&mut self, h: Helper, args: &[Self::V]) -> Result<Self::V, Self::Exit>;
+    /// The quotient of the 128-bit `high:low` and `d`, as helper `h` gives it, or its fault where it does not fit in 64 bits.
+    #[inline(always)]
+    fn div_wide(
+        &mut self,
+        h: Helper,
+        _signed: bool,
+        high: Self::V,
+        low: Self::V,
+        d: Self::V,
+    ) -> Result<Self::V, Self::Exit> {
+        self.helper(h, &[high, low, d])
+    }
 
     /// The jump that follows is a call whose return continues at `back`. A hint.
     #[inline(always)]

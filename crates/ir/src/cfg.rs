@@ -33,9 +33,9 @@ impl Cfg {
         }
         loop {
             let mut changed = false;
-            for b in 1..n {
+            for (b, preds) in preds.iter().enumerate().skip(1) {
                 let mut new = UNKNOWN;
-                for &p in &preds[b] {
+                for &p in preds {
                     if cfg.idom[p as usize] != UNKNOWN {
                         new = if new == UNKNOWN { p } else { cfg.meet(new, p) };
                     }

@@ -2,7 +2,6 @@
 
 use guest_api::{Bin, Flag, FlagForm, Lane, LazyFlags, V1, V2};
 
-use crate::fold::{bin_const, rel_const, un_const};
 use crate::region::{SLOTS, XSLOTS, flag_slot};
 use crate::{Inst, Op, Region, Target, Term, Val};
 
@@ -143,9 +142,9 @@ fn run_block(
                 state.slots[slot] = x;
                 0
             }
-            Op::Bin(op) => bin_const(op, x, y).into(),
-            Op::Un(op) => un_const(op, x).into(),
-            Op::Rel(op) => rel_const(op, x, y).into(),
+            Op::Bin(op) => op.of(x, y).into(),
+            Op::Un(op) => op.of(x).into(),
+            Op::Rel(op) => op.holds(x, y).into(),
             Op::Not => (a == 0).into(),
             Op::Both => a & b,
             Op::Either => a | b,
@@ -157,6 +156,7 @@ fn run_block(
                     c
                 }
             }
+            Op::CarryOf => (LazyFlags { form: x, a: y, b: z, r: 0, carry: w }.packed() & Flag::Carry.bit()).into(),
             Op::PackFlags => {
                 let bits = LazyFlags { form: x, a: y, b: z, r: w, carry: 0 }.packed();
                 (bits & !Flag::Carry.bit()).into()
@@ -174,6 +174,7 @@ fn run_block(
             Op::End => 0,
             Op::Bail => return Err(i.exit),
             Op::Helper => env.helper(i.imm as u16, int).ok_or(i.exit)?.into(),
+            Op::DivWide(_) => env.helper(i.imm as u16, [int[0], int[1], int[2], 0]).ok_or(i.exit)?.into(),
             Op::GetX => state.xslots[slot],
             Op::PutX => {
                 state.xslots[slot] = a;

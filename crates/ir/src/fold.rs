@@ -5,61 +5,6 @@ use guest_api::{Bin, Rel, Un, Width};
 
 use crate::{Inst, Op, Val};
 
-/// The result of a binary operation of constants; 0 for a division by 0, which is never executed.
-pub fn bin_const(op: Bin, a: u64, b: u64) -> u64 {
-    match op {
-        Bin::Add => a.wrapping_add(b),
-        Bin::Sub => a.wrapping_sub(b),
-        Bin::Mul => a.wrapping_mul(b),
-        Bin::MulHiU => ((u128::from(a) * u128::from(b)) >> 64) as u64,
-        Bin::MulHiS => ((i128::from(a as i64) * i128::from(b as i64)) >> 64) as u64,
-        Bin::DivU => a.checked_div(b).unwrap_or(0),
-        Bin::RemU => a.checked_rem(b).unwrap_or(0),
-        Bin::DivS => (a as i64).checked_div(b as i64).unwrap_or(0) as u64,
-        Bin::RemS => (a as i64).checked_rem(b as i64).unwrap_or(0) as u64,
-        Bin::And => a & b,
-        Bin::Or => a | b,
-        Bin::Xor => a ^ b,
-        Bin::Shl => a << (b & 63),
-        Bin::ShrU => a >> (b & 63),
-        Bin::ShrS => ((a as i64) >> (b & 63)) as u64,
-        Bin::Rotl => a.rotate_left((b & 63) as u32),
-        Bin::Rotr => a.rotate_right((b & 63) as u32),
-        Bin::Rotl32 => u64::from((a as u32).rotate_left((b & 31) as u32)),
-        Bin::Rotr32 => u64::from((a as u32).rotate_right((b & 31) as u32)),
-    }
-}
-
-/// The result of a unary operation of a constant.
-pub fn un_const(op: Un, a: u64) -> u64 {
-    match op {
-        Un::Not => !a,
-        Un::Neg => a.wrapping_neg(),
-        Un::Zext8 => u64::from(a as u8),
-        Un::Zext16 => u64::from(a as u16),
-        Un::Zext32 => u64::from(a as u32),
-        Un::Sext8 => a as i8 as u64,
-        Un::Sext16 => a as i16 as u64,
-        Un::Sext32 => a as i32 as u64,
-        Un::Clz => u64::from(a.leading_zeros()),
-        Un::Ctz => u64::from(a.trailing_zeros()),
-        Un::Popcnt => u64::from(a.count_ones()),
-        Un::Bswap => a.swap_bytes(),
-    }
-}
-
-/// Whether the relation holds.
-pub fn rel_const(op: Rel, a: u64, b: u64) -> bool {
-    match op {
-        Rel::Eq => a == b,
-        Rel::Ne => a != b,
-        Rel::LtU => a < b,
-        Rel::LeU => a <= b,
-        Rel::LtS => (a as i64) < b as i64,
-        Rel::LeS => a as i64 <= b as i64,
-    }
-}
-
 fn konst(insts: &[Inst], v: Val) -> Option<u64> {
     let i = &insts[v.index()];
     (i.op == Op::Const).then_some(i.imm)
@@ -129,7 +74,7 @@ pub(crate) fn strip(insts: &[Inst], v: Val, w: Width) -> Val {
 pub(crate) fn bin(insts: &mut Vec<Inst>, op: Bin, a: Val, b: Val) -> Option<Val> {
     let (x, y) = (konst(insts, a), konst(insts, b));
     if let (Some(x), Some(y)) = (x, y) {
-        return Some(push(insts, Op::Const, &[], bin_const(op, x, y)));
+        return Some(push(insts, Op::Const, &[], op.of(x, y)));
     }
     match (op, x, y) {
         (Bin::Add | Bin::Or | Bin::Xor, Some(0), _) => return Some(b),
@@ -165,7 +110,7 @@ pub(crate) fn bin(insts: &mut Vec<Inst>, op: Bin, a: Val, b: Val) -> Option<Val>
 /// `op` of `a`, where it need not be recorded as it is.
 pub(crate) fn un(insts: &mut Vec<Inst>, op: Un, a: Val) -> Option<Val> {
     if let Some(k) = konst(insts, a) {
-        return Some(push(insts, Op::Const, &[], un_const(op, k)));
+        return Some(push(insts, Op::Const, &[], op.of(k)));
     }
     if let Some(w) = zext_width(op) {
         if bits(insts, a) <= w.bits() {
@@ -227,5 +172,5 @@ pub(crate) fn value(insts: &mut Vec<Inst>, c: Val) -> Option<Val> {
     let i = insts[c.index()];
     let Op::Rel(op) = i.op else { return None };
     let (x, y) = (konst(insts, i.args[0])?, konst(insts, i.args[1])?);
-    Some(push(insts, Op::Const, &[], rel_const(op, x, y).into()))
+    Some(push(insts, Op::Const, &[], op.holds(x, y).into()))
 }

@@ -35,7 +35,20 @@ enum Source {
     /// In their slots, in a form that is known or not.
     Slots(Option<FlagForm>),
     /// These values, which are also in the slots.
-    Values { source: FlagSource, w: Width, a: Val, b: Val, r: Val },
+    Values { source: FlagSource, w: Width, apart: bool, a: Val, b: Val, r: Val },
+}
+
+impl Source {
+    /// The form in which the slots have it, where that is known.
+    fn form(self) -> Option<FlagForm> {
+        match self {
+            Source::Slots(form) => form,
+            Source::Values { source, w, apart, .. } => {
+                let form = FlagForm::new(source, w);
+                Some(if apart { form.apart() } else { form })
+            }
+        }
+    }
 }
 
 /// A block as recorded.
@@ -177,14 +190,10 @@ impl<'r> Lift<'r> {
 
     /// Ends the block.
     pub fn end_block(&mut self) -> Recorded {
-        let form = match self.source {
-            Source::Slots(form) => form,
-            Source::Values { source, w, .. } => {
-                let form = FlagForm::new(source, w);
-                self.put_form(form);
-                Some(form)
-            }
-        };
+        let form = self.source.form();
+        if let (Source::Values { .. }, Some(form)) = (self.source, form) {
+            self.put_form(form);
+        }
         for exit in &mut self.region.exits[self.first_exit..] {
             // recorded as the number of instructions done
             exit.undone = self.insns - exit.undone;
@@ -222,10 +231,7 @@ impl<'r> Lift<'r> {
         let exit = match self.exit {
             Some(exit) => exit,
             None => {
-                let form = match self.saved.source {
-                    Source::Slots(form) => form,
-                    Source::Values { source, w, .. } => Some(FlagForm::new(source, w)),
-                };
+                let form = self.saved.source.form();
                 self.region.exits.push(Exit { pc: self.offset(self.pc), undone: self.insns, form });
                 let exit = self.region.exits.len() as u32 - 1;
                 self.exit = Some(exit);
@@ -292,7 +298,7 @@ impl<'r> Lift<'r> {
     /// Where the flags come from, as values; packed flags are `Values` too.
     fn values(&mut self) -> (FlagSource, Width, Val, Val, Val) {
         let form = match self.source {
-            Source::Values { source, w, a, b, r } => return (source, w, a, b, r),
+            Source::Values { source, w, a, b, r, .. } => return (source, w, a, b, r),
             Source::Slots(form) => form,
         };
         let (a, b, r) = (self.get_slot(flag_slot::A), self.get_slot(flag_slot::B), self.get_slot(flag_slot::R));
@@ -311,7 +317,7 @@ impl<'r> Lift<'r> {
                     _ => r,
                 };
                 if self.depth == 0 {
-                    self.source = Source::Values { source, w, a, b, r };
+                    self.source = Source::Values { source, w, apart: form.is_apart(), a, b, r };
                 }
                 (source, w, a, b, r)
             }
@@ -342,8 +348,9 @@ impl<'r> Lift<'r> {
         r.op == Op::Bin(op) && same(r.args[0], a) && same(r.args[1], b)
     }
 
-    fn set_source(&mut self, source: FlagSource, w: Width, [a, b, r]: [Val; 3], carry: Val) {
-        self.source = Source::Values { source, w, a, b, r };
+    /// Sets the flags. `carry`: it is apart.
+    fn set_source(&mut self, source: FlagSource, w: Width, [a, b, r]: [Val; 3], carry: Option<Val>) {
+        self.source = Source::Values { source, w, apart: false, a, b, r };
         self.flags = [Val::NONE; 6];
         let (with_ab, with_r) = match source {
             FlagSource::Packed => (true, false),
@@ -362,21 +369,53 @@ impl<'r> Lift<'r> {
         if with_r {
             self.put_slot(flag_slot::R, r);
         }
-        self.set_carry(carry);
+        if let Some(carry) = carry {
+            self.set_carry(carry);
+        }
     }
+    /// Sets the carry apart.
     fn set_carry(&mut self, c: Val) {
         let v = self.value(c);
         self.put_slot(flag_slot::CARRY, v);
         self.flags[Flag::Carry as usize] = c;
+        match &mut self.source {
+            Source::Values { apart, .. } => *apart = true,
+            Source::Slots(Some(form)) => {
+                *form = form.apart();
+                let form = *form;
+                self.put_form(form);
+            }
+            Source::Slots(None) => {
+                let form = self.get_slot(flag_slot::FORM);
+                let apart = self.imm(FlagForm(0).apart().0.into());
+                let form = self.or(form, apart);
+                self.put_slot(flag_slot::FORM, form);
+            }
+        }
+    }
+    /// The carry, computed where it is not known yet.
+    fn carry(&mut self) -> Val {
+        let Some(form) = self.source.form() else {
+            let [form, a, b, carry] =
+                [flag_slot::FORM, flag_slot::A, flag_slot::B, flag_slot::CARRY].map(|s| self.get_slot(s));
+            return self.push(Op::CarryOf, &[form, a, b, carry], 0);
+        };
+        if form.is_apart() {
+            let v = self.get_slot(flag_slot::CARRY);
+            return self.nonzero(v);
+        }
+        let (source, _, a, b, r) = self.values();
+        match source {
+            FlagSource::Add => self.rel(Rel::LtU, r, a),
+            FlagSource::Sub => self.rel(Rel::LtU, a, b),
+            _ => self.never(),
+        }
     }
 
     /// Records what `f` records as done where `c` holds.
     fn nest(&mut self, c: Val, f: impl FnOnce(&mut Self)) {
         // What the flags are afterwards depends on the condition, so they must be in their slots before.
-        let before = match self.source {
-            Source::Slots(form) => form,
-            Source::Values { source, w, .. } => Some(FlagForm::new(source, w)),
-        };
+        let before = self.source.form();
         let (source, flags) = (self.source, self.flags);
         if let Some(form) = before {
             self.put_form(form);
@@ -388,8 +427,7 @@ impl<'r> Lift<'r> {
         f(self);
         self.depth -= 1;
         let sourced = self.source != source;
-        if sourced && let Source::Values { source, w, .. } = self.source {
-            let form = FlagForm::new(source, w);
+        if sourced && let Some(form) = self.source.form() {
             self.put_form(form);
         }
         self.push(Op::End, &[], 0);
@@ -512,29 +550,29 @@ impl Emit for Lift<'_> {
 
     fn flags(&mut self, op: FlagOp, w: Width, a: Val, b: Val, r: Val) {
         let (source, carry) = match op {
-            FlagOp::Logic => (FlagSource::Logic, self.never()),
-            FlagOp::Add if self.is_plain(Bin::Add, w, a, b, r) => (FlagSource::Add, self.rel(Rel::LtU, r, a)),
-            FlagOp::Sub if self.is_plain(Bin::Sub, w, a, b, r) => (FlagSource::Sub, self.rel(Rel::LtU, a, b)),
+            FlagOp::Logic => (FlagSource::Logic, None),
+            FlagOp::Add if self.is_plain(Bin::Add, w, a, b, r) => (FlagSource::Add, None),
+            FlagOp::Sub if self.is_plain(Bin::Sub, w, a, b, r) => (FlagSource::Sub, None),
             FlagOp::Add => {
                 // The carry out of the top bit: (a & b) | ((a | b) & !r).
                 let (and, or, not) = (self.and(a, b), self.or(a, b), self.un(Un::Not, r));
                 let t = self.and(or, not);
                 let t = self.or(and, t);
-                (FlagSource::AddCarry, self.sign_of(w, t))
+                (FlagSource::AddCarry, Some(self.sign_of(w, t)))
             }
             FlagOp::Sub => {
                 let not = self.un(Un::Not, a);
                 let (and, or) = (self.and(not, b), self.or(not, b));
                 let t = self.and(or, r);
                 let t = self.or(and, t);
-                (FlagSource::SubBorrow, self.sign_of(w, t))
+                (FlagSource::SubBorrow, Some(self.sign_of(w, t)))
             }
         };
         self.set_source(source, w, [a, b, r], carry);
     }
     fn flags_with(&mut self, w: Width, r: Val, carry: Val, overflow: Val) {
         let b = self.value(overflow);
-        self.set_source(FlagSource::Given, w, [Val::NONE, b, r], carry);
+        self.set_source(FlagSource::Given, w, [Val::NONE, b, r], Some(carry));
         self.flags[Flag::Overflow as usize] = overflow;
     }
     fn set_flag(&mut self, f: Flag, c: Val) {
@@ -546,7 +584,7 @@ impl Emit for Lift<'_> {
         self.flags[f as usize] = c;
         let carry = self.flag(Flag::Carry);
         let bits = self.packed();
-        self.set_source(FlagSource::Packed, Width::W64, [bits, bits, bits], carry);
+        self.set_source(FlagSource::Packed, Width::W64, [bits, bits, bits], Some(carry));
         flags[Flag::Carry as usize] = carry;
         self.flags = flags;
     }
@@ -556,8 +594,7 @@ impl Emit for Lift<'_> {
             return known;
         }
         if f == Flag::Carry {
-            let v = self.get_slot(flag_slot::CARRY);
-            return self.nonzero(v);
+            return self.carry();
         }
         let (source, w, a, b, r) = self.values();
         if source == FlagSource::Packed {
@@ -608,7 +645,7 @@ impl Emit for Lift<'_> {
             Cond::B | Cond::Ae => self.flag(Flag::Carry),
             Cond::E | Cond::Ne => self.flag(Flag::Zero),
             // The carry of a comparison can have been replaced since.
-            Cond::Be | Cond::A if sub && self.is_own_carry(a, b) => self.rel(Rel::LeU, a, b),
+            Cond::Be | Cond::A if sub && self.source.form().is_some_and(|f| !f.is_apart()) => self.rel(Rel::LeU, a, b),
             Cond::Be | Cond::A => {
                 let (carry, zero) = (self.flag(Flag::Carry), self.flag(Flag::Zero));
                 self.either(carry, zero)
@@ -658,6 +695,9 @@ impl Emit for Lift<'_> {
         }
         Ok(self.push_exit(Op::Helper, &all, h.0.into()))
     }
+    fn div_wide(&mut self, h: Helper, signed: bool, high: Val, low: Val, d: Val) -> Result<Val, Infallible> {
+        Ok(self.push_exit(Op::DivWide(signed), &[high, low, d], h.0.into()))
+    }
 
     fn calls(&mut self, back: u64) {
         self.calls = Some(self.offset(back));
@@ -691,14 +731,6 @@ impl Lift<'_> {
             self.refuse();
         }
         self.stored = true;
-    }
-    /// Whether the carry is that of the comparison of `a` and `b`.
-    fn is_own_carry(&self, a: Val, b: Val) -> bool {
-        let c = self.flags[Flag::Carry as usize];
-        c != Val::NONE && {
-            let c = self.insts[c.index()];
-            c.op == Op::Rel(Rel::LtU) && c.args[0] == a && c.args[1] == b
-        }
     }
 }
 

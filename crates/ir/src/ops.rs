@@ -1,6 +1,6 @@
 //! The operations, each declared once.
 
-use guest_api::{Align, Bin, F1, F2, Fp, FpCvt, FpMode, FpRel, Lane, Listed, Rel, Un, V1, V2, Width, dotted};
+use guest_api::{Align, Bin, F1, F2, Float, Fp, FpCvt, FpMode, FpRel, Lane, Listed, Rel, Un, V1, V2, Width, dotted};
 
 /// Type of a value: WebAssembly's own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,7 +107,9 @@ ops! {
     /// 1 where the condition holds, else 0.
     Value: [I32] => I64, Pure;
     Select: [I32 I64 I64] => I64, Pure;
-    /// The packed flags of form, `a`, `b`, `r`: those of [`guest_api::LazyFlags::packed`], the carry being 0.
+    /// The carry of form, `a`, `b`, `carry`, as [`guest_api::LazyFlags::packed`] has it.
+    CarryOf: [I64 I64 I64 I64] => I32, Pure;
+    /// The packed flags of form, `a`, `b`, `r`: those of [`guest_api::LazyFlags::packed`]; the carry means nothing.
     PackFlags: [I64 I64 I64 I64] => I64, Pure;
 // Memory, at linear addresses
     /// Zero-extended.
@@ -125,6 +127,8 @@ ops! {
     Bail: [], Exits;
     /// Guest helper `imm`. What it has no use for is a constant.
     Helper: [I64 I64 I64 I64] => I64, Exits;
+    /// The quotient of the 128-bit number of the first two, the high half first, and the third, as guest helper `imm` gives it.
+    DivWide(signed: bool): [I64 I64 I64] => I64, Exits;
 // Vectors
     GetX: [] => V128, Reads;
     PutX: [V128], Writes;
@@ -161,25 +165,24 @@ impl Op {
         let s = self.shape();
         s.result == Some(Ty::V128) || s.args.contains(&Ty::V128)
     }
-    /// Computes in the guest's floating-point environment.
-    pub const fn is_float(self) -> bool {
-        use Op::*;
-        matches!(self, F2(..) | F1(..) | FCmp(..) | FOrder(..) | FCvt(..) | ToInt(..) | ToFloat(..))
+    /// What it asks of the guest, where it computes in the guest's floating-point environment.
+    pub const fn float(self) -> Option<Float> {
+        Some(match self {
+            Op::F2(op, shape) => Float::F2(op, shape),
+            Op::F1(op, shape) => Float::F1(op, shape),
+            Op::FCmp(rel, shape) => Float::Cmp(rel, shape),
+            Op::FOrder(double, signal) => Float::Order(double, signal),
+            Op::FCvt(op) => Float::Cvt(op),
+            Op::ToInt(double, wide, mode) => Float::ToInt(double, wide, mode),
+            Op::ToFloat(double, wide) => Float::ToFloat(double, wide),
+            _ => return None,
+        })
     }
 }
 
-/// Every operation that computes with vectors, for tests that go through all of them. Conversions to integers: in the rounding
-/// modes that a guest uses.
+/// Every operation that computes with vectors, for tests that go through all of them.
 pub fn vector_ops() -> Vec<Op> {
-    use FpMode::{Down, Nearest, Up};
     let computes = |op: &Op| !matches!(op, Op::GetX | Op::PutX | Op::ConstX | Op::LoadX(_) | Op::StoreX(_));
-    let used = |op: &Op| match *op {
-        Op::ToInt(_, _, mode)
-        | Op::FCvt(FpCvt::PackedF32ToI32(mode) | FpCvt::PackedF64ToI32(mode) | FpCvt::LowF32ToI32(mode)) => {
-            !matches!(mode, Nearest | Down | Up)
-        }
-        _ => true,
-    };
     let all = Op::list().into_iter().filter(|op| op.is_vector() && crate::exists(*op));
-    all.filter(computes).filter(used).collect()
+    all.filter(computes).collect()
 }

@@ -52,6 +52,7 @@ impl Imm {
             Op::Get | Op::Put => Some(Imm::Slot),
             Op::Probe
             | Op::Helper
+            | Op::DivWide(_)
             | Op::GetX
             | Op::PutX
             | Op::ConstX
@@ -65,7 +66,8 @@ impl Imm {
 
 /// The text of a flag form.
 pub(crate) fn form_text(form: FlagForm) -> String {
-    guest_api::dotted(&[form.source().label(""), form.width().label("")])
+    let apart = if form == form.apart() { "apart" } else { "" };
+    guest_api::dotted(&[form.source().label(""), form.width().label(""), apart.to_owned()])
 }
 
 /// Every flag form that has a name.
@@ -73,6 +75,7 @@ pub(crate) fn forms() -> impl Iterator<Item = FlagForm> {
     FlagSource::list()
         .into_iter()
         .flat_map(|source| guest_api::Width::list().into_iter().map(move |w| FlagForm::new(source, w)))
+        .flat_map(|form| [form, form.apart()])
 }
 
 /// An offset from the region's base.

@@ -118,7 +118,7 @@ fn operation(region: &Region, block: &Block, scopes: &mut Scopes, k: usize, i: &
         Op::GetX | Op::PutX => XSLOTS,
         Op::ConstX | Op::Shuffle(_) => region.consts.len(),
         Op::Extract(lane) | Op::Insert(lane) => lane.count(),
-        Op::Helper => 1 << 16,
+        Op::Helper | Op::DivWide(_) => 1 << 16,
         Op::Probe if i.imm == 0 => return Err("no bytes are probed".into()),
         Op::Probe => 4097,
         _ => 1,

@@ -1,6 +1,9 @@
 //! The decoder against yaxpeax-x86, another author's: random instructions in the three modes must be valid in both or in neither,
 //! of one length, and with the same memory operand. What may differ is listed with its reason: [`not_announced`], [`yaxpeax_differs`].
 
+#[path = "common/rng.rs"]
+mod rng;
+
 use std::collections::BTreeMap;
 
 use guest_api::Width;
@@ -8,6 +11,8 @@ use isa_x86::cpu::{BLOCK, CodeSize, SEG_BASE, SegReg, ZERO};
 use isa_x86::insn::{Kind, space_segment};
 use isa_x86::{DecodeError, Insn, decode};
 use yaxpeax_arch::{Decoder, LengthedInstruction, U8Reader};
+
+use rng::Rng;
 
 /// Instructions a mode in the short test; `PAGEVM_DECODINGS` asks for more.
 const SHORT: u64 = 150_000;
@@ -136,21 +141,6 @@ fn ours(i: &Insn) -> Option<Address> {
             },
         }
     })
-}
-
-/// SplitMix64.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
 }
 
 const PREFIXES: [u8; 11] = [0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65];

@@ -247,3 +247,32 @@ fn addresses_that_are_not_canonical() {
     }
     assert!(matches!(walk(&mut v, 0xffff_8000_0000_0000, Access::Read), Err(Exception { vector: PF, .. })));
 }
+
+/// MOV CR3 keeps what is global (SDM 3 4.10.4.1), in the new address space too; INVLPG does not.
+#[test]
+fn a_change_of_address_space_keeps_global_translations() {
+    const VA: u64 = 0x40_0000;
+    const PDE: u64 = TABLES + 0x2000 + 8 * 2;
+    for (global, kept) in [(0x100, 1), (0, 2)] {
+        // mov rax,[VA]; mov [PDE],rbp; mov rcx,cr3; mov cr3,rcx; mov rdx,[VA]; invlpg [VA]; mov rsi,[VA]; jmp $
+        let at = |v: u64| (v as u32).to_le_bytes();
+        let load = |reg: u8| [&[0x48, 0x8b, 0x04 | reg << 3, 0x25][..], &at(VA + 0x8000)].concat();
+        let code = [
+            load(0),
+            [&[0x48, 0x89, 0x2c, 0x25][..], &at(PDE)].concat(),
+            vec![0x0f, 0x20, 0xd9, 0x0f, 0x22, 0xd9],
+            load(2),
+            [&[0x0f, 0x01, 0x3c, 0x25][..], &at(VA + 0x8000)].concat(),
+            load(6),
+            vec![0xeb, 0xfe],
+        ]
+        .concat();
+        let mut v = long_mode(&code);
+        v.cpu.cr4 |= cr4::PGE;
+        assert!(v.cpu.mem.ram.write(0x8000, 1_u64) && v.cpu.mem.ram.write(0x20_0000 + 0x8000, 2_u64));
+        assert!(v.cpu.mem.ram.write(PDE, 0x83 | global));
+        v.cpu.regs[5] = 0x20_0083 | global;
+        v.run(&mut Bare::default(), 20);
+        assert_eq!((v.cpu.regs[0], v.cpu.regs[2], v.cpu.regs[6]), (1, kept, 2), "global {global:#x}");
+    }
+}

@@ -116,6 +116,16 @@ impl Memory {
         core::mem::offset_of!(Memory, tlb.context)
     }
 
+    /// Says whether what is entered next holds in all contexts of its privilege: see [`Memory::move_global`].
+    #[inline(always)]
+    pub fn next_is_global(&mut self, global: bool) {
+        self.tlb.next_is_global = global;
+    }
+    /// Gives the bits `mask` of the contexts of all global entries the value of those of `context`.
+    pub fn move_global(&mut self, mask: u64, context: u64) {
+        self.tlb.move_global(mask & PAGE_MASK, context);
+    }
+
     /// Forgets all mappings.
     pub fn flush(&mut self) {
         self.tlb.flush();

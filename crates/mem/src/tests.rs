@@ -24,6 +24,29 @@ fn an_access_hits_only_in_its_own_table_context_and_page() {
 }
 
 #[test]
+fn global_entries_move_to_another_context() {
+    let mut m = memory();
+    m.set_context(5);
+    m.next_is_global(true);
+    m.insert(Access::Read, 0x3000, 0x2000);
+    m.insert(Access::Read, 0x5000, 0x2000);
+    m.next_is_global(false);
+    m.insert(Access::Read, 0x4000, 0x2000);
+    m.insert(Access::Read, 0x5000, 0x2000);
+    m.flush_page(0x6000);
+    m.move_global(!3, 8);
+    let seen = |m: &Memory| [0x3000, 0x4000, 0x5000].map(|va| m.load::<u8>(va).is_some());
+    assert_eq!(seen(&m), [false, true, true]);
+    m.set_context(9);
+    assert_eq!(seen(&m), [true, false, false]);
+    // An entry that was dropped does not come back as that of some page.
+    m.flush_page(0x3000);
+    m.move_global(!3, 12);
+    m.set_context(13);
+    assert_eq!(seen(&m), [false; 3]);
+}
+
+#[test]
 fn what_is_not_ram_is_never_mapped() {
     let mut m = memory();
     m.insert(Access::Read, 0x1000, 0xa_0000);

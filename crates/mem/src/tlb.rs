@@ -35,6 +35,10 @@ const EMPTY: Entry = Entry { tag: u64::MAX, addend: 0 };
 pub(crate) struct Tlb {
     pub(crate) tables: [[Entry; ENTRIES]; 3],
     pub(crate) context: u64,
+    /// The entries that are for all contexts of a privilege: a bit for each.
+    global: [[u64; ENTRIES / 64]; 3],
+    /// What the next entry is.
+    pub(crate) next_is_global: bool,
 }
 
 #[inline(always)]
@@ -52,7 +56,7 @@ pub(crate) fn line_mask(pa: u64, len: u32) -> u64 {
 
 impl Tlb {
     pub(crate) fn new() -> Tlb {
-        Tlb { tables: [[EMPTY; ENTRIES]; 3], context: 0 }
+        Tlb { tables: [[EMPTY; ENTRIES]; 3], context: 0, global: [[0; ENTRIES / 64]; 3], next_is_global: false }
     }
 
     /// Host address of `va`, where an access of `T`'s size there is mapped.
@@ -64,12 +68,31 @@ impl Tlb {
     }
 
     pub(crate) fn insert(&mut self, access: Access, page: u64, host: usize) {
-        self.tables[access as usize][index(page)] =
-            Entry { tag: page | self.context, addend: host.wrapping_sub(page as usize) };
+        let k = index(page);
+        self.tables[access as usize][k] = Entry { tag: page | self.context, addend: host.wrapping_sub(page as usize) };
+        let word = &mut self.global[access as usize][k / 64];
+        *word = *word & !(1 << (k % 64)) | u64::from(self.next_is_global) << (k % 64);
     }
 
     pub(crate) fn flush(&mut self) {
         self.tables.as_flattened_mut().fill(EMPTY);
+        self.global.as_flattened_mut().fill(0);
+    }
+
+    /// Gives the bits `mask` of the global entries' contexts the value `context`.
+    pub(crate) fn move_global(&mut self, mask: u64, context: u64) {
+        for (table, words) in self.tables.iter_mut().zip(&self.global) {
+            for (n, &word) in words.iter().enumerate() {
+                let mut left = word;
+                while left != 0 {
+                    let entry = &mut table[n * 64 + left.trailing_zeros() as usize];
+                    left &= left - 1;
+                    if entry.tag != EMPTY.tag {
+                        entry.tag = entry.tag & !mask | context & mask;
+                    }
+                }
+            }
+        }
     }
 
     pub(crate) fn flush_page(&mut self, va: u64) {

@@ -34,19 +34,19 @@ pub(crate) const TO: u32 = 3;
 /// The linear address of an access, where it is in no local of its own.
 pub(crate) const ADDRESS: u32 = 4;
 /// Scratch values.
-pub(crate) const TEMP: [u32; 3] = [5, 6, 7];
+pub(crate) const TEMP: [u32; 4] = [5, 6, 7, 8];
 /// Bits below the page number in the tags of the TLB's entries.
-pub(crate) const CONTEXT: u32 = 8;
+pub(crate) const CONTEXT: u32 = 9;
 /// The slot at which execution goes on; 0: a side exit.
-pub(crate) const SLOT: u32 = 9;
+pub(crate) const SLOT: u32 = 10;
 /// Address of a TLB or jump cache entry.
-pub(crate) const ENTRY: u32 = 10;
+pub(crate) const ENTRY: u32 = 11;
 /// A host address.
-pub(crate) const HOST: u32 = 11;
+pub(crate) const HOST: u32 = 12;
 /// The host address of what the instruction has loaded and will store.
-pub(crate) const RMW_HOST: u32 = 12;
+pub(crate) const RMW_HOST: u32 = 13;
 /// 0 where the host's floating-point arithmetic is exactly the guest's: see [`crate::float`].
-pub(crate) const INEXACT: u32 = 13;
+pub(crate) const INEXACT: u32 = 14;
 const FIXED: [(u32, ValType); 2] = [(CONTEXT - TO + 1, ValType::I64), (INEXACT - SLOT + 1, ValType::I32)];
 /// As in [`guest_api::jump_index`].
 const JUMP_SHIFT: i32 = 7;
@@ -429,7 +429,11 @@ impl<'r> Emitter<'r> {
                 self.helper(i);
                 self.float.changed();
             }
-            op if op.is_float() => crate::float::float(self, k, i),
+            Op::DivWide(signed) => {
+                self.div_wide(i, signed);
+                self.float.changed();
+            }
+            op if op.float().is_some() => crate::float::float(self, k, i),
             _ => self.access(i),
         }
     }

@@ -2,141 +2,18 @@
 //!
 //! An operation is computed at once and then one condition says whether that was right: the host rounds as the guest does and need
 //! not tell of inexact results (the local `INEXACT` is 0), no operand is a denormal number, the result is neither a NaN nor infinite nor
-//! near the underflow threshold. Where it fails the guest does the operation ([`Import::Float`]), or, if that traps, the interpreter
-//! the instruction. What an earlier operation of the block has
-//! checked, or computed, need not be checked again ([`Facts`]).
+//! near the underflow threshold. Where it fails the guest does the operation ([`crate::abi::Import::Float`]), or, if that traps, the
+//! interpreter the instruction. What an earlier operation of the block has checked, or computed, need not be checked again
+//! ([`facts`]).
 //!
-//! The low lane of a scalar operation is kept in a local of its own type beside the vector ([`Float::shadows`]), so that a chain
+//! The low lane of a scalar operation is kept in a local of its own type beside the vector ([`lanes`]), so that a chain
 //! of scalar operations goes from one to the next without passing through vectors.
 
 use guest_api::{F1, F2, Fp, FpCvt, FpMode, FpRel, Lane};
-use ir::{Block, Inst, Op, Val};
-use wasm_encoder::{BlockType, Ieee32, Ieee64, ValType};
+use ir::{Inst, Op, Val};
 
-use crate::abi::Import;
-use crate::emit::{ENTRY, Emitter, INEXACT, STATE, TEMP, at};
-use crate::place::Place;
-use crate::structure::Label;
+use crate::emit::{Emitter, INEXACT, TEMP};
 use crate::vector::bytes_of;
-
-/// What is known of the lanes of a value, a pair of bits for each [`Fp`]: no denormal; neither denormal nor NaN.
-type Facts = u8;
-
-const fn plain(shape: Fp) -> Facts {
-    1 << (2 * shape as u8)
-}
-const fn ordered(shape: Fp) -> Facts {
-    2 << (2 * shape as u8)
-}
-
-/// What is known while a block is generated.
-#[derive(Default)]
-pub(crate) struct Float {
-    /// The low lanes of values, as numbers of 64 (true) or 32 bits, in locals.
-    shadows: Vec<(Val, bool, u32)>,
-    /// Locals for them that are free: of 32 bits, of 64 bits.
-    free: [Vec<u32>; 2],
-    /// How often each value's low lane will still be asked for.
-    uses: Vec<u32>,
-    facts: Vec<(Val, Facts)>,
-    /// `INEXACT` is what the guest's state says.
-    loaded: bool,
-    int: Option<u32>,
-    /// Of the `if`s that are open: what was known before.
-    outer: Vec<(Vec<(Val, Facts)>, bool)>,
-}
-
-/// The operands of `i` whose low lane is computed with, and whether as numbers of 64 bits.
-fn low_operands(i: &Inst) -> (&[Val], bool) {
-    match i.op {
-        Op::F2(_, shape @ (Fp::S32 | Fp::S64)) | Op::FCmp(_, shape @ (Fp::S32 | Fp::S64)) => {
-            (&i.args[..2], shape.double())
-        }
-        Op::F1(_, shape @ (Fp::S32 | Fp::S64)) => (&i.args[1..2], shape.double()),
-        Op::FOrder(double, _) => (&i.args[..2], double),
-        Op::FCvt(FpCvt::F32ToF64) => (&i.args[1..2], false),
-        Op::FCvt(FpCvt::F64ToF32) => (&i.args[1..2], true),
-        Op::ToInt(double, ..) => (&i.args[..1], double),
-        _ => (&[], false),
-    }
-}
-
-impl Float {
-    pub(crate) fn begin(&mut self, block: &Block) {
-        self.drop_shadows();
-        self.facts.clear();
-        self.outer.clear();
-        self.loaded = false;
-        self.uses.clear();
-        if block.insts.iter().any(|i| i.op.is_float()) {
-            self.uses.resize(block.insts.len(), 0);
-            for &v in block.insts.iter().flat_map(|i| low_operands(i).0) {
-                self.uses[v.index()] += 1;
-            }
-        }
-    }
-    /// A conditional part begins.
-    pub(crate) fn nest(&mut self) {
-        self.outer.push((self.facts.clone(), self.loaded));
-    }
-    /// It ends.
-    pub(crate) fn unnest(&mut self) {
-        self.drop_shadows();
-        if let Some((facts, loaded)) = self.outer.pop() {
-            (self.facts, self.loaded) = (facts, loaded);
-        }
-    }
-    /// The guest's environment may have changed.
-    pub(crate) fn changed(&mut self) {
-        self.facts.clear();
-        self.loaded = false;
-    }
-
-    fn drop_shadows(&mut self) {
-        for (_, double, local) in self.shadows.drain(..) {
-            self.free[usize::from(double)].push(local);
-        }
-    }
-    fn shadow(&self, v: Val, double: bool) -> Option<u32> {
-        self.shadows.iter().find(|s| s.0 == v && s.1 == double).map(|s| s.2)
-    }
-    fn learn(&mut self, v: Val, facts: Facts) {
-        match self.facts.iter_mut().find(|f| f.0 == v) {
-            Some(f) => f.1 |= facts,
-            None => self.facts.push((v, facts)),
-        }
-    }
-}
-
-/// Where an operation's result is until it is known to be right.
-#[derive(Clone, Copy)]
-enum Result {
-    /// The low lane: a number of 64 (true) or 32 bits.
-    Low(bool, u32),
-    Vector(u32),
-    Int(u32),
-}
-
-/// The conditions of an operation.
-struct Checks<'i> {
-    inst: &'i Inst,
-    result: Result,
-    /// A mask of bad lanes is on the stack, and below it, or there alone, a number that is not 0 where something is wrong.
-    lanes: bool,
-    condition: bool,
-    /// Facts that hold only while `INEXACT` does not say otherwise were used.
-    trusting: bool,
-}
-
-/// The bit of `INEXACT` that says that facts may be wrong, beside those of [`guest_api::inexact`].
-pub(crate) const SUSPICIOUS: i32 = 2;
-/// How far back facts are looked for.
-const DEPTH: u32 = 4;
-
-// Scratch vectors of this file: operands, result.
-const A: usize = 4;
-const B: usize = 5;
-const R: usize = 6;
 
 /// The instructions for numbers of 64 or of 32 bits.
 macro_rules! by_size {
@@ -149,6 +26,20 @@ macro_rules! by_size {
     };
 }
 
+mod checks;
+mod facts;
+mod lanes;
+
+pub(crate) use checks::SUSPICIOUS;
+use checks::{Checks, DEPTH, Result};
+pub(crate) use facts::Float;
+use facts::{low_operands, ordered, plain};
+
+// Scratch vectors of this file: operands, result.
+const A: usize = 4;
+const B: usize = 5;
+const R: usize = 6;
+
 /// The significand's implicit bit.
 pub(crate) const fn unit(double: bool) -> u64 {
     if double { 1 << 52 } else { 1 << 23 }
@@ -160,21 +51,6 @@ pub(crate) const fn inf(double: bool) -> u64 {
 /// All lanes of 32 or 64 bits `v`.
 const fn splat(double: bool, v: u64) -> u128 {
     if double { v as u128 | (v as u128) << 64 } else { (v as u32 as u128) * 0x0000_0001_0000_0001_0000_0001_0000_0001 }
-}
-
-/// The operation as the guest knows it.
-fn number(op: Op) -> Option<guest_api::Float> {
-    use guest_api::Float;
-    Some(match op {
-        Op::F2(op, shape) => Float::F2(op, shape),
-        Op::F1(op, shape) => Float::F1(op, shape),
-        Op::FCmp(rel, shape) => Float::Cmp(rel, shape),
-        Op::FOrder(double, signal) => Float::Order(double, signal),
-        Op::FCvt(op) => Float::Cvt(op),
-        Op::ToInt(double, wide, mode) => Float::ToInt(double, wide, mode),
-        Op::ToFloat(double, wide) => Float::ToFloat(double, wide),
-        _ => return None,
-    })
 }
 
 /// A floating-point operation, number `k` of the block: pushes the result.
@@ -202,425 +78,6 @@ pub(crate) fn float(e: &mut Emitter<'_>, k: usize, i: &Inst) {
             let local = e.float.shadows.swap_remove(n).2;
             e.float.free[usize::from(double)].push(local);
         }
-    }
-}
-
-impl Emitter<'_> {
-    /// A local for an integer result.
-    fn float_int(&mut self) -> u32 {
-        let locals = &mut self.locals;
-        *self.float.int.get_or_insert_with(|| locals.fresh(ValType::I64))
-    }
-    fn low_local(&mut self, double: bool) -> u32 {
-        match self.float.free[usize::from(double)].pop() {
-            Some(local) => local,
-            None => self.locals.fresh(if double { ValType::F64 } else { ValType::F32 }),
-        }
-    }
-
-    fn inst(&self, v: Val) -> Inst {
-        self.region.blocks[self.block].insts[v.index()]
-    }
-
-    /// Pushes the low lane of `v`, which is in vector `local`, as a number.
-    fn low_of(&mut self, v: Val, local: u32, double: bool) {
-        if self.is_in_local(v) || self.float.shadow(v, double).is_some() || self.inst(v).op == Op::ConstX {
-            return self.low_lane(v, double);
-        }
-        self.i().local_get(local);
-        by_size!(self, double, f64x2_extract_lane(0), f32x4_extract_lane(0));
-        let low = self.low_local(double);
-        self.i().local_tee(low);
-        self.float.shadows.push((v, double, low));
-    }
-
-    /// Pushes the low lane of `v` as a number.
-    fn low_lane(&mut self, v: Val, double: bool) {
-        if let Some(local) = self.float.shadow(v, double) {
-            self.i().local_get(local);
-            return;
-        }
-        let inst = self.inst(v);
-        let inline = !matches!(self.places[v.index()], Place::Local(_));
-        let lane = if double { Lane::B64 } else { Lane::B32 };
-        match inst.op {
-            Op::ConstX => {
-                let c = self.region.consts[inst.imm as usize] as u64;
-                if double {
-                    self.i().f64_const(Ieee64::new(c));
-                } else {
-                    self.i().f32_const(Ieee32::new(c as u32));
-                }
-                return;
-            }
-            Op::Widen if inline => self.int_as_low(inst.args[0], double),
-            Op::Insert(l) if inline && l == lane && (inst.imm as usize).is_multiple_of(l.count()) => {
-                let from = self.inst(inst.args[1]);
-                let from_inline = !matches!(self.places[inst.args[1].index()], Place::Local(_));
-                if from.op == Op::Extract(lane) && from_inline && (from.imm as usize).is_multiple_of(lane.count()) {
-                    self.low_lane(from.args[0], double);
-                } else {
-                    self.int_as_low(inst.args[1], double);
-                }
-            }
-            _ => {
-                self.value(v);
-                by_size!(self, double, f64x2_extract_lane(0), f32x4_extract_lane(0));
-            }
-        }
-        let local = self.low_local(double);
-        self.i().local_tee(local);
-        self.float.shadows.push((v, double, local));
-    }
-
-    fn int_as_low(&mut self, v: Val, double: bool) {
-        self.value(v);
-        by_size!(self, double, f64_reinterpret_i64(), i32_wrap_i64().f32_reinterpret_i32());
-    }
-
-    /// Pushes twice the bits of the low lane of `v`: without the sign.
-    fn twice(&mut self, v: Val, double: bool) {
-        let inst = self.inst(v);
-        let inline = !matches!(self.places[v.index()], Place::Local(_));
-        if inst.op == Op::Widen && inline && self.is_in_local(inst.args[0]) {
-            self.value(inst.args[0]);
-            if !double {
-                self.i().i32_wrap_i64();
-            }
-        } else {
-            self.low_lane(v, double);
-            by_size!(self, double, i64_reinterpret_f64(), i32_reinterpret_f32());
-        }
-        self.shift_left(double);
-    }
-    fn shift_left(&mut self, double: bool) {
-        by_size!(self, double, i64_const(1).i64_shl(), i32_const(1).i32_shl());
-    }
-    /// Pushes twice the bits of the number in `local`.
-    fn twice_local(&mut self, local: u32, double: bool) {
-        self.i().local_get(local);
-        by_size!(self, double, i64_reinterpret_f64(), i32_reinterpret_f32());
-        self.shift_left(double);
-    }
-
-    /// Pushes whether the number on the stack is below `limit`, unsigned, after `less` was subtracted.
-    fn below(&mut self, double: bool, less: u64, limit: u64) {
-        if double {
-            let (less, limit) = (self.long_const(less), self.long_const(limit));
-            self.i().local_get(less).i64_sub().local_get(limit).i64_lt_u();
-        } else {
-            self.i().i32_const(less as i32).i32_sub().i32_const(limit as i32).i32_lt_u();
-        }
-    }
-
-    /// Replaces twice the bits of a number by whether it is not normal, or the smallest normal one.
-    fn not_clear(&mut self, double: bool) {
-        let (unit, inf) = (unit(double), inf(double));
-        self.below(double, 4 * unit, 2 * inf - 4 * unit);
-        self.i().i32_eqz();
-    }
-    /// Replaces twice the bits of a number by whether it is a denormal.
-    fn is_denormal(&mut self, double: bool) {
-        self.below(double, 1, 2 * unit(double) - 1);
-    }
-    /// Replaces twice the bits of a number by whether it is a denormal or a NaN.
-    fn is_unordered(&mut self, double: bool) {
-        let (unit, inf) = (unit(double), inf(double));
-        if double {
-            self.i().local_tee(TEMP[0]);
-            self.is_denormal(double);
-            let inf = self.long_const(2 * inf);
-            self.i().local_get(TEMP[0]).local_get(inf).i64_gt_u().i32_or();
-        } else {
-            self.i().local_tee(ENTRY).i32_const(1).i32_sub().i32_const(2 * unit as i32 - 1).i32_lt_u();
-            self.i().local_get(ENTRY).i32_const((2 * inf) as i32).i32_gt_u().i32_or();
-        }
-    }
-
-    /// Pushes a mask of the lanes of `local` that are not normal, or the smallest normal number. Only part of a lane may be set.
-    fn lanes_not_clear(&mut self, local: u32, double: bool) {
-        // On the upper words, biased so that a signed comparison is an unsigned one; lower words are never above the limit.
-        let (add, limit) = if double {
-            (splat(true, 0x7fc0_0000 << 32), splat(true, 0x7f9f_ffff << 32 | 0x7fff_ffff))
-        } else {
-            (splat(false, 0x7e00_0000), splat(false, 0x7cff_ffff))
-        };
-        let (add, limit) = (self.vector_const(add), self.vector_const(limit));
-        self.i().local_get(local).i32_const(1).i32x4_shl().local_get(add).i32x4_add().local_get(limit).i32x4_gt_s();
-    }
-    /// Pushes a mask of the lanes of `local` that are denormals.
-    fn lanes_denormal(&mut self, local: u32, double: bool) {
-        let bias = if double { 1 << 63 } else { 1 << 31 };
-        let (add, limit) = (splat(double, bias - 1), splat(double, bias + 2 * unit(double) - 1));
-        let (add, limit) = (self.vector_const(add), self.vector_const(limit));
-        self.i().local_get(limit).local_get(local).i32_const(1);
-        if double {
-            self.i().i64x2_shl().local_get(add).i64x2_add().i64x2_gt_s();
-        } else {
-            self.i().i32x4_shl().local_get(add).i32x4_add().i32x4_gt_s();
-        }
-    }
-    /// Pushes a mask of the lanes of `local` that are denormals or NaNs.
-    fn lanes_unordered(&mut self, local: u32, double: bool) {
-        self.lanes_denormal(local, double);
-        self.i().local_get(local).local_get(local);
-        by_size!(self, double, f64x2_ne(), f32x4_ne());
-        self.i().v128_or();
-    }
-    /// Pushes a mask of the lanes of `local` that are zeros.
-    fn lanes_zero(&mut self, local: u32, double: bool) {
-        let zero = self.vector_const(0);
-        self.i().local_get(local).local_get(zero);
-        by_size!(self, double, f64x2_eq(), f32x4_eq());
-    }
-
-    /// Whether the lanes of `v` that `shape` computes with are known to be such; the second says that it is so whatever happened.
-    fn known(&self, v: Val, shape: Fp, want_ordered: bool, depth: u32) -> (bool, bool) {
-        const NO: (bool, bool) = (false, false);
-        let all = if shape.double() { Fp::P64 } else { Fp::P32 };
-        let facts = self.float.facts.iter().find(|f| f.0 == v).map_or(0, |f| f.1);
-        let mut good = ordered(shape) | ordered(all);
-        if !want_ordered {
-            good |= plain(shape) | plain(all);
-        }
-        if facts & good != 0 {
-            return (true, false);
-        }
-        if depth == 0 {
-            return NO;
-        }
-        let i = self.inst(v);
-        let size = if shape.double() { 8 } else { 4 };
-        let scalar = shape != all;
-        let of = |v: Val, shape: Fp| self.known(v, shape, want_ordered, depth - 1);
-        let both = |a: (bool, bool), b: (bool, bool)| (a.0 && b.0, a.1 && b.1);
-        // A lane of a vector: the low one, or any.
-        let lane = |v: Val, n: usize| of(v, if n == 0 { shape } else { all });
-        match i.op {
-            Op::ConstX => {
-                let c = self.region.consts[i.imm as usize];
-                let good = |k: usize| {
-                    let bits = (c >> (8 * size * k)) as u64 & u64::MAX >> (64 - 8 * size);
-                    let magnitude = bits & (u64::MAX >> (65 - 8 * size));
-                    let double = shape.double();
-                    (magnitude == 0 || magnitude >= unit(double)) && (magnitude <= inf(double) || !want_ordered)
-                };
-                let good = (0..shape.lanes()).all(good);
-                (good, good)
-            }
-            Op::Shuffle(l) if l.bytes() >= size => {
-                let sel = self.region.consts[i.imm as usize].to_le_bytes();
-                let n = l.count();
-                if scalar {
-                    let s = sel[0] as usize % (2 * n);
-                    return lane(i.args[s / n], s % n);
-                }
-                let uses = |k: usize| sel[..n].iter().any(|&s| s as usize % (2 * n) / n == k);
-                let yes = (true, true);
-                let a = if uses(0) { of(i.args[0], all) } else { yes };
-                let b = if uses(1) { of(i.args[1], all) } else { yes };
-                both(a, b)
-            }
-            Op::Insert(l) if scalar && l.bytes() == size => {
-                let n = i.imm as usize % l.count();
-                let from = self.inst(i.args[1]);
-                match (n, from.op) {
-                    (0, Op::Extract(k)) if k == l => lane(from.args[0], from.imm as usize % l.count()),
-                    (0, _) => NO,
-                    _ => of(i.args[0], shape),
-                }
-            }
-            // Masks of whole lanes, magnitudes, negations.
-            Op::V2(op @ (guest_api::V2::And | guest_api::V2::Xor)) => {
-                let constant = |v: Val| {
-                    let i = self.inst(v);
-                    (i.op == Op::ConstX).then(|| self.region.consts[i.imm as usize])
-                };
-                let (mask, v) = match (constant(i.args[0]), constant(i.args[1])) {
-                    (_, Some(mask)) => (mask, i.args[0]),
-                    (Some(mask), _) => (mask, i.args[1]),
-                    _ => return NO,
-                };
-                let keeps = (0..16 / size).all(|k| {
-                    let magnitude = (mask >> (8 * size * k)) as u64 & (u64::MAX >> (65 - 8 * size));
-                    magnitude == 0 || op == guest_api::V2::And && magnitude == u64::MAX >> (65 - 8 * size)
-                });
-                if keeps { of(v, shape) } else { NO }
-            }
-            _ => NO,
-        }
-    }
-
-    fn load_inexact(&mut self) {
-        if !self.float.loaded {
-            let inexact = self.layout().exchange + core::mem::offset_of!(guest_api::Exchange, inexact) as u32;
-            self.i().local_get(STATE).i32_load(at(inexact, 2)).local_set(INEXACT);
-            self.float.loaded = true;
-        }
-    }
-    /// Pushes `INEXACT`.
-    fn inexact(&mut self) {
-        self.load_inexact();
-        self.i().local_get(INEXACT);
-    }
-}
-
-impl<'i> Checks<'i> {
-    fn new(inst: &'i Inst, result: Result) -> Self {
-        Checks { inst, result, lanes: false, condition: false, trusting: false }
-    }
-
-    /// Joins a condition on the stack to those before it.
-    fn join(&mut self, e: &mut Emitter<'_>) {
-        if self.condition {
-            e.i().i32_or();
-        }
-        self.condition = true;
-    }
-    /// Joins a mask of bad lanes on the stack to those before it. All of them come before any condition.
-    fn join_lanes(&mut self, e: &mut Emitter<'_>) {
-        if self.lanes {
-            e.i().v128_or();
-        }
-        self.lanes = true;
-    }
-    /// Makes a condition of the masks of bad lanes.
-    fn settle_lanes(&mut self, e: &mut Emitter<'_>) {
-        if core::mem::take(&mut self.lanes) {
-            e.i().v128_any_true();
-            self.join(e);
-        }
-    }
-
-    fn inexact(&mut self, e: &mut Emitter<'_>) {
-        self.settle_lanes(e);
-        e.inexact();
-        self.join(e);
-        self.trusting = false;
-    }
-
-    /// The low lane of operand `v` must not be a denormal, nor a NaN where `want_ordered`.
-    fn operand(&mut self, e: &mut Emitter<'_>, v: Val, shape: Fp, want_ordered: bool) {
-        match e.known(v, shape, want_ordered, DEPTH) {
-            (true, always) => self.trusting |= !always,
-            _ => {
-                e.twice(v, shape.double());
-                if want_ordered {
-                    e.is_unordered(shape.double())
-                } else {
-                    e.is_denormal(shape.double())
-                }
-                self.join(e);
-                e.float.learn(v, if want_ordered { ordered(shape) } else { plain(shape) });
-            }
-        }
-    }
-    /// No lane of operand `v`, which is in `local`, may be such.
-    fn operand_lanes(&mut self, e: &mut Emitter<'_>, v: Val, local: u32, shape: Fp, want_ordered: bool) {
-        match e.known(v, shape, want_ordered, DEPTH) {
-            (true, always) => self.trusting |= !always,
-            _ => {
-                if want_ordered {
-                    e.lanes_unordered(local, shape.double());
-                } else {
-                    e.lanes_denormal(local, shape.double());
-                }
-                self.join_lanes(e);
-                e.float.learn(v, if want_ordered { ordered(shape) } else { plain(shape) });
-            }
-        }
-    }
-
-    /// Ends the checks: where one failed the guest does the operation.
-    fn end(self, e: &mut Emitter<'_>) {
-        self.end_unless(e, None::<fn(&mut Emitter<'_>)>);
-    }
-    /// The same, unless `excuse` pushes that all is well.
-    fn end_unless(mut self, e: &mut Emitter<'_>, excuse: Option<impl FnOnce(&mut Emitter<'_>)>) {
-        self.settle_lanes(e);
-        if self.trusting {
-            e.inexact();
-            e.i().i32_const(SUSPICIOUS).i32_and();
-            self.join(e);
-        }
-        if !self.condition {
-            return;
-        }
-        // Set below, it must not be loaded again in the block.
-        e.load_inexact();
-        e.if_hinted(BlockType::Empty, false);
-        e.labels.push(Label::If);
-        let excused = excuse.is_some();
-        if let Some(excuse) = excuse {
-            excuse(e);
-            e.i().i32_eqz();
-            e.if_hinted(BlockType::Empty, false);
-            e.labels.push(Label::If);
-        }
-        self.slow(e);
-        for _ in 0..1 + usize::from(excused) {
-            e.labels.pop();
-            e.i().end();
-        }
-    }
-
-    /// Ends the checks of scalar arithmetic: where one failed a function looks closer.
-    fn end_shared(self, e: &mut Emitter<'_>, op: F2, operands: [Val; 2]) {
-        let (Result::Low(double, r), Some(function)) =
-            (self.result, crate::shared::index(op, matches!(self.result, Result::Low(true, _))))
-        else {
-            return self.end(e);
-        };
-        e.shares |= crate::shared::bit(op, double);
-        e.if_hinted(BlockType::Empty, false);
-        e.labels.push(Label::If);
-        e.i().local_get(STATE);
-        for v in operands {
-            e.low_lane(v, double);
-        }
-        e.i().local_get(r).local_get(INEXACT).call(function).local_tee(INEXACT).i32_const(0).i32_lt_s();
-        e.if_hinted(BlockType::Empty, false);
-        e.labels.push(Label::If);
-        e.side_exit(self.inst.exit);
-        e.labels.pop();
-        e.i().end().local_set(r);
-        e.labels.pop();
-        e.i().end();
-    }
-
-    /// The guest does the operation: its result takes the place of what was computed. What is behind a refusal is the interpreter's.
-    fn slow(&self, e: &mut Emitter<'_>) {
-        use core::mem::offset_of;
-        let i = self.inst;
-        let Some(op) = number(i.op) else { return };
-        let vectors = e.layout().exchange + offset_of!(guest_api::Exchange, vectors) as u32;
-        e.i().local_get(STATE);
-        e.value(i.args[0]);
-        e.i().v128_store(at(vectors, 3));
-        if i.args[1] != Val::NONE {
-            e.i().local_get(STATE);
-            e.value(i.args[1]);
-            if matches!(i.op, Op::ToFloat(..)) {
-                e.i().i64_store(at(vectors + 16, 3));
-            } else {
-                e.i().v128_store(at(vectors + 16, 3));
-            }
-        }
-        e.i().i32_const(op.code() as i32).call(Import::Float as u32).local_tee(ENTRY).i32_eqz();
-        e.if_hinted(BlockType::Empty, false);
-        e.labels.push(Label::If);
-        e.side_exit(i.exit);
-        e.labels.pop();
-        e.i().end();
-        // Once an operand or a result was out of the ordinary, `Facts` may be wrong: all the rest of the block is done so too.
-        e.i().local_get(INEXACT).i32_const(SUSPICIOUS).i32_and().local_get(ENTRY).i32_const(1).i32_sub().i32_or();
-        e.i().local_set(INEXACT).local_get(STATE);
-        match self.result {
-            Result::Low(true, local) => e.i().f64_load(at(vectors, 3)).local_set(local),
-            Result::Low(false, local) => e.i().f32_load(at(vectors, 2)).local_set(local),
-            Result::Vector(local) => e.i().v128_load(at(vectors, 3)).local_set(local),
-            Result::Int(local) => e.i().i64_load(at(vectors, 3)).local_set(local),
-        };
     }
 }
 
@@ -819,16 +276,7 @@ fn unary(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F1, shape: Fp) {
         }
         F1::Round(how) => {
             e.low_lane(b, double);
-            match (how.mode, double) {
-                (FpMode::Current | FpMode::Nearest, true) => e.i().f64_nearest(),
-                (FpMode::Down, true) => e.i().f64_floor(),
-                (FpMode::Up, true) => e.i().f64_ceil(),
-                (FpMode::Zero, true) => e.i().f64_trunc(),
-                (FpMode::Current | FpMode::Nearest, false) => e.i().f32_nearest(),
-                (FpMode::Down, false) => e.i().f32_floor(),
-                (FpMode::Up, false) => e.i().f32_ceil(),
-                (FpMode::Zero, false) => e.i().f32_trunc(),
-            };
+            round_low(e, how.mode, double);
             e.i().local_set(r);
             checks.operand(e, b, shape, true);
             if how.mode == FpMode::Current || !how.quiet {
@@ -929,17 +377,24 @@ fn unary_packed(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F1, shape: Fp) {
     e.i().local_get(r);
 }
 
+/// Rounds the number on the stack, where the host rounds to the nearest as the guest does now.
+fn round_low(e: &mut Emitter<'_>, mode: FpMode, double: bool) {
+    match mode {
+        FpMode::Current | FpMode::Nearest => by_size!(e, double, f64_nearest(), f32_nearest()),
+        FpMode::Down => by_size!(e, double, f64_floor(), f32_floor()),
+        FpMode::Up => by_size!(e, double, f64_ceil(), f32_ceil()),
+        FpMode::Zero => by_size!(e, double, f64_trunc(), f32_trunc()),
+    }
+}
+
+/// The same of a vector's lanes.
 fn round_lanes(e: &mut Emitter<'_>, mode: FpMode, double: bool) {
-    match (mode, double) {
-        (FpMode::Current | FpMode::Nearest, true) => e.i().f64x2_nearest(),
-        (FpMode::Down, true) => e.i().f64x2_floor(),
-        (FpMode::Up, true) => e.i().f64x2_ceil(),
-        (FpMode::Zero, true) => e.i().f64x2_trunc(),
-        (FpMode::Current | FpMode::Nearest, false) => e.i().f32x4_nearest(),
-        (FpMode::Down, false) => e.i().f32x4_floor(),
-        (FpMode::Up, false) => e.i().f32x4_ceil(),
-        (FpMode::Zero, false) => e.i().f32x4_trunc(),
-    };
+    match mode {
+        FpMode::Current | FpMode::Nearest => by_size!(e, double, f64x2_nearest(), f32x4_nearest()),
+        FpMode::Down => by_size!(e, double, f64x2_floor(), f32x4_floor()),
+        FpMode::Up => by_size!(e, double, f64x2_ceil(), f32x4_ceil()),
+        FpMode::Zero => by_size!(e, double, f64x2_trunc(), f32x4_trunc()),
+    }
 }
 
 /// A mask of where a relation holds.
@@ -1064,13 +519,11 @@ fn to_float(e: &mut Emitter<'_>, v: Val, i: &Inst, double: bool, wide: bool) {
 fn to_int(e: &mut Emitter<'_>, i: &Inst, double: bool, wide: bool, mode: FpMode) {
     let a = i.args[0];
     let r = e.float_int();
-    let rounds = mode != FpMode::Zero;
     let number = |e: &mut Emitter<'_>| {
         e.low_lane(a, double);
-        match (rounds, double) {
-            (true, true) => _ = e.i().f64_nearest(),
-            (true, false) => _ = e.i().f32_nearest(),
-            (false, _) => {}
+        // The conversion itself rounds to zero.
+        if mode != FpMode::Zero {
+            round_low(e, mode, double);
         }
     };
     let fits = |e: &mut Emitter<'_>| {

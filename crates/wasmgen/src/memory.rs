@@ -81,17 +81,52 @@ impl Emitter<'_> {
     }
 
     pub(crate) fn helper(&mut self, i: &Inst) {
+        self.call_helper(i.imm, i.exit, |e| e.values(i.args()));
+    }
+
+    /// A division whose dividend nearly always fits in 64 bits.
+    pub(crate) fn div_wide(&mut self, i: &Inst, signed: bool) {
+        let [high, low, d, _] = TEMP;
+        self.values(i.args());
+        self.i().local_set(d).local_set(low).local_set(high);
+        // The upper half says nothing new, and the division cannot trap.
+        self.i().local_get(high);
+        if signed {
+            self.i().local_get(low).i64_const(63).i64_shr_s().i64_eq();
+            self.i().local_get(d).i64_const(1).i64_add().i64_const(1).i64_gt_u().i32_and();
+        } else {
+            self.i().i64_eqz().local_get(d).i64_const(0).i64_ne().i32_and();
+        }
+        self.if_hinted(BlockType::Result(wasm_encoder::ValType::I64), true);
+        self.i().local_get(low).local_get(d);
+        let mut f = self.i();
+        if signed {
+            f.i64_div_s()
+        } else {
+            f.i64_div_u()
+        };
+        self.i().else_();
+        self.labels.push(crate::structure::Label::If);
+        self.call_helper(i.imm, i.exit, |e| {
+            e.i().local_get(high).local_get(low).local_get(d).i64_const(0);
+        });
+        self.labels.pop();
+        self.i().end();
+    }
+
+    /// Calls guest helper `h` with the arguments that `push` pushes; pushes its result.
+    fn call_helper(&mut self, h: u64, exit: u32, push: impl FnOnce(&mut Self)) {
         use core::mem::offset_of;
         // The time that a helper may read is that of its instruction.
         let left = self.layout().exchange + offset_of!(guest_api::Exchange, left) as u32;
-        let undone = self.region.exits.get(i.exit as usize).map_or(0, |e| e.undone);
+        let undone = self.region.exits.get(exit as usize).map_or(0, |e| e.undone);
         self.i().local_get(STATE).local_get(LEFT);
         if undone != 0 {
             self.i().i64_const(undone.into()).i64_add();
         }
         self.i().i64_store(at(left, 3));
-        self.i().i32_const(i.imm as i32);
-        self.values(i.args());
+        self.i().i32_const(h as i32);
+        push(self);
         self.i().call(Import::Helper as u32);
         // It may have changed what memory may be accessed, and the floating-point environment.
         if self.uses_memory {
@@ -102,7 +137,7 @@ impl Emitter<'_> {
         self.i().local_get(STATE).i32_load(at(refused, 2));
         self.if_hinted(BlockType::Empty, false);
         self.labels.push(crate::structure::Label::If);
-        self.side_exit(i.exit);
+        self.side_exit(exit);
         self.labels.pop();
         self.i().end();
     }

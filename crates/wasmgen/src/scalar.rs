@@ -1,6 +1,6 @@
 //! Integer operations and conditions.
 
-use guest_api::{Bin, Rel, Un};
+use guest_api::{Bin, FlagForm, FlagSource, Rel, Un, Width};
 use ir::{Inst, Op, Val};
 
 use crate::abi::Import;
@@ -43,6 +43,7 @@ impl Emitter<'_> {
                 self.values(&[b, c, a]);
                 self.i().select();
             }
+            Op::CarryOf => self.carry_of(i.args()),
             Op::PackFlags => {
                 self.values(i.args());
                 self.i().call(Import::PackFlags as u32);
@@ -102,10 +103,35 @@ impl Emitter<'_> {
         };
     }
 
+    /// The carry of flags whose form is not known: of a difference, a sum, of logic, or apart.
+    fn carry_of(&mut self, args: &[Val]) {
+        let [form, a, b, carry] = TEMP;
+        self.values(args);
+        self.i().local_set(carry).local_set(b).local_set(a).local_set(form);
+        let source = |s: FlagSource| i64::from(FlagForm::new(s, Width::W8).0 >> 2);
+        // Sources of forms that have the carry apart are beyond those of operations.
+        let is = |e: &mut Self, s: FlagSource| {
+            e.i().local_get(form).i64_const(2).i64_shr_u().i64_const(source(s)).i64_eq();
+        };
+        self.i().local_get(a).local_get(b).i64_lt_u();
+        // The sum at the form's width: its operands are zero-extended.
+        self.i().local_get(a).local_get(b).i64_add().i64_const(-1).i64_const(64);
+        self.i().i64_const(8).local_get(form).i64_const(3).i64_and().i64_shl().i64_sub().i64_shr_u().i64_and();
+        self.i().local_get(a).i64_lt_u();
+        self.i().i32_const(0);
+        self.i().local_get(carry).i32_wrap_i64();
+        is(self, FlagSource::Logic);
+        self.i().select();
+        is(self, FlagSource::Add);
+        self.i().select();
+        is(self, FlagSource::Sub);
+        self.i().select();
+    }
+
     /// The high half of a 128-bit product, from products of 32-bit halves.
     fn mul_high(&mut self, signed: bool, a: Val, b: Val) {
         const LOW: i64 = 0xffff_ffff;
-        let [x, y, t] = TEMP;
+        let [x, y, t, _] = TEMP;
         self.values(&[a, b]);
         self.i().local_set(y).local_set(x);
         // t = high(x) * low(y) + (low(x) * low(y) >> 32)

@@ -80,9 +80,11 @@ callable! {
     fn code_pack_flags = pack_flags(form: u64, a: u64, b: u64, r: u64) -> u64;
 }
 
+type FloatFunction = fn(u32) -> u32;
+
 thread_local! {
     /// What does floating-point operations instead of the guest that is being run.
-    pub static FLOAT: core::cell::Cell<Option<fn(u32) -> u32>> = const { core::cell::Cell::new(None) };
+    pub static FLOAT: core::cell::Cell<Option<FloatFunction>> = const { core::cell::Cell::new(None) };
 }
 
 // SAFETY: as above.

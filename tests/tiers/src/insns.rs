@@ -4,7 +4,7 @@
 //! an instruction addresses memory with are set before it, in each turn to something else: mostly to good memory, in the last turns
 //! perhaps to bad. It ends where its counter is 0, or with an exception. Both ways to run it must come to the same end.
 
-use diff::guest::{DATA_PA, Guest, SCRATCH_PA, save_fx};
+use diff::guest::{CODE_PA, DATA_PA, Guest, SCRATCH_PA, save_fx};
 use diff::{CODE, CODE_LEN, Case, DATA, DATA_LEN, END, Rng, SCRATCH, SCRATCH_LEN, START, generate};
 use guest_api::{Code, Left, Slot, Tier};
 use iced_x86::{
@@ -85,6 +85,14 @@ struct Program {
 }
 
 impl Program {
+    /// It has repeated string instructions.
+    fn repeats(&self) -> bool {
+        self.blocks.iter().flatten().any(|item| {
+            let i = Decoder::new(64, &item.bytes, DecoderOptions::NONE).decode();
+            i.is_string_instruction() && (i.has_rep_prefix() || i.has_repne_prefix())
+        })
+    }
+
     /// The program's bytes; what the tables hold; where each instruction with its preparation begins.
     fn assemble(&self) -> Option<(Vec<u8>, Vec<u64>, Vec<Place>)> {
         let mut rng = Rng(self.seed);
@@ -286,6 +294,7 @@ fn start(guest: &mut Guest, case: &Case, code: &[u8], tables: &[u64]) {
     bytes[..code.len()].copy_from_slice(code);
     guest.load(case, &bytes);
     guest.vcpu.cpu.cr2 = 0;
+    guest.vcpu.cpu.flush_tlb();
     let ram = &mut guest.vcpu.cpu.mem.ram;
     assert!(ram.write_bytes(SCRATCH_PA, &vec![0; SCRATCH_LEN]));
     assert!(ram.write(SCRATCH_PA + COUNTER - SCRATCH, TURNS));
@@ -320,7 +329,7 @@ fn interpret(guest: &mut Guest) -> Outcome {
     outcome(&guest.vcpu, exit, before)
 }
 
-fn translate(guest: &mut Guest, tier: &mut Eager, rng: &mut Rng) -> Outcome {
+fn translate(guest: &mut Guest, tier: &mut Eager, code: &[u8], repeats: bool, rng: &mut Rng) -> Outcome {
     let v = &mut guest.vcpu;
     let before = v.cpu.insns;
     let exit = loop {
@@ -328,6 +337,15 @@ fn translate(guest: &mut Guest, tier: &mut Eager, rng: &mut Rng) -> Outcome {
         match v.run_with(&mut Nothing, tier, slice) {
             CpuExit::Budget if v.cpu.insns.wrapping_sub(before) < 2 * LIMIT => tier.0.flush(),
             exit => break exit,
+        }
+        // What no program can tell: translations of addresses are forgotten, a device writes what is there. How many elements of a
+        // repeated string instruction are done at once, and so its count, depends on that.
+        match rng.below(24) {
+            _ if repeats => {}
+            0 => v.cpu.flush_tlb(),
+            1 => v.cpu.flush_page(CODE + (rng.next() & 0x1000)),
+            2 => assert!(v.cpu.mem.dma_write(CODE_PA + START, code)),
+            _ => {}
         }
     };
     outcome(v, exit, before)
@@ -431,7 +449,7 @@ pub fn run(seed: u64, count: u32, report: &mut Report) {
             continue;
         }
         start(&mut b, &case, &code, &tables);
-        let got = translate(&mut b, &mut tier, &mut Rng(case_seed));
+        let got = translate(&mut b, &mut tier, &code, p.repeats(), &mut Rng(case_seed));
         if want != got {
             report.fail(format_args!("program {case_seed:#x}\n{}{}", differences(&want, &got), listing(&p)));
         }

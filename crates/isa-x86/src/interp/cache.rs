@@ -343,7 +343,7 @@ impl Code for View<'_> {
     }
     fn offset(&self, id: u32, k: u32) -> u32 {
         let b = self.code.block(id);
-        self.code.insns(b).get(k as usize).map_or(b.bytes.into(), |i| i.off.into())
+        self.code.insns(b).get(k as usize).map_or_else(|| b.bytes.into(), |i| i.off.into())
     }
     fn lift<E: EmitVector>(&self, id: u32, k: u32, e: &mut E) -> Option<Result<(), E::Exit>> {
         crate::table::translate(e, self.code.insns(self.code.block(id)).get(k as usize)?)

@@ -96,7 +96,7 @@ fn divide<E: Emit>(e: &mut E, i: &Insn, signed: bool) -> Sem<E> {
         let high = e.get(crate::cpu::gpr(RDX));
         let low = e.get(crate::cpu::gpr(RAX));
         let helper = if signed { helpers::DIV_S } else { helpers::DIV_U };
-        quotient = e.helper(helper, &[high, low, d])?;
+        quotient = e.div_wide(helper, signed, high, low, d)?;
         let back = e.bin(Bin::Mul, quotient, d);
         remainder = e.sub(low, back);
     } else {

@@ -158,6 +158,8 @@ impl Cpu {
     pub(crate) fn enter_address_space(&mut self, pcid: u16, flush: bool) {
         let known = self.spaces.by_pcid[usize::from(pcid & 0xfff)];
         self.spaces.current = if flush || known == 0 { self.new_asn(pcid) } else { known };
+        // Global translations are of no address space: they come along.
+        self.mem.move_global(!3, u64::from(self.spaces.current) << 2);
         self.update_context();
     }
 
@@ -175,11 +177,15 @@ impl Cpu {
         if self.cr4 & cr4::PCIDE != 0 { (self.cr3 & 0xfff) as u16 } else { 0 }
     }
 
+    /// Whether the page that `leaf` maps is global (SDM 3 4.10.2.4).
+    fn is_global(&self, leaf: u64) -> bool {
+        leaf & GLOBAL != 0 && self.cr4 & cr4::PGE != 0
+    }
+
     /// Notes that code is fetched from `va`, which `leaf` maps.
     fn note_fetch(&mut self, va: u64, leaf: u64) {
         self.spaces.note_code(va);
-        let global = leaf & GLOBAL != 0 && self.cr4 & cr4::PGE != 0;
-        if va >> 63 != 0 && !global && !self.spaces.upper_private {
+        if va >> 63 != 0 && !self.is_global(leaf) && !self.spaces.upper_private {
             self.spaces.upper_private = true;
             self.update_context();
         }
@@ -263,6 +269,7 @@ pub fn translate(cx: &mut Exec<'_>, va: u64, access: Access, s: Space) -> Result
     }
     let va = if long { va } else { va & 0xffff_ffff };
     if cx.cpu.cr0 & cr0::PG == 0 {
+        cx.cpu.mem.next_is_global(false);
         return Ok(va);
     }
     if let Some(pa) = short_walk(cx.cpu, va, access) {
@@ -340,6 +347,7 @@ fn short_walk(cpu: &mut Cpu, va: u64, access: Access) -> Option<u64> {
     if refused {
         return None;
     }
+    cpu.mem.next_is_global(cpu.is_global(leaf));
     if access == Access::Execute {
         cpu.note_fetch(va, leaf);
     }
@@ -463,6 +471,8 @@ fn walk(cx: &mut Exec<'_>, va: u64, access: Access, mark: bool) -> Result<u64, u
         if size > 12 {
             cx.cpu.spaces.note_large(va, size);
         }
+        let global = cx.cpu.is_global(steps[n - 1].entry);
+        cx.cpu.mem.next_is_global(global);
         if fetch {
             cx.cpu.note_fetch(va, steps[n - 1].entry);
         }

@@ -1,6 +1,8 @@
 //! A bare machine for tests: RAM, no devices, 64-bit flat mode with paging off where the test does not set it up.
 #![allow(dead_code)]
 
+pub mod rng;
+
 use isa_x86::cpu::{Cpu, SegReg, Segment, cr0, cr4, efer};
 use isa_x86::{CpuExit, Platform, Vcpu};
 use mem::{GuestRam, Memory};
@@ -59,6 +61,23 @@ pub const CODE: u64 = 0x10_0000;
 /// Page tables of [`long_mode`]: identity map of the first GiB.
 pub const TABLES: u64 = 0x20_0000;
 
+/// A processor in 64-bit mode, ring 0, with paging by the tables at `tables`, flat segments and SSE enabled.
+pub fn flat(mem: Memory, tables: u64) -> Cpu {
+    let mut cpu = Cpu::new(mem);
+    cpu.cr0 = cr0::PE | cr0::PG | cr0::ET | cr0::NE | cr0::WP | cr0::MP;
+    cpu.cr3 = tables;
+    cpu.cr4 = cr4::PAE | cr4::OSFXSR | cr4::OSXMMEXCPT | cr4::FSGSBASE;
+    cpu.msr.efer = efer::LME | efer::LMA | efer::SCE | efer::NXE;
+    for s in SegReg::ALL {
+        cpu.seg[s as usize] = Segment { selector: 0x10, attr: 0xc093, limit: u32::MAX };
+        cpu.set_seg_base(s, 0);
+    }
+    cpu.seg[SegReg::Cs as usize] = Segment { selector: 8, attr: 0xa09b, limit: u32::MAX };
+    cpu.flush_tlb();
+    cpu.update_context();
+    cpu
+}
+
 /// A processor in 64-bit mode, ring 0, identity-mapped first GiB by 2 MiB pages, SSE enabled, `code` at [`CODE`].
 pub fn long_mode(code: &[u8]) -> Vcpu {
     let mut mem = Memory::new(GuestRam::new(RAM).expect("RAM"), &[]);
@@ -68,20 +87,9 @@ pub fn long_mode(code: &[u8]) -> Vcpu {
     for k in 0..512 {
         assert!(mem.ram.write(TABLES + 0x2000 + 8 * k, (k << 21) | 0x83));
     }
-    let mut cpu = Cpu::new(mem);
-    cpu.cr0 = cr0::PE | cr0::PG | cr0::ET | cr0::NE | cr0::WP | cr0::MP;
-    cpu.cr3 = TABLES;
-    cpu.cr4 = cr4::PAE | cr4::OSFXSR | cr4::OSXMMEXCPT | cr4::FSGSBASE;
-    cpu.msr.efer = efer::LME | efer::LMA | efer::SCE | efer::NXE;
-    for s in SegReg::ALL {
-        cpu.seg[s as usize] = Segment { selector: 0x10, attr: 0xc093, limit: u32::MAX };
-        cpu.set_seg_base(s, 0);
-    }
-    cpu.seg[SegReg::Cs as usize] = Segment { selector: 8, attr: 0xa09b, limit: u32::MAX };
+    let mut cpu = flat(mem, TABLES);
     cpu.rip = CODE;
     cpu.regs[4] = CODE - 0x1000;
-    cpu.flush_tlb();
-    cpu.update_context();
     Vcpu::new(cpu, 1 << 20)
 }
 

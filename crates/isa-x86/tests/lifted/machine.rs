@@ -1,15 +1,15 @@
 //! A processor with a few pages of data, on which a program runs instruction by instruction or as a region on `ir`'s evaluator.
 
-use guest_api::{EmitVector, Flag, Helper, Slot, Space, Width};
+use guest_api::{Flag, Helper, Slot, Space, Width};
 use ir::eval::{self, Env, Outcome, State};
 use ir::{Lift, Op, Region};
-use isa_x86::cpu::{BLOCK, Cpu, SegReg, Segment, cr0, cr4, efer};
+use isa_x86::cpu::{BLOCK, Cpu};
 use isa_x86::fault::StopReason;
 use isa_x86::sys::paging;
 use isa_x86::{Exec, Insn, Stop, execute};
 use mem::{Access, GuestRam, Memory, PAGE_MASK};
 
-use crate::common::Bare;
+use crate::common::{Bare, flat};
 
 /// Where code is thought to lie; nothing is mapped there.
 pub const CODE: u64 = 0x4010_0000;
@@ -50,18 +50,7 @@ impl Machine {
             let bits = if k == READ_ONLY { 1 } else { 3 };
             assert!(mem.ram.write(TABLES + 0x3000 + 8 * k, pa | bits));
         }
-        let mut cpu = Cpu::new(mem);
-        cpu.cr0 = cr0::PE | cr0::PG | cr0::ET | cr0::NE | cr0::WP | cr0::MP;
-        cpu.cr3 = TABLES;
-        cpu.cr4 = cr4::PAE | cr4::OSFXSR | cr4::OSXMMEXCPT | cr4::FSGSBASE;
-        cpu.msr.efer = efer::LME | efer::LMA | efer::SCE | efer::NXE;
-        for s in SegReg::ALL {
-            cpu.seg[s as usize] = Segment { selector: 0x10, attr: 0xc093, limit: u32::MAX };
-            cpu.set_seg_base(s, 0);
-        }
-        cpu.seg[SegReg::Cs as usize] = Segment { selector: 8, attr: 0xa09b, limit: u32::MAX };
-        cpu.flush_tlb();
-        cpu.update_context();
+        let mut cpu = flat(mem, TABLES);
         let code = DATA_PA + 0x1000 * WITH_CODE;
         cpu.mem.mark_code(code + 0x800, 64);
         let mut machine = Machine { cpu };
@@ -180,25 +169,12 @@ impl Env for Guest<'_> {
         r.ok()
     }
     fn float(&mut self, op: Op, a: u128, b: u128) -> Option<u128> {
-        // The flags of an exception that traps are the interpreter's to set.
-        let mxcsr = self.machine.cpu.mxcsr;
-        let r = self.machine.with(|cx| match op {
-            Op::F2(op, shape) => cx.f2(op, shape, a, b),
-            Op::F1(op, shape) => cx.f1(op, shape, a, b),
-            Op::FCmp(rel, shape) => cx.fcmp(rel, shape, a, b),
-            Op::FOrder(double, signal) => cx
-                .forder(double, signal, a, b)
-                .map(|o| u128::from(o.less) | u128::from(o.equal) << 1 | u128::from(o.unordered) << 2),
-            Op::FCvt(op) => cx.fcvt(op, a, b),
-            Op::ToInt(double, wide, mode) => cx.to_int(double, wide, mode, a).map(u128::from),
-            Op::ToFloat(double, wide) => cx.to_float(double, wide, a, b as u64),
-            _ => panic!("{op:?} is no floating-point operation"),
-        });
-        if r.is_err() {
-            self.machine.cpu.mxcsr = mxcsr;
+        let op = op.float().expect("a floating-point operation");
+        let r = self.machine.with(|cx| guest_api::Guest::float(cx, op, a, b));
+        if r.is_none() {
             self.why = Some(Why::Fault);
         }
-        r.ok()
+        r
     }
 }
 
