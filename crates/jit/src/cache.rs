@@ -279,7 +279,7 @@ impl<H: Host> Jit<H> {
 
     /// Drops region `n` because its code is no longer what it was made from.
     pub(crate) fn invalidate(&mut self, n: u32) {
-        if self.regions[n as usize].is_some() {
+        if self.regions.get(n as usize).is_some_and(Option::is_some) {
             self.stats.invalidations += 1;
             self.remove(n);
         }
