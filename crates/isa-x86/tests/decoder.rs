@@ -243,6 +243,8 @@ fn yaxpeax_differs(bytes: &[u8], bits: u32) -> bool {
         [0x63, ..] => bits == 16,
         // Near branches have the operand size outside 64-bit mode (SDM 2 JMP, CALL, Jcc).
         [0xe8 | 0xe9, ..] | [0x0f, 0x80..=0x8f, ..] => bits != 64 && has(0x66),
+        // RDRAND and RDSEED take neither F2 nor F3 (SDM 2 RDRAND: NFx).
+        [0x0f, 0xc7, m, ..] if m >> 3 & 7 >= 6 => has(0xf2) || has(0xf3),
         // SERIALIZE.
         [0x0f, 0x01, 0xe8, ..] => true,
         // XLAT's operand is implicit.
