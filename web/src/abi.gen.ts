@@ -86,6 +86,8 @@ export interface EngineImports {
   log(level: number, ptr: number, len: number): void;
   /** What this host can do with code that is translated at run time, a `CodeSupport`; the same at each call. */
   code_support(): number;
+  /** Puts translated code under stress, for tests: a seed for what happens to it at random, 0 for nothing. */
+  code_stress(): number;
   /**
    * Compiles and instantiates the module of translated code in the `len` bytes at `ptr`, at once. It imports
    * the engine's exports, by their names, from module `e`. With `CodeSupport::Linked` its element segment puts
@@ -149,6 +151,7 @@ export const IMPORT_NAMES = [
   "random",
   "log",
   "code_support",
+  "code_stress",
   "code_compile",
   "code_drop",
   "table_grow",

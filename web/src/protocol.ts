@@ -19,6 +19,8 @@ export interface CodeLimits {
   modules?: number;
   /** Slots that the engine's function table may grow by. */
   slots?: number;
+  /** A seed: translated code is made early, dropped and left at random (`crates/jit/src/stress.rs`). */
+  stress?: number;
 }
 
 /** A machine to run, and what to do with it. */

@@ -118,14 +118,16 @@ impl Host {
 }
 
 /// Reads what the host shall refuse of translated code: `none`, `linked` or `unlinked` instead of what it can do,
-/// `modules=N` and `slots=N` as limits, separated by commas.
+/// `modules=N` and `slots=N` as limits, separated by commas; `stress=SEED` is what the engine itself does to it.
 pub fn code_limits(text: &str) -> Result<serde_json::Value> {
     let mut limits = json!({});
     for part in text.split(',') {
         match part.split_once('=') {
             None if ["none", "linked", "unlinked"].contains(&part) => limits["support"] = json!(part),
-            Some((name @ ("modules" | "slots"), n)) => limits[name] = json!(n.parse::<u32>().context(part.to_owned())?),
-            _ => bail!("no limit to translated code `{part}`: none, linked, unlinked, modules=N, slots=N"),
+            Some((name @ ("modules" | "slots" | "stress"), n)) => {
+                limits[name] = json!(n.parse::<u32>().context(part.to_owned())?)
+            }
+            _ => bail!("no limit to translated code `{part}`: none, linked, unlinked, modules=N, slots=N, stress=SEED"),
         }
     }
     Ok(limits)
@@ -395,6 +397,7 @@ mod tests {
             code_limits("unlinked,modules=3,slots=0").unwrap(),
             json!({ "support": "unlinked", "modules": 3, "slots": 0 })
         );
+        assert_eq!(code_limits("stress=7").unwrap(), json!({ "stress": 7 }));
         for bad in ["", "fast", "modules", "modules=-1", "slots=x", "none,"] {
             assert!(code_limits(bad).is_err(), "{bad}");
         }

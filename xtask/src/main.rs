@@ -27,7 +27,8 @@ usage: cargo xtask COMMAND
       [--screenshot FILE] [--code LIMITS] -- OPTIONS
                                 boot with QEMU-style OPTIONS, serial console on standard input and output; exit 0 when
                                 the guest powers off or TEXT appears; `qemu` is native QEMU's TCG, for comparison;
-                                LIMITS make the host refuse translated code: none|linked|unlinked, modules=N, slots=N
+                                LIMITS make the host refuse translated code: none|linked|unlinked, modules=N, slots=N;
+                                stress=SEED makes, drops and leaves it at random
   boot [NAME..] [--guest NAME] [--host chromium|firefox|node|qemu] [--code LIMITS]
                                 the boot tests of tests/boot in one place
   bench [NAME..] [--peer qemu-tcg|qemu64|v86].. [--host chromium|firefox|node] [--rounds N] [--guest NAME]

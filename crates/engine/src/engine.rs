@@ -10,6 +10,8 @@ use options::{Config, Serial};
 
 /// Bytes of generated code that are kept.
 const CODE_BYTES: usize = 16 << 20;
+/// Guest instructions for each region that is translated under stress.
+const STRESS_PACE: u64 = 40_000;
 
 /// Everything the engine has: one machine, and what the host is about to make of it.
 pub struct Engine {
@@ -110,7 +112,12 @@ impl Engine {
         let files = Files { kernel: std::mem::take(&mut self.kernel), initrd: self.initrd.take() };
         match Machine::new(config, files, host::time(), host::random()) {
             Ok(machine) => {
-                self.jit = Some(Jit::new(CodeHost, machine.state_layout(), CODE_BYTES));
+                let mut jit = Jit::new(CodeHost, machine.state_layout(), CODE_BYTES);
+                if let Some(seed) = host::code::stress() {
+                    log::warn!("translated code is under stress, seed {seed}");
+                    jit.stress(seed.into(), STRESS_PACE);
+                }
+                self.jit = Some(jit);
                 self.machine = Some(machine);
                 Outcome::Done
             }
@@ -131,7 +138,7 @@ impl Engine {
         self.pacer.ran(machine.stats().insns.saturating_sub(before), now.monotonic_ns as f64 / 1e6);
         // compiling is no part of the guest's speed
         machine.slice_over(now);
-        jit.flush();
+        jit.slice_over();
         match exit {
             machine::Exit::Budget => Exit::Budget,
             machine::Exit::Idle { .. } if taken > 0 && !self.input.is_empty() => Exit::Budget,

@@ -33,6 +33,11 @@ pub mod code {
         CodeSupport::from_u32(imports::code_support()).unwrap_or(CodeSupport::None)
     }
 
+    /// The seed of the stress that translated code is to be put under, if any.
+    pub fn stress() -> Option<u32> {
+        Some(imports::code_stress()).filter(|seed| *seed != 0)
+    }
+
     /// Compiles and instantiates a module, at once. Where it may not import the table, its export `f<i>` goes into slot
     /// `slots[i]`. Returns the module's number, nothing where the host has refused.
     pub fn compile(module: &[u8], slots: &[u32]) -> Option<NonZeroU32> {
@@ -122,6 +127,10 @@ mod imports {
 
     pub fn code_support() -> u32 {
         host_abi::CodeSupport::None as u32
+    }
+
+    pub fn code_stress() -> u32 {
+        0
     }
 
     pub fn code_compile(_ptr: u32, _len: u32, _slots: u32, _count: u32) -> u32 {

@@ -44,6 +44,8 @@ macro_rules! imports {
             fn log(level: u32, ptr: u32, len: u32);
             /// What this host can do with code that is translated at run time, a `CodeSupport`; the same at each call.
             fn code_support() -> u32;
+            /// Puts translated code under stress, for tests: a seed for what happens to it at random, 0 for nothing.
+            fn code_stress() -> u32;
             /// Compiles and instantiates the module of translated code in the `len` bytes at `ptr`, at once. It imports
             /// the engine's exports, by their names, from module `e`. With `CodeSupport::Linked` its element segment puts
             /// its functions into the engine's function table; with `CodeSupport::Unlinked` it may not import the table,

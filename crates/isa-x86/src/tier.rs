@@ -56,9 +56,19 @@ impl Exec<'_> {
         c.exchange.inexact = inexact(c.mxcsr);
     }
 
+    /// Physical address of `va`. Where there is none the fault has not happened yet, and CR2 is what it was.
+    fn translated(&mut self, va: u64, access: Access) -> Option<u64> {
+        let cr2 = self.cpu.cr2;
+        let pa = paging::translate(self, va, access, Space::FLAT).ok();
+        if pa.is_none() {
+            self.cpu.cr2 = cr2;
+        }
+        pa
+    }
+
     /// Physical address of RAM that `va` is mapped to for `access`, entered in the TLB where it may be.
     fn ram_at(&mut self, va: u64, access: Access) -> Option<u64> {
-        let pa = paging::translate(self, va, access, Space::FLAT).ok()?;
+        let pa = self.translated(va, access)?;
         if debug::watches_page(self.cpu, va)
             || paging::checks_alignment(self.cpu)
             || !self.cpu.mem.is_ram(pa & !PAGE_MASK)
@@ -144,7 +154,11 @@ impl Guest for Exec<'_> {
 
     fn helper(&mut self, h: u16, args: [u64; 4]) -> Option<u64> {
         self.cpu.insns = self.cpu.budget_end.wrapping_sub(self.cpu.exchange.left as u64);
+        let cr2 = self.cpu.cr2;
         let r = helpers::call(self, Helper(h), &args).ok();
+        if r.is_none() {
+            self.cpu.cr2 = cr2;
+        }
         // It may have been LDMXCSR.
         self.tell_environment();
         r
@@ -171,12 +185,12 @@ impl Guest for Exec<'_> {
     }
 
     fn executes(&mut self, va: u64, pa: u64) -> bool {
-        match paging::translate(self, va, Access::Execute, Space::FLAT) {
-            Ok(found) => {
+        match self.translated(va, Access::Execute) {
+            Some(found) => {
                 self.cpu.mem.insert(Access::Execute, va, found);
                 found & !PAGE_MASK == pa & !PAGE_MASK
             }
-            Err(_) => false,
+            None => false,
         }
     }
 }

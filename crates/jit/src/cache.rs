@@ -14,7 +14,7 @@ use crate::stress::Stress;
 use crate::{Host, Support, call};
 
 /// Executions of a block by the interpreter before it is translated.
-const HOT: u32 = 2000;
+const HOT: u32 = 6000;
 /// Executions of a block that make it worth including in a region.
 const WARM: u32 = HOT / 4;
 /// Functions in a module, and bytes of them, at which it is not kept waiting for more.
@@ -279,7 +279,7 @@ impl<H: Host> Jit<H> {
 
     /// Drops region `n` because its code is no longer what it was made from.
     pub(crate) fn invalidate(&mut self, n: u32) {
-        if self.regions[n as usize].is_some() {
+        if self.regions.get(n as usize).is_some_and(Option::is_some) {
             self.stats.invalidations += 1;
             self.remove(n);
         }

@@ -20,6 +20,8 @@ pub(crate) struct Stress {
     /// Guest instructions for each module, as the host's compiler takes longer than what is to be tested; those not yet spent.
     pace: u64,
     saved: u64,
+    /// Regions translated for which none has been dropped yet.
+    due: u64,
 }
 
 impl Stress {
@@ -38,6 +40,7 @@ impl Stress {
         let may = self.saved >= self.pace;
         if may {
             self.saved -= self.pace;
+            self.due += 1;
         }
         may
     }
@@ -51,10 +54,15 @@ impl Stress {
 impl<H: Host> Jit<H> {
     /// From here on, stress, always the same for the same `seed`. A region is translated for every `pace` instructions at most.
     pub fn stress(&mut self, seed: u64, pace: u64) {
-        self.stress = Some(Stress { rng: seed, pace, saved: 0 });
+        self.stress = Some(Stress { rng: seed, pace, saved: 0, due: 0 });
         (self.hot, self.warm) = (1, 1);
         self.limit = self.limit.min(LIMIT);
         self.max_slots = SLOTS;
+    }
+
+    /// No stress any more, but what it has made small stays so.
+    pub fn calm(&mut self) {
+        self.stress = None;
     }
 
     pub(crate) fn mischief(&mut self) -> Option<Disturbance> {
@@ -67,18 +75,22 @@ impl<H: Host> Jit<H> {
         };
         let flush = s.one_in(16);
         s.saved = (s.saved + insns).min(s.pace * SAVINGS);
-        let (drops, evicts, all, modules) = (s.one_in(8), s.one_in(100), s.one_in(5000), s.one_in(3));
-        if drops && !self.regions.is_empty() {
-            let s = self.stress.as_mut()?;
-            let n = s.below(self.regions.len() as u64) as u32;
-            self.invalidate(n);
-        }
-        if evicts {
-            self.stats.evictions += 1;
-            self.evict();
-        }
-        if all {
-            self.everything_goes();
+        let modules = s.one_in(3);
+        if s.due > 0 && s.one_in(3) {
+            s.due -= 1;
+            match s.below(500) {
+                0 => self.everything_goes(),
+                1..=20 => {
+                    self.stats.evictions += 1;
+                    self.evict();
+                }
+                21..=350 => {
+                    // Many of these numbers are nobody's.
+                    let n = s.below(self.regions.len().max(1) as u64) as u32;
+                    self.invalidate(n);
+                }
+                _ => {}
+            }
         }
         if modules {
             self.flush();

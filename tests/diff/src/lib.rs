@@ -10,6 +10,7 @@ pub mod generate;
 pub mod guest;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod native;
+pub mod programs;
 pub mod segments;
 pub mod undefined;
 

@@ -4,9 +4,11 @@
 //! random sequences of vector operations; [`insns`] has random x86 code.
 #![cfg(target_arch = "wasm32")]
 
+mod asm;
 mod host;
 mod insns;
 mod ops;
+mod programs;
 mod speed;
 
 use std::fmt::Write;
@@ -39,6 +41,8 @@ pub extern "C" fn run(part: u32, seed: u64, count: u32) -> u32 {
     match part {
         0 => ops::run(seed, count, &mut report),
         1 => insns::run(seed, count, &mut report),
+        3 => programs::run(seed, count, &mut report),
+        4 => asm::run(seed, &mut report),
         _ => speed::run(&mut report),
     }
     host::say(report.text.trim_end());

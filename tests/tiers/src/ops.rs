@@ -30,7 +30,7 @@ struct State {
     flags: LazyFlags,
     exchange: Exchange,
     keys: [u32; 2],
-    jumps: [Jump; guest_api::JUMP_BUCKETS * guest_api::JUMP_BUCKET],
+    jumps: [Jump; guest_api::JUMPS],
 }
 
 fn layout() -> StateLayout {

@@ -4,7 +4,7 @@
 import { CODE_IMPORT_MODULE, CodeSupport, type EngineImports, TABLE } from "../abi.gen.ts";
 import type { CodeLimits } from "../protocol.ts";
 
-type CodeImports = Pick<EngineImports, "code_support" | "code_compile" | "code_drop" | "table_grow" | "table_copy">;
+type CodeImports = Pick<EngineImports, "code_support" | "code_stress" | "code_compile" | "code_drop" | "table_grow" | "table_copy">;
 type Support = (typeof CodeSupport)[keyof typeof CodeSupport];
 
 /**
@@ -14,6 +14,7 @@ type Support = (typeof CodeSupport)[keyof typeof CodeSupport];
 export class CodeHost {
   readonly imports: CodeImports = {
     code_support: () => this.#support,
+    code_stress: () => this.#limits.stress ?? 0,
     code_compile: (ptr, len, slots, count) => this.#compile(ptr >>> 0, len >>> 0, slots >>> 0, count >>> 0),
     code_drop: (module) => void this.#live.delete(module >>> 0),
     table_grow: (count, from) => this.#grow(count >>> 0, from >>> 0),

@@ -29,7 +29,7 @@ function isCodeLimits(value: unknown): value is CodeLimits {
     Object.entries(value).every(([key, limit]) =>
       key === "support"
         ? ["none", "linked", "unlinked"].includes(limit)
-        : ["modules", "slots"].includes(key) && Number.isInteger(limit) && limit >= 0,
+        : ["modules", "slots", "stress"].includes(key) && Number.isInteger(limit) && limit >= 0,
     )
   );
 }

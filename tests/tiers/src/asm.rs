@@ -1,0 +1,177 @@
+//! The programs of `crates/isa-x86/tests/insn` and `sys`, translated under stress: they must come to what the interpreter comes to,
+//! and report what they report there.
+
+use core::fmt::Write;
+
+use guest_api::{NoTier, Tier};
+use isa_x86::cpu::{Cpu, SegReg, Segment, cr0, efer};
+use isa_x86::{CpuExit, Vcpu};
+use jit::Jit;
+use mem::{GuestRam, Memory};
+
+use crate::Report;
+use crate::host::Runner;
+
+#[path = "../../../crates/isa-x86/tests/common/mod.rs"]
+mod common;
+use common::Bare;
+
+include!(concat!(env!("OUT_DIR"), "/asm.rs"));
+
+const RAM: usize = 8 << 20;
+const LIMIT: u64 = 5_000_000;
+/// The programs of `sys` fill tables by REP STOS, which does at once what the TLB knows: when that is emptied, it has one turn more.
+const REPEATS: u64 = 8;
+
+fn vcpu() -> Vcpu {
+    Vcpu::new(Cpu::new(Memory::new(GuestRam::new(RAM as u64).expect("RAM"), &[])), 1 << 20)
+}
+
+/// The processor where a program of `insn` begins, as the interpreter's test has it.
+fn begin(cpu: &mut Cpu, bits: u64, start: u64) {
+    let model = common::long_mode(&[]).cpu;
+    cpu.reset();
+    (cpu.cr0, cpu.cr3, cpu.cr4, cpu.msr.efer) = (model.cr0 & !cr0::PG, model.cr3, model.cr4, model.msr.efer);
+    (cpu.seg, cpu.xmm) = (model.seg, [0; 16]);
+    for s in SegReg::ALL {
+        cpu.set_seg_base(s, 0);
+    }
+    if bits != 64 {
+        cpu.msr.efer &= !(efer::LMA | efer::LME);
+        let big = if bits == 32 { 0xc000 } else { 0 };
+        let limit = if bits == 32 { u32::MAX } else { 0xffff };
+        for s in SegReg::ALL {
+            cpu.seg[s as usize] = Segment { selector: 0, attr: 0x93 | big, limit };
+        }
+        cpu.seg[SegReg::Cs as usize].attr = 0x9b | big;
+        if bits == 16 {
+            cpu.cr0 &= !cr0::PE;
+        }
+    }
+    cpu.regs[..16].fill(0);
+    cpu.regs[4] = 0xf000;
+    cpu.rip = start;
+    cpu.flush_tlb();
+    cpu.update_context();
+}
+
+/// Memory as a program of `insn` finds it. Code that the last run has not changed stays as it is, translated.
+fn fill(v: &mut Vcpu, start: u64, code: &[u8]) {
+    let mem = &mut v.cpu.mem;
+    if mem.ram.slice(start, code.len()) != Some(code) {
+        assert!(mem.dma_write(start, code));
+    }
+    let end = start as usize + code.len();
+    mem.ram.slice_mut(0, start as usize).expect("RAM").fill(0);
+    mem.ram.slice_mut(end as u64, RAM - end).expect("RAM").fill(0);
+}
+
+#[derive(PartialEq)]
+struct Outcome {
+    exit: CpuExit,
+    insns: u64,
+    state: String,
+    ram: u64,
+    io: Vec<(u16, u32, u32)>,
+}
+
+fn run_one<T: Tier>(v: &mut Vcpu, tier: &mut T, after: &mut dyn FnMut(&mut T)) -> Outcome {
+    let mut platform = Bare::default();
+    let before = v.cpu.insns;
+    let exit = loop {
+        match v.run_with(&mut platform, tier, 20_000) {
+            CpuExit::Budget if v.cpu.insns - before < LIMIT => after(tier),
+            exit => break exit,
+        }
+    };
+    let c = &v.cpu;
+    let mut state = String::new();
+    let _ = write!(
+        state,
+        "{:x?} rip {:x} flags {:x} cr2 {:x} mxcsr {:x}",
+        &c.regs[..16],
+        c.rip,
+        c.rflags(),
+        c.cr2,
+        c.mxcsr
+    );
+    let _ = write!(state, " seg {:x?} xmm {:x?} fpu {:x?}", c.seg, c.xmm, c.fpu);
+    let words = c.mem.ram.slice(0, RAM).expect("RAM").chunks_exact(8);
+    let ram = words.fold(0_u64, |h, w| {
+        let w = w.try_into().map_or(0, u64::from_le_bytes);
+        (h ^ w).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
+    });
+    Outcome { exit, insns: c.insns - before, state, ram, io: platform.io }
+}
+
+fn differences(a: &Outcome, b: &Outcome) -> String {
+    format!(
+        "  interpreted {:?}, {} instructions, RAM {:x}: {}\n  translated  {:?}, {} instructions, RAM {:x}: {}",
+        a.exit, a.insns, a.ram, a.state, b.exit, b.insns, b.ram, b.state
+    )
+}
+
+pub fn run(seed: u64, report: &mut Report) {
+    let (mut a, mut b) = (vcpu(), vcpu());
+    let mut tier = Jit::new(Runner, isa_x86::tier::layout(&b.cpu), 1 << 20);
+    for &(name, bits, code) in INSN {
+        let start = if bits == 16 { 0x7c00 } else { common::CODE };
+        let mut code = code.to_vec();
+        code.extend([0xf4, 0xf4]);
+        // REP may count its iterations otherwise.
+        let counts = !name.starts_with("string") && !name.contains("strings");
+        (a.catch_exceptions, b.catch_exceptions) = (true, true);
+        a.reset();
+        b.reset();
+        fill(&mut a, start, &code);
+        begin(&mut a.cpu, bits, start);
+        let mut want = run_one(&mut a, &mut NoTier, &mut |_| {});
+        // First it is seen, then it is translated; afterwards it is there.
+        for turn in 0..4 {
+            tier.stress(seed ^ turn, 1);
+            fill(&mut b, start, &code);
+            begin(&mut b.cpu, bits, start);
+            let got = run_one(&mut b, &mut tier, &mut Jit::slice_over);
+            if !counts {
+                want.insns = got.insns;
+            }
+            if want != got {
+                report.fail(format_args!("{name}, turn {turn}\n{}", differences(&want, &got)));
+                break;
+            }
+        }
+    }
+    let after_insn = b.translated;
+    (a.catch_exceptions, b.catch_exceptions) = (false, false);
+    for &(name, code, golden) in SYS {
+        for turn in 0..2 {
+            let load = |v: &mut Vcpu| {
+                v.reset();
+                v.cpu.mem.ram.slice_mut(0, RAM).expect("RAM").fill(0);
+                assert!(v.cpu.mem.ram.write_bytes(0x7c00, code));
+                v.cpu.seg[SegReg::Cs as usize].selector = 0;
+                v.cpu.set_seg_base(SegReg::Cs, 0);
+                v.cpu.rip = 0x7c00;
+                v.cpu.update_context();
+            };
+            load(&mut a);
+            let want = run_one(&mut a, &mut NoTier, &mut |_| {});
+            tier.stress(seed ^ turn, 1);
+            load(&mut b);
+            let got = run_one(&mut b, &mut tier, &mut Jit::slice_over);
+            let text: String = got.io.iter().filter(|w| w.0 == 0xe9).map(|w| char::from(w.2 as u8)).collect();
+            if let Some((g, w)) = text.lines().zip(golden.lines()).find(|(g, w)| g != w) {
+                report.fail(format_args!("{name}, turn {turn}\n  reports  {g}\n  expected {w}"));
+            } else if text != golden {
+                report.fail(format_args!("{name}, turn {turn}: one report is longer:\n{text}"));
+            } else if want.exit != got.exit || want.insns.abs_diff(got.insns) > REPEATS {
+                report.fail(format_args!("{name}, turn {turn}\n{}", differences(&want, &got)));
+            }
+        }
+    }
+    let s = &tier.stats;
+    report.line(format_args!(
+        "{} programs; {after_insn} and {} instructions translated; {} regions, {} modules; side exits {}; dropped {}, evicted {}",
+        INSN.len() + SYS.len(), b.translated - after_insn, s.regions, s.modules, s.exits_side, s.invalidations, s.evictions
+    ));
+}
