@@ -124,7 +124,9 @@ pub fn code_limits(text: &str) -> Result<serde_json::Value> {
     for part in text.split(',') {
         match part.split_once('=') {
             None if ["none", "linked", "unlinked"].contains(&part) => limits["support"] = json!(part),
-            Some((name @ ("modules" | "slots" | "stress"), n)) => limits[name] = json!(n.parse::<u32>().context(part.to_owned())?),
+            Some((name @ ("modules" | "slots" | "stress"), n)) => {
+                limits[name] = json!(n.parse::<u32>().context(part.to_owned())?)
+            }
             _ => bail!("no limit to translated code `{part}`: none, linked, unlinked, modules=N, slots=N, stress=SEED"),
         }
     }
