@@ -18,6 +18,19 @@ const LAYERS: &[&[&str]] = &[
 /// Crates that guest semantics must not see: they would tie them to one way of running.
 const TRANSLATORS: &[&str] = &["ir", "wasmgen", "jit"];
 
+/// Crates that know no guest: neither an instruction nor a register of one.
+const GUESTLESS: &[&str] = &["ir", "wasmgen", "jit", "engine"];
+
+/// Names of x86 instructions that are also words of the vocabulary, of Rust or of English.
+const COMMON: &[&str] = &[
+    "add", "and", "bswap", "call", "cmp", "div", "enter", "in", "int", "into", "leave", "loop", "mul", "neg", "not",
+    "or", "out", "pop", "popcnt", "push", "set", "shl", "shr", "std", "str", "sub", "test", "xor",
+];
+
+/// Names of x86 that its instruction table does not have: registers, and the architecture itself.
+const REGISTERS: &str = "rax rbx rcx rdx rsi rdi rsp rbp r8 r9 r10 r11 r12 r13 r14 r15 eax ebx ecx edx esi edi esp ebp \
+    rip eip rflags eflags mxcsr cr0 cr2 cr3 cr4 cr8 efer gdtr idtr ldtr xmm cpl x86 sse x87";
+
 /// Crates that may use `unsafe`, each block with its reason.
 const UNSAFE: &[&str] = &["mem", "jit", "engine"];
 
@@ -95,6 +108,31 @@ fn has_word(code: &str, word: &str) -> bool {
         .any(|(at, _)| !code[..at].ends_with(inside) && !code[at + word.len()..].starts_with(inside))
 }
 
+/// The words that the identifiers of `code` are made of, in lower case.
+fn words(code: &str) -> BTreeSet<String> {
+    let mut words = BTreeSet::new();
+    for identifier in code.split(|c: char| !c.is_alphanumeric()) {
+        let mut word = String::new();
+        for c in identifier.chars() {
+            if c.is_uppercase() && !word.ends_with(char::is_uppercase) {
+                words.insert(std::mem::take(&mut word).to_lowercase());
+            }
+            word.push(c);
+        }
+        words.insert(word.to_lowercase());
+    }
+    words
+}
+
+/// The names of the instructions in `isa-x86`'s table, and [`REGISTERS`], but for those in [`COMMON`].
+fn names_of_x86() -> BTreeSet<String> {
+    let table = fs::read_to_string(root().join("crates/isa-x86/src/table.rs")).unwrap();
+    let (_, rows) = table.split_once("\nrows! {").unwrap();
+    let names = rows.lines().filter_map(|row| row.split_once(']')).flat_map(|(names, _)| names.split(['[', ' ']));
+    let names = names.chain(REGISTERS.split_whitespace()).map(str::to_lowercase);
+    names.filter(|name| !name.is_empty() && !COMMON.contains(&name.as_str())).collect()
+}
+
 #[test]
 fn dependencies_point_down() {
     let layer = |name: &str| LAYERS.iter().position(|layer| layer.contains(&name));
@@ -115,6 +153,37 @@ fn semantics_do_not_see_how_they_run() {
         }
         for (path, code) in sources(&dir.join("src")) {
             assert!(!has_word(&code, "wasm32"), "{}: semantics are the same on every target", path.display());
+        }
+    }
+}
+
+#[test]
+fn whoever_translates_knows_no_guest() {
+    let names = names_of_x86();
+    assert!(names.len() > 400 && names.contains("movzx") && names.contains("rax"), "{names:?}");
+    for (name, (dir, used)) in engine_crates() {
+        if !GUESTLESS.contains(&name.as_str()) {
+            continue;
+        }
+        assert!(!used.iter().any(|other| other.starts_with("isa-")), "{name} uses {used:?}");
+        for (path, code) in sources(&dir.join("src")) {
+            let named: Vec<_> = words(&code).intersection(&names).cloned().collect();
+            assert!(named.is_empty(), "{}: {named:?} is of x86", path.display());
+        }
+    }
+}
+
+#[test]
+fn decisions_have_numbers_of_their_own() {
+    let mut numbers = BTreeMap::new();
+    for file in fs::read_dir(root().join("docs/decisions")).unwrap() {
+        let path = file.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let number = name.split('-').next().unwrap().to_owned();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with(&format!("# {number}")), "{name}: its first line has another number");
+        if let Some(other) = numbers.insert(number, name.clone()) {
+            panic!("{name} and {other} have one number");
         }
     }
 }
@@ -170,5 +239,9 @@ fn the_checks_see_what_they_look_for() {
     let text = "fn f() { unsafe { g() } } // unsafe\nlet s = \"unsafe \\\" unsafe\"; not_unsafe();\n";
     let seen = code(text);
     assert_eq!(seen.matches("unsafe").count(), 2, "{seen}");
+    assert_eq!(
+        Vec::from_iter(words("fn read_MxCsr(x: u8) { RFLAGS }")),
+        ["", "csr", "fn", "mx", "read", "rflags", "u8", "x"]
+    );
     assert!(has_word(&seen, "unsafe") && !has_word("not_unsafe()", "unsafe") && !has_word("unsafe_code", "unsafe"));
 }

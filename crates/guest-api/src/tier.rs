@@ -83,9 +83,8 @@ pub struct StateLayout {
     pub ram: u32,
 }
 
-/// Buckets of the jump cache, one for a page, and entries of one: see [`jump_index`].
-pub const JUMP_BUCKETS: usize = 128;
-pub const JUMP_BUCKET: usize = 128;
+/// Entries of the jump cache: see [`jump_index`].
+pub const JUMPS: usize = 1 << 14;
 
 /// An entry of the jump cache: the table slot of the code for `pc` in the mode and address space `key`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,15 +95,10 @@ pub struct Jump {
     pub slot: u32,
 }
 
-/// The bucket of the page of `pc`.
-#[inline(always)]
-pub const fn jump_bucket(pc: u64) -> usize {
-    ((pc >> 12) ^ (pc >> 20)) as usize % JUMP_BUCKETS
-}
-/// The entry of `pc` in its bucket.
+/// The entry for code at `pc`: code within 16 KiB has entries of its own.
 #[inline(always)]
 pub const fn jump_index(pc: u64) -> usize {
-    (pc ^ (pc >> 7)) as usize % JUMP_BUCKET
+    (pc ^ (pc >> 14)) as usize % JUMPS
 }
 
 /// Bits of [`Exchange::inexact`].
@@ -133,7 +127,7 @@ pub struct Exchange {
     pub inexact: u32,
     /// Set by the guest: bits of [`crate::Unit`]s that can be used without a fault.
     pub units: u32,
-    /// Set by the guest: address of the jump cache of translated code: [`JUMP_BUCKETS`] of [`JUMP_BUCKET`] entries [`Jump`].
+    /// Set by the guest: address of the jump cache of translated code: [`JUMPS`] entries [`Jump`].
     pub jumps: u32,
     /// Vector operands, and the first the result, of floating-point operations that the guest does.
     pub vectors: [[u64; 2]; 2],

@@ -1,6 +1,6 @@
 //! The state of one logical processor.
 
-use guest_api::{Exchange, Flag, JUMP_BUCKET, JUMP_BUCKETS, Jump, LazyFlags, Slot};
+use guest_api::{Exchange, Flag, JUMPS, Jump, LazyFlags, Slot};
 use mem::Memory;
 
 use crate::fault::StopReason;
@@ -203,10 +203,10 @@ pub struct Cpu {
     /// Address space and mode under which blocks are found, for code in the lower and in the upper half of the linear addresses:
     /// see [`Cpu::update_context`].
     pub(crate) fetch_keys: [u32; 2],
-    /// Flushes of all translations: part of the fetch keys, so that a flush need not touch the jump caches. Below [`LAST_FLUSH`].
+    /// Flushes of all translations, or of some of code: part of the fetch keys, so that a flush need not touch the jump caches. Below [`LAST_FLUSH`].
     pub(crate) flushes: u16,
-    /// Linear pages whose mapping was dropped, for the interpreter's jump cache; `None`: all.
-    pub(crate) dropped_pages: Option<Vec<u64>>,
+    /// The jump caches must be emptied: [`Cpu::flushes`] has begun anew.
+    pub(crate) jumps_are_stale: bool,
     /// Why the last instruction returned [`crate::Stop`].
     pub stop: StopReason,
 
@@ -217,8 +217,8 @@ pub struct Cpu {
     pub(crate) budget_end: u64,
     /// What translated code and its caller tell each other.
     pub(crate) exchange: Exchange,
-    /// The jump cache of translated code, [`JUMP_BUCKETS`] by [`guest_api::jump_bucket`] and [`guest_api::jump_index`].
-    pub(crate) jumps: Box<[[Jump; JUMP_BUCKET]]>,
+    /// The jump cache of translated code, by [`guest_api::jump_index`].
+    pub(crate) jumps: Box<[Jump]>,
     /// PDPTE registers of PAE paging (SDM 3 4.4.1).
     pub pdpte: [u64; 4],
     pub(crate) spaces: crate::sys::paging::AddressSpaces,
@@ -260,13 +260,13 @@ impl Cpu {
             halted: false,
             fetch_keys: [0; 2],
             flushes: 0,
-            dropped_pages: Some(Vec::new()),
+            jumps_are_stale: false,
             stop: StopReason::None,
             lazy_flags: LazyFlags::default(),
             translated: false,
             budget_end: 0,
             exchange: Exchange::default(),
-            jumps: vec![[NOWHERE; JUMP_BUCKET]; JUMP_BUCKETS].into(),
+            jumps: vec![NOWHERE; JUMPS].into(),
             pdpte: [0; 4],
             spaces: crate::sys::paging::AddressSpaces::new(),
             mem,
@@ -381,23 +381,24 @@ impl Cpu {
     pub fn flush_tlb(&mut self) {
         self.mem.flush();
         self.spaces.flushed();
-        self.flushes += 1;
-        if self.flushes == LAST_FLUSH {
-            self.flushes = 0;
-            self.dropped_pages = None;
-            self.attention = true;
-        }
-        self.update_context();
+        self.forget_jumps();
     }
     /// Drops the translation of the page of linear address `va`.
     pub fn flush_page(&mut self, va: u64) {
         self.mem.flush_page(va);
         if self.spaces.may_have_code(va) {
-            if let Some(pages) = &mut self.dropped_pages {
-                pages.push(va & !mem::PAGE_MASK);
-            }
+            self.forget_jumps();
+        }
+    }
+    /// Nothing in the jump caches is found any more.
+    fn forget_jumps(&mut self) {
+        self.flushes += 1;
+        if self.flushes == LAST_FLUSH {
+            self.flushes = 0;
+            self.jumps_are_stale = true;
             self.attention = true;
         }
+        self.update_context();
     }
     /// Width of the stack pointer.
     pub fn stack_width(&self) -> guest_api::Width {

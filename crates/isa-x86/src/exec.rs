@@ -122,9 +122,15 @@ impl Exec<'_> {
             self.write_physical(second, n - left, v >> (8 * left));
             return Ok(());
         }
-        let pa = paging::translate(self, va, Access::Write, s)?;
-        paging::check_access(self, va, n, Access::Write)?;
-        paging::enter(self, Access::Write, va, pa);
+        let pa = match self.cpu.mem.guarded(va) {
+            Some(pa) => pa,
+            None => {
+                let pa = paging::translate(self, va, Access::Write, s)?;
+                paging::check_access(self, va, n, Access::Write)?;
+                paging::enter(self, Access::Write, va, pa);
+                pa
+            }
+        };
         self.write_physical(pa, n, v);
         Ok(())
     }

@@ -186,7 +186,7 @@ impl Vcpu {
 fn enter<T: Tier>(cx: &mut Exec<'_>, tier: &mut T, slot: u32, end: u64, translated: &mut u64) -> bool {
     let (pc, before) = (cx.cpu.rip, cx.cpu.insns);
     let key = cx.cpu.fetch_key(pc);
-    cx.cpu.jumps[guest_api::jump_bucket(pc)][guest_api::jump_index(pc)] = guest_api::Jump { pc, key, slot };
+    cx.cpu.jumps[guest_api::jump_index(pc)] = guest_api::Jump { pc, key, slot };
     cx.begin_translated(end);
     let left = tier.enter(cx, slot, pc, end.wrapping_sub(before) as i64);
     cx.end_translated();

@@ -68,6 +68,11 @@ impl Exec<'_> {
 
     /// Physical address of RAM that `va` is mapped to for `access`, entered in the TLB where it may be.
     fn ram_at(&mut self, va: u64, access: Access) -> Option<u64> {
+        if access == Access::Write
+            && let Some(pa) = self.cpu.mem.guarded(va)
+        {
+            return Some(pa);
+        }
         let pa = self.translated(va, access)?;
         if debug::watches_page(self.cpu, va)
             || paging::checks_alignment(self.cpu)

@@ -217,6 +217,7 @@ fn not_announced(name: &str, opcode: &[u8]) -> bool {
                 "tlbsync",
                 "pbndkb",
                 "seam",
+                "tdcall",
             ],
         ),
     ];

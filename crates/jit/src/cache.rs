@@ -14,7 +14,7 @@ use crate::stress::Stress;
 use crate::{Host, Support, call};
 
 /// Executions of a block by the interpreter before it is translated.
-const HOT: u32 = 2000;
+const HOT: u32 = 6000;
 /// Executions of a block that make it worth including in a region.
 const WARM: u32 = HOT / 4;
 /// Functions in a module, and bytes of them, at which it is not kept waiting for more.

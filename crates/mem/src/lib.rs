@@ -93,16 +93,26 @@ impl Memory {
     }
 
     /// Enters the mapping of the page of `va` to the page of `pa` for `access` in the current context. Does nothing where the
-    /// page is not RAM, or where it holds code and `access` is a write: such accesses stay on the slow path.
+    /// page is not RAM. Where it holds code and `access` is a write, only [`Memory::guarded`] finds it: such accesses stay on the slow
+    /// path.
     pub fn insert(&mut self, access: Access, va: u64, pa: u64) {
         let page = pa & !PAGE_MASK;
-        if !self.is_ram(page) || (access == Access::Write && self.code[(page / PAGE_SIZE) as usize] != 0) {
+        if !self.is_ram(page) {
             return;
         }
         let host = self.ram.base().wrapping_add(page as usize);
+        if access == Access::Write && self.code[(page / PAGE_SIZE) as usize] != 0 {
+            return self.tlb.insert_guarded(va & !PAGE_MASK, host);
+        }
         self.tlb.insert(access, va & !PAGE_MASK, host);
     }
 
+    /// Physical address that `va` maps to, where it is known to be writable RAM in a page that holds code.
+    pub fn guarded(&self, va: u64) -> Option<u64> {
+        let pa = self.tlb.guarded(va)?.wrapping_sub(self.ram.base()) as u64;
+        // Where the code is gone the page is to be entered for writing again.
+        (self.code_lines(pa) != 0).then_some(pa)
+    }
     /// Host address of physical address `pa`, if that is RAM, devices' holes included.
     pub fn host(&self, pa: u64) -> Option<usize> {
         (pa < self.ram.size()).then(|| self.ram.base().wrapping_add(pa as usize))

@@ -66,6 +66,9 @@ fn writes_to_code_leave_the_fast_path_and_are_noted_by_line() {
     assert!(!m.store(0x7000, 1_u32), "the page holds code now");
     m.insert(Access::Write, 0x7000, 0x3000);
     assert!(!m.store(0x7000, 1_u32));
+    assert_eq!((m.guarded(0x7004), m.guarded(0x8004)), (Some(0x3004), None), "known, and to be looked at");
+    m.flush_page(0x7000);
+    assert_eq!(m.guarded(0x7004), None);
     assert!(!m.wrote(0x303f, 1));
     assert!(m.wrote(0x303f, 2));
     assert!(m.dma_write(0x307f, &[0; 8]));

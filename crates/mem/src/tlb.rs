@@ -32,9 +32,14 @@ pub struct Entry {
 /// No access has this tag: the context bits of a valid one are never all ones.
 const EMPTY: Entry = Entry { tag: u64::MAX, addend: 0 };
 
+/// Entries for writes to pages that hold code; a power of two.
+const GUARDED: usize = 64;
+
 pub(crate) struct Tlb {
     pub(crate) tables: [[Entry; ENTRIES]; 3],
     pub(crate) context: u64,
+    /// Pages that may be written, but hold code: each write must be looked at, though not translated again.
+    guarded: [Entry; GUARDED],
     /// The entries that are for all contexts of a privilege: a bit for each.
     global: [[u64; ENTRIES / 64]; 3],
     /// What the next entry is.
@@ -56,7 +61,13 @@ pub(crate) fn line_mask(pa: u64, len: u32) -> u64 {
 
 impl Tlb {
     pub(crate) fn new() -> Tlb {
-        Tlb { tables: [[EMPTY; ENTRIES]; 3], context: 0, global: [[0; ENTRIES / 64]; 3], next_is_global: false }
+        Tlb {
+            tables: [[EMPTY; ENTRIES]; 3],
+            context: 0,
+            guarded: [EMPTY; GUARDED],
+            global: [[0; ENTRIES / 64]; 3],
+            next_is_global: false,
+        }
     }
 
     /// Host address of `va`, where an access of `T`'s size there is mapped.
@@ -65,6 +76,17 @@ impl Tlb {
         let entry = &self.tables[access as usize][index(va)];
         let tag = (va.wrapping_add(u64::from(T::SIZE) - 1) & !PAGE_MASK) | self.context;
         (entry.tag == tag).then(|| entry.addend.wrapping_add(va as usize))
+    }
+
+    /// Host address of `va`, where it is in a page that holds code and may be written.
+    #[inline]
+    pub(crate) fn guarded(&self, va: u64) -> Option<usize> {
+        let entry = &self.guarded[index(va) % GUARDED];
+        (entry.tag == va & !PAGE_MASK | self.context).then(|| entry.addend.wrapping_add(va as usize))
+    }
+    pub(crate) fn insert_guarded(&mut self, page: u64, host: usize) {
+        self.guarded[index(page) % GUARDED] =
+            Entry { tag: page | self.context, addend: host.wrapping_sub(page as usize) };
     }
 
     pub(crate) fn insert(&mut self, access: Access, page: u64, host: usize) {
@@ -76,6 +98,7 @@ impl Tlb {
 
     pub(crate) fn flush(&mut self) {
         self.tables.as_flattened_mut().fill(EMPTY);
+        self.guarded.fill(EMPTY);
         self.global.as_flattened_mut().fill(0);
     }
 
@@ -96,6 +119,10 @@ impl Tlb {
     }
 
     pub(crate) fn flush_page(&mut self, va: u64) {
+        let entry = &mut self.guarded[index(va) % GUARDED];
+        if entry.tag & !PAGE_MASK == va & !PAGE_MASK {
+            *entry = EMPTY;
+        }
         for table in self.tables.iter_mut() {
             let entry = &mut table[index(va)];
             if entry.tag & !PAGE_MASK == va & !PAGE_MASK {

@@ -1,6 +1,6 @@
 //! A region as a function: its locals, entry, exit, and blocks.
 
-use guest_api::{JUMP_BUCKET, JUMP_BUCKETS, Jump, StateLayout};
+use guest_api::{JUMPS, Jump, StateLayout};
 use ir::cfg::Cfg;
 use ir::{Effect, Inst, Op, Region, SLOTS, Target, Term, Ty, Val, XSLOTS, flag_slot};
 use wasm_encoder::{BlockType, Encode, InstructionSink, MemArg, MemArgTarget, ValType};
@@ -49,7 +49,7 @@ pub(crate) const RMW_HOST: u32 = 13;
 pub(crate) const INEXACT: u32 = 14;
 const FIXED: [(u32, ValType); 2] = [(CONTEXT - TO + 1, ValType::I64), (INEXACT - SLOT + 1, ValType::I32)];
 /// As in [`guest_api::jump_index`].
-const JUMP_SHIFT: i32 = 7;
+const JUMP_SHIFT: i32 = 14;
 const FIRST: u32 = INEXACT + 1;
 /// Scratch vectors: see [`Emitter::scratch`].
 const SCRATCH: usize = 7;
@@ -274,13 +274,9 @@ impl<'r> Emitter<'r> {
         // No block runs into this.
         self.i().unreachable().end();
         if self.abi.linked {
-            // As `guest_api::jump_bucket` and `jump_index` say.
-            let buckets = JUMP_BUCKETS as i32 - 1;
-            self.i().local_get(TO).i32_wrap_i64().local_tee(ENTRY).i32_const(12).i32_shr_u();
-            self.i().local_get(ENTRY).i32_const(20).i32_shr_u().i32_xor().i32_const(buckets).i32_and();
-            self.i().i32_const(JUMP_BUCKET as i32).i32_mul();
-            self.i().local_get(ENTRY).local_get(ENTRY).i32_const(JUMP_SHIFT).i32_shr_u().i32_xor();
-            self.i().i32_const(JUMP_BUCKET as i32 - 1).i32_and().i32_add();
+            // As `guest_api::jump_index` says.
+            self.i().local_get(TO).i32_wrap_i64().local_tee(ENTRY).local_get(ENTRY).i32_const(JUMP_SHIFT).i32_shr_u();
+            self.i().i32_xor().i32_const(JUMPS as i32 - 1).i32_and();
             self.i().i32_const(size_of::<Jump>() as i32).i32_mul();
             let jumps = self.exchange(offset_of!(guest_api::Exchange, jumps));
             self.i().local_get(STATE).i32_load(at(jumps, 2)).i32_add().local_set(ENTRY);

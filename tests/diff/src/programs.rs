@@ -304,7 +304,7 @@ impl Maker<'_> {
         }
         let at = self.rng.pick(free);
         let (r, op) = (self.reg(), self.rng.pick(&[0x89, 0x01, 0x31]));
-        self.memory(self.at % 2 == 0, &[op], r, 13, at as i32);
+        self.memory(self.at.is_multiple_of(2), &[op], r, 13, at as i32);
     }
 
     /// Changes the mapping of page [`OTHER`].

@@ -32,6 +32,8 @@ pub struct Ignore {
     pub approximate: bool,
     /// Which of several faults is raised.
     pub priority: bool,
+    /// Which of two operands is accessed first, and so faults where both would.
+    pub order: bool,
     /// Units in the last place by which x87 registers may differ.
     pub st_ulp: u128,
 }
@@ -118,6 +120,8 @@ pub fn of(case: &Case) -> Ignore {
         }
         // In which order the frame is read (SDM 3 table 6-2, as above).
         Ret | Retf | Iret | Iretd => ignore.priority = true,
+        // Two operands are read, in no order that the manual tells (SDM 3 table 6-2, as above); models differ in it.
+        Cmpsb | Cmpsw | Cmpsd | Cmpsq if i.op0_kind() != OpKind::Register => ignore.order = true,
         // AMD's processors have done what all MMX instructions do to the x87 state (SDM 1 9.5.1) before these fault.
         Maskmovq | Cvtpi2ps | Cvtps2pi | Cvttps2pi | Cvtpd2pi | Cvttpd2pi => ignore.x87_at_fault = true,
         // Approximations: the manual bounds their error (SDM 2 RCPPS, RSQRTPS), models differ in how they stay within.

@@ -4,7 +4,10 @@
 import { CODE_IMPORT_MODULE, CodeSupport, type EngineImports, TABLE } from "../abi.gen.ts";
 import type { CodeLimits } from "../protocol.ts";
 
-type CodeImports = Pick<EngineImports, "code_support" | "code_stress" | "code_compile" | "code_drop" | "table_grow" | "table_copy">;
+type CodeImports = Pick<
+  EngineImports,
+  "code_support" | "code_stress" | "code_compile" | "code_drop" | "table_grow" | "table_copy"
+>;
 type Support = (typeof CodeSupport)[keyof typeof CodeSupport];
 
 /**

@@ -1,5 +1,5 @@
 //! `bench`: the programs of `bench/` in a guest, here and elsewhere, turn about in one run; and the time to boot.
-//! `bench/README.md` says how to read it, docs/decisions/110 why it is so.
+//! `bench/README.md` says how to read it, docs/decisions/103 why it is so.
 
 mod boot;
 mod console;

@@ -1,6 +1,6 @@
 //! Decoded blocks, found by physical address, and the jump cache that finds them by linear address.
 
-use guest_api::{Code, Decoded, EmitVector, JUMP_BUCKET, JUMP_BUCKETS, Slot, Space, Tier, jump_bucket, jump_index};
+use guest_api::{Code, Decoded, EmitVector, JUMPS, Slot, Space, Tier, jump_index};
 use mem::{Access, Memory, PAGE_MASK, PAGE_SIZE};
 
 use crate::cpu::{BLOCK, CodeSize, Cpu, NOWHERE as NO_REGION, SegReg, ZERO};
@@ -52,9 +52,8 @@ pub(super) struct CodeCache {
     limit: usize,
     blocks: Vec<Block>,
     index: Index,
-    /// Finds blocks by linear address, in the form of [`guest_api::Jump`]: buckets by page, so that a page's entries can be dropped
-    /// together.
-    jumps: Box<[[Jump; JUMP_BUCKET]]>,
+    /// Finds blocks by linear address, in the form of [`guest_api::Jump`], by [`jump_index`].
+    jumps: Box<[Jump]>,
 }
 
 impl CodeCache {
@@ -74,7 +73,7 @@ impl CodeCache {
             limit,
             blocks,
             index: Index::new(room(limit) / MEAN_INSNS),
-            jumps: vec![[NOWHERE; JUMP_BUCKET]; JUMP_BUCKETS].into(),
+            jumps: vec![NOWHERE; JUMPS].into(),
         }
     }
 
@@ -99,7 +98,7 @@ impl CodeCache {
     }
 
     fn forget_jumps(&mut self) {
-        self.jumps.as_flattened_mut().fill(NOWHERE);
+        self.jumps.fill(NOWHERE);
     }
 
     #[inline(always)]
@@ -122,18 +121,9 @@ impl CodeCache {
         if tier.changed() {
             self.take_changes(cpu, tier);
         }
-        match &mut cpu.dropped_pages {
-            Some(pages) => {
-                for page in pages.drain(..) {
-                    self.jumps[jump_bucket(page)].fill(NOWHERE);
-                    cpu.jumps[jump_bucket(page)].fill(NO_REGION);
-                }
-            }
-            None => {
-                self.forget_jumps();
-                cpu.jumps.as_flattened_mut().fill(NO_REGION);
-                cpu.dropped_pages = Some(Vec::new());
-            }
+        if core::mem::take(&mut cpu.jumps_are_stale) {
+            self.forget_jumps();
+            cpu.jumps.fill(NO_REGION);
         }
     }
 
@@ -149,7 +139,7 @@ impl CodeCache {
             }
         });
         if reassigned {
-            cpu.jumps.as_flattened_mut().fill(NO_REGION);
+            cpu.jumps.fill(NO_REGION);
         }
     }
 
@@ -181,7 +171,7 @@ impl CodeCache {
     #[inline(always)]
     pub(super) fn find<T: Tier>(&mut self, cx: &mut Exec<'_>, tier: &mut T) -> Result<BlockId, Stop> {
         let pc = cx.cpu.rip.wrapping_add(cx.cpu.seg_base(SegReg::Cs));
-        let jump = &self.jumps[jump_bucket(pc)][jump_index(pc)];
+        let jump = &self.jumps[jump_index(pc)];
         if jump.pc == pc && jump.key == cx.cpu.fetch_key(pc) && self.blocks[jump.block as usize].count != 0 {
             return Ok(jump.block);
         }
@@ -213,7 +203,7 @@ impl CodeCache {
             }
             return Ok(id);
         }
-        let slot = &mut self.jumps[jump_bucket(pc)][jump_index(pc)];
+        let slot = &mut self.jumps[jump_index(pc)];
         *slot = Jump { pc, key: cx.cpu.fetch_key(pc), block: id };
         Ok(id)
     }
