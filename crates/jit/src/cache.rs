@@ -423,7 +423,7 @@ impl<H: Host> Jit<H> {
 
 impl<H: Host> Tier for Jit<H> {
     fn threshold(&self) -> u32 {
-        self.hot
+        if self.abi.is_some() { self.hot } else { 0 }
     }
 
     fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64) -> bool {

@@ -13,7 +13,7 @@ use crate::Report;
 use crate::host::Runner;
 
 #[path = "../../../crates/isa-x86/tests/common/mod.rs"]
-mod common;
+pub mod common;
 use common::Bare;
 
 include!(concat!(env!("OUT_DIR"), "/asm.rs"));

@@ -7,6 +7,7 @@
 mod asm;
 mod host;
 mod insns;
+mod life;
 mod ops;
 mod programs;
 mod speed;
@@ -43,6 +44,7 @@ pub extern "C" fn run(part: u32, seed: u64, count: u32) -> u32 {
         1 => insns::run(seed, count, &mut report),
         3 => programs::run(seed, count, &mut report),
         4 => asm::run(seed, &mut report),
+        5 => life::run(count, &mut report),
         _ => speed::run(&mut report),
     }
     host::say(report.text.trim_end());

@@ -1,0 +1,242 @@
+//! How translated code comes and goes over a long time: code that is rewritten for ever, a host that refuses, entries that lead nowhere.
+
+use core::cell::Cell;
+use core::num::NonZeroU32;
+
+use isa_x86::{CpuExit, Vcpu};
+use jit::{Host, Jit, Support};
+
+use crate::Report;
+use crate::asm::common::{Bare, CODE, long_mode};
+use crate::host::Runner;
+
+thread_local! {
+    /// Modules that the host was given and did not drop; what it was asked, refusals included.
+    static MODULES: Cell<i64> = const { Cell::new(0) };
+    static ASKED: Cell<u64> = const { Cell::new(0) };
+    static REFUSES: Cell<bool> = const { Cell::new(false) };
+    static FULL: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The runner, counted, and made to refuse.
+struct Counted(Runner);
+
+impl Host for Counted {
+    fn support(&self) -> Support {
+        self.0.support()
+    }
+    fn compile(&mut self, module: &[u8], slots: &[u32]) -> Option<NonZeroU32> {
+        ASKED.set(ASKED.get() + 1);
+        let id = if REFUSES.get() { None } else { self.0.compile(module, slots) };
+        MODULES.set(MODULES.get() + i64::from(id.is_some()));
+        id
+    }
+    fn drop(&mut self, module: NonZeroU32) {
+        MODULES.set(MODULES.get() - 1);
+        self.0.drop(module);
+    }
+    fn grow(&mut self, count: u32, with: u32) -> Option<NonZeroU32> {
+        ASKED.set(ASKED.get() + 1);
+        if FULL.get() { None } else { self.0.grow(count, with) }
+    }
+    fn copy(&mut self, to: u32, from: u32, count: u32) {
+        self.0.copy(to, from, count);
+    }
+    fn now_ns(&self) -> u64 {
+        0
+    }
+}
+
+/// A guest at [`CODE`], and its tier.
+struct Guest {
+    v: Vcpu,
+    tier: Jit<Counted>,
+    platform: Bare,
+}
+
+impl Guest {
+    fn new(code: &[u8], limit: usize) -> Guest {
+        let v = long_mode(code);
+        let mut tier = Jit::new(Counted(Runner), isa_x86::tier::layout(&v.cpu), limit);
+        (tier.hot, tier.warm) = (20, 5);
+        MODULES.set(0);
+        ASKED.set(0);
+        Guest { v, tier, platform: Bare::default() }
+    }
+    fn slice(&mut self, insns: u64) -> CpuExit {
+        let exit = self.v.run_with(&mut self.platform, &mut self.tier, insns);
+        self.tier.slice_over();
+        exit
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        guest_api::Tier::drop_all(&mut self.tier);
+    }
+}
+
+/// Functions that are rewritten and called, and where the first is: as many to a page.
+const FUNCTIONS: u64 = 24;
+const FUNCTION: u64 = 0x10_4000;
+const APART: u64 = 0x280;
+/// Calls of each function before it is rewritten.
+const CALLS: u32 = 60;
+
+/// Writes functions, calls them, and so on, `turns` times. RBX becomes a sum.
+fn churning(turns: u32) -> Vec<u8> {
+    let mut code = vec![0x41, 0xbc];
+    code.extend(turns.to_le_bytes()); // MOV R12D, turns
+    let outer = code.len();
+    for f in 0..FUNCTIONS {
+        // MOV [function + 1], R12D; ADD byte [function + 1], f
+        let at = ((FUNCTION + f * APART + 1) as u32).to_le_bytes();
+        code.extend([0x44, 0x89, 0x24, 0x25]);
+        code.extend(at);
+        code.extend([0x80, 0x04, 0x25]);
+        code.extend(at);
+        code.push(f as u8);
+    }
+    code.push(0xb9);
+    code.extend(CALLS.to_le_bytes()); // MOV ECX, CALLS
+    let inner = code.len();
+    for f in 0..FUNCTIONS {
+        code.push(0xe8);
+        let from = CODE + code.len() as u64 + 4;
+        code.extend(((FUNCTION + f * APART).wrapping_sub(from) as u32).to_le_bytes());
+        code.extend([0x48, 0x01, 0xc3]); // ADD RBX, RAX
+    }
+    let back = |code: &mut Vec<u8>, to: usize| {
+        let offset = to as i32 - (code.len() as i32 + 4);
+        code.extend(offset.to_le_bytes());
+    };
+    code.extend([0xff, 0xc9, 0x0f, 0x85]); // DEC ECX; JNZ
+    back(&mut code, inner);
+    code.extend([0x41, 0xff, 0xcc, 0x0f, 0x85]); // DEC R12D; JNZ
+    back(&mut code, outer);
+    code.push(0xf4);
+    code
+}
+
+/// Some minutes of a guest that writes code, each function a few thousand times.
+fn churn(turns: u32, report: &mut Report) {
+    const LIMIT: usize = 96 << 10;
+    let mut guest = Guest::new(&churning(turns), LIMIT);
+    // The functions: MOV EAX, imm32; a few instructions; RET
+    for f in 0..FUNCTIONS {
+        let function = [0xb8, 0, 0, 0, 0, 0x48, 0xff, 0xc8, 0x48, 0xff, 0xc0, 0xc3];
+        assert!(guest.v.cpu.mem.ram.write_bytes(FUNCTION + f * APART, &function));
+    }
+    let mut most = (0, 0);
+    let mut pages = 0;
+    let exit = loop {
+        let exit = guest.slice(20_000);
+        most = (most.0.max(guest.tier.live_modules()), most.1.max(guest.tier.live_regions()));
+        if guest.tier.live_modules() as i64 != MODULES.get() {
+            report.fail(format_args!("{} modules are live, the host has {}", guest.tier.live_modules(), MODULES.get()));
+        }
+        if guest.v.cpu.regs[12] <= u64::from(turns) / 2 && pages == 0 {
+            pages = core::arch::wasm32::memory_size(0);
+        }
+        if exit != CpuExit::Budget || report.failures > 0 {
+            break exit;
+        }
+    };
+    let want = (1..=u64::from(turns)).fold(0_u64, |sum, n| {
+        let functions = (0..FUNCTIONS).map(|f| n & !0xff | (n + f) & 0xff);
+        sum.wrapping_add(functions.sum::<u64>().wrapping_mul(CALLS.into()))
+    });
+    let s = guest.tier.stats;
+    report.line(format_args!(
+        "{} instructions, {} translated; {} regions, {} modules made; at most {} regions, {} modules at a time; {} dropped, {} evicted",
+        guest.v.cpu.insns, guest.v.translated, s.regions, s.modules, most.1, most.0, s.invalidations, s.evictions
+    ));
+    let mut check = |good: bool, what: core::fmt::Arguments<'_>| {
+        if !good {
+            report.fail(what);
+        }
+    };
+    check(exit == CpuExit::Halted && guest.v.cpu.regs[3] == want, format_args!("{exit:?}, the sum is wrong"));
+    check(s.invalidations > u64::from(turns), format_args!("code was rewritten {turns} times and little dropped"));
+    check(most.0 <= 3 * FUNCTIONS as usize, format_args!("{} modules live", most.0));
+    check(most.1 <= 4 * FUNCTIONS as usize, format_args!("{} regions live", most.1));
+    let grown = core::arch::wasm32::memory_size(0) - pages;
+    check(pages != 0 && grown <= 1, format_args!("memory has grown by {grown} pages in the second half"));
+    let share = guest.v.translated * 100 / guest.v.cpu.insns;
+    check(share >= 30, format_args!("{share} % were translated"));
+}
+
+/// A host that refuses is asked less and less often; when it no longer does, code is translated as if it never had.
+fn refusals(table: bool, report: &mut Report) {
+    let mut guest = Guest::new(&churning(u32::MAX), 1 << 20);
+    let name = if table { "slots" } else { "modules" };
+    let refuse = |on: bool| if table { FULL.set(on) } else { REFUSES.set(on) };
+    for f in 0..FUNCTIONS {
+        assert!(guest.v.cpu.mem.ram.write_bytes(FUNCTION + f * APART, &[0xb8, 0, 0, 0, 0, 0xc3]));
+    }
+    refuse(true);
+    for _ in 0..3000 {
+        guest.slice(5_000);
+    }
+    let (asked, lifted) = (ASKED.get(), guest.tier.stats.regions);
+    if !(3..=20).contains(&asked) || lifted > 24 * 20 || guest.v.translated != 0 {
+        report.fail(format_args!(
+            "{name}: asked {asked} times, {lifted} regions in vain, {} translated",
+            guest.v.translated
+        ));
+    }
+    refuse(false);
+    let (before, mut slices) = (guest.v.cpu.insns, 0);
+    while slices < 6000 && guest.v.translated == 0 {
+        guest.slice(5_000);
+        slices += 1;
+    }
+    for _ in 0..200 {
+        guest.slice(5_000);
+    }
+    let all = guest.v.cpu.insns - before;
+    if guest.v.translated * 2 < 200 * 5_000 {
+        report.fail(format_args!("{name}: {} of {all} instructions translated after the refusals", guest.v.translated));
+    }
+    report
+        .line(format_args!("{name}: {asked} refusals in 3000 slices, translated again {slices} slices after the last"));
+}
+
+/// A region whose first instruction meets a device is dropped, and made again when its code has changed.
+fn useless(report: &mut Report) {
+    // L: MOV EAX, [device]; MOV EDX, [device + 4]; ADD RBX, RDX; JMP L
+    let device = 0x1000_0000_u32;
+    let mut code = vec![0x8b, 0x04, 0x25];
+    code.extend(device.to_le_bytes());
+    code.extend([0x8b, 0x14, 0x25]);
+    code.extend((device + 4).to_le_bytes());
+    code.extend([0x48, 0x01, 0xd3, 0xeb, 0xed]);
+    let mut guest = Guest::new(&code, 1 << 20);
+    let turns = |guest: &mut Guest| {
+        for _ in 0..50 {
+            guest.slice(400);
+        }
+        (guest.tier.stats.useless, guest.tier.stats.regions, guest.tier.stats.exits_side)
+    };
+    let first = turns(&mut guest);
+    let second = turns(&mut guest);
+    if first.0 == 0 || second.0 != first.0 || second.1 != first.1 {
+        report.fail(format_args!("useless regions, all, side exits: {first:?}, and later {second:?}"));
+    }
+    // The second instruction becomes a load of RAM.
+    assert!(guest.v.cpu.mem.dma_write(CODE + 10, &0x30_0000_u32.to_le_bytes()));
+    let third = turns(&mut guest);
+    if third.1 == second.1 {
+        report.fail(format_args!("nothing was translated anew: {third:?}"));
+    }
+    report.line(format_args!(
+        "regions dropped as useless, all, side exits: {first:?}, {second:?}; code changed {third:?}"
+    ));
+}
+
+pub fn run(count: u32, report: &mut Report) {
+    churn(count / 8, report);
+    refusals(false, report);
+    refusals(true, report);
+    useless(report);
+}
