@@ -31,5 +31,6 @@ pub fn run(host: Host, count: Option<&str>) -> Result<()> {
     }
     // Once as V8 begins, once as it ends, with its optimiser.
     turn(&[], &["--support", "linked"])?;
-    turn(&["--no-liftoff", "--no-wasm-tier-up"], &["--support", "unlinked"])
+    let parts = "ops,insns,programs,asm"; // not those that are many modules and little code
+    turn(&["--no-liftoff", "--no-wasm-tier-up"], &["--support", "unlinked", "--part", parts])
 }

@@ -235,7 +235,7 @@ fn useless(report: &mut Report) {
 }
 
 pub fn run(count: u32, report: &mut Report) {
-    churn(count / 8, report);
+    churn(count, report);
     refusals(false, report);
     refusals(true, report);
     useless(report);
