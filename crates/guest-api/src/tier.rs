@@ -63,9 +63,8 @@ pub trait Guest {
 pub struct StateLayout {
     /// [`crate::Slot`]s, 8 bytes each.
     pub slots: u32,
-    /// [`crate::XSlot`]s, 16 bytes each, and their number.
+    /// [`crate::XSlot`]s, 16 bytes each.
     pub xslots: u32,
-    pub xslot_count: u8,
     /// A [`crate::LazyFlags`].
     pub flags: u32,
     /// The TLB: tables of [`StateLayout::tlb_entries`] (a power of two) entries of 16 bytes, `{ tag: u64, addend: u32 }`.

@@ -20,7 +20,6 @@ pub fn layout(cpu: &Cpu) -> StateLayout {
     StateLayout {
         slots: offset_of!(Cpu, regs) as u32,
         xslots: offset_of!(Cpu, xmm) as u32,
-        xslot_count: 16,
         flags: offset_of!(Cpu, lazy_flags) as u32,
         tlb_read: mem(Memory::tlb_offset(Access::Read)),
         tlb_write: mem(Memory::tlb_offset(Access::Write)),

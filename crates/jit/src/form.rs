@@ -32,7 +32,6 @@ struct Node {
     /// Where it goes, as nodes.
     next: Vec<u64>,
     back: Option<u64>,
-    returns: bool,
     preds: u32,
 }
 
@@ -132,8 +131,7 @@ fn discover<C: Code>(code: &mut C, id: u32, base: u64, least: u32, supports: fn(
         }
         insns += decoded.insns;
         seen.insert(pc, ());
-        let mut node =
-            Node { pc, decoded, insns: decoded.insns, next: Vec::new(), back: None, returns: false, preds: 0 };
+        let mut node = Node { pc, decoded, insns: decoded.insns, next: Vec::new(), back: None, preds: 0 };
         follow(code, &mut node, supports);
         queue.extend(node.next.iter().chain(&node.back));
         nodes.push(node);
@@ -143,7 +141,7 @@ fn discover<C: Code>(code: &mut C, id: u32, base: u64, least: u32, supports: fn(
 
 /// Where the node's last instruction goes.
 fn follow<C: Code>(code: &C, node: &mut Node, supports: fn(ir::Op) -> bool) {
-    (node.next, node.back, node.returns) = (Vec::new(), None, false);
+    (node.next, node.back) = (Vec::new(), None);
     let Some(r) = scan(code, node, node.insns - 1, supports) else { return };
     // Scanned with base 0: offsets are addresses.
     match r.end {
@@ -153,7 +151,6 @@ fn follow<C: Code>(code: &C, node: &mut Node, supports: fn(ir::Op) -> bool) {
         End::Goto(_) => {}
     }
     node.back = r.calls.map(|b| b as u64);
-    node.returns = r.returns;
 }
 
 /// Ends nodes where others begin.

@@ -37,7 +37,6 @@ fn layout() -> StateLayout {
     StateLayout {
         slots: offset_of!(State, slots) as u32,
         xslots: offset_of!(State, x) as u32,
-        xslot_count: 16,
         flags: offset_of!(State, flags) as u32,
         exchange: offset_of!(State, exchange) as u32,
         fetch_keys: offset_of!(State, keys) as u32,
