@@ -81,12 +81,12 @@ impl<H: Host> Jit<H> {
         if s.due > 0 && s.one_in(3) {
             s.due -= 1;
             match s.below(500) {
-                0 => self.everything_goes(),
-                1..=20 => {
+                0..=4 => self.everything_goes(),
+                5..=24 => {
                     self.stats.evictions += 1;
                     self.evict();
                 }
-                21..=350 => {
+                25..=350 => {
                     // Many of these numbers are nobody's.
                     let n = s.below(self.regions.len().max(1) as u64) as u32;
                     self.invalidate(n);
