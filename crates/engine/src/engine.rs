@@ -8,7 +8,7 @@ use jit::Jit;
 use machine::{Files, Machine};
 use options::{Config, Serial};
 
-/// Bytes of generated code that are kept.
+/// Bytes of generated code that are kept, unless option tb-size says otherwise.
 const CODE_BYTES: usize = 16 << 20;
 /// Guest instructions for each region that is translated under stress.
 const STRESS_PACE: u64 = 40_000;
@@ -112,7 +112,8 @@ impl Engine {
         let files = Files { kernel: std::mem::take(&mut self.kernel), initrd: self.initrd.take() };
         match Machine::new(config, files, host::time(), host::random()) {
             Ok(machine) => {
-                let mut jit = Jit::new(CodeHost, machine.state_layout(), CODE_BYTES);
+                let limit = config.tb_size_mib.map_or(CODE_BYTES, |mib| (mib as usize) << 20);
+                let mut jit = Jit::new(CodeHost, machine.state_layout(), limit);
                 if let Some(seed) = host::code::stress() {
                     log::warn!("translated code is under stress, seed {seed}");
                     jit.stress(seed.into(), STRESS_PACE);
