@@ -1,7 +1,7 @@
 //! Random programs of 64-bit code: loops, calls and returns, indirect jumps, faults, and code that writes to code.
 //!
 //! A program is a number of blocks in four pages of code, seen at two linear addresses. Each block but those of a wild kind begins by
-//! telling where to go on after a fault (R15) and by counting down R12D, at whose zero the program ends. RBP points into the data,
+//! telling where to go on after a fault (R15) and by counting down R12D, with which the program ends. RBP points into the data,
 //! R13 is the base of one of the two views of the code, through which code is written. What else registers and stack hold is anything.
 
 use crate::Rng;
@@ -59,6 +59,11 @@ struct Site {
     /// Bytes of an immediate; 0: an opcode, `flip` being what changes it to another.
     bytes: usize,
     flip: u8,
+}
+
+/// A fault of exception `vector`, added to those before it.
+pub fn fault(before: u64, vector: u8) -> u64 {
+    before.wrapping_mul(31).wrapping_add(u64::from(vector) + 1)
 }
 
 struct Maker<'r> {
@@ -201,6 +206,8 @@ impl Maker<'_> {
                     _ => self.emit(&[0x66, 0x48, 0x0f, 0x7e, 0xc0 | x << 3 | low]),
                 }
             }
+            // what PUSHF shows of AF may be undefined
+            _ if defined => self.two(wide, &[0x85], a, b),
             _ => {
                 // PUSHF, a register, POPF of the condition flags
                 self.emit(&[0x9c, 0x81, 0x34, 0x24]);
@@ -487,11 +494,11 @@ pub fn program(rng: &mut Rng, kind: Kind) -> Program {
             break;
         }
         places.push(m.at);
-        if !m.rng.one_in(10) {
-            // LEA R15, [next]; DEC R12D; JZ end
+        if kind.defined || !m.rng.one_in(10) {
+            // LEA R15, [next]; DEC R12D; JLE end
             m.jump_to(&[0x4c, 0x8d, 0x3d], (n + 1) % blocks);
             m.emit(&[0x41, 0xff, 0xcc]);
-            m.jump_to(&[0x0f, 0x84], END);
+            m.jump_to(&[0x0f, 0x8e], END);
         }
         if m.rng.one_in(4) {
             // LEA RSP, [RBP + x]: into the last page

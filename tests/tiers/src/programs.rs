@@ -373,7 +373,7 @@ pub fn run(seed: u64, count: u32, report: &mut Report) {
             break;
         }
         let case = rng.next();
-        let kind = Kind { system: true, strings: case % 8 == 0, defined: false };
+        let kind = Kind { system: true, strings: case.is_multiple_of(8), defined: false };
         let p = program(&mut Rng(case), kind);
         let alone = compare((&mut a, &mut b), (&p, kind, case), &mut NoTier, &mut |_| {}, &mut interpreted);
         if let Err(text) = alone {
