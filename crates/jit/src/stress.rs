@@ -1,6 +1,6 @@
 //! Stress, for tests: whatever may happen to translated code happens all the time, by a random seed.
 //!
-//! Blocks are translated when they are first seen, a region to a module, or two; room for code and table slots is scarce, so that modules are evicted
+//! Blocks are translated when they are first seen or soon after, a region to a module, or two; room for code and table slots is scarce, so that modules are evicted
 //! and slots reassigned; regions are dropped as if their code had been written; the TLB is emptied; and the guest runs in
 //! pieces of a few instructions, so that regions are left at any back edge, and interrupts come at any of them.
 
@@ -74,17 +74,19 @@ impl<H: Host> Jit<H> {
             _ => 1 + s.below(10_000),
         };
         let flush = s.one_in(16);
+        // At first sight, when nothing is known of what follows; or later, so that regions are of many blocks.
+        self.hot = [1, 1, 2, 5, 12][s.below(5) as usize];
         s.saved = (s.saved + insns).min(s.pace * SAVINGS);
         let modules = s.one_in(3);
         if s.due > 0 && s.one_in(3) {
             s.due -= 1;
             match s.below(500) {
-                0 => self.everything_goes(),
-                1..=20 => {
+                0..=4 => self.everything_goes(),
+                5..=24 => {
                     self.stats.evictions += 1;
                     self.evict();
                 }
-                21..=350 => {
+                25..=350 => {
                     // Many of these numbers are nobody's.
                     let n = s.below(self.regions.len().max(1) as u64) as u32;
                     self.invalidate(n);

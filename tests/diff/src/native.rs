@@ -5,6 +5,7 @@ use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 
+use crate::programs::{self, Program};
 use crate::segments::LDT;
 use crate::{CODE, CODE_LEN, Case, DATA, DATA_LEN, END, Event, Outcome, READ_ONLY, START, State, in_code};
 
@@ -24,6 +25,9 @@ struct Signal {
     resume: u64,
     resume_rsp: u64,
     armed: bool,
+    /// A program runs: faults elsewhere than at a HLT of its code are counted, and it goes on at R15.
+    program: bool,
+    faults: u64,
 }
 
 static SIGNAL: Shared = Shared(UnsafeCell::new(Signal {
@@ -34,6 +38,8 @@ static SIGNAL: Shared = Shared(UnsafeCell::new(Signal {
     resume: 0,
     resume_rsp: 0,
     armed: false,
+    program: false,
+    faults: 0,
 }));
 
 /// Where the code can be written: no case reaches it.
@@ -80,8 +86,22 @@ extern "C" fn handler(signal: i32, _: *mut libc::siginfo_t, context: *mut libc::
             libc::signal(signal, libc::SIG_DFL);
             return;
         }
-        s.armed = false;
         let g = &mut uc.uc_mcontext.gregs;
+        if s.program {
+            let rip = g[libc::REG_RIP as usize] as u64;
+            let in_code = rip.wrapping_sub(programs::VIEWS[0]) < 0x1000 * programs::PAGES as u64;
+            if !in_code || *(rip as *const u8) != END {
+                s.faults = programs::fault(s.faults, g[libc::REG_TRAPNO as usize] as u8);
+                g[libc::REG_RIP as usize] = g[libc::REG_R15 as usize];
+                core::arch::asm!(
+                    "mov ds, {0:e}", "mov es, {1:e}", "mov fs, {2:e}", "mov gs, {3:e}", "wrfsbase {4}",
+                    in(reg) ds, in(reg) es, in(reg) fs, in(reg) gs, in(reg) fs_base,
+                    options(nostack, preserves_flags),
+                );
+                return;
+            }
+        }
+        s.armed = false;
         for (k, reg) in GREGS.iter().enumerate() {
             s.state.regs[k] = g[*reg as usize] as u64;
         }
@@ -155,6 +175,10 @@ impl Native {
                     "the host's kernel must let programs write FS's base"
                 );
                 install_descriptors();
+                let all = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
+                map(programs::VIEWS[0], 0x1000 * programs::PAGES, all);
+                map(programs::DATA, 0x1000 * programs::DATA_PAGES, libc::PROT_READ | libc::PROT_WRITE);
+                map(programs::READ_ONLY, 0x1000, libc::PROT_READ);
             }
             Native(Mutex::new(()))
         })
@@ -197,6 +221,35 @@ impl Native {
                 }
             };
             Outcome { state, memory, event }
+        }
+    }
+}
+
+impl Native {
+    /// Runs `p`, of a kind that is defined and no system's, from `state` to its end; `data` is changed to what it leaves. The state, what
+    /// the code's pages hold, and its faults as [`programs::fault`] has them.
+    pub fn run_program(&self, p: &Program, state: &State, data: &mut [u8]) -> (State, Vec<u8>, u64) {
+        let _lock = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        // SAFETY: as in `run`. The program's stores go to its data and its code, which are its own; it ends, as it counts its blocks.
+        unsafe {
+            let alt = libc::stack_t {
+                ss_sp: *STACK.get().expect("mapped") as *mut libc::c_void,
+                ss_flags: 0,
+                ss_size: 1 << 16,
+            };
+            libc::sigaltstack(&alt, core::ptr::null_mut());
+            let base: u64;
+            core::arch::asm!("rdfsbase {}", out(reg) base);
+            FS_BASE.store(base, Ordering::Relaxed);
+            core::ptr::copy_nonoverlapping(p.code.as_ptr(), programs::VIEWS[0] as *mut u8, p.code.len());
+            core::ptr::copy_nonoverlapping(data.as_ptr(), programs::DATA as *mut u8, data.len());
+            let s = SIGNAL.0.get();
+            ((*s).program, (*s).faults) = (true, 0);
+            enter(state, s, false);
+            (*s).program = false;
+            core::ptr::copy_nonoverlapping(programs::DATA as *const u8, data.as_mut_ptr(), data.len());
+            let code = core::slice::from_raw_parts(programs::VIEWS[0] as *const u8, p.code.len()).to_vec();
+            ((*s).state.clone(), code, (*s).faults)
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Random programs of 64-bit code: loops, calls and returns, indirect jumps, faults, and code that writes to code.
 //!
 //! A program is a number of blocks in four pages of code, seen at two linear addresses. Each block but those of a wild kind begins by
-//! telling where to go on after a fault (R15) and by counting down R12D, at whose zero the program ends. RBP points into the data,
+//! telling where to go on after a fault (R15) and by counting down R12D, with which the program ends. RBP points into the data,
 //! R13 is the base of one of the two views of the code, through which code is written. What else registers and stack hold is anything.
 
 use crate::Rng;
@@ -21,7 +21,7 @@ pub const BASE: u64 = DATA + 0x1800;
 pub const TABLE: i32 = 0x400;
 pub const TARGETS: usize = 16;
 /// The page of code that another one can be mapped instead of, which differs in some immediates.
-pub const OTHER: usize = 2;
+pub const OTHER: usize = 1;
 /// For programs of the system, the page table of the views' 2 MiB, at its unused end four entries that those of page [`OTHER`] may become.
 pub const ENTRIES: u64 = 0x4030_0000;
 pub const CHOICES: i32 = 0xf80;
@@ -61,6 +61,11 @@ struct Site {
     flip: u8,
 }
 
+/// A fault of exception `vector`, added to those before it.
+pub fn fault(before: u64, vector: u8) -> u64 {
+    before.wrapping_mul(31).wrapping_add(u64::from(vector) + 1)
+}
+
 struct Maker<'r> {
     rng: &'r mut Rng,
     kind: Kind,
@@ -72,6 +77,8 @@ struct Maker<'r> {
     /// Places of 32-bit offsets in code of a site, and of what to write there.
     patches: Vec<usize>,
     blocks: usize,
+    /// Mappings are often changed.
+    remaps: bool,
 }
 
 const FREE: [u8; 12] = [0, 1, 2, 3, 6, 7, 8, 9, 10, 11, 14, 0];
@@ -199,6 +206,8 @@ impl Maker<'_> {
                     _ => self.emit(&[0x66, 0x48, 0x0f, 0x7e, 0xc0 | x << 3 | low]),
                 }
             }
+            // what PUSHF shows of AF may be undefined
+            _ if defined => self.two(wide, &[0x85], a, b),
             _ => {
                 // PUSHF, a register, POPF of the condition flags
                 self.emit(&[0x9c, 0x81, 0x34, 0x24]);
@@ -314,7 +323,7 @@ impl Maker<'_> {
         // MOV R14, ENTRIES
         self.emit(&[0x49, 0xc7, 0xc6]);
         self.emit(&(ENTRIES as u32).to_le_bytes());
-        let choice = self.rng.below(4) as i32;
+        let choice = if self.rng.one_in(4) { self.rng.below(4) } else { self.rng.below(2) } as i32;
         // MOV RAX, [R14 + choice]; MOV [R14 + place], RAX
         self.memory(true, &[0x8b], 0, 14, CHOICES + 8 * choice);
         self.memory(true, &[0x89], 0, 14, view * 0x800 + 8 * (OTHER as i32));
@@ -358,7 +367,7 @@ impl Maker<'_> {
         let kind = self.kind;
         match self.rng.below(40) {
             0..=17 => self.alu(),
-            18..=25 => self.data(),
+            18..=21 => self.data(),
             26 | 27 => self.sometimes(|m| m.patch(false)),
             28 => self.sometimes(|m| m.patch(true)),
             29 => self.sometimes(|m| m.beside(free)),
@@ -378,8 +387,10 @@ impl Maker<'_> {
                 // Single-step: PUSHF; OR [RSP], TF; POPF; and a trap behind the next instruction
                 self.sometimes(|m| m.emit(&[0x9c, 0x81, 0x0c, 0x24, 0, 1, 0, 0, 0x9d]));
             }
+            22..=25 if self.remaps => self.sometimes(Self::remap),
             35 if self.rng.one_in(4) => self.emit(&[0x0f, 0x0b]), // UD2
-            _ => self.alu(),
+            36..=38 => self.alu(),
+            _ => self.data(),
         }
     }
 
@@ -437,21 +448,27 @@ const END: usize = usize::MAX;
 pub fn program(rng: &mut Rng, kind: Kind) -> Program {
     let blocks = 4 + rng.below(16) as usize;
     let mut places = Vec::new();
+    let first = rng.pick(&[0x40, 0xc00, 0xe00, 0xf60]);
     let mut m = Maker {
         rng,
         kind,
         code: vec![crate::END; PAGES * 0x1000],
-        at: 0x40,
+        at: first,
         sites: Vec::new(),
         jumps: Vec::new(),
         patches: Vec::new(),
         blocks,
+        remaps: false,
     };
+    // Or the blocks lie in two pages in turn, one of which is often remapped.
+    let mut turns = (kind.system && m.rng.one_in(3)).then_some([0x40, OTHER * 0x1000 + 0x40]);
+    m.remaps = turns.is_some();
     // Places beside code: behind the last page's block, and in front of the first.
     let free: Vec<usize> = (0..4).map(|k| 8 * k).chain((1..PAGES).map(|p| p * 0x1000 + 0xf00)).collect();
     for n in 0..blocks {
         // Some blocks lie across the end of a page, and instructions too; most share pages.
         match m.rng.below(6) {
+            _ if turns.is_some() => {}
             0 => {
                 let end = (m.at | 0xfff) + 1;
                 let at = end - m.rng.below(70) as usize;
@@ -469,16 +486,19 @@ pub fn program(rng: &mut Rng, kind: Kind) -> Program {
             }
             _ => {}
         }
-        if m.at + 0x300 > PAGES * 0x1000 {
-            m.blocks = m.blocks.min(n);
+        if let Some(turns) = &mut turns {
+            m.at = turns[n % 2];
+        }
+        let end = if turns.is_some() { (m.at | 0xfff) + 1 } else { PAGES * 0x1000 };
+        if m.at + 0x300 > end {
             break;
         }
         places.push(m.at);
-        if !m.rng.one_in(10) {
-            // LEA R15, [next]; DEC R12D; JZ end
+        if kind.defined || !m.rng.one_in(10) {
+            // LEA R15, [next]; DEC R12D; JLE end
             m.jump_to(&[0x4c, 0x8d, 0x3d], (n + 1) % blocks);
             m.emit(&[0x41, 0xff, 0xcc]);
-            m.jump_to(&[0x0f, 0x84], END);
+            m.jump_to(&[0x0f, 0x8e], END);
         }
         if m.rng.one_in(4) {
             // LEA RSP, [RBP + x]: into the last page
@@ -490,6 +510,12 @@ pub fn program(rng: &mut Rng, kind: Kind) -> Program {
             m.body(&free);
         }
         m.end(n);
+        if let Some(turns) = &mut turns {
+            turns[n % 2] = m.at;
+        }
+    }
+    if let Some(turns) = turns {
+        m.at = turns[0];
     }
     let end = m.at;
     m.emit(&[crate::END]);
@@ -542,8 +568,19 @@ pub fn program(rng: &mut Rng, kind: Kind) -> Program {
     });
     let mut other = m.code[OTHER * 0x1000..(OTHER + 1) * 0x1000].to_vec();
     for s in m.sites.iter().filter(|s| s.at >> 12 == OTHER && (s.at + s.bytes) >> 12 == OTHER) {
-        if m.rng.one_in(2) {
+        if !m.rng.one_in(4) {
             other[s.at & 0xfff] ^= if s.bytes == 0 { s.flip } else { m.rng.next() as u8 };
+        }
+    }
+    // Some of its blocks only jump to others.
+    if m.rng.one_in(2) {
+        for &at in places.iter().filter(|&&at| at >> 12 == OTHER && at & 0xfff < 0xff0) {
+            let to = place(m.rng.below(places.len() as u64) as usize);
+            if to >> 12 != OTHER && m.rng.one_in(2) {
+                let distance = to as i32 - (at as i32 + 5);
+                other[at & 0xfff] = 0xe9;
+                other[(at & 0xfff) + 1..(at & 0xfff) + 5].copy_from_slice(&distance.to_le_bytes());
+            }
         }
     }
     let start = places[0] as u64;

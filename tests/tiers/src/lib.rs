@@ -42,7 +42,7 @@ pub extern "C" fn run(part: u32, seed: u64, count: u32) -> u32 {
     match part {
         0 => ops::run(seed, count, &mut report),
         1 => insns::run(seed, count, &mut report),
-        3 => programs::run(seed, count / 4, &mut report),
+        3 => programs::run(seed, count / 2, &mut report),
         4 => asm::run(seed, &mut report),
         5 => life::run(count / 8, &mut report),
         _ => speed::run(&mut report),

@@ -260,7 +260,8 @@ fn differences(a: &World, b: &World, exact: bool) -> String {
 fn listing(p: &Program) -> String {
     let mut out = String::new();
     for (n, &at) in p.blocks.iter().enumerate() {
-        let end = p.blocks.get(n + 1).copied().unwrap_or(p.code.len().min(at + 0x200));
+        let next = p.blocks.iter().copied().filter(|&b| b > at).min();
+        let end = next.unwrap_or(p.code.len().min(at + 0x200));
         let _ = writeln!(out, "  block {n}:");
         let mut d = Decoder::with_ip(64, &p.code[at..end], VIEWS[0] + at as u64, DecoderOptions::NONE);
         let mut formatter = GasFormatter::new();
@@ -372,7 +373,7 @@ pub fn run(seed: u64, count: u32, report: &mut Report) {
             break;
         }
         let case = rng.next();
-        let kind = Kind { system: true, strings: case % 8 == 0, defined: false };
+        let kind = Kind { system: true, strings: case.is_multiple_of(8), defined: false };
         let p = program(&mut Rng(case), kind);
         let alone = compare((&mut a, &mut b), (&p, kind, case), &mut NoTier, &mut |_| {}, &mut interpreted);
         if let Err(text) = alone {
