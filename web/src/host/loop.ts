@@ -60,6 +60,7 @@ export class Session {
 
   readonly #created: number;
   #started = 0;
+  #engineMs = 0;
   #loadMs = 0;
   #powerOn = 0;
   #firstOutputMs: number | null = null;
@@ -69,6 +70,7 @@ export class Session {
   #activeAt = 0;
   /** Time in slices since the last report, and that report. */
   #runMs = 0;
+  #allRunMs = 0;
   #reported = { at: 0, insns: 0, interpreted: 0 };
   #mips = 0;
   #translated = 0;
@@ -121,12 +123,14 @@ export class Session {
         ...(job.code === undefined ? {} : { code: job.code }),
       };
       const engine = await this.#platform.engine(job.engine, host, this.#progress("engine.wasm"));
-      this.#started = this.#platform.now();
-      this.#loadMs = job.origin === undefined ? this.#started - this.#created : Date.now() - job.origin;
+      const origin = job.origin === undefined ? this.#created : this.#platform.now() - (Date.now() - job.origin);
+      this.#engineMs = this.#platform.now() - origin;
       if (job.timeout !== undefined) this.#limit(job.timeout);
       engine.configure(job.options);
       this.#emit({ type: "console", mode: engine.consoleMode });
       await Promise.all(IMAGES.map(([image, what]) => this.#fetchImage(engine, image, what, job)));
+      this.#started = this.#platform.now();
+      this.#loadMs = this.#started - origin;
       engine.create();
       this.#engine = engine;
       for (const data of this.#early.splice(0)) engine.consoleInput(data);
@@ -194,7 +198,9 @@ export class Session {
       translated: this.#translated,
       busy: this.#busy,
       uptime_ms: this.#powerOn ? now - this.#powerOn : 0,
+      engine_ms: this.#engineMs,
       load_ms: this.#loadMs,
+      run_ms: this.#allRunMs,
       wall_ms: this.#started ? now - this.#started : 0,
       first_output_ms: this.#firstOutputMs,
       until_ms: this.#untilMs,
@@ -277,6 +283,7 @@ export class Session {
       const exit = engine.run(SLICE_MS);
       const now = this.#platform.now();
       this.#runMs += now - before;
+      this.#allRunMs += now - before;
       this.#output(engine.consoleOutput(), now);
       if (this.#state !== "running") return;
       switch (exit) {
