@@ -490,6 +490,6 @@ rows! {
     Pcmpestri64[Pcmpestri64]        helper sse_str::pcmpestri64;
     Pcmpestrm  [Pcmpestrm]          helper sse_str::pcmpestrm;
     Pcmpestrm64[Pcmpestrm64]        helper sse_str::pcmpestrm64;
-    Pcmpistri  [Pcmpistri]          helper sse_str::pcmpistri;
+    Pcmpistri  [Pcmpistri]          sem sse_str::pcmpistri;
     Pcmpistrm  [Pcmpistrm]          helper sse_str::pcmpistrm;
 }

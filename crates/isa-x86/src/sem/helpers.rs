@@ -107,8 +107,21 @@ fn args<const N: usize>(cx: &mut Exec<'_>, v: &[u64]) -> Result<[u64; N], Stop> 
     v.first_chunk().copied().ok_or_else(|| cx.unimplemented("number of arguments of a helper"))
 }
 
+/// The first of the helpers that compare strings, one for each immediate of PCMPISTRI.
+const COMPARE: u16 = 0x100;
+
+/// Compares the strings in two vectors, given as their halves.
+pub fn compare_strings(imm: u8) -> Helper {
+    Helper(COMPARE | u16::from(imm))
+}
+
 /// Calls helper `h`.
 pub(crate) fn call(cx: &mut Exec<'_>, h: Helper, args: &[u64]) -> Result<u64, Stop> {
+    if h.0 & !0xff == COMPARE {
+        let [a, a_high, b, b_high] = self::args(cx, args)?;
+        let strings = [(a, a_high), (b, b_high)].map(|(low, high)| u128::from(low) | u128::from(high) << 64);
+        return Ok(super::sse_str::compared(h.0 as u8, strings));
+    }
     match TABLE.get(h.0 as usize) {
         Some(f) => f(cx, args),
         None => Err(cx.unimplemented("helper")),

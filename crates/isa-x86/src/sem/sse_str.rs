@@ -1,9 +1,12 @@
-//! SSE4.2 string comparison: PCMPESTRI, PCMPESTRM, PCMPISTRI, PCMPISTRM (SDM 2 4.1). Of the interpreter only: one call each.
+//! SSE4.2 string comparison: PCMPESTRI, PCMPESTRM, PCMPISTRI, PCMPISTRM (SDM 2 4.1). Libraries use PCMPISTRI, which all tiers have as a
+//! helper of the two strings; the others are the interpreter's.
 
-use guest_api::{Align, Emit, EmitVector, Flag, Slot, Width, XSlot};
+use guest_api::{Align, Bin, Emit, EmitVector, Flag, Lane, Slot, Width, XSlot};
 
 use super::operand::{address, write_gpr};
-use super::vec::{SSE, slot};
+use super::Sem;
+use super::helpers::compare_strings;
+use super::vec::{SSE, imm8, slot};
 use crate::cpu::{RAX, RCX, RDX};
 use crate::exec::Exec;
 use crate::fault::Stop;
@@ -22,19 +25,21 @@ impl Format {
         Format { imm, count: if imm & 1 == 0 { 16 } else { 8 } }
     }
 
-    /// Element `k`, sign-extended where the elements are signed.
-    fn element(self, v: u128, k: usize) -> i32 {
+    /// The elements, sign-extended where they are signed.
+    fn elements(self, v: u128) -> [i32; 16] {
+        let bytes = v.to_le_bytes();
+        let word = |k: usize| [bytes[2 * k & 15], bytes[2 * k + 1 & 15]];
         match self.imm & 3 {
-            0 => i32::from((v >> (8 * k)) as u8),
-            1 => i32::from((v >> (16 * k)) as u16),
-            2 => i32::from((v >> (8 * k)) as i8),
-            _ => i32::from((v >> (16 * k)) as i16),
+            0 => bytes.map(i32::from),
+            1 => core::array::from_fn(|k| u16::from_le_bytes(word(k)).into()),
+            2 => bytes.map(|b| i32::from(b as i8)),
+            _ => core::array::from_fn(|k| i16::from_le_bytes(word(k)).into()),
         }
     }
 
     /// Elements before the first that is 0.
     fn implicit_length(self, v: u128) -> usize {
-        (0..self.count).find(|&k| self.element(v, k) == 0).unwrap_or(self.count)
+        self.elements(v)[..self.count].iter().position(|&e| e == 0).unwrap_or(self.count)
     }
 
     /// The magnitude of a length register's value, saturated.
@@ -45,8 +50,9 @@ impl Format {
     /// IntRes1 and IntRes2: the comparison's bits, and those after the polarity. `a` (operand 1) and `b` have `la` and `lb` elements.
     fn compare(self, a: u128, la: usize, b: u128, lb: usize) -> u32 {
         let n = self.count;
-        let x = |k| self.element(a, k);
-        let y = |k| self.element(b, k);
+        let (x, y) = (self.elements(a), self.elements(b));
+        let x = |k: usize| x[k & 15];
+        let y = |k: usize| y[k & 15];
         let mut r = 0;
         for j in 0..n {
             let hit = match self.imm >> 2 & 3 {
@@ -91,33 +97,77 @@ impl Format {
     }
 }
 
-/// Runs the comparison and sets the flags; the format and IntRes2.
-fn run(cx: &mut Exec<'_>, i: &Insn, explicit: Option<Width>) -> Result<(Format, u32), Stop> {
-    cx.require(SSE)?;
+/// The operands.
+fn strings<E: EmitVector>(e: &mut E, i: &Insn) -> Result<[E::X; 2], E::Exit> {
+    e.require(SSE)?;
     let b = if i.kinds[1] == Kind::Mem {
-        let at = address(cx, i);
-        cx.loadx(Align::Any, at, i.space)?
+        let at = address(e, i);
+        e.loadx(Align::Any, at, i.space)?
     } else {
-        cx.getx(slot(i, 1))
+        e.getx(slot(i, 1))
     };
-    let a = cx.getx(slot(i, 0));
-    let f = Format::new(i.imm as u8);
-    let (la, lb) = match explicit {
-        None => (f.implicit_length(a), f.implicit_length(b)),
+    Ok([e.getx(slot(i, 0)), b])
+}
+
+/// What is known of a comparison: the bits of IntRes2, and whether the strings end in the vectors.
+struct Compared {
+    format: Format,
+    bits: u32,
+    ends: [bool; 2],
+}
+
+impl Compared {
+    fn implicit(imm: u8, [a, b]: [u128; 2]) -> Compared {
+        let f = Format::new(imm);
+        Compared::new(f, [a, b], [f.implicit_length(a), f.implicit_length(b)])
+    }
+    fn new(format: Format, [a, b]: [u128; 2], [la, lb]: [usize; 2]) -> Compared {
+        Compared { format, bits: format.compare(a, la, b, lb), ends: [la, lb].map(|l| l < format.count) }
+    }
+    fn flags<E: Emit>(e: &mut E, any: E::C, first: E::C, ends: [E::C; 2]) {
+        // CF: any bit; ZF and SF: operand 2 and 1 end here; OF: bit 0; AF and PF clear.
+        let one = e.imm(1);
+        e.flags_with(Width::W8, one, any, first);
+        let [a, b] = ends;
+        e.set_flag(Flag::Zero, b);
+        e.set_flag(Flag::Sign, a);
+    }
+}
+
+/// The result of helper [`compare_strings`]: the index above the flags that [`pcmpistri`] sets.
+pub(super) fn compared(imm: u8, strings: [u128; 2]) -> u64 {
+    let c = Compared::implicit(imm, strings);
+    let flags = [c.bits != 0, c.bits & 1 != 0, c.ends[0], c.ends[1]];
+    flags.iter().enumerate().fold(c.format.index(c.bits) << 4, |v, (k, &f)| v | u64::from(f) << k)
+}
+
+pub fn pcmpistri<E: EmitVector>(e: &mut E, i: &Insn) -> Sem<E> {
+    let [a, b] = strings(e, i)?;
+    let halves = [(a, 0), (a, 1), (b, 0), (b, 1)].map(|(x, n)| e.extract(Lane::B64, n, x));
+    let r = e.helper(compare_strings(imm8(i)), &halves)?;
+    let [any, first, a_ends, b_ends] = [0, 1, 2, 3].map(|k| e.bit(r, k));
+    let index = e.shift_imm(Bin::ShrU, r, 4);
+    write_gpr(e, Width::W32, RCX, index);
+    Compared::flags(e, any, first, [a_ends, b_ends]);
+    Ok(())
+}
+
+/// Runs a comparison of the interpreter's and sets the flags; the format and IntRes2. `explicit`: the lengths are in registers of that width.
+fn run(cx: &mut Exec<'_>, i: &Insn, explicit: Option<Width>) -> Result<(Format, u32), Stop> {
+    let strings = strings(cx, i)?;
+    let c = match explicit {
+        None => Compared::implicit(imm8(i), strings),
         Some(w) => {
-            let mut length = |r: u8| {
+            let f = Format::new(imm8(i));
+            let lengths = [RAX, RDX].map(|r| {
                 let v = cx.get(Slot(r));
                 f.explicit_length(cx.sext(w, v) as i64)
-            };
-            (length(RAX), length(RDX))
+            });
+            Compared::new(f, strings, lengths)
         }
     };
-    let r = f.compare(a, la, b, lb);
-    // CF: any bit; ZF and SF: operand 2 and 1 end here; OF: bit 0; AF and PF clear.
-    cx.flags_with(Width::W8, 1, r != 0, r & 1 != 0);
-    cx.set_flag(Flag::Zero, lb < f.count);
-    cx.set_flag(Flag::Sign, la < f.count);
-    Ok((f, r))
+    Compared::flags(cx, c.bits != 0, c.bits & 1 != 0, c.ends);
+    Ok((c.format, c.bits))
 }
 
 fn to_index(cx: &mut Exec<'_>, f: Format, r: u32) {
@@ -145,11 +195,6 @@ pub fn pcmpestrm(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
 pub fn pcmpestrm64(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     let (f, r) = run(cx, i, Some(Width::W64))?;
     to_mask(cx, f, r);
-    Ok(())
-}
-pub fn pcmpistri(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
-    let (f, r) = run(cx, i, None)?;
-    to_index(cx, f, r);
     Ok(())
 }
 pub fn pcmpistrm(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
