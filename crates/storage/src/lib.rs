@@ -70,7 +70,7 @@ pub enum Request {
 }
 
 /// The end of a request: the bytes that were read (nothing for other requests), or why not.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Completion {
     pub tag: Tag,
     pub result: Result<Vec<u8>>,

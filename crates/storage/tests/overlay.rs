@@ -77,7 +77,7 @@ fn after_a_crash_all_that_was_flushed_is_there_and_nothing_else() {
             }
             let mut last = (start, model.bytes.clone());
             for steps in 0..=recorded.steps() {
-                let file = recorded.crashed(steps, &mut rng);
+                let file = recorded.crashed(steps, true, &mut rng);
                 let overlay = open(Rc::new(Memory::new("crashed", file.clone())), &bytes);
                 let mut is = vec![0; SIZE];
                 now(overlay.read_at(0, &mut is)).unwrap();
@@ -116,7 +116,7 @@ fn a_long_log_is_begun_anew_and_survives_crashes() {
     assert!(recorded.size() < 4 << 20, "slots are used again: {} bytes", recorded.size());
     for _ in 0..300 {
         let steps = rng.below(recorded.steps() as u64) as usize;
-        let file = recorded.crashed(steps, &mut rng);
+        let file = recorded.crashed(steps, true, &mut rng);
         let overlay = open(Rc::new(Memory::new("crashed", file)), &bytes);
         let mut all = vec![0; SIZE];
         now(overlay.read_at(0, &mut all)).unwrap();

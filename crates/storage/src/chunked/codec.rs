@@ -45,23 +45,15 @@ fn unzstd(packed: &[u8], len: usize) -> Result<Vec<u8>, String> {
     decoder.set_max_window_size(MAX_WINDOW);
     let mut rest = packed;
     decoder.init(&mut rest).map_err(|error| error.to_string())?;
-    let mut out = Vec::with_capacity(len);
-    // a block has at most 128 KiB, so what is decoded beyond `len` is bounded
-    while !decoder.is_finished() && out.len() + decoder.can_collect() < len {
-        let strategy = BlockDecodingStrategy::UptoBlocks(1);
-        decoder.decode_blocks(&mut rest, strategy).map_err(|error| error.to_string())?;
-        out.extend(decoder.collect().unwrap_or_default());
+    // not more than was asked for, but for the end of its last block, and one more, which may be empty and say that it is the last
+    for strategy in [BlockDecodingStrategy::UptoBytes(len.max(1)), BlockDecodingStrategy::UptoBlocks(1)] {
+        if !decoder.is_finished() {
+            decoder.decode_blocks(&mut rest, strategy).map_err(|error| error.to_string())?;
+        }
     }
-    out.extend(decoder.collect().unwrap_or_default());
     if !decoder.is_finished() {
-        // everything that was asked for may be there, in a window that is not given out before the frame's end
-        let strategy = BlockDecodingStrategy::UptoBytes(len);
-        decoder.decode_blocks(&mut rest, strategy).map_err(|error| error.to_string())?;
-        out.extend(decoder.collect().unwrap_or_default());
+        return Err(format!("more than {len} bytes come out of it"));
     }
-    if out.len() < len {
-        return Err(format!("{} bytes come out of it, not {len}", out.len()));
-    }
-    out.truncate(len);
-    Ok(out)
+    let out = decoder.collect().unwrap_or_default();
+    if out.len() == len { Ok(out) } else { Err(format!("{} bytes come out of it, not {len}", out.len())) }
 }

@@ -93,7 +93,7 @@ impl Qcow2 {
         file.read_at(host, buf).await
     }
 
-    fn truncated(&self, host: u64) -> BlockError {
+    pub(super) fn truncated(&self, host: u64) -> BlockError {
         let size = self.file.source().size();
         self.damaged(format!("it is truncated: data at byte {host}, of {size} bytes of file"))
     }

@@ -12,6 +12,9 @@ use rustc_hash::FxHashSet;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 
+/// New clusters lie at the file's end; it may be this many further on, when some were given away and not written.
+const BEHIND_END: u64 = 64;
+
 #[derive(Default)]
 pub struct Refcounts {
     /// Offsets of refcount blocks.
@@ -64,20 +67,41 @@ impl Qcow2 {
     pub(super) async fn allocate(&self) -> Result<u64> {
         loop {
             let cluster = self.refcounts.hint.get();
-            match self.refcount(cluster).await? {
-                Some(0) => {
-                    self.check_not_metadata(cluster)?;
-                    self.set_refcount(cluster, 1).await?;
-                    self.refcounts.hint.set(cluster + 1);
-                    return Ok(cluster << self.header.cluster_bits);
-                }
-                Some(_) => self.refcounts.hint.set(cluster + 1),
-                None => self.add_block(cluster).await?,
+            let Some((block, bit)) = self.refcount_place(cluster)? else {
+                self.add_block(cluster).await?;
+                continue;
+            };
+            let slice = self.tables.get(&*self.file.source(), Kind::Refcount, block, bit / 8).await?;
+            let (used, end) = slice.with(|bytes| used_fields(bytes, bit, self.header.refcount_order));
+            let cluster = cluster + used;
+            self.refcounts.hint.set(cluster);
+            if !end {
+                self.check_place(cluster)?;
+                self.set_refcount(cluster, 1).await?;
+                self.refcounts.hint.set(cluster + 1);
+                return Ok(cluster << self.header.cluster_bits);
             }
         }
     }
 
-    pub(super) fn check_not_metadata(&self, cluster: u64) -> Result<()> {
+    /// A cluster that is counted as free is in nobody else's use, nor far behind the file's end.
+    fn check_place(&self, cluster: u64) -> Result<()> {
+        let end = self.file.source().size() + self.tables.unwritten() + BEHIND_END * self.cluster_size();
+        if cluster > end >> self.header.cluster_bits {
+            return Err(self.damaged("clusters behind the file's end are counted as used"));
+        }
+        self.check_not_metadata(cluster)
+    }
+
+    /// A cluster of data that a table names can be written.
+    pub(super) fn check_data(&self, host: u64) -> Result<()> {
+        if host >= self.file.source().size() {
+            return Err(self.truncated(host));
+        }
+        self.check_not_metadata(host >> self.header.cluster_bits)
+    }
+
+    fn check_not_metadata(&self, cluster: u64) -> Result<()> {
         if self.refcounts.metadata.borrow().contains(&cluster) {
             return Err(self.damaged(format!("cluster {cluster} has a table, and is also used or free for data")));
         }
@@ -113,6 +137,7 @@ impl Qcow2 {
         if index >= self.refcounts.table.borrow().len() {
             return self.grow_table().await;
         }
+        self.check_place(cluster)?;
         let offset = cluster << self.header.cluster_bits;
         self.tables.create(&*self.file.source(), Kind::Refcount, offset, self.cluster_size(), None).await?;
         self.refcounts.table.borrow_mut()[index] = offset;
@@ -206,6 +231,14 @@ impl Qcow2 {
 fn set_block_field(blocks: &mut [u8], n: u64, a_block: u64, cluster_size: u64, order: u32) {
     let start = (n / a_block * cluster_size) as usize;
     set_field(&mut blocks[start..start + cluster_size as usize], (n % a_block) << order, order, 1);
+}
+
+/// How many fields from bit `bit` of a slice on are not zero, and whether that is to its end.
+fn used_fields(bytes: &[u8], bit: u64, order: u32) -> (u64, bool) {
+    let bits = bytes.len() as u64 * 8;
+    let first = bit & (bits - 1);
+    let free = (first..bits).step_by(1 << order).position(|at| field(bytes, at, order) == 0);
+    (free.map_or((bits - first) >> order, |n| n as u64), free.is_none())
 }
 
 /// The big-endian field of `1 << order` bits at bit `bit` of `bytes`, a slice of a block: the position wraps. In fields of less than a

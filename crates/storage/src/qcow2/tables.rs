@@ -70,6 +70,11 @@ impl Tables {
         self.dirty.get() >= self.limit()
     }
 
+    /// Bytes of tables that wait to be written.
+    pub fn unwritten(&self) -> u64 {
+        self.dirty.get() as u64 * self.slice_bytes
+    }
+
     /// The slice that has byte `at` of the table at `table`.
     pub async fn get(&self, file: &dyn Source, kind: Kind, table: u64, at: u64) -> Result<Rc<Slice>> {
         let offset = table + (at & !(self.slice_bytes - 1));

@@ -24,12 +24,12 @@ impl Qcow2 {
         let store = self.store()?;
         let cluster = self.map(number).await?;
         if let Cluster::Data { host, copied: true } = cluster {
-            self.check_not_metadata(host >> self.header.cluster_bits)?;
+            self.check_data(host)?;
             return store.write_at(host + inside, data).await;
         }
         let host = match cluster {
             Cluster::Zero { host: Some(host), copied: true } => {
-                self.check_not_metadata(host >> self.header.cluster_bits)?;
+                self.check_data(host)?;
                 host
             }
             _ => self.allocate().await?,
@@ -70,11 +70,19 @@ impl Qcow2 {
     /// Gives back the clusters that are in the range as a whole.
     pub(super) async fn drop_clusters(&self, offset: u64, len: u64) -> Result<()> {
         self.clear_autoclear().await?;
-        for number in self.whole_clusters(offset, offset + len) {
+        let whole = self.whole_clusters(offset, offset + len);
+        let mut number = whole.start;
+        while number < whole.end {
+            if self.l1_entry(number)?.1 & OFFSET == 0 {
+                // nothing is allocated as far as this L2 table would go
+                number = (number | (self.cluster_size() / 8 - 1)) + 1;
+                continue;
+            }
             if self.map(number).await? != Cluster::Unallocated {
                 self.drop_cluster(number).await?;
             }
             self.commit_if_many().await?;
+            number += 1;
         }
         Ok(())
     }

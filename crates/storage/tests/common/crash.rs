@@ -27,8 +27,8 @@ impl Recorded {
     }
 
     /// What may be there if the host died after the first `steps`: all that was flushed, and of what came then each write, part of it
-    /// (in sectors, or torn at any byte), or nothing.
-    pub fn crashed(&self, steps: usize, rng: &mut Rng) -> Vec<u8> {
+    /// (in sectors, or, if `torn`, up to any byte), or nothing.
+    pub fn crashed(&self, steps: usize, torn: bool, rng: &mut Rng) -> Vec<u8> {
         let log = self.steps.borrow();
         let flushed = log[..steps].iter().rposition(|step| matches!(step, Step::Flush)).unwrap_or(0);
         let mut bytes = self.start.clone();
@@ -45,8 +45,8 @@ impl Recorded {
             match rng.below(4) {
                 _ if at < flushed => put(0..data.len()),
                 0 => put(0..data.len()),
-                1 => put(0..rng.below(data.len() as u64) as usize),
-                2 => (0..data.len()).step_by(512).for_each(|start| {
+                1 if torn => put(0..rng.below(data.len() as u64) as usize),
+                1 | 2 => (0..data.len()).step_by(512).for_each(|start| {
                     if rng.one_in(2) {
                         put(start..data.len().min(start + 512));
                     }
