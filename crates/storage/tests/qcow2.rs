@@ -323,3 +323,17 @@ fn after_a_crash_the_tables_are_right_and_what_was_flushed_is_there() {
         }
     }
 }
+
+#[test]
+fn a_table_that_names_a_cluster_behind_the_files_end_makes_no_file_grow() {
+    let dir = Dir::new("behind");
+    let path = dir.path("disk.qcow2");
+    qemu_img(&["convert", "-f", "raw", "-O", "qcow2", &dir.write("raw", &[1; 1 << 20]), &path]);
+    let image = std::fs::read(&path).unwrap();
+    let number = |at: usize| u64::from_be_bytes(image[at..at + 8].try_into().unwrap()) & 0xff_ffff_ffff_fe00;
+    let l2 = number(number(40) as usize) as usize;
+    let path = patched(&dir, &path, l2, &(1_u64 << 63 | 1 << 40).to_be_bytes());
+    let error = now(open(&path).write_at(0, &[0; 512])).unwrap_err().to_string();
+    assert!(error.contains("truncated"), "{error}");
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), image.len() as u64);
+}
