@@ -15,6 +15,8 @@ use spec::{CONTROL, CONTROL_RECEIVE, CONTROL_TRANSMIT, EMERG_WRITE_AT, event, fe
 const QUEUE: u16 = 128;
 /// Bytes for the guest that wait in a port at most.
 const INPUT_MAX: usize = 64 << 10;
+/// Bytes that the guest writes with one request at most.
+const OUTPUT_MAX: u64 = 1 << 20;
 /// Bytes that one buffer of the guest takes at most in one go.
 const CHUNK: usize = 4096;
 
@@ -174,6 +176,9 @@ fn exchange(port: &mut Port, number: usize, multiport: bool, work: &mut Work) ->
     let receive = receive_queue(number);
     let transmit = receive + 1;
     while let Some(chain) = work.take(transmit)? {
+        if chain.read_len() > OUTPUT_MAX {
+            return Err(Broken::Request);
+        }
         chain.read_to(work.ram, 0, chain.read_len(), &mut port.output);
         work.give(transmit, chain, 0)?;
     }
