@@ -1,7 +1,7 @@
 //! Requests as futures over an image: the [`BlockBackend`] of everything.
 
 use crate::io::{read_padded, room};
-use crate::{BlockBackend, BlockError, Completion, Executor, Request, Result, SECTOR, Source, Store, Tag};
+use crate::{BlockBackend, BlockError, Completion, Executor, Memory, Request, Result, SECTOR, Source, Store, Tag};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -46,6 +46,13 @@ impl Disk {
         Self { layer, capacity, executor, ended: Rc::default() }
     }
 
+    /// A raw image that is in memory as a whole, with an executor of its own.
+    pub fn memory(name: impl Into<String>, bytes: Vec<u8>, read_only: bool) -> Self {
+        let memory = Rc::new(Memory::new(name, bytes));
+        let layer = if read_only { Layer::ReadOnly(memory) } else { Layer::ReadWrite(memory) };
+        Self::new(layer, Rc::default())
+    }
+
     fn check(&self, request: &Request) -> Result<()> {
         let (offset, len) = match *request {
             Request::Read { offset, len } => (offset, len as u64),
@@ -78,9 +85,6 @@ impl BlockBackend for Disk {
         let (layer, ended) = (self.layer.clone(), self.ended.clone());
         self.executor.spawn(async move {
             let result = perform(&layer, request).await;
-            if let Err(error) = &result {
-                log::warn!("{error}");
-            }
             ended.borrow_mut().push_back(Completion { tag, result });
         });
     }

@@ -86,7 +86,7 @@ pub struct NativeFiles {
 impl Files for NativeFiles {
     fn open<'a>(&'a self, name: &'a str, base: &'a str, write: bool) -> Io<'a, storage::File> {
         Box::pin(async move {
-            let path = Path::new(base).parent().unwrap_or(Path::new("")).join(name);
+            let path = Path::new(base).parent().unwrap_or_else(|| Path::new("")).join(name);
             let path = path.to_str().unwrap();
             if !write && !Path::new(path).exists() {
                 return Err(BlockError::Io { image: name.to_owned(), reason: "there is no such file".to_owned() });
@@ -101,7 +101,7 @@ impl Files for NativeFiles {
 
     fn fetch<'a>(&'a self, name: &'a str, base: &'a str, _again: bool) -> Io<'a, Vec<u8>> {
         Box::pin(async move {
-            let path = Path::new(base).parent().unwrap_or(Path::new("")).join(name);
+            let path = Path::new(base).parent().unwrap_or_else(|| Path::new("")).join(name);
             fs::read(&path).map_err(|error| io(name, error))
         })
     }
