@@ -1,13 +1,14 @@
 //! The state behind the exports.
 
 use crate::code::CodeHost;
+use crate::drives::Drives;
 use crate::host;
 use crate::pacer::Pacer;
 use host_abi::{Console, Exit, Image, Outcome, Stats};
 use jit::Jit;
-use machine::{Files, Machine, MachineError};
+use machine::{Files, Machine};
 use options::{Config, Serial};
-use storage::BlockBackend;
+use storage::Ended;
 
 /// Bytes of generated code that are kept, unless option tb-size says otherwise.
 const CODE_BYTES: usize = 16 << 20;
@@ -21,8 +22,7 @@ pub struct Engine {
     config: Option<Config>,
     kernel: Vec<u8>,
     initrd: Option<Vec<u8>>,
-    /// The images of the drives, by their order.
-    drives: Vec<Vec<u8>>,
+    drives: Drives,
     machine: Option<Machine>,
     /// Hot code of the machine's guest.
     jit: Option<Jit<CodeHost>>,
@@ -42,7 +42,7 @@ impl Engine {
             config: None,
             kernel: Vec::new(),
             initrd: None,
-            drives: Vec::new(),
+            drives: Drives::new(),
             machine: None,
             jit: None,
             pacer: Pacer::new(),
@@ -72,19 +72,18 @@ impl Engine {
         match options::parse(&args) {
             Ok(config) => {
                 self.config = Some(config);
+                self.drives.close();
                 Outcome::Done
             }
             Err(error) => self.fail(Outcome::BadOptions, error.to_string()),
         }
     }
 
-    /// The file of an [`Image`], which drives count on from.
-    pub fn image_name(&self, image: u32) -> Option<&str> {
+    pub fn image_name(&self, image: Image) -> Option<&str> {
         let config = self.config.as_ref()?;
-        match Image::from_u32(image) {
-            Some(Image::Kernel) => Some(&config.kernel),
-            Some(Image::Initrd) => config.initrd.as_deref(),
-            _ => Some(&config.drives.get(drive_number(image)?)?.file),
+        match image {
+            Image::Kernel => Some(&config.kernel),
+            Image::Initrd => config.initrd.as_deref(),
         }
     }
 
@@ -97,47 +96,37 @@ impl Engine {
     }
 
     /// Room for an image of `len` bytes, zeroed.
-    pub fn image_begin(&mut self, image: u32, len: u32) -> Option<&mut [u8]> {
-        self.image_name(image)?;
+    pub fn image_begin(&mut self, image: Image, len: u32) -> Option<&mut [u8]> {
         let room = room(len)?;
-        Some(match Image::from_u32(image) {
-            Some(Image::Kernel) => {
+        Some(match image {
+            Image::Kernel => {
                 self.kernel = room;
                 &mut self.kernel
             }
-            Some(Image::Initrd) => self.initrd.insert(room),
-            _ => {
-                let number = drive_number(image)?;
-                self.drives.resize_with(self.drives.len().max(number + 1), Vec::new);
-                let drive = self.drives.get_mut(number)?;
-                *drive = room;
-                drive
-            }
+            Image::Initrd => self.initrd.insert(room),
         })
     }
 
-    /// A disk for each drive.
-    fn disks(&mut self, config: &Config) -> Result<Vec<Box<dyn BlockBackend>>, MachineError> {
-        self.drives.resize_with(config.drives.len(), Vec::new);
-        config
-            .drives
-            .iter()
-            .zip(self.drives.drain(..))
-            .map(|(drive, image)| machine::memory_disk(drive, image))
-            .collect()
+    /// An answer of the host about a file: what `ended` makes of the first `len` bytes of the scratch room.
+    pub fn file_answer(&mut self, request: u32, len: u32, ended: impl FnOnce(Vec<u8>) -> Ended) {
+        let mut bytes = std::mem::take(&mut self.scratch);
+        bytes.truncate(len as usize);
+        self.drives.answer(request, ended(bytes));
     }
 
     pub fn create(&mut self) -> Outcome {
         let Some(config) = self.config.clone() else {
             return self.fail(Outcome::BadCall, "create: there are no options yet");
         };
+        // the old machine's files are to be closed before the same are opened
         (self.machine, self.jit, self.pacer) = (None, None, Pacer::new());
+        let disks = match self.drives.open(&config.drives) {
+            None => return Outcome::Pending,
+            Some(Ok(disks)) => disks,
+            Some(Err(error)) => return self.fail(Outcome::BadMachine, error),
+        };
         self.stats = Stats::default();
         self.input.clear();
-        let disks = match self.disks(&config) {
-            Ok(disks) => disks,
-            Err(error) => return self.fail(Outcome::BadMachine, error.to_string()),
-        };
         let files = Files { kernel: std::mem::take(&mut self.kernel), initrd: self.initrd.take(), disks };
         match Machine::new(&config, files, host::time(), host::random()) {
             Ok(machine) => {
@@ -249,11 +238,6 @@ impl Engine {
     }
 }
 
-/// Which drive an image number stands for.
-fn drive_number(image: u32) -> Option<usize> {
-    image.checked_sub(Image::Drive as u32).map(|n| n as usize)
-}
-
 fn room(len: u32) -> Option<Vec<u8>> {
     let mut room = Vec::new();
     room.try_reserve_exact(len as usize).ok()?;
@@ -281,11 +265,11 @@ mod tests {
     #[test]
     fn options_name_the_files_and_the_console() {
         let engine = configured(&["-kernel", "a b", "-append", "", "-initrd", "c"]);
-        assert_eq!(engine.image_name(Image::Kernel as u32), Some("a b"));
-        assert_eq!(engine.image_name(Image::Initrd as u32), Some("c"));
+        assert_eq!(engine.image_name(Image::Kernel), Some("a b"));
+        assert_eq!(engine.image_name(Image::Initrd), Some("c"));
         assert_eq!(engine.console_mode(), Console::Escape);
         let engine = configured(&["-kernel", "k", "-serial", "none"]);
-        assert_eq!(engine.image_name(Image::Initrd as u32), None);
+        assert_eq!(engine.image_name(Image::Initrd), None);
         assert_eq!(engine.console_mode(), Console::None);
     }
 
@@ -310,7 +294,7 @@ mod tests {
         assert_eq!(engine.run(2.5), Exit::NoMachine);
 
         let mut engine = configured(&["-m", "64", "-kernel", "k.bin"]);
-        engine.image_begin(Image::Kernel as u32, 5).unwrap().copy_from_slice(b"hello");
+        engine.image_begin(Image::Kernel, 5).unwrap().copy_from_slice(b"hello");
         assert_eq!(engine.create(), Outcome::BadMachine);
         assert!(engine.message().contains("-kernel k.bin: not a kernel"), "{}", engine.message());
         assert_eq!(engine.run(2.5), Exit::NoMachine);
@@ -320,7 +304,7 @@ mod tests {
     #[test]
     fn an_empty_image_is_an_image() {
         let mut engine = configured(&["-m", "64", "-kernel", "k"]);
-        assert_eq!(engine.image_begin(Image::Kernel as u32, 0).map(|room| room.len()), Some(0));
+        assert_eq!(engine.image_begin(Image::Kernel, 0).map(|room| room.len()), Some(0));
         assert_eq!(engine.create(), Outcome::BadMachine);
         assert!(engine.message().contains("-kernel k"), "{}", engine.message());
     }

@@ -16,4 +16,3 @@ mod random;
 pub use clock::HostTime;
 pub use load::{LoadError, initrd::Problem as InitrdProblem};
 pub use machine::{Exit, Files, Machine, MachineError, Stats, StopReport};
-pub use plug::memory_disk;

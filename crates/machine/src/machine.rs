@@ -25,8 +25,6 @@ use crate::random::Random;
 pub enum MachineError {
     #[error(transparent)]
     Load(#[from] LoadError),
-    #[error("-drive file={name}: {reason}; give a raw image (qemu-img convert -O raw)")]
-    Drive { name: String, reason: &'static str },
     #[error("-m: {0}")]
     Memory(OutOfMemory),
 }

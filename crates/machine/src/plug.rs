@@ -3,14 +3,13 @@
 use bus::{Dma, Line};
 use devices::pci_host::Devfn;
 use mem::Memory;
-use options::{Chardev, Config, DeviceOptions, Drive, DriveFormat, Model, Place, PortOptions, Serial};
-use storage::{BlockBackend, Disk};
+use options::{Chardev, Config, DeviceOptions, Model, Place, PortOptions, Serial};
+use storage::BlockBackend;
 use virtio::blk::DiskOptions;
 use virtio::console::{Port, PortKind};
 use virtio::input::InputKind;
 use virtio::{AnyDevice, Balloon, Blk, Console, Input, Rng};
 
-use crate::machine::MachineError;
 use crate::map;
 use crate::random::Random;
 
@@ -115,26 +114,6 @@ fn port(options: &PortOptions) -> Port {
     })
 }
 
-/// The image of a drive, held in memory as a whole.
-///
-/// # Errors
-/// It is not a raw image.
-pub fn memory_disk(drive: &Drive, image: Vec<u8>) -> Result<Box<dyn BlockBackend>, MachineError> {
-    let is_qcow2 = image.starts_with(b"QFI\xfb");
-    let name = drive.file.clone();
-    match drive.format {
-        Some(DriveFormat::Qcow2) => return Err(MachineError::Drive { name, reason: "qcow2 cannot be read yet" }),
-        None if is_qcow2 => {
-            return Err(MachineError::Drive { name, reason: "this is a qcow2 image, which cannot be read yet" });
-        }
-        _ => {}
-    }
-    if !drive.snapshot && !drive.read_only {
-        log::warn!("-drive file={name}: what the guest writes is kept in memory and lost at the end");
-    }
-    Ok(Box::new(Disk::memory(name, image, drive.read_only)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,12 +146,5 @@ mod tests {
         assert!(ram.bytes(u64::MAX, 2).is_none() && ram.bytes(0, usize::MAX).is_none());
         assert!(ram.bytes(VGA.start - 1, 1).is_some() && ram.bytes(VGA.end, 1).is_some());
         assert!(ram.bytes(0x9_0000, 0x4_0000).is_none(), "across the hole");
-    }
-
-    #[test]
-    fn qcow2_is_not_taken_for_raw() {
-        let config = options::parse("-kernel k -drive file=a.qcow2,if=virtio".split_whitespace()).unwrap();
-        let error = memory_disk(&config.drives[0], b"QFI\xfb\0\0\0\x03".to_vec()).err().unwrap().to_string();
-        assert!(error.contains("a.qcow2") && error.contains("qemu-img"), "{error}");
     }
 }

@@ -14,12 +14,16 @@ pub struct Drive {
     pub read_only: bool,
     /// What the guest writes is forgotten at the end.
     pub snapshot: bool,
+    /// The file that keeps what the guest writes, and leaves the image as it is.
+    pub overlay: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DriveFormat {
     Raw,
     Qcow2,
+    /// The packer's: a manifest of compressed chunks.
+    Chunked,
 }
 
 /// The other end of a port.
@@ -124,9 +128,10 @@ pub fn drive(p: &mut Parser, v: Value<'_>) -> Result<(), OptionError> {
     let file = keys.need("file")?;
     let id = keys.take("id");
     let interface = keys.choice("if", &["virtio", "none"])?;
-    let format = keys.choice("format", &["raw", "qcow2"])?;
+    let format = keys.choice("format", &["raw", "qcow2", "chunked"])?;
     let read_only = keys.switch("readonly")?.or(keys.switch("read-only")?).unwrap_or(false);
     let snapshot = keys.switch("snapshot")?.unwrap_or(false);
+    let overlay = keys.take("overlay");
     keys.choice("media", &["disk"])?;
     let serial = keys.take("serial").unwrap_or_default();
     let bad = |reason| Err(v.bad(reason));
@@ -138,9 +143,16 @@ pub fn drive(p: &mut Parser, v: Value<'_>) -> Result<(), OptionError> {
     {
         return bad(format!("there are two drives with id={id}"));
     }
+    if overlay.is_some() && (snapshot || read_only) {
+        return bad("overlay= keeps what is written: that does not go with snapshot=on or readonly=on".into());
+    }
     keys.finish()?;
-    let format = format.map(|f| if f == "raw" { DriveFormat::Raw } else { DriveFormat::Qcow2 });
-    p.config.drives.push(Drive { file, id, format, read_only, snapshot });
+    let format = format.map(|f| match f {
+        "raw" => DriveFormat::Raw,
+        "chunked" => DriveFormat::Chunked,
+        _ => DriveFormat::Qcow2,
+    });
+    p.config.drives.push(Drive { file, id, format, read_only, snapshot, overlay });
     if interface == "virtio" {
         let drive = p.config.drives.len() - 1;
         let model = Model::Blk { drive, serial, logical_block: 512, physical_block: 512 };
@@ -357,10 +369,22 @@ mod tests {
     fn a_drive_with_its_disk_and_one_without() {
         let c =
             words("-drive file=a.img,if=virtio,format=raw -drive if=none,id=d1,file=b,,c.qcow2,readonly=on").unwrap();
-        let a =
-            Drive { file: "a.img".into(), id: None, format: Some(DriveFormat::Raw), read_only: false, snapshot: false };
-        let b =
-            Drive { file: "b,c.qcow2".into(), id: Some("d1".into()), format: None, read_only: true, snapshot: false };
+        let a = Drive {
+            file: "a.img".into(),
+            id: None,
+            format: Some(DriveFormat::Raw),
+            read_only: false,
+            snapshot: false,
+            overlay: None,
+        };
+        let b = Drive {
+            file: "b,c.qcow2".into(),
+            id: Some("d1".into()),
+            format: None,
+            read_only: true,
+            snapshot: false,
+            overlay: None,
+        };
         assert_eq!(c.drives, [a, b]);
         assert_eq!(c.devices, [DeviceOptions { id: None, place: Place::Pci { slot: 2 }, model: blk(0) }]);
         assert!(words("-snapshot -drive file=a,if=virtio").unwrap().drives[0].snapshot);
