@@ -65,6 +65,15 @@ export const CodeSupport = {
   Unlinked: 2,
 } as const;
 
+/** What a file is opened for. */
+export const FileAccess = {
+  Read: 0,
+  /** To be written too, if that is allowed. */
+  Write: 1,
+  /** To be written too, and made if there is none. */
+  Create: 2,
+} as const;
+
 /** Whether the host has done what a file function asks for. */
 export const FileStarted = {
   /** It has. */
@@ -125,11 +134,11 @@ export interface EngineImports {
   table_copy(to: number, from: number, count: number): void;
   /**
    * Opens the file with the UTF-8 name in the `len` bytes at `name`; a relative one is relative to the file named
-   * in the `base_len` bytes at `base`, or to where the host looks for files if there are none. `write` is 1 if
-   * it is to be written too. Always `FileStarted::Pending`: `file_opened` or `file_failed` is called with
+   * in the `base_len` bytes at `base`, or to where the host looks for files if there are none. `access` is a
+   * `FileAccess`. Always `FileStarted::Pending`: `file_opened` or `file_failed` is called with
    * `request` later, as for the functions below; never before the import has returned.
    */
-  file_open(name: number, len: number, base: number, base_len: number, write: number, request: number): void;
+  file_open(name: number, len: number, base: number, base_len: number, access: number, request: number): void;
   /** All of a file, to come by `file_done`; the names are those of `file_open`. `again` is 1 if what a cache had was wrong. */
   file_fetch(name: number, len: number, base: number, base_len: number, again: number, request: number): void;
   /**

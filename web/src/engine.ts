@@ -8,15 +8,19 @@ import {
   EXPORT_NAMES,
   type Exit,
   IMPORT_MODULE,
+  type Image,
   LogLevel,
   Outcome,
   readStats,
   VERSION,
 } from "./abi.gen.ts";
 import { CodeHost } from "./host/code.ts";
+import type { DiskHost } from "./host/disk/file.ts";
+import { FileTable } from "./host/disk/table.ts";
 import type { CodeLimits } from "./protocol.ts";
 
 export type ExitCode = (typeof Exit)[keyof typeof Exit];
+export type ImageKind = (typeof Image)[keyof typeof Image];
 export type ConsoleMode = "none" | "raw" | "escape";
 
 /** What kept a machine from starting or running, as one message for its user. */
@@ -38,16 +42,20 @@ export interface EngineHost {
   random(bytes: Uint8Array<ArrayBuffer>): void;
   log(level: number, text: string): void;
   readonly code?: CodeLimits;
+  readonly files?: DiskHost;
 }
 
 /** What the run loop uses of an engine. */
 export interface EngineApi {
   configure(options: readonly string[]): void;
   readonly consoleMode: ConsoleMode;
-  imageName(image: number): string | undefined;
+  imageName(image: ImageKind): string | undefined;
   /** Room for an image of `length` bytes; `write` puts bytes at an offset in it. */
-  imageBegin(image: number, length: number): (offset: number, bytes: Uint8Array) => void;
-  create(): void;
+  imageBegin(image: ImageKind, length: number): (offset: number, bytes: Uint8Array) => void;
+  /** Builds the machine; false if the host has to answer first (`DiskHost.answered`), and then to call again. */
+  create(): boolean;
+  /** Closes the files. */
+  close(): void;
   run(sliceMs: number): ExitCode;
   idleUntil(): number;
   consoleInput(bytes: Uint8Array): void;
@@ -65,11 +73,18 @@ export class Engine implements EngineApi {
   readonly #exports: EngineExports;
   readonly #memory: WebAssembly.Memory;
   readonly #last: { panic: string | undefined };
+  readonly #files: FileTable;
 
-  private constructor(exports: EngineExports, memory: WebAssembly.Memory, last: { panic: string | undefined }) {
+  private constructor(
+    exports: EngineExports,
+    memory: WebAssembly.Memory,
+    last: { panic: string | undefined },
+    files: FileTable,
+  ) {
     this.#exports = exports;
     this.#memory = memory;
     this.#last = last;
+    this.#files = files;
   }
 
   static async instantiate(module: WebAssembly.Module, host: EngineHost): Promise<Engine> {
@@ -78,8 +93,10 @@ export class Engine implements EngineApi {
       new Uint8Array(memory?.buffer ?? new ArrayBuffer(0), ptr >>> 0, len >>> 0);
     const last: { panic: string | undefined } = { panic: undefined };
     const code = new CodeHost(host.code);
+    const files = new FileTable(host.files, bytes);
     const imports: EngineImports = {
       ...code.imports,
+      ...files.imports,
       clock_monotonic: () => host.monotonic(),
       clock_realtime: () => host.realtime(),
       random: (ptr, len) => host.random(bytes(ptr, len) as Uint8Array<ArrayBuffer>),
@@ -104,7 +121,13 @@ export class Engine implements EngineApi {
     }
     memory = exports.memory;
     code.attach(exports);
-    const engine = new Engine(exports as unknown as EngineExports, memory, last);
+    const engine = new Engine(exports as unknown as EngineExports, memory, last, files);
+    files.attach({
+      scratch: (len) => engine.#call("scratch", len),
+      file_opened: (...answer) => engine.#call("file_opened", ...answer),
+      file_done: (...answer) => engine.#call("file_done", ...answer),
+      file_failed: (...answer) => engine.#call("file_failed", ...answer),
+    });
     const version = engine.#call("abi_version");
     if (version !== VERSION) {
       throw new VmError(
@@ -127,19 +150,26 @@ export class Engine implements EngineApi {
     return mode === Console.Escape ? "escape" : mode === Console.Raw ? "raw" : "none";
   }
 
-  imageName(image: number): string | undefined {
+  imageName(image: ImageKind): string | undefined {
     const range = this.#call("image_name", image);
     return range === 0n ? undefined : this.#text(range);
   }
 
-  imageBegin(image: number, length: number): (offset: number, bytes: Uint8Array) => void {
+  imageBegin(image: ImageKind, length: number): (offset: number, bytes: Uint8Array) => void {
     const ptr = this.#call("image_begin", image, length) >>> 0;
     if (ptr === 0) throw new VmError("machine", `there is no memory for an image of ${length} bytes`);
     return (offset, bytes) => new Uint8Array(this.#memory.buffer, ptr, length).set(bytes, offset);
   }
 
-  create(): void {
-    this.#check(this.#call("create"));
+  create(): boolean {
+    const outcome = this.#call("create");
+    if (outcome === Outcome.Pending) return false;
+    this.#check(outcome);
+    return true;
+  }
+
+  close(): void {
+    this.#files.close();
   }
 
   run(sliceMs: number): ExitCode {

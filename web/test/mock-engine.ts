@@ -58,9 +58,12 @@ export class MockEngine implements EngineApi {
     return (offset, bytes) => room.set(bytes, offset);
   }
 
-  create(): void {
+  create(): boolean {
     if (this.refuse) throw this.refuse;
+    return true;
   }
+
+  close(): void {}
 
   run(): ExitCode {
     this.slices += 1;
@@ -120,6 +123,15 @@ export function run(
       {
         now: () => performance.now(),
         soon: setImmediate,
+        disks: {
+          address: (name) => name,
+          open: async () => {
+            throw new Error("there is no such file");
+          },
+          fetch: async () => {
+            throw new Error("there is no such file");
+          },
+        },
         open: async (name) => {
           const file = files[name];
           if (!file) throw new Error("the server answers 404 Not Found");

@@ -65,8 +65,8 @@ pub mod code {
 /// Files, by number.
 pub mod file {
     use super::imports;
-    use host_abi::FileStarted;
-    use storage::{Host, Started};
+    use host_abi::{FileAccess, FileStarted};
+    use storage::{Access, Host, Started};
 
     /// The host that the imports reach.
     pub struct FileHost;
@@ -83,9 +83,14 @@ pub mod file {
     }
 
     impl Host for FileHost {
-        fn open(&self, name: &str, base: &str, write: bool, request: u32) {
+        fn open(&self, name: &str, base: &str, access: Access, request: u32) {
             let ((name, len), (base, base_len)) = (range(name.as_bytes()), range(base.as_bytes()));
-            imports::file_open(name, len, base, base_len, write.into(), request);
+            let access = match access {
+                Access::Read => FileAccess::Read,
+                Access::Write => FileAccess::Write,
+                Access::Create => FileAccess::Create,
+            };
+            imports::file_open(name, len, base, base_len, access as u32, request);
         }
 
         fn fetch(&self, name: &str, base: &str, again: bool, request: u32) {
@@ -196,7 +201,7 @@ mod imports {
 
     pub fn table_copy(_to: u32, _from: u32, _count: u32) {}
 
-    pub fn file_open(_name: u32, _len: u32, _base: u32, _base_len: u32, _write: u32, _request: u32) {}
+    pub fn file_open(_name: u32, _len: u32, _base: u32, _base_len: u32, _access: u32, _request: u32) {}
 
     pub fn file_fetch(_name: u32, _len: u32, _base: u32, _base_len: u32, _again: u32, _request: u32) {}
 

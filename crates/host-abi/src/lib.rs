@@ -60,10 +60,10 @@ macro_rules! imports {
             /// Each of the `count` slots from `to` on becomes what slot `from` holds.
             fn table_copy(to: u32, from: u32, count: u32);
             /// Opens the file with the UTF-8 name in the `len` bytes at `name`; a relative one is relative to the file named
-            /// in the `base_len` bytes at `base`, or to where the host looks for files if there are none. `write` is 1 if
-            /// it is to be written too. Always `FileStarted::Pending`: `file_opened` or `file_failed` is called with
+            /// in the `base_len` bytes at `base`, or to where the host looks for files if there are none. `access` is a
+            /// `FileAccess`. Always `FileStarted::Pending`: `file_opened` or `file_failed` is called with
             /// `request` later, as for the functions below; never before the import has returned.
-            fn file_open(name: u32, len: u32, base: u32, base_len: u32, write: u32, request: u32);
+            fn file_open(name: u32, len: u32, base: u32, base_len: u32, access: u32, request: u32);
             /// All of a file, to come by `file_done`; the names are those of `file_open`. `again` is 1 if what a cache had was wrong.
             fn file_fetch(name: u32, len: u32, base: u32, base_len: u32, again: u32, request: u32);
             /// Reads `len` bytes from `offset` on: to `ptr`, if that can be done at once, else to be given to `file_done`.
@@ -250,6 +250,14 @@ codes! {
         Linked = 1,
         /// Modules import memory and functions only: every import of the table would be a copy of it.
         Unlinked = 2,
+    }
+    /// What a file is opened for.
+    enum FileAccess {
+        Read = 0,
+        /// To be written too, if that is allowed.
+        Write = 1,
+        /// To be written too, and made if there is none.
+        Create = 2,
     }
     /// Whether the host has done what a file function asks for.
     enum FileStarted {

@@ -2,7 +2,7 @@
 
 use crate::disk::Layer;
 use crate::io::room;
-use crate::probe::{File, Files};
+use crate::probe::{Access, File, Files};
 use crate::{BlockError, Identity, Io, Result, Source, Store};
 use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
@@ -43,7 +43,7 @@ pub struct OpenedFile {
 /// The host's files. A method that returns [`Started::Done`] has done all of it; one that fails is pending, and fails later.
 pub trait Host {
     /// Opens a file, whose name is relative to `base`, the name of another. Always pending.
-    fn open(&self, name: &str, base: &str, write: bool, request: u32);
+    fn open(&self, name: &str, base: &str, access: Access, request: u32);
     /// All of a file, past any cache if `again`. Always pending.
     fn fetch(&self, name: &str, base: &str, again: bool, request: u32);
     /// Fills `buf` now, or answers later with the bytes.
@@ -144,10 +144,10 @@ fn odd<T>(name: &str) -> Result<T> {
 }
 
 impl Files for HostFiles {
-    fn open<'a>(&'a self, name: &'a str, base: &'a str, write: bool) -> Io<'a, File> {
+    fn open<'a>(&'a self, name: &'a str, base: &'a str, access: Access) -> Io<'a, File> {
         Box::pin(async move {
             let request = self.requests.begin();
-            self.host.open(name, base, write, request.number);
+            self.host.open(name, base, access, request.number);
             let opened = match request.ended().await {
                 Ended::Opened(opened) => opened,
                 Ended::Failed(why) => return Err(BlockError::io(name, why)),
@@ -160,7 +160,8 @@ impl Files for HostFiles {
                 file: opened.file,
                 size: Cell::new(opened.size),
             });
-            let layer = if write && opened.writable { Layer::ReadWrite(file) } else { Layer::ReadOnly(file) };
+            let layer =
+                if access != Access::Read && opened.writable { Layer::ReadWrite(file) } else { Layer::ReadOnly(file) };
             Ok(File { layer, identity, remote: opened.remote })
         })
     }

@@ -34,7 +34,7 @@ pub use host::{Ended, Host, HostFile, HostFiles, OpenedFile, Started};
 pub use io::{Io, Source, Store};
 pub use memory::Memory;
 pub use overlay::{Identity, Overlay};
-pub use probe::{Drive, File, Files, Format, Opener, object_name, probe};
+pub use probe::{Access, Drive, File, Files, Format, Opener, object_name, probe};
 pub use qcow2::{Backing, Qcow2};
 
 /// Bytes in a sector: offsets and lengths of requests are multiples of it.

@@ -54,11 +54,21 @@ pub struct File {
     pub remote: bool,
 }
 
+/// What a file is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Read,
+    /// To be written too, if that is allowed.
+    Write,
+    /// To be written too, and made if there is none.
+    Create,
+}
+
 /// Where images are found by name.
 pub trait Files {
     /// Opens a file. A relative name is relative to `base`, which is the name of another file or empty. If it is to be written and cannot be, the
     /// layer says so.
-    fn open<'a>(&'a self, name: &'a str, base: &'a str, write: bool) -> Io<'a, File>;
+    fn open<'a>(&'a self, name: &'a str, base: &'a str, access: Access) -> Io<'a, File>;
 
     /// All of a file, past any cache if `again`.
     fn fetch<'a>(&'a self, name: &'a str, base: &'a str, again: bool) -> Io<'a, Vec<u8>>;
@@ -88,10 +98,11 @@ impl Opener {
     /// Opens a drive's image, with what is between it and the guest.
     pub async fn drive(&self, drive: &Drive) -> Result<Disk> {
         let write = !drive.read_only && !drive.snapshot && drive.overlay.is_none();
-        let (image, identity) = self.image(&drive.file, "", drive.format, write, 0).await?;
+        let access = if write { Access::Write } else { Access::Read };
+        let (image, identity) = self.image(&drive.file, "", drive.format, access, 0).await?;
         let layer = match (&drive.overlay, image) {
             (Some(name), image) => {
-                let Layer::ReadWrite(store) = self.files.open(name, "", true).await?.layer else {
+                let Layer::ReadWrite(store) = self.files.open(name, "", Access::Create).await?.layer else {
                     return Err(BlockError::ReadOnly {
                         image: name.clone(),
                         why: "the host does not let it be written",
@@ -113,17 +124,17 @@ impl Opener {
         Ok(Disk::new(layer, self.executor.clone()))
     }
 
-    /// Opens an image, and what it is backed by. `write`: if it can be.
+    /// Opens an image, and what it is backed by.
     fn image<'a>(
         &'a self,
         name: &'a str,
         base: &'a str,
         format: Option<Format>,
-        write: bool,
+        access: Access,
         depth: usize,
     ) -> Io<'a, (Layer, Identity)> {
         Box::pin(async move {
-            let File { layer, identity, remote } = self.files.open(name, base, write).await?;
+            let File { layer, identity, remote } = self.files.open(name, base, access).await?;
             let layer = match layer {
                 Layer::ReadOnly(source) if remote => {
                     Layer::ReadOnly(Rc::new(Cached::source(source, self.executor.clone(), CACHE)))
@@ -161,7 +172,7 @@ impl Opener {
                     })?),
                 };
                 let name = file_name(source.name(), &backing.name)?;
-                let (layer, behind) = self.image(name, source.name(), format, false, depth + 1).await?;
+                let (layer, behind) = self.image(name, source.name(), format, Access::Read, depth + 1).await?;
                 tag = joined(&tag, &behind.tag);
                 Some(layer.source())
             }

@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use storage::{
-    BlockBackend, BlockError, Codec, Disk, Drive, Ended, Executor, Format, Host, HostFiles, OpenedFile, Opener,
+    Access, BlockBackend, BlockError, Codec, Disk, Drive, Ended, Executor, Format, Host, HostFiles, OpenedFile, Opener,
     Request, Started, Store, Tag, object_name, pack,
 };
 
@@ -58,7 +58,7 @@ impl Far {
 }
 
 impl Host for Far {
-    fn open(&self, name: &str, base: &str, write: bool, request: u32) {
+    fn open(&self, name: &str, base: &str, access: Access, request: u32) {
         let ended = match self.find(name, base) {
             None => Ended::Failed("there is no such file".to_owned()),
             Some(file) => {
@@ -66,7 +66,7 @@ impl Host for Far {
                 Ended::Opened(OpenedFile {
                     file: file as u32,
                     size: self.files.borrow()[file].1.len() as u64,
-                    writable: self.writable && write,
+                    writable: self.writable && access != Access::Read,
                     remote: self.remote,
                     tag: format!("tag of {name}"),
                 })

@@ -2,8 +2,9 @@
 // does, and reports. Everything that differs between hosts is in `Platform`.
 
 import { Exit, Image, NO_STATS } from "../abi.gen.ts";
-import { Engine, type EngineApi, type EngineHost, VmError } from "../engine.ts";
+import { Engine, type EngineApi, type EngineHost, type ImageKind, VmError } from "../engine.ts";
 import type { Command, Event, Job, Result, State, Stats } from "../protocol.ts";
+import { type Disks, diskHost } from "./disk/host.ts";
 import { missingFeatures } from "./features.ts";
 import { compile, counted, type Open, type Progress } from "./files.ts";
 import { Script } from "./script.ts";
@@ -23,40 +24,26 @@ export interface Platform {
   /** Calls `turn` after the events that are already due, without a timer's delay. */
   soon(turn: () => void): void;
   open: Open;
+  disks: Disks;
   /** Compiles and instantiates the engine at an address. */
   engine(url: string, host: EngineHost, progress: Progress): Promise<EngineApi>;
 }
 
 /** The parts of a platform that all JavaScript hosts share. */
-export function commonPlatform(soon: Platform["soon"], open: Open): Platform {
+export function commonPlatform(soon: Platform["soon"], open: Open, disks: Disks): Platform {
   return {
     now: () => performance.now(),
     soon,
     open,
+    disks,
     engine: async (url, host, progress) => Engine.instantiate(await compile(open, url, progress), host),
   };
 }
 
-interface NamedImage {
-  number: number;
-  /** What it is, for people. */
-  what: string;
-  name: string;
-}
-
-/** The files that the options name. */
-function images(engine: EngineApi): NamedImage[] {
-  const named = (number: number, what: string): NamedImage[] => {
-    const name = engine.imageName(number);
-    return name === undefined ? [] : [{ number, what, name }];
-  };
-  const drives: NamedImage[] = [];
-  for (let found = named(Image.Drive, "drive"); found.length > 0; ) {
-    drives.push(...found);
-    found = named(Image.Drive + drives.length, `drive ${drives.length}`);
-  }
-  return [...named(Image.Kernel, "kernel"), ...named(Image.Initrd, "initrd"), ...drives];
-}
+const IMAGES: readonly [ImageKind, string][] = [
+  [Image.Kernel, "kernel"],
+  [Image.Initrd, "initrd"],
+];
 
 export class Session {
   readonly #platform: Platform;
@@ -67,6 +54,9 @@ export class Session {
   #result: Result | undefined;
   /** Typed before there was a machine. */
   readonly #early: Uint8Array[] = [];
+
+  /** What is to be done when the engine was told something about a file. */
+  #answered: () => void = () => {};
 
   /** Set while a turn is due; the timer, while the guest waits. */
   #turnDue = false;
@@ -135,6 +125,10 @@ export class Session {
         random,
         log: (level, text) => this.#emit({ type: "log", level, text }),
         ...(job.code === undefined ? {} : { code: job.code }),
+        files: diskHost(this.#platform.disks, job, {
+          answered: () => this.#answered(),
+          account: (bytes) => (this.#fetched += bytes),
+        }),
       };
       const engine = await this.#platform.engine(job.engine, host, this.#progress("engine.wasm"));
       this.#started = this.#platform.now();
@@ -142,9 +136,10 @@ export class Session {
       if (job.timeout !== undefined) this.#limit(job.timeout);
       engine.configure(job.options);
       this.#emit({ type: "console", mode: engine.consoleMode });
-      await Promise.all(images(engine).map((image) => this.#fetchImage(engine, image, job)));
-      engine.create();
+      await Promise.all(IMAGES.map(([image, what]) => this.#fetchImage(engine, image, what, job)));
+      while (!engine.create()) await new Promise<void>((resolve) => (this.#answered = resolve));
       this.#engine = engine;
+      this.#answered = () => this.#state === "running" && this.#schedule();
       for (const data of this.#early.splice(0)) engine.consoleInput(data);
       if (this.#result) return; // the time was over first
       this.#powerOn = this.#platform.now();
@@ -199,6 +194,7 @@ export class Session {
     clearInterval(this.#statsTimer);
     clearTimeout(this.#timeoutTimer);
     this.#state = "off";
+    this.#engine?.close();
     this.#engine = undefined;
   }
 
@@ -235,14 +231,18 @@ export class Session {
     };
   }
 
-  async #fetchImage(engine: EngineApi, { number: image, what, name }: NamedImage, job: Job): Promise<void> {
+  async #fetchImage(engine: EngineApi, image: ImageKind, what: string, job: Job): Promise<void> {
+    const name = engine.imageName(image);
+    if (name === undefined) return;
     const given = job.files && Object.hasOwn(job.files, name) ? job.files[name] : undefined;
     if (given instanceof Uint8Array) {
       engine.imageBegin(image, given.length)(0, given);
       return;
     }
+    const picked = given instanceof Blob ? { total: given.size, stream: given.stream() } : undefined;
+    const address = typeof given === "string" ? given : name;
     try {
-      const source = await this.#platform.open(given ?? name, job.base);
+      const source = picked ?? (await this.#platform.open(address, job.base));
       const chunks = counted(source, this.#progress(what));
       if (source.total !== undefined) {
         const write = engine.imageBegin(image, source.total);

@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use storage::{BlockError, Files, Identity, Io, Layer, Source, Store};
+use storage::{Access, BlockError, Files, Identity, Io, Layer, Source, Store};
 
 /// A directory that is gone in the end.
 pub struct Dir(pub PathBuf);
@@ -84,11 +84,12 @@ pub struct NativeFiles {
 }
 
 impl Files for NativeFiles {
-    fn open<'a>(&'a self, name: &'a str, base: &'a str, write: bool) -> Io<'a, storage::File> {
+    fn open<'a>(&'a self, name: &'a str, base: &'a str, access: Access) -> Io<'a, storage::File> {
         Box::pin(async move {
             let path = Path::new(base).parent().unwrap_or_else(|| Path::new("")).join(name);
             let path = path.to_str().unwrap();
-            if !write && !Path::new(path).exists() {
+            let write = access != Access::Read;
+            if access != Access::Create && !Path::new(path).exists() {
                 return Err(BlockError::Io { image: name.to_owned(), reason: "there is no such file".to_owned() });
             }
             self.opened.borrow_mut().push(path.to_owned());
