@@ -14,6 +14,7 @@ pub const FIREFOX: Program = ("firefox-esr", "firefox-esr");
 pub const QEMU: Program = ("qemu-system-x86_64", "qemu-system-x86");
 pub const BUSYBOX: Program = ("busybox", "busybox-static");
 pub const NASM: Program = ("nasm", "nasm");
+pub const QEMU_IMG: Program = ("qemu-img", "qemu-utils");
 pub const GCC: Program = ("gcc", "gcc");
 
 /// Installs the Debian packages of the programs that are not there.

@@ -1,7 +1,7 @@
 //! What was fetched, kept: chunks of an image that comes from far away.
 //!
-//! A read loads the chunks that are missing, neighbours together; reads of the same chunk wait for the same load; a reader that goes on where
-//! it was gets more and more loaded ahead of it. The least recently used chunks go first.
+//! A read loads the chunks that are missing, neighbours together; reads of the same chunk wait for the same load; a
+//! reader that goes on where it was gets more and more loaded ahead of it. The least recently used chunks go first.
 
 use crate::io::within;
 use crate::sync::Waiters;

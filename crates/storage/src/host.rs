@@ -1,4 +1,5 @@
-//! Files of the host, by number. What a host can do at once it does at once; else the answer comes later, with the request's number.
+//! Files of the host, by number. What a host can do at once it does at once; else the answer comes later, with the
+//! request's number.
 
 use crate::disk::Layer;
 use crate::io::room;
@@ -40,7 +41,8 @@ pub struct OpenedFile {
     pub tag: String,
 }
 
-/// The host's files. A method that returns [`Started::Done`] has done all of it; one that fails is pending, and fails later.
+/// The host's files. A method that returns [`Started::Done`] has done all of it; one that fails is pending, and fails
+/// later.
 pub trait Host {
     /// Opens a file, whose name is relative to `base`, the name of another. Always pending.
     fn open(&self, name: &str, base: &str, access: Access, request: u32);

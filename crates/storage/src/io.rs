@@ -20,8 +20,8 @@ pub trait Source {
 
 /// Bytes that can be read and written.
 pub trait Store: Source {
-    /// Writes all of `data`. What ends after [`Source::size`] makes a file longer, with zeros in between; on a disk, whose
-    /// size is fixed, it is an error.
+    /// Writes all of `data`. What ends after [`Source::size`] makes a file longer, with zeros in between; on a disk,
+    /// whose size is fixed, it is an error.
     fn write_at<'a>(&'a self, offset: u64, data: &'a [u8]) -> Io<'a>;
 
     /// Everything whose writing is complete is kept from now on, come what may.

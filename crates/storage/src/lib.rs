@@ -83,8 +83,8 @@ pub trait BlockBackend {
 
     fn read_only(&self) -> bool;
 
-    /// Begins a request. One that needs nothing of the host is complete when this returns: the next [`Self::poll`] has it.
-    /// Of requests in flight at the same time that overlap, either may be done first.
+    /// Begins a request. One that needs nothing of the host is complete when this returns: the next [`Self::poll`]
+    /// has it. Of requests in flight at the same time that overlap, either may be done first.
     fn submit(&mut self, tag: Tag, request: Request);
 
     /// A request that has ended since.

@@ -66,8 +66,8 @@ pub enum Access {
 
 /// Where images are found by name.
 pub trait Files {
-    /// Opens a file. A relative name is relative to `base`, which is the name of another file or empty. If it is to be written and cannot be, the
-    /// layer says so.
+    /// Opens a file. A relative name is relative to `base`, which is the name of another file or empty. If it is to
+    /// be written and cannot be, the layer says so.
     fn open<'a>(&'a self, name: &'a str, base: &'a str, access: Access) -> Io<'a, File>;
 
     /// All of a file, past any cache if `again`.
@@ -243,8 +243,8 @@ fn guarded(layer: Layer) -> Layer {
     }
 }
 
-/// A raw image that was taken to be one by its first bytes. A guest that wrote other first bytes could have the next run open any file as its
-/// backing file, so it may not (QEMU does the same).
+/// A raw image that was taken to be one by its first bytes. A guest that wrote other first bytes could have the next
+/// run open any file as its backing file, so it may not (QEMU does the same).
 struct Guarded(Rc<dyn Store>);
 
 impl Source for Guarded {

@@ -1,4 +1,5 @@
-//! Images that somebody has tampered with: no panic, no hang, no file that grows without end. `STORAGE_FUZZ_SECONDS` says how long (10).
+//! Images that somebody has tampered with: no panic, no hang, no file that grows without end. `STORAGE_FUZZ_SECONDS`
+//! says how long (10).
 
 mod common;
 

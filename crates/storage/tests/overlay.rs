@@ -1,4 +1,5 @@
-//! What is written to an overlay is there: always, after a crash as of the last flush, and in the copy that is exported.
+//! What is written to an overlay is there: always, after a crash as of the last flush, and in the copy that is
+//! exported.
 
 mod common;
 

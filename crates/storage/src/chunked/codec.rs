@@ -45,7 +45,8 @@ fn unzstd(packed: &[u8], len: usize) -> Result<Vec<u8>, String> {
     decoder.set_max_window_size(MAX_WINDOW);
     let mut rest = packed;
     decoder.init(&mut rest).map_err(|error| error.to_string())?;
-    // not more than was asked for, but for the end of its last block, and one more, which may be empty and say that it is the last
+    // not more than was asked for, but for the end of its last block, and one more, which may be empty and say that
+    // it is the last
     for strategy in [BlockDecodingStrategy::UptoBytes(len.max(1)), BlockDecodingStrategy::UptoBlocks(1)] {
         if !decoder.is_finished() {
             decoder.decode_blocks(&mut rest, strategy).map_err(|error| error.to_string())?;

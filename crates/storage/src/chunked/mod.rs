@@ -1,7 +1,8 @@
-//! Images as the packer makes them: compressed chunks, each an object that is called by the hash of its content, and a [`Manifest`].
+//! Images as the packer makes them: compressed chunks, each an object that is called by the hash of its content, and
+//! a [`Manifest`].
 //!
-//! Any static host serves that, without ranges; images share the chunks that are the same; chunks of zeros are nothing; what comes over
-//! the network is checked.
+//! Any static host serves that, without ranges; images share the chunks that are the same; chunks of zeros are
+//! nothing; what comes over the network is checked.
 
 mod codec;
 mod manifest;
@@ -15,7 +16,8 @@ use std::ops::Range;
 
 /// Where chunks come from.
 pub trait Objects {
-    /// The compressed chunk whose content has this hash. `again`: what came before was not right, so not out of a cache.
+    /// The compressed chunk whose content has this hash. `again`: what came before was not right, so not out of a
+    /// cache.
     fn get<'a>(&'a self, hash: &'a Hash, again: bool) -> Io<'a, Vec<u8>>;
 }
 
@@ -90,7 +92,8 @@ pub struct Packed {
     pub bytes: u64,
 }
 
-/// Cuts `image` into chunks of `1 << chunk_bits` bytes (12 to 24) and gives each that is new to `put`, compressed by `compress` with `codec`.
+/// Cuts `image` into chunks of `1 << chunk_bits` bytes (12 to 24) and gives each that is new to `put`, compressed by
+/// `compress` with `codec`.
 pub fn pack<E>(
     size: u64,
     (codec, chunk_bits): (Codec, u32),

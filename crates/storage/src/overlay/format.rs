@@ -1,10 +1,11 @@
 //! The overlay as a file.
 //!
-//! It is divided into *slots* of one granule each, 4 KiB. Slots 0 and 1 hold superblocks, of which the valid one with the higher generation
-//! counts; the other is overwritten next. A superblock names the *log*, a run of slots: records one after another, each a list of
-//! (granule of the disk, slot that holds it). The first record of a log has all of them, each further one what a flush has made durable. Records that
-//! are torn, or left by an earlier log, have another checksum or generation: there the log ends. All other slots hold granules, or nothing.
-//! Numbers are little-endian.
+//! It is divided into *slots* of one granule each, 4 KiB. Slots 0 and 1 hold superblocks, of which the valid one with
+//! the higher generation counts; the other is overwritten next. A superblock names the *log*, a run of slots: records
+//! one after another, each a list of (granule of the disk, slot that holds it). The first record of a log has all of
+//! them, each further one what a flush has made durable. Records that are torn, or left by an earlier log, have
+//! another checksum or generation: there the log ends. All other slots hold granules, or nothing. Numbers are
+//! little-endian.
 
 use super::Identity;
 use crate::{BlockError, Hash, Result};

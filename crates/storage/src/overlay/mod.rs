@@ -1,10 +1,11 @@
 //! What was written, apart from the image that it was written to.
 //!
-//! Nothing that a flush has made durable is ever overwritten: a granule that is written after a flush goes to a free slot, and its old slot is
-//! free when the next flush is complete. So a file of any moment has exactly what the last complete flush left, or, if one was under way,
-//! perhaps what that one was to leave; never a mixture.
+//! Nothing that a flush has made durable is ever overwritten: a granule that is written after a flush goes to a free
+//! slot, and its old slot is free when the next flush is complete. So a file of any moment has exactly what the last
+//! complete flush left, or, if one was under way, perhaps what that one was to leave; never a mixture.
 //!
-//! In memory (a [`Memory`](crate::Memory) below) it is QEMU's `snapshot=on`; the same bytes are the file that is exported and imported.
+//! In memory (a [`Memory`](crate::Memory) below) it is QEMU's `snapshot=on`; the same bytes are the file that is
+//! exported and imported.
 
 mod format;
 mod log;
@@ -47,7 +48,8 @@ pub struct Overlay {
     size: u64,
     map: RefCell<Map>,
     slots: RefCell<Slots>,
-    /// Granules that were written since the last flush began, and what they were before: their slots may be overwritten.
+    /// Granules that were written since the last flush began, and what they were before: their slots may be
+    /// overwritten.
     dirty: RefCell<FxHashMap<u32, u32>>,
     /// Slots that are free when nobody reads or writes.
     retired: RefCell<Vec<u32>>,
@@ -58,7 +60,8 @@ pub struct Overlay {
 }
 
 impl Overlay {
-    /// Opens the overlay in `store`, or makes one if that is empty. `base` must be the image that it was made for: `identity` tells.
+    /// Opens the overlay in `store`, or makes one if that is empty. `base` must be the image that it was made for:
+    /// `identity` tells.
     pub async fn open(store: Rc<dyn Store>, base: Rc<dyn Source>, identity: Identity) -> Result<Self> {
         let size = base.size().div_ceil(SECTOR).saturating_mul(SECTOR);
         if size.div_ceil(SLOT) > u64::from(u32::MAX) {
@@ -134,7 +137,8 @@ impl Overlay {
         Ok(())
     }
 
-    /// Where byte `offset` of the disk is, and for how many of `len` bytes that goes on: in slots that are neighbours, in the base, in zeros.
+    /// Where byte `offset` of the disk is, and for how many of `len` bytes that goes on: in slots that are
+    /// neighbours, in the base, in zeros.
     fn run(&self, offset: u64, len: u64) -> (u32, u64) {
         let map = self.map.borrow();
         let granule = (offset >> BITS) as u32;

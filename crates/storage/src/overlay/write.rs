@@ -104,8 +104,8 @@ impl Overlay {
         Ok(())
     }
 
-    /// Part of a granule: into its slot, or into a new one together with what the granule was. If it was changed while that was read,
-    /// once more.
+    /// Part of a granule: into its slot, or into a new one together with what the granule was. If it was changed
+    /// while that was read, once more.
     async fn write_part(&self, granule: u32, inside: usize, part: &[u8]) -> Result<()> {
         loop {
             let seen = self.map.borrow().get(granule);

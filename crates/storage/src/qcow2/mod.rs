@@ -1,8 +1,8 @@
 //! The qcow2 format, versions 2 and 3 (<https://www.qemu.org/docs/master/interop/qcow2.html>).
 //!
-//! Readers share the image, writers have it for themselves. Data goes into the file at once; tables are changed in memory
-//! and written when the guest flushes (or they are many), one kind after another with the file flushed in between, so that after a
-//! crash at any point no table refers to what is not there: see [`Qcow2::commit`].
+//! Readers share the image, writers have it for themselves. Data goes into the file at once; tables are changed in
+//! memory and written when the guest flushes (or they are many), one kind after another with the file flushed in
+//! between, so that after a crash at any point no table refers to what is not there: see [`Qcow2::commit`].
 
 mod header;
 mod read;

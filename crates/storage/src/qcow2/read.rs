@@ -11,7 +11,8 @@ use std::rc::Rc;
 /// Decompressed clusters that are kept: guests read smaller pieces than clusters.
 const KEPT: usize = 8;
 
-/// The last decompressed clusters, by where they are in the file. Compressed clusters are never written, so they stay true.
+/// The last decompressed clusters, by where they are in the file. Compressed clusters are never written, so they stay
+/// true.
 #[derive(Default)]
 pub struct Decompressed(RefCell<VecDeque<(u64, Rc<Vec<u8>>)>>);
 

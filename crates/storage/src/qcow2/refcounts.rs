@@ -130,8 +130,8 @@ impl Qcow2 {
         Ok(!freed.is_empty())
     }
 
-    /// A refcount block for `cluster` and its neighbours, none of which is in use: the block lies in the first of them that is asked for
-    /// and counts itself.
+    /// A refcount block for `cluster` and its neighbours, none of which is in use: the block lies in the first of
+    /// them that is asked for and counts itself.
     async fn add_block(&self, cluster: u64) -> Result<()> {
         let index = (cluster / self.clusters_a_block()) as usize;
         if index >= self.refcounts.table.borrow().len() {
@@ -241,8 +241,8 @@ fn used_fields(bytes: &[u8], bit: u64, order: u32) -> (u64, bool) {
     (free.map_or((bits - first) >> order, |n| n as u64), free.is_none())
 }
 
-/// The big-endian field of `1 << order` bits at bit `bit` of `bytes`, a slice of a block: the position wraps. In fields of less than a
-/// byte, the first is in the lowest bits.
+/// The big-endian field of `1 << order` bits at bit `bit` of `bytes`, a slice of a block: the position wraps. In
+/// fields of less than a byte, the first is in the lowest bits.
 fn field(bytes: &[u8], bit: u64, order: u32) -> u64 {
     let at = (bit / 8) as usize & (bytes.len() - 1);
     if order < 3 {

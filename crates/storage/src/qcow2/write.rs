@@ -178,8 +178,8 @@ impl Qcow2 {
         if self.tables.is_full() { self.commit().await } else { Ok(()) }
     }
 
-    /// Writes the tables. What is flushed before what comes next: data and refcount blocks; the refcount table; L2 tables; the L1
-    /// table; and only then is free what was freed.
+    /// Writes the tables. What is flushed before what comes next: data and refcount blocks; the refcount table; L2
+    /// tables; the L1 table; and only then is free what was freed.
     pub(super) async fn commit(&self) -> Result<()> {
         let store = self.store()?;
         self.tables.write(store, Kind::Refcount).await?;

@@ -26,8 +26,8 @@ impl Recorded {
         self.steps.borrow().len()
     }
 
-    /// What may be there if the host died after the first `steps`: all that was flushed, and of what came then each write, part of it
-    /// (in sectors, or, if `torn`, up to any byte), or nothing.
+    /// What may be there if the host died after the first `steps`: all that was flushed, and of what came then each
+    /// write, part of it (in sectors, or, if `torn`, up to any byte), or nothing.
     pub fn crashed(&self, steps: usize, torn: bool, rng: &mut Rng) -> Vec<u8> {
         let log = self.steps.borrow();
         let flushed = log[..steps].iter().rposition(|step| matches!(step, Step::Flush)).unwrap_or(0);

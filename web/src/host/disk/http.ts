@@ -1,5 +1,5 @@
-// Files on a web server, read by ranges (RFC 9110, 14). A failure is tried again for a while; a file that has changed since it was opened is
-// never mixed with what it was.
+// Files on a web server, read by ranges (RFC 9110, 14). A failure is tried again for a while; a file that has changed
+// since it was opened is never mixed with what it was.
 
 import { type DiskFile, ReadOnlyFile } from "./file.ts";
 import { MemoryFile } from "./memory.ts";

@@ -1,4 +1,5 @@
-// Files in the browser's own storage for this site (the origin private file system), which stay when the page is gone. Only in workers.
+// Files in the browser's own storage for this site (the origin private file system), which stay when the page is
+// gone. Only in workers.
 
 import type { Access, DiskFile } from "./file.ts";
 import { BlobFile } from "./memory.ts";
