@@ -30,7 +30,7 @@ impl Drives {
         self.files.answer(request, ended);
     }
 
-    /// A disk for each drive; nothing while the host has to answer first. An error's text names the option.
+    /// A disk for each drive; nothing while the host has to answer first. An error's text names the option and the file.
     pub fn open(&mut self, drives: &[options::Drive]) -> Option<Result<Vec<Box<dyn BlockBackend>>, String>> {
         let opening = self.opening.take().unwrap_or_else(|| self.begin(drives));
         self.executor.run();
@@ -38,12 +38,12 @@ impl Drives {
             self.opening = Some(opening);
             return None;
         }
-        let disk = |(drive, disk): (&options::Drive, Result<Disk, BlockError>)| match disk {
+        let disk = |disk: Result<Disk, BlockError>| match disk {
             Ok(disk) => Ok(Box::new(disk) as Box<dyn BlockBackend>),
-            Err(error) => Err(format!("-drive file={}: {error}", drive.file)),
+            Err(error) => Err(format!("-drive: {error}")),
         };
         let opened = opening.take();
-        Some(drives.iter().zip(opened.into_iter().flatten()).map(disk).collect())
+        Some(opened.into_iter().flatten().map(disk).collect())
     }
 
     fn begin(&self, drives: &[options::Drive]) -> Opening {
