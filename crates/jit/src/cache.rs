@@ -453,7 +453,7 @@ impl<H: Host> Jit<H> {
         let start = self.host.now_ns();
         let insns = formed.insns();
         let Formed { mut region, ranges, .. } = formed;
-        passes::dead(&mut region);
+        passes::all(&mut region);
         let n = self.number();
         let code = wasmgen::function(&region, n, abi);
         self.batch.add(n, slot, code);

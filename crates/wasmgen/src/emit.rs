@@ -532,7 +532,7 @@ impl<'r> Emitter<'r> {
 
 /// Whether `op` goes through the TLB.
 fn is_access(op: Op) -> bool {
-    matches!(op, Op::Load(_) | Op::LoadRmw(_) | Op::Store(_) | Op::Probe | Op::LoadX(_) | Op::StoreX(_))
+    matches!(op, Op::Load(_) | Op::LoadRmw(_) | Op::Store(_) | Op::Probe | Op::Reach(_) | Op::LoadX(_) | Op::StoreX(_))
 }
 
 /// A memory operand: `offset` from an address on the stack. `align`: a hint, log2 of bytes.
