@@ -5,7 +5,7 @@ options -serial none -monitor none -chardev stdio,id=c0 -device virtio-serial-pc
 on debian-virtio-6.1 node
 long debian-virtio-6.1 qemu
 
-$ tty; cat /proc/consoles | awk '{ print $1 }'
+$ tty; awk '/C/ { print $1 }' /proc/consoles
 /dev/hvc0
 hvc0
 $ seq 1 3000 | sha256sum; seq 1 3000 | tail -1
