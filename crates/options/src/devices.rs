@@ -35,6 +35,13 @@ pub enum Chardev {
     Null,
 }
 
+/// A character device as `-chardev` makes it.
+pub struct NamedChardev {
+    id: String,
+    pub kind: Chardev,
+    in_use: bool,
+}
+
 /// A port of a `virtio-serial` device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortOptions {
@@ -176,14 +183,14 @@ pub fn chardev(p: &mut Parser, v: Value<'_>) -> Result<(), OptionError> {
     keys.choice("mux", &["off"])?;
     keys.choice("signal", &["on", "off"])?;
     keys.finish()?;
-    if p.chardevs.iter().any(|(other, _)| *other == id) {
+    if p.chardevs.iter().any(|c| c.id == id) {
         return Err(v.bad(format!("there are two character devices with id={id}")));
     }
-    let chardev = if backend == Some("stdio") { Chardev::Stdio } else { Chardev::Null };
-    if chardev == Chardev::Stdio && p.chardevs.iter().any(|(_, c)| *c == Chardev::Stdio) {
+    let kind = if backend == Some("stdio") { Chardev::Stdio } else { Chardev::Null };
+    if kind == Chardev::Stdio && p.chardevs.iter().any(|c| c.kind == Chardev::Stdio) {
         return Err(v.bad("stdio can be used by one character device only"));
     }
-    p.chardevs.push((id, chardev));
+    p.chardevs.push(NamedChardev { id, kind, in_use: false });
     Ok(())
 }
 
@@ -275,8 +282,13 @@ fn port(p: &mut Parser, v: Value<'_>, mut keys: Properties<'_>, console: bool) -
     let bus = keys.take("bus");
     let chardev = match keys.take("chardev") {
         None => Chardev::Null,
-        Some(id) => match p.chardevs.iter().find(|(other, _)| *other == id) {
-            Some((_, chardev)) => *chardev,
+        Some(id) => match p.chardevs.iter_mut().find(|c| c.id == id) {
+            Some(c) => {
+                if std::mem::replace(&mut c.in_use, true) {
+                    return Err(v.bad(format!("character device `{id}` is in use")));
+                }
+                c.kind
+            }
             None => {
                 return Err(v.bad(format!("there is no character device `{id}`; give -chardev stdio,id={id} before")));
             }
@@ -464,6 +476,10 @@ mod tests {
             ("-device virtio-serial -device virtserialport,nr=0", "1 to 30"),
             ("-device virtio-serial -device virtconsole,nr=1 -device virtconsole,nr=1", "in use"),
             ("-device virtio-serial,id=a -device virtconsole,bus=b.0", "virtio-serial-pci before"),
+            (
+                "-chardev null,id=c -device virtio-serial -device virtconsole,chardev=c -device virtconsole,chardev=c",
+                "`c` is in use",
+            ),
             ("-chardev stdio", "`id=`"),
             ("-chardev socket,id=c", "socket"),
             ("-chardev stdio,id=a -chardev stdio,id=b", "one character device only"),

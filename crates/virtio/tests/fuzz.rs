@@ -214,7 +214,6 @@ impl Guest {
             AnyDevice::Console(c) => {
                 c.port_mut(0).unwrap().send(&[b'x'; 300]);
                 c.port_mut(0).unwrap().output().clear();
-                c.resize(dice.next() as u16, 1);
             }
             AnyDevice::Input(i) => {
                 let _ = i.inject(&[InputEvent { kind: 1, code: 30, value: 1 }]);

@@ -58,8 +58,7 @@ fn ports_are_announced_with_kind_and_name() {
     d.say(u32::MAX, event::DEVICE_READY, 1);
     assert_eq!(d.hear(), [message(0, event::DEVICE_ADD, 1), message(2, event::DEVICE_ADD, 1)]);
     d.say(0, event::PORT_READY, 1);
-    let size = [message(0, event::RESIZE, 0), vec![80, 0, 25, 0]].concat();
-    assert_eq!(d.hear(), [message(0, event::CONSOLE_PORT, 1), size, message(0, event::PORT_OPEN, 1)]);
+    assert_eq!(d.hear(), [message(0, event::CONSOLE_PORT, 1), message(0, event::PORT_OPEN, 1)]);
     d.say(2, event::PORT_READY, 1);
     let name = [message(2, event::PORT_NAME, 1), b"org.example.0".to_vec()].concat();
     assert_eq!(d.hear(), [name, message(2, event::PORT_OPEN, 1)]);
@@ -67,10 +66,6 @@ fn ports_are_announced_with_kind_and_name() {
     d.say(99, event::PORT_READY, 1);
     d.say(2, 77, 1);
     assert_eq!(d.hear(), Vec::<Vec<u8>>::new());
-    d.r.dev.device_mut().resize(132, 43);
-    d.r.work();
-    assert_eq!(d.hear(), [[message(0, event::RESIZE, 0), vec![132, 0, 43, 0]].concat()]);
-    assert_eq!(d.r.read(0x3000, Width::B4), 132 | 43 << 16);
 }
 
 #[test]
