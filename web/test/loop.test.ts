@@ -30,14 +30,22 @@ test("images come in pieces, known length or not, and every byte arrives", async
   assert.equal(r.session.stats().fetched_bytes, 10);
 });
 
-test("the images of all drives are fetched", async () => {
-  const [a, b] = [Uint8Array.of(1, 2, 3), Uint8Array.of(4, 5)];
+test("a machine waits for its drives; what the host cannot open ends it with one message", async () => {
+  const files = { a: Uint8Array.of(7, 8), b: new Blob([Uint8Array.of(9)]) };
   const options = ["-kernel", "k", "-drive", "a", "-drive", "b"];
-  const r = started(run({ options }, () => Exit.Idle, { k: file([a], 3), a: file([a], 3), b: file([b], 2) }));
+  const r = started(run({ options, files }, () => Exit.Idle, { k: file([Uint8Array.of(1)], 1) }));
   await r.until("state", (e) => e.state === "running");
-  assert.deepEqual(r.engine?.images.get(Image.Drive), a);
-  assert.deepEqual(r.engine?.images.get(Image.Drive + 1), b);
-  assert.equal(r.engine?.images.size, 3);
+  assert.deepEqual(
+    r.engine?.drives?.map((drive) => drive.first),
+    [7, 9],
+  );
+  const slices = r.engine?.slices;
+  r.engine?.host.files?.answered();
+  await new Promise((done) => setTimeout(done, 10));
+  assert.equal(r.engine?.slices, (slices ?? 0) + 1, "an answer wakes an idle guest");
+  const none = started(run({ options: [...options, "-drive", "c"], files }, () => Exit.Idle, { k: file([], 0) }));
+  const { message } = await none.until("state", (e) => e.state === "failed");
+  assert.equal(message, "-drive: c: there is no such file");
 });
 
 test("bytes given with the job are not fetched", async () => {
