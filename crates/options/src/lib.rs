@@ -155,7 +155,7 @@ const OPTIONS: &[OptionRow] = &[
     },
     OptionRow {
         names: &["-drive"],
-        usage: "file=FILE,if=virtio|none[,format=raw|qcow2][,id=ID][,readonly=on][,snapshot=on]",
+        usage: "file=FILE,if=virtio|none[,format=raw|qcow2|chunked][,id=ID][,readonly=on][,snapshot=on|,overlay=FILE]",
         help: "a disk image, and with if=virtio the disk",
         apply: devices::drive,
     },

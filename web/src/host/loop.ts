@@ -57,6 +57,7 @@ export class Session {
 
   /** What is to be done when the engine was told something about a file. */
   #answered: () => void = () => {};
+  #closeFiles: () => void = () => {};
 
   /** Set while a turn is due; the timer, while the guest waits. */
   #turnDue = false;
@@ -133,6 +134,7 @@ export class Session {
         }),
       };
       const engine = await this.#platform.engine(job.engine, host, this.#progress("engine.wasm"));
+      this.#closeFiles = () => engine.close();
       const origin = job.origin === undefined ? this.#created : this.#platform.now() - (Date.now() - job.origin);
       this.#engineMs = this.#platform.now() - origin;
       if (job.timeout !== undefined) this.#limit(job.timeout);
@@ -198,8 +200,8 @@ export class Session {
     clearInterval(this.#statsTimer);
     clearTimeout(this.#timeoutTimer);
     this.#state = "off";
-    this.#engine?.close();
     this.#engine = undefined;
+    this.#closeFiles();
   }
 
   stats(): Stats {
@@ -398,6 +400,7 @@ export class Session {
       error instanceof VmError ? error : { kind: "engine" as const, message: `pagevm failed: ${String(error)}` };
     // a trapped engine's memory can be in any state: ask it nothing more
     this.#engine = undefined;
+    this.#closeFiles();
     this.#setState("failed", message);
     this.#finish({ ok: false, reason: kind, message });
   }
