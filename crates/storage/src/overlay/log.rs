@@ -55,7 +55,7 @@ impl Overlay {
 
     /// An empty overlay: both superblocks are written, one after the other.
     pub(super) async fn create(&mut self) -> Result<()> {
-        *self.slots.borrow_mut() = Slots::new(SUPERBLOCKS, std::iter::empty());
+        *self.slots.borrow_mut() = Slots::new(SUPERBLOCKS, SUPERBLOCKS, std::iter::empty());
         for _ in 0..SUPERBLOCKS {
             self.begin_log().await?;
         }
@@ -65,7 +65,7 @@ impl Overlay {
     pub(super) async fn load(&mut self, superblock: Superblock) -> Result<()> {
         let file_slots = self.store.size().div_ceil(SLOT).min(u64::from(u32::MAX)) as u32;
         let slots = superblock.log..superblock.log.saturating_add(superblock.log_slots);
-        if slots.start < SUPERBLOCKS || slots.is_empty() {
+        if slots.start < SUPERBLOCKS || slots.start >= file_slots || slots.is_empty() {
             return Err(self.damaged("its log is in no place"));
         }
         let mut log = Log { generation: superblock.generation, slots: slots.clone(), end: 0, sequence: 0 };
@@ -81,8 +81,9 @@ impl Overlay {
                 return Err(self.damaged(format!("granule {granule} in slot {slot} of {file_slots}")));
             }
         }
-        let end = file_slots.max(slots.end);
-        *self.slots.borrow_mut() = Slots::new(end, used.into_iter().chain(slots));
+        // the log's room may go on behind the file's end
+        let logged = slots.start..slots.end.min(file_slots);
+        *self.slots.borrow_mut() = Slots::new(file_slots, slots.end, used.into_iter().chain(logged));
         *self.log.borrow_mut() = log;
         Ok(())
     }

@@ -42,11 +42,11 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// Of a file of `end` slots, those that `used` does not have.
-    pub fn new(end: u32, used: impl Iterator<Item = u32>) -> Self {
-        let mut free: BTreeSet<u32> = (SUPERBLOCKS..end).collect();
+    /// Of a file of `file` slots, those that `used` does not have; new ones begin behind it, and behind `reserved`.
+    pub fn new(file: u32, reserved: u32, used: impl Iterator<Item = u32>) -> Self {
+        let mut free: BTreeSet<u32> = (SUPERBLOCKS..file).collect();
         used.for_each(|slot| _ = free.remove(&slot));
-        Self { free, end: end.max(SUPERBLOCKS) }
+        Self { free, end: file.max(reserved).max(SUPERBLOCKS) }
     }
 
     /// The lowest free slot, so that what is written together lies together; nothing where there are 2^32.
