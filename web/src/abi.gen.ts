@@ -1,6 +1,6 @@
 // Made by `cargo run -p host-abi` from crates/host-abi/src/lib.rs; edit that.
 
-export const VERSION = 2;
+export const VERSION = 3;
 export const IMPORT_MODULE = "pagevm";
 export const CODE_IMPORT_MODULE = "e";
 export const TABLE = "__indirect_function_table";
@@ -17,6 +17,8 @@ export const Outcome = {
   NoMemory: 3,
   /** Called out of order. */
   BadCall: 4,
+  /** The host has to answer first. */
+  Pending: 5,
 } as const;
 
 /** Files that the machine's options can name. */
@@ -63,6 +65,31 @@ export const CodeSupport = {
   Unlinked: 2,
 } as const;
 
+/** What a file is opened for. */
+export const FileAccess = {
+  Read: 0,
+  /** To be written too, if that is allowed. */
+  Write: 1,
+  /** To be written too, and made if there is none. */
+  Create: 2,
+} as const;
+
+/** Whether the host has done what a file function asks for. */
+export const FileStarted = {
+  /** It has. */
+  Done: 0,
+  /** It will say so, with the request's number. */
+  Pending: 1,
+} as const;
+
+/** Bits of what an opened file is like. */
+export const FileFlags = {
+  /** It can be written, which it was opened for. */
+  Writable: 1,
+  /** Reading takes long, however little is read. */
+  Remote: 2,
+} as const;
+
 /** How much a `log` message matters. */
 export const LogLevel = {
   /** The engine cannot go on: the call that logs this ends in a trap. */
@@ -105,6 +132,26 @@ export interface EngineImports {
   table_grow(count: number, from: number): number;
   /** Each of the `count` slots from `to` on becomes what slot `from` holds. */
   table_copy(to: number, from: number, count: number): void;
+  /**
+   * Opens the file with the UTF-8 name in the `len` bytes at `name`; a relative one is relative to the file named
+   * in the `base_len` bytes at `base`, or to where the host looks for files if there are none. `access` is a
+   * `FileAccess`. Always `FileStarted::Pending`: `file_opened` or `file_failed` is called with
+   * `request` later, as for the functions below; never before the import has returned.
+   */
+  file_open(name: number, len: number, base: number, base_len: number, access: number, request: number): void;
+  /** All of a file, to come by `file_done`; the names are those of `file_open`. `again` is 1 if what a cache had was wrong. */
+  file_fetch(name: number, len: number, base: number, base_len: number, again: number, request: number): void;
+  /**
+   * Reads `len` bytes from `offset` on: to `ptr`, if that can be done at once, else to be given to `file_done`.
+   * Returns a `FileStarted`.
+   */
+  file_read(file: number, offset: bigint, ptr: number, len: number, request: number): number;
+  /** Writes the `len` bytes at `ptr`, which are not the host's any more when this returns. Returns a `FileStarted`. */
+  file_write(file: number, offset: bigint, ptr: number, len: number, request: number): number;
+  /** What was written is kept, come what may, when this is done. Returns a `FileStarted`. */
+  file_flush(file: number, request: number): number;
+  /** The engine never uses `file` again. */
+  file_close(file: number): void;
 }
 
 /** What a host may call. A `u32` result comes as a signed number: `>>> 0` makes it an address. */
@@ -127,8 +174,20 @@ export interface EngineExports {
   console_mode(): number;
   /** Room for an `Image` of `len` bytes, which the host fills before `create`; 0 if there is no memory for it. */
   image_begin(image: number, len: number): number;
-  /** Builds the machine from the options and the images, which become the machine's. Returns an `Outcome`. */
+  /**
+   * Builds the machine from the options and the images, which become the machine's. Returns an `Outcome`;
+   * `Outcome::Pending` while it waits for files: then it is to be called again when the host has answered.
+   */
   create(): number;
+  /**
+   * The host has opened what `request` asked for: `file`, of `size` bytes, with `FileFlags`. What changes when the
+   * content does, such as an ETag, is in the first `tag` bytes of the scratch room.
+   */
+  file_opened(request: number, file: number, size: bigint, flags: number, tag: number): void;
+  /** What `request` asked for is done; what it has read is in the first `len` bytes of the scratch room. */
+  file_done(request: number, len: number): void;
+  /** What `request` asked for cannot be done; why, without the file's name, is in the first `len` bytes of the scratch room. */
+  file_failed(request: number, len: number): void;
   /** Runs the guest for about `slice_ms` milliseconds, or until it has nothing to do. Returns an `Exit`. */
   run(slice_ms: number): number;
   /** After `Exit::Idle`: when the guest wants to run again, by `clock_monotonic`; infinity if only input wakes it. */
@@ -156,6 +215,12 @@ export const IMPORT_NAMES = [
   "code_drop",
   "table_grow",
   "table_copy",
+  "file_open",
+  "file_fetch",
+  "file_read",
+  "file_write",
+  "file_flush",
+  "file_close",
 ] as const satisfies readonly (keyof EngineImports)[];
 
 export const EXPORT_NAMES = [
@@ -166,6 +231,9 @@ export const EXPORT_NAMES = [
   "console_mode",
   "image_begin",
   "create",
+  "file_opened",
+  "file_done",
+  "file_failed",
   "run",
   "idle_until",
   "console_input",

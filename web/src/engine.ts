@@ -15,6 +15,8 @@ import {
   VERSION,
 } from "./abi.gen.ts";
 import { CodeHost } from "./host/code.ts";
+import type { DiskHost } from "./host/disk/file.ts";
+import { FileTable } from "./host/disk/table.ts";
 import type { CodeLimits } from "./protocol.ts";
 
 export type ExitCode = (typeof Exit)[keyof typeof Exit];
@@ -40,6 +42,7 @@ export interface EngineHost {
   random(bytes: Uint8Array<ArrayBuffer>): void;
   log(level: number, text: string): void;
   readonly code?: CodeLimits;
+  readonly files?: DiskHost;
 }
 
 /** What the run loop uses of an engine. */
@@ -49,7 +52,10 @@ export interface EngineApi {
   imageName(image: ImageKind): string | undefined;
   /** Room for an image of `length` bytes; `write` puts bytes at an offset in it. */
   imageBegin(image: ImageKind, length: number): (offset: number, bytes: Uint8Array) => void;
-  create(): void;
+  /** Builds the machine; false if the host has to answer first (`DiskHost.answered`), and then to call again. */
+  create(): boolean;
+  /** Closes the files. */
+  close(): void;
   run(sliceMs: number): ExitCode;
   idleUntil(): number;
   consoleInput(bytes: Uint8Array): void;
@@ -67,11 +73,18 @@ export class Engine implements EngineApi {
   readonly #exports: EngineExports;
   readonly #memory: WebAssembly.Memory;
   readonly #last: { panic: string | undefined };
+  readonly #files: FileTable;
 
-  private constructor(exports: EngineExports, memory: WebAssembly.Memory, last: { panic: string | undefined }) {
+  private constructor(
+    exports: EngineExports,
+    memory: WebAssembly.Memory,
+    last: { panic: string | undefined },
+    files: FileTable,
+  ) {
     this.#exports = exports;
     this.#memory = memory;
     this.#last = last;
+    this.#files = files;
   }
 
   static async instantiate(module: WebAssembly.Module, host: EngineHost): Promise<Engine> {
@@ -80,8 +93,10 @@ export class Engine implements EngineApi {
       new Uint8Array(memory?.buffer ?? new ArrayBuffer(0), ptr >>> 0, len >>> 0);
     const last: { panic: string | undefined } = { panic: undefined };
     const code = new CodeHost(host.code);
+    const files = new FileTable(host.files, bytes);
     const imports: EngineImports = {
       ...code.imports,
+      ...files.imports,
       clock_monotonic: () => host.monotonic(),
       clock_realtime: () => host.realtime(),
       random: (ptr, len) => host.random(bytes(ptr, len) as Uint8Array<ArrayBuffer>),
@@ -106,7 +121,13 @@ export class Engine implements EngineApi {
     }
     memory = exports.memory;
     code.attach(exports);
-    const engine = new Engine(exports as unknown as EngineExports, memory, last);
+    const engine = new Engine(exports as unknown as EngineExports, memory, last, files);
+    files.attach({
+      scratch: (len) => engine.#call("scratch", len),
+      file_opened: (...answer) => engine.#call("file_opened", ...answer),
+      file_done: (...answer) => engine.#call("file_done", ...answer),
+      file_failed: (...answer) => engine.#call("file_failed", ...answer),
+    });
     const version = engine.#call("abi_version");
     if (version !== VERSION) {
       throw new VmError(
@@ -140,8 +161,15 @@ export class Engine implements EngineApi {
     return (offset, bytes) => new Uint8Array(this.#memory.buffer, ptr, length).set(bytes, offset);
   }
 
-  create(): void {
-    this.#check(this.#call("create"));
+  create(): boolean {
+    const outcome = this.#call("create");
+    if (outcome === Outcome.Pending) return false;
+    this.#check(outcome);
+    return true;
+  }
+
+  close(): void {
+    this.#files.close();
   }
 
   run(sliceMs: number): ExitCode {

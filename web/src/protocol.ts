@@ -31,8 +31,8 @@ export interface Job {
   engine: string;
   /** What addresses of files are relative to; in Node, the working directory. */
   base?: string;
-  /** Where the files named in the options are, if not where their names say: an address, or the bytes. */
-  files?: Readonly<Record<string, string | Uint8Array<ArrayBuffer>>>;
+  /** Where the files named in the options are, if not where their names say: an address, the bytes, or a file that the user has picked. */
+  files?: Readonly<Record<string, string | Uint8Array<ArrayBuffer> | Blob>>;
   /** Ends the run with success when the guest writes this (after `type` and `script` have typed all of theirs). */
   until?: string;
   /** Typed at the guest's first prompt, or when the guest has been idle and silent for a second. */

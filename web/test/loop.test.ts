@@ -30,6 +30,24 @@ test("images come in pieces, known length or not, and every byte arrives", async
   assert.equal(r.session.stats().fetched_bytes, 10);
 });
 
+test("a machine waits for its drives; what the host cannot open ends it with one message", async () => {
+  const files = { a: Uint8Array.of(7, 8), b: new Blob([Uint8Array.of(9)]) };
+  const options = ["-kernel", "k", "-drive", "a", "-drive", "b"];
+  const r = started(run({ options, files }, () => Exit.Idle, { k: file([Uint8Array.of(1)], 1) }));
+  await r.until("state", (e) => e.state === "running");
+  assert.deepEqual(
+    r.engine?.drives?.map((drive) => drive.first),
+    [7, 9],
+  );
+  const slices = r.engine?.slices;
+  r.engine?.host.files?.answered();
+  await new Promise((done) => setTimeout(done, 10));
+  assert.equal(r.engine?.slices, (slices ?? 0) + 1, "an answer wakes an idle guest");
+  const none = started(run({ options: [...options, "-drive", "c"], files }, () => Exit.Idle, { k: file([], 0) }));
+  const { message } = await none.until("state", (e) => e.state === "failed");
+  assert.equal(message, "-drive: c: there is no such file");
+});
+
 test("bytes given with the job are not fetched", async () => {
   const r = started(run({ options: ["-kernel", "k"], files: { k: Uint8Array.of(9) } }, () => Exit.Idle));
   await r.until("state", (e) => e.state === "running");

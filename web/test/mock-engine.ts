@@ -9,6 +9,12 @@ import type { Event, Job } from "../src/protocol.ts";
 /** What the guest does in one slice: returns why it ends. */
 export type Guest = (vm: MockEngine) => ExitCode;
 
+interface Drive {
+  name: string;
+  first?: number | undefined;
+  error?: string;
+}
+
 export class MockEngine implements EngineApi {
   readonly host: EngineHost;
   readonly images = new Map<number, Uint8Array>();
@@ -22,6 +28,7 @@ export class MockEngine implements EngineApi {
   resets = 0;
   report = "";
   refuse: VmError | undefined;
+  drives: Drive[] | undefined;
   #output = "";
 
   constructor(host: EngineHost, guest: Guest) {
@@ -58,9 +65,34 @@ export class MockEngine implements EngineApi {
     return (offset, bytes) => room.set(bytes, offset);
   }
 
-  create(): void {
+  /** Each `-drive` is followed by the name of a file, whose first byte is asked for. */
+  create(): boolean {
     if (this.refuse) throw this.refuse;
+    this.drives ??= this.options.flatMap((option, at) => {
+      const name = this.options[at + 1];
+      return option === "-drive" && name !== undefined ? [this.#first(name)] : [];
+    });
+    const failed = this.drives.find((drive) => drive.error !== undefined);
+    if (failed) throw new VmError("machine", `-drive: ${failed.name}: ${failed.error}`);
+    return this.drives.every((drive) => drive.first !== undefined);
   }
+
+  #first(name: string): Drive {
+    const drive: Drive = { name };
+    void (async () => {
+      try {
+        const file = await this.host.files?.open(name, "", "read");
+        const into = new Uint8Array(1);
+        drive.first = ((await file?.read(0, into)) ?? into)[0];
+      } catch (error) {
+        drive.error = (error as Error).message;
+      }
+      this.host.files?.answered();
+    })();
+    return drive;
+  }
+
+  close(): void {}
 
   run(): ExitCode {
     this.slices += 1;
@@ -120,6 +152,15 @@ export function run(
       {
         now: () => performance.now(),
         soon: setImmediate,
+        disks: {
+          address: (name) => name,
+          open: async () => {
+            throw new Error("there is no such file");
+          },
+          fetch: async () => {
+            throw new Error("there is no such file");
+          },
+        },
         open: async (name) => {
           const file = files[name];
           if (!file) throw new Error("the server answers 404 Not Found");

@@ -10,6 +10,12 @@ import { serve } from "./serve.mjs";
 
 const web = dirname(dirname(fileURLToPath(import.meta.url)));
 
+/** What `-drive` calls its file; two commas are one of its name. @type {(value: string) => string | undefined} */
+function driveFile(value) {
+  const file = /(?:^|,)file=((?:[^,]|,,)*)/.exec(value)?.[1];
+  return file?.replaceAll(",,", ",");
+}
+
 /** Whether an option, which may be any text, names a file. @type {(option: string) => boolean} */
 function isFile(option) {
   try {
@@ -30,6 +36,13 @@ async function main(argument) {
   /** @type {Record<string, string>} */
   const files = {};
   job.options.forEach((option, i) => {
+    // a drive's file is served with its neighbours, which may be what it is backed by
+    const drive = driveFile(option);
+    if (job.options[i - 1] === "-drive" && drive !== undefined && isFile(drive)) {
+      files[drive] = `/host/${i}/${encodeURIComponent(basename(drive))}`;
+      served[`/host/${i}/`] = dirname(resolve(drive));
+      return;
+    }
     if (!isFile(option)) return;
     files[option] = `/host/${i}/${encodeURIComponent(basename(option))}`;
     served[files[option]] = resolve(option);

@@ -14,6 +14,7 @@ pub const FIREFOX: Program = ("firefox-esr", "firefox-esr");
 pub const QEMU: Program = ("qemu-system-x86_64", "qemu-system-x86");
 pub const BUSYBOX: Program = ("busybox", "busybox-static");
 pub const NASM: Program = ("nasm", "nasm");
+pub const QEMU_IMG: Program = ("qemu-img", "qemu-utils");
 pub const GCC: Program = ("gcc", "gcc");
 
 /// Installs the Debian packages of the programs that are not there.
@@ -32,6 +33,15 @@ pub fn gcc_multilib() -> Result<()> {
 /// A PC's firmware, which v86 has no copy of.
 pub fn seabios() -> Result<()> {
     if Path::new("/usr/share/seabios/bios.bin").is_file() { Ok(()) } else { install(&[("bios.bin", "seabios")]) }
+}
+
+/// What makes ext4 images; it is not on an ordinary user's path.
+pub fn mke2fs() -> Result<&'static str> {
+    const PROGRAM: &str = "/usr/sbin/mke2fs";
+    if !Path::new(PROGRAM).is_file() {
+        install(&[("mke2fs", "e2fsprogs")])?;
+    }
+    Ok(PROGRAM)
 }
 
 fn install(missing: &[Program]) -> Result<()> {

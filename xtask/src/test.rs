@@ -60,7 +60,7 @@ fn npm(args: &[&str]) -> Command {
 }
 
 pub fn run(long: bool) -> Result<()> {
-    let mut hosts = vec![setup::CHROMIUM, setup::QEMU, setup::BUSYBOX, setup::NASM];
+    let mut hosts = vec![setup::CHROMIUM, setup::QEMU, setup::QEMU_IMG, setup::BUSYBOX, setup::NASM];
     if long {
         hosts.push(setup::FIREFOX);
     }

@@ -1,12 +1,14 @@
 //! The state behind the exports.
 
 use crate::code::CodeHost;
+use crate::drives::Drives;
 use crate::host;
 use crate::pacer::Pacer;
 use host_abi::{Console, Exit, Image, Outcome, Stats};
 use jit::Jit;
 use machine::{Files, Machine};
 use options::{Config, Serial};
+use storage::Ended;
 
 /// Bytes of generated code that are kept, unless option tb-size says otherwise.
 const CODE_BYTES: usize = 16 << 20;
@@ -20,6 +22,7 @@ pub struct Engine {
     config: Option<Config>,
     kernel: Vec<u8>,
     initrd: Option<Vec<u8>>,
+    drives: Drives,
     machine: Option<Machine>,
     /// Hot code of the machine's guest.
     jit: Option<Jit<CodeHost>>,
@@ -39,6 +42,7 @@ impl Engine {
             config: None,
             kernel: Vec::new(),
             initrd: None,
+            drives: Drives::new(),
             machine: None,
             jit: None,
             pacer: Pacer::new(),
@@ -68,6 +72,7 @@ impl Engine {
         match options::parse(&args) {
             Ok(config) => {
                 self.config = Some(config);
+                self.drives.close();
                 Outcome::Done
             }
             Err(error) => self.fail(Outcome::BadOptions, error.to_string()),
@@ -83,7 +88,7 @@ impl Engine {
     }
 
     pub fn console_mode(&self) -> Console {
-        match self.config.as_ref().map(|config| config.serial) {
+        match self.config.as_ref().map(Config::terminal) {
             None | Some(Serial::None) => Console::None,
             Some(Serial::Stdio) => Console::Raw,
             Some(Serial::MonStdio) => Console::Escape,
@@ -102,15 +107,28 @@ impl Engine {
         })
     }
 
+    /// An answer of the host about a file: what `ended` makes of the first `len` bytes of the scratch room.
+    pub fn file_answer(&mut self, request: u32, len: u32, ended: impl FnOnce(Vec<u8>) -> Ended) {
+        let mut bytes = std::mem::take(&mut self.scratch);
+        bytes.truncate(len as usize);
+        self.drives.answer(request, ended(bytes));
+    }
+
     pub fn create(&mut self) -> Outcome {
-        let Some(config) = &self.config else {
+        let Some(config) = self.config.clone() else {
             return self.fail(Outcome::BadCall, "create: there are no options yet");
         };
+        // the old machine's files are to be closed before the same are opened
         (self.machine, self.jit, self.pacer) = (None, None, Pacer::new());
+        let disks = match self.drives.open(&config.drives) {
+            None => return Outcome::Pending,
+            Some(Ok(disks)) => disks,
+            Some(Err(error)) => return self.fail(Outcome::BadMachine, error),
+        };
         self.stats = Stats::default();
         self.input.clear();
-        let files = Files { kernel: std::mem::take(&mut self.kernel), initrd: self.initrd.take() };
-        match Machine::new(config, files, host::time(), host::random()) {
+        let files = Files { kernel: std::mem::take(&mut self.kernel), initrd: self.initrd.take(), disks };
+        match Machine::new(&config, files, host::time(), host::random()) {
             Ok(machine) => {
                 let limit = config.tb_size_mib.map_or(CODE_BYTES, |mib| (mib as usize) << 20);
                 let mut jit = Jit::new(CodeHost, machine.state_layout(), limit);

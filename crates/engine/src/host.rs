@@ -62,6 +62,62 @@ pub mod code {
     }
 }
 
+/// Files, by number.
+pub mod file {
+    use super::imports;
+    use host_abi::{FileAccess, FileStarted};
+    use storage::{Access, Host, Started};
+
+    /// The host that the imports reach.
+    pub struct FileHost;
+
+    fn range(bytes: &[u8]) -> (u32, u32) {
+        (bytes.as_ptr() as usize as u32, bytes.len() as u32)
+    }
+
+    fn started(code: u32) -> Started {
+        match FileStarted::from_u32(code) {
+            Some(FileStarted::Done) => Started::Done,
+            _ => Started::Pending,
+        }
+    }
+
+    impl Host for FileHost {
+        fn open(&self, name: &str, base: &str, access: Access, request: u32) {
+            let ((name, len), (base, base_len)) = (range(name.as_bytes()), range(base.as_bytes()));
+            let access = match access {
+                Access::Read => FileAccess::Read,
+                Access::Write => FileAccess::Write,
+                Access::Create => FileAccess::Create,
+            };
+            imports::file_open(name, len, base, base_len, access as u32, request);
+        }
+
+        fn fetch(&self, name: &str, base: &str, again: bool, request: u32) {
+            let ((name, len), (base, base_len)) = (range(name.as_bytes()), range(base.as_bytes()));
+            imports::file_fetch(name, len, base, base_len, again.into(), request);
+        }
+
+        fn read(&self, file: u32, offset: u64, buf: &mut [u8], request: u32) -> Started {
+            let (ptr, len) = (buf.as_mut_ptr() as usize as u32, buf.len() as u32);
+            started(imports::file_read(file, offset, ptr, len, request))
+        }
+
+        fn write(&self, file: u32, offset: u64, data: &[u8], request: u32) -> Started {
+            let (ptr, len) = range(data);
+            started(imports::file_write(file, offset, ptr, len, request))
+        }
+
+        fn flush(&self, file: u32, request: u32) -> Started {
+            started(imports::file_flush(file, request))
+        }
+
+        fn close(&self, file: u32) {
+            imports::file_close(file);
+        }
+    }
+}
+
 /// Tells whoever looks after the engine.
 pub fn log(level: host_abi::LogLevel, text: &str) {
     imports::log(level as u32, text.as_ptr() as usize as u32, text.len() as u32);
@@ -144,4 +200,22 @@ mod imports {
     }
 
     pub fn table_copy(_to: u32, _from: u32, _count: u32) {}
+
+    pub fn file_open(_name: u32, _len: u32, _base: u32, _base_len: u32, _access: u32, _request: u32) {}
+
+    pub fn file_fetch(_name: u32, _len: u32, _base: u32, _base_len: u32, _again: u32, _request: u32) {}
+
+    pub fn file_read(_file: u32, _offset: u64, _ptr: u32, _len: u32, _request: u32) -> u32 {
+        host_abi::FileStarted::Pending as u32
+    }
+
+    pub fn file_write(_file: u32, _offset: u64, _ptr: u32, _len: u32, _request: u32) -> u32 {
+        host_abi::FileStarted::Pending as u32
+    }
+
+    pub fn file_flush(_file: u32, _request: u32) -> u32 {
+        host_abi::FileStarted::Pending as u32
+    }
+
+    pub fn file_close(_file: u32) {}
 }

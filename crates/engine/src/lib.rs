@@ -3,13 +3,15 @@
 //! to the host through `log` and the call ends in a trap.
 
 mod code;
+mod drives;
 mod engine;
 mod host;
 mod pacer;
 
 use engine::Engine;
-use host_abi::{Exit, Image, LogLevel, Outcome, range};
+use host_abi::{Exit, FileFlags, Image, LogLevel, Outcome, range};
 use std::cell::RefCell;
+use storage::{Ended, OpenedFile};
 
 thread_local! {
     static ENGINE: RefCell<Engine> = {
@@ -28,6 +30,10 @@ fn with<T>(otherwise: T, act: impl FnOnce(&mut Engine) -> T) -> T {
 
 fn bytes(bytes: &[u8]) -> u64 {
     range(address(bytes.as_ptr()), bytes.len() as u32)
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn address<T>(ptr: *const T) -> u32 {
@@ -69,6 +75,21 @@ mod body {
 
     pub fn create() -> u32 {
         with(Outcome::BadCall, Engine::create) as u32
+    }
+
+    pub fn file_opened(request: u32, file: u32, size: u64, flags: u32, tag: u32) {
+        let has = |flag: FileFlags| flags & flag as u32 != 0;
+        let (writable, remote) = (has(FileFlags::Writable), has(FileFlags::Remote));
+        let opened = |tag| OpenedFile { file, size, writable, remote, tag: text(tag) };
+        with((), |engine| engine.file_answer(request, tag, |tag| Ended::Opened(opened(tag))));
+    }
+
+    pub fn file_done(request: u32, len: u32) {
+        with((), |engine| engine.file_answer(request, len, Ended::Done));
+    }
+
+    pub fn file_failed(request: u32, len: u32) {
+        with((), |engine| engine.file_answer(request, len, |why| Ended::Failed(text(why))));
     }
 
     pub fn run(slice_ms: f64) -> u32 {

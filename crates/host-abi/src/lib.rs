@@ -17,7 +17,7 @@ mod typescript;
 pub use typescript::typescript;
 
 /// Raised when a function, a code or a layout changes its meaning; the host refuses an engine of another version.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The name of the module that the engine imports from.
 pub const IMPORT_MODULE: &str = "pagevm";
@@ -59,6 +59,22 @@ macro_rules! imports {
             fn table_grow(count: u32, from: u32) -> u32;
             /// Each of the `count` slots from `to` on becomes what slot `from` holds.
             fn table_copy(to: u32, from: u32, count: u32);
+            /// Opens the file with the UTF-8 name in the `len` bytes at `name`; a relative one is relative to the file named
+            /// in the `base_len` bytes at `base`, or to where the host looks for files if there are none. `access` is a
+            /// `FileAccess`. Always `FileStarted::Pending`: `file_opened` or `file_failed` is called with
+            /// `request` later, as for the functions below; never before the import has returned.
+            fn file_open(name: u32, len: u32, base: u32, base_len: u32, access: u32, request: u32);
+            /// All of a file, to come by `file_done`; the names are those of `file_open`. `again` is 1 if what a cache had was wrong.
+            fn file_fetch(name: u32, len: u32, base: u32, base_len: u32, again: u32, request: u32);
+            /// Reads `len` bytes from `offset` on: to `ptr`, if that can be done at once, else to be given to `file_done`.
+            /// Returns a `FileStarted`.
+            fn file_read(file: u32, offset: u64, ptr: u32, len: u32, request: u32) -> u32;
+            /// Writes the `len` bytes at `ptr`, which are not the host's any more when this returns. Returns a `FileStarted`.
+            fn file_write(file: u32, offset: u64, ptr: u32, len: u32, request: u32) -> u32;
+            /// What was written is kept, come what may, when this is done. Returns a `FileStarted`.
+            fn file_flush(file: u32, request: u32) -> u32;
+            /// The engine never uses `file` again.
+            fn file_close(file: u32);
         }
     };
 }
@@ -83,8 +99,16 @@ macro_rules! exports {
             fn console_mode() -> u32;
             /// Room for an `Image` of `len` bytes, which the host fills before `create`; 0 if there is no memory for it.
             fn image_begin(image: u32, len: u32) -> u32;
-            /// Builds the machine from the options and the images, which become the machine's. Returns an `Outcome`.
+            /// Builds the machine from the options and the images, which become the machine's. Returns an `Outcome`;
+            /// `Outcome::Pending` while it waits for files: then it is to be called again when the host has answered.
             fn create() -> u32;
+            /// The host has opened what `request` asked for: `file`, of `size` bytes, with `FileFlags`. What changes when the
+            /// content does, such as an ETag, is in the first `tag` bytes of the scratch room.
+            fn file_opened(request: u32, file: u32, size: u64, flags: u32, tag: u32);
+            /// What `request` asked for is done; what it has read is in the first `len` bytes of the scratch room.
+            fn file_done(request: u32, len: u32);
+            /// What `request` asked for cannot be done; why, without the file's name, is in the first `len` bytes of the scratch room.
+            fn file_failed(request: u32, len: u32);
             /// Runs the guest for about `slice_ms` milliseconds, or until it has nothing to do. Returns an `Exit`.
             fn run(slice_ms: f64) -> u32;
             /// After `Exit::Idle`: when the guest wants to run again, by `clock_monotonic`; infinity if only input wakes it.
@@ -184,6 +208,8 @@ codes! {
         NoMemory = 3,
         /// Called out of order.
         BadCall = 4,
+        /// The host has to answer first.
+        Pending = 5,
     }
     /// Files that the machine's options can name.
     enum Image {
@@ -224,6 +250,28 @@ codes! {
         Linked = 1,
         /// Modules import memory and functions only: every import of the table would be a copy of it.
         Unlinked = 2,
+    }
+    /// What a file is opened for.
+    enum FileAccess {
+        Read = 0,
+        /// To be written too, if that is allowed.
+        Write = 1,
+        /// To be written too, and made if there is none.
+        Create = 2,
+    }
+    /// Whether the host has done what a file function asks for.
+    enum FileStarted {
+        /// It has.
+        Done = 0,
+        /// It will say so, with the request's number.
+        Pending = 1,
+    }
+    /// Bits of what an opened file is like.
+    enum FileFlags {
+        /// It can be written, which it was opened for.
+        Writable = 1,
+        /// Reading takes long, however little is read.
+        Remote = 2,
     }
     /// How much a `log` message matters.
     enum LogLevel {

@@ -29,7 +29,11 @@ fn run() -> Result<(), String> {
         monotonic_ns: start.elapsed().as_nanos() as u64,
         unix_ns: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i64),
     };
-    let files = Files { kernel, initrd };
+    let disk = |d: &options::Drive| -> Result<Box<dyn storage::BlockBackend>, String> {
+        Ok(Box::new(storage::Disk::memory(&d.file, read(&d.file)?, d.read_only)))
+    };
+    let disks = config.drives.iter().map(disk).collect::<Result<_, _>>()?;
+    let files = Files { kernel, initrd, disks };
     let mut machine = Machine::new(&config, files, now(), [42; 32]).map_err(|e| e.to_string())?;
 
     let (send, typed) = mpsc::channel();

@@ -10,6 +10,7 @@ mod load;
 mod machine;
 mod map;
 mod pc;
+mod plug;
 mod random;
 
 pub use clock::HostTime;

@@ -4,6 +4,7 @@
 import { Exit, Image, NO_STATS } from "../abi.gen.ts";
 import { Engine, type EngineApi, type EngineHost, type ImageKind, VmError } from "../engine.ts";
 import type { Command, Event, Job, Result, State, Stats } from "../protocol.ts";
+import { type Disks, diskHost } from "./disk/host.ts";
 import { missingFeatures } from "./features.ts";
 import { compile, counted, type Open, type Progress } from "./files.ts";
 import { Script } from "./script.ts";
@@ -23,16 +24,18 @@ export interface Platform {
   /** Calls `turn` after the events that are already due, without a timer's delay. */
   soon(turn: () => void): void;
   open: Open;
+  disks: Disks;
   /** Compiles and instantiates the engine at an address. */
   engine(url: string, host: EngineHost, progress: Progress): Promise<EngineApi>;
 }
 
 /** The parts of a platform that all JavaScript hosts share. */
-export function commonPlatform(soon: Platform["soon"], open: Open): Platform {
+export function commonPlatform(soon: Platform["soon"], open: Open, disks: Disks): Platform {
   return {
     now: () => performance.now(),
     soon,
     open,
+    disks,
     engine: async (url, host, progress) => Engine.instantiate(await compile(open, url, progress), host),
   };
 }
@@ -51,6 +54,10 @@ export class Session {
   #result: Result | undefined;
   /** Typed before there was a machine. */
   readonly #early: Uint8Array[] = [];
+
+  /** What is to be done when the engine was told something about a file. */
+  #answered: () => void = () => {};
+  #closeFiles: () => void = () => {};
 
   /** Set while a turn is due; the timer, while the guest waits. */
   #turnDue = false;
@@ -121,8 +128,13 @@ export class Session {
         random,
         log: (level, text) => this.#emit({ type: "log", level, text }),
         ...(job.code === undefined ? {} : { code: job.code }),
+        files: diskHost(this.#platform.disks, job, {
+          answered: () => this.#answered(),
+          account: (bytes) => (this.#fetched += bytes),
+        }),
       };
       const engine = await this.#platform.engine(job.engine, host, this.#progress("engine.wasm"));
+      this.#closeFiles = () => engine.close();
       const origin = job.origin === undefined ? this.#created : this.#platform.now() - (Date.now() - job.origin);
       this.#engineMs = this.#platform.now() - origin;
       if (job.timeout !== undefined) this.#limit(job.timeout);
@@ -131,8 +143,9 @@ export class Session {
       await Promise.all(IMAGES.map(([image, what]) => this.#fetchImage(engine, image, what, job)));
       this.#started = this.#platform.now();
       this.#loadMs = this.#started - origin;
-      engine.create();
+      while (!engine.create()) await new Promise<void>((resolve) => (this.#answered = resolve));
       this.#engine = engine;
+      this.#answered = () => this.#state === "running" && this.#schedule();
       for (const data of this.#early.splice(0)) engine.consoleInput(data);
       if (this.#result) return; // the time was over first
       this.#powerOn = this.#platform.now();
@@ -188,6 +201,7 @@ export class Session {
     clearTimeout(this.#timeoutTimer);
     this.#state = "off";
     this.#engine = undefined;
+    this.#closeFiles();
   }
 
   stats(): Stats {
@@ -233,8 +247,10 @@ export class Session {
       engine.imageBegin(image, given.length)(0, given);
       return;
     }
+    const picked = given instanceof Blob ? { total: given.size, stream: given.stream() } : undefined;
+    const address = typeof given === "string" ? given : name;
     try {
-      const source = await this.#platform.open(given ?? name, job.base);
+      const source = picked ?? (await this.#platform.open(address, job.base));
       const chunks = counted(source, this.#progress(what));
       if (source.total !== undefined) {
         const write = engine.imageBegin(image, source.total);
@@ -384,6 +400,7 @@ export class Session {
       error instanceof VmError ? error : { kind: "engine" as const, message: `pagevm failed: ${String(error)}` };
     // a trapped engine's memory can be in any state: ask it nothing more
     this.#engine = undefined;
+    this.#closeFiles();
     this.#setState("failed", message);
     this.#finish({ ok: false, reason: kind, message });
   }

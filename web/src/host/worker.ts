@@ -1,6 +1,7 @@
 // The page's worker: a session behind `postMessage`.
 
 import type { Command, Event } from "../protocol.ts";
+import { urlDisks } from "./disk/urls.ts";
 import { openUrl } from "./files.ts";
 import { commonPlatform, Session } from "./loop.ts";
 
@@ -15,10 +16,14 @@ let turn: () => void = () => {};
 channel.port1.onmessage = () => turn();
 
 const session = new Session(
-  commonPlatform((next) => {
-    turn = next;
-    channel.port2.postMessage(null);
-  }, openUrl),
+  commonPlatform(
+    (next) => {
+      turn = next;
+      channel.port2.postMessage(null);
+    },
+    openUrl,
+    urlDisks,
+  ),
   (event) => scope.postMessage(event, event.type === "output" ? [event.data.buffer] : []),
 );
 scope.onmessage = (message) => session.command(message.data);

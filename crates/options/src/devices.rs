@@ -1,0 +1,493 @@
+//! `-drive`, `-chardev`, `-device`: disks, character devices, and what is plugged into the board.
+
+use crate::properties::Properties;
+use crate::{OptionError, Parser, Value};
+
+/// A disk image, as `-drive` names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drive {
+    /// Path or URL.
+    pub file: String,
+    pub id: Option<String>,
+    /// `None`: found out from the image.
+    pub format: Option<DriveFormat>,
+    pub read_only: bool,
+    /// What the guest writes is forgotten at the end.
+    pub snapshot: bool,
+    /// The file that keeps what the guest writes, and leaves the image as it is.
+    pub overlay: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriveFormat {
+    Raw,
+    Qcow2,
+    /// The packer's: a manifest of compressed chunks.
+    Chunked,
+}
+
+/// The other end of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chardev {
+    /// The host's terminal.
+    Stdio,
+    /// Nothing: what is written is dropped.
+    Null,
+}
+
+/// A character device as `-chardev` makes it.
+pub struct NamedChardev {
+    id: String,
+    pub kind: Chardev,
+    in_use: bool,
+}
+
+/// A port of a `virtio-serial` device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortOptions {
+    /// `virtconsole` rather than `virtserialport`.
+    pub console: bool,
+    /// The name that the guest sees.
+    pub name: String,
+    pub chardev: Chardev,
+}
+
+/// Where a device is plugged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Device number on the PCI bus, 1 to 31.
+    Pci { slot: u8 },
+    /// Registers in memory, told to the guest by ACPI.
+    Mmio,
+}
+
+/// A device of the board.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceOptions {
+    pub id: Option<String>,
+    pub place: Place,
+    pub model: Model,
+}
+
+/// Which device, and what is its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Model {
+    /// `drive`: index in [`crate::Config::drives`].
+    Blk {
+        drive: usize,
+        serial: String,
+        logical_block: u32,
+        physical_block: u32,
+    },
+    Rng,
+    /// Ports by number.
+    Serial {
+        ports: Vec<Option<PortOptions>>,
+    },
+    Balloon,
+    Keyboard,
+    Tablet,
+    Mouse,
+}
+
+/// Ports of a `virtio-serial` device at most.
+const PORTS_MAX: usize = 31;
+/// Device numbers that are given out without `addr=`: from behind QEMU's own devices on.
+const FIRST_SLOT: u8 = 2;
+const SLOTS: u8 = 32;
+/// Devices with `virtio-*-device` at most: each has an interrupt wire of its own.
+pub const MMIO_MAX: usize = 4;
+
+/// What `-device` knows, by the name without `virtio-` and the bus: `virtio-NAME-pci`, `virtio-NAME-device`, `virtio-NAME`.
+struct DeviceRow {
+    name: &'static str,
+    build: fn(&mut Parser, &mut Properties<'_>) -> Result<Model, OptionError>,
+}
+
+const DEVICES: &[DeviceRow] = &[
+    DeviceRow { name: "virtio-blk", build: blk },
+    DeviceRow { name: "virtio-rng", build: |_, _| Ok(Model::Rng) },
+    DeviceRow { name: "virtio-serial", build: serial },
+    DeviceRow { name: "virtio-balloon", build: |_, _| Ok(Model::Balloon) },
+    DeviceRow { name: "virtio-keyboard", build: |_, _| Ok(Model::Keyboard) },
+    DeviceRow { name: "virtio-tablet", build: |_, _| Ok(Model::Tablet) },
+    DeviceRow { name: "virtio-mouse", build: |_, _| Ok(Model::Mouse) },
+];
+
+/// Names of devices for messages; ports are plugged into a `virtio-serial`.
+const NAMES: &[&str] = &[
+    "virtio-blk-pci",
+    "virtio-rng-pci",
+    "virtio-serial-pci",
+    "virtconsole",
+    "virtserialport",
+    "virtio-balloon-pci",
+    "virtio-keyboard-pci",
+    "virtio-tablet-pci",
+    "virtio-mouse-pci",
+    "virtio-blk-device",
+    "virtio-rng-device",
+];
+
+/// `-drive`.
+pub fn drive(p: &mut Parser, v: Value<'_>) -> Result<(), OptionError> {
+    let mut keys = Properties::new(v, "");
+    let file = keys.need("file")?;
+    let id = keys.take("id");
+    let interface = keys.choice("if", &["virtio", "none"])?;
+    let format = keys.choice("format", &["raw", "qcow2", "chunked"])?;
+    let read_only = keys.switch("readonly")?.or(keys.switch("read-only")?).unwrap_or(false);
+    let snapshot = keys.switch("snapshot")?.unwrap_or(false);
+    let overlay = keys.take("overlay");
+    keys.choice("media", &["disk"])?;
+    let serial = keys.take("serial").unwrap_or_default();
+    let bad = |reason| Err(v.bad(reason));
+    let Some(interface) = interface else {
+        return bad("there are no IDE disks; give if=virtio, or if=none and a -device virtio-blk-pci".into());
+    };
+    if let Some(id) = &id
+        && p.config.drives.iter().any(|d| d.id.as_ref() == Some(id))
+    {
+        return bad(format!("there are two drives with id={id}"));
+    }
+    if overlay.is_some() && (snapshot || read_only) {
+        return bad("overlay= keeps what is written: that does not go with snapshot=on or readonly=on".into());
+    }
+    keys.finish()?;
+    let format = format.map(|f| match f {
+        "raw" => DriveFormat::Raw,
+        "chunked" => DriveFormat::Chunked,
+        _ => DriveFormat::Qcow2,
+    });
+    p.config.drives.push(Drive { file, id, format, read_only, snapshot, overlay });
+    if interface == "virtio" {
+        let drive = p.config.drives.len() - 1;
+        let model = Model::Blk { drive, serial, logical_block: 512, physical_block: 512 };
+        p.plugged.push(Plugged {
+            option: v.option,
+            given: v.text.to_owned(),
+            id: None,
+            slot: None,
+            mmio: false,
+            model,
+        });
+    }
+    Ok(())
+}
+
+/// `-chardev`.
+pub fn chardev(p: &mut Parser, v: Value<'_>) -> Result<(), OptionError> {
+    let mut keys = Properties::new(v, "backend");
+    let backend = keys.choice("backend", &["stdio", "null"])?;
+    let id = keys.need("id")?;
+    keys.choice("mux", &["off"])?;
+    keys.choice("signal", &["on", "off"])?;
+    keys.finish()?;
+    if p.chardevs.iter().any(|c| c.id == id) {
+        return Err(v.bad(format!("there are two character devices with id={id}")));
+    }
+    let kind = if backend == Some("stdio") { Chardev::Stdio } else { Chardev::Null };
+    if kind == Chardev::Stdio && p.chardevs.iter().any(|c| c.kind == Chardev::Stdio) {
+        return Err(v.bad("stdio can be used by one character device only"));
+    }
+    p.chardevs.push(NamedChardev { id, kind, in_use: false });
+    Ok(())
+}
+
+/// A device that has no place yet, with the option that asked for it.
+pub struct Plugged {
+    option: &'static str,
+    given: String,
+    id: Option<String>,
+    slot: Option<u8>,
+    mmio: bool,
+    model: Model,
+}
+
+/// `-device`.
+pub fn device(p: &mut Parser, v: Value<'_>) -> Result<(), OptionError> {
+    let mut keys = Properties::new(v, "driver");
+    let name = keys.need("driver")?;
+    if name == "virtconsole" || name == "virtserialport" {
+        return port(p, v, keys, name == "virtconsole");
+    }
+    if name.ends_with("-transitional") && !name.ends_with("-non-transitional") {
+        return Err(
+            keys.bad("there are no transitional devices: virtio 1.0 and later drivers only; give virtio-..-pci")
+        );
+    }
+    let (base, mmio) = match name.strip_suffix("-device") {
+        Some(base) => (base, true),
+        None => {
+            let base = name.strip_suffix("-non-transitional").unwrap_or(&name);
+            (base.strip_suffix("-pci").unwrap_or(base), false)
+        }
+    };
+    let Some(row) = DEVICES.iter().find(|row| row.name == base) else { return Err(v.unsupported(&name, NAMES)) };
+    let id = keys.take("id");
+    if let Some(id) = &id
+        && p.plugged.iter().any(|d| d.id.as_ref() == Some(id))
+    {
+        return Err(v.bad(format!("there are two devices with id={id}")));
+    }
+    let slot = if mmio { None } else { pci_place(&mut keys)? };
+    let model = (row.build)(p, &mut keys)?;
+    keys.finish()?;
+    p.plugged.push(Plugged { option: v.option, given: v.text.to_owned(), id, slot, mmio, model });
+    Ok(())
+}
+
+/// `bus=pci.0,addr=SLOT[.0]`, and what QEMU's users write to get modern devices.
+fn pci_place(keys: &mut Properties<'_>) -> Result<Option<u8>, OptionError> {
+    keys.choice("bus", &["pci.0"])?;
+    keys.choice("disable-legacy", &["on", "auto"])?;
+    keys.choice("disable-modern", &["off"])?;
+    let Some(addr) = keys.take("addr") else { return Ok(None) };
+    let (slot, function) = addr.split_once('.').unwrap_or((&addr, "0"));
+    match u8::from_str_radix(slot.strip_prefix("0x").unwrap_or(slot), 16) {
+        Ok(slot @ 1..SLOTS) if function == "0" => Ok(Some(slot)),
+        Ok(1..SLOTS) => Err(keys.bad(format!("`addr={addr}`: devices have one function; give function 0"))),
+        _ => Err(keys.bad(format!("`addr={addr}`: not a PCI device number; give 1 to 1f"))),
+    }
+}
+
+fn blk(p: &mut Parser, keys: &mut Properties<'_>) -> Result<Model, OptionError> {
+    let id = keys.need("drive")?;
+    let Some(drive) = p.config.drives.iter().position(|d| d.id.as_ref() == Some(&id)) else {
+        return Err(keys.bad(format!("there is no drive `{id}`; give -drive file=FILE,if=none,id={id} before")));
+    };
+    if p.plugged.iter().any(|d| matches!(d.model, Model::Blk { drive: other, .. } if other == drive)) {
+        return Err(keys.bad(format!("drive `{id}` is in use")));
+    }
+    let serial = keys.take("serial").unwrap_or_default();
+    let mut block = |key| match keys.number(key)? {
+        None => Ok(512),
+        Some(n @ 512..=32768) if n.is_power_of_two() => Ok(n as u32),
+        Some(_) => Err(keys.bad(format!("{key} is a power of two from 512 to 32768"))),
+    };
+    let (logical_block, physical_block) = (block("logical_block_size")?, block("physical_block_size")?);
+    let physical_block = physical_block.max(logical_block);
+    Ok(Model::Blk { drive, serial, logical_block, physical_block })
+}
+
+fn serial(_: &mut Parser, keys: &mut Properties<'_>) -> Result<Model, OptionError> {
+    match keys.number("max_ports")? {
+        None | Some(1..=31) => Ok(Model::Serial { ports: Vec::new() }),
+        Some(_) => Err(keys.bad("max_ports is 1 to 31")),
+    }
+}
+
+/// `-device virtconsole` and `-device virtserialport`: a port of the last `virtio-serial`, or of the one that `bus` names.
+fn port(p: &mut Parser, v: Value<'_>, mut keys: Properties<'_>, console: bool) -> Result<(), OptionError> {
+    let bus = keys.take("bus");
+    let chardev = match keys.take("chardev") {
+        None => Chardev::Null,
+        Some(id) => match p.chardevs.iter_mut().find(|c| c.id == id) {
+            Some(c) => {
+                if std::mem::replace(&mut c.in_use, true) {
+                    return Err(v.bad(format!("character device `{id}` is in use")));
+                }
+                c.kind
+            }
+            None => {
+                return Err(v.bad(format!("there is no character device `{id}`; give -chardev stdio,id={id} before")));
+            }
+        },
+    };
+    let name = keys.take("name").unwrap_or_default();
+    let number = keys.number("nr")?;
+    keys.take("id");
+    keys.finish()?;
+    let wanted = bus.as_deref().map(|b| b.strip_suffix(".0").unwrap_or(b));
+    let device = p.plugged.iter_mut().rev().find_map(|d| match &mut d.model {
+        Model::Serial { ports } if wanted.is_none() || d.id.as_deref() == wanted => Some(ports),
+        _ => None,
+    });
+    let Some(ports) = device else {
+        return Err(v.bad("a port needs a -device virtio-serial-pci before it"));
+    };
+    // Number 0 is for consoles.
+    let first = usize::from(!console);
+    let number = match number {
+        Some(n) => usize::try_from(n).unwrap_or(usize::MAX),
+        None => (first..).find(|n| ports.get(*n).is_none_or(Option::is_none)).unwrap_or(first),
+    };
+    if number >= PORTS_MAX || number < first {
+        return Err(v.bad(format!("nr is {first} to {}", PORTS_MAX - 1)));
+    }
+    if ports.len() <= number {
+        ports.resize(number + 1, None);
+    }
+    if ports[number].is_some() {
+        return Err(v.bad(format!("port {number} is in use")));
+    }
+    ports[number] = Some(PortOptions { console, name, chardev });
+    Ok(())
+}
+
+/// Gives each device its place: those with `addr=` first.
+pub fn place(plugged: Vec<Plugged>) -> Result<Vec<DeviceOptions>, OptionError> {
+    let bad = |d: &Plugged, reason: String| OptionError::BadValue { option: d.option, given: d.given.clone(), reason };
+    let mut taken = [false; SLOTS as usize];
+    for d in &plugged {
+        if let Some(slot) = d.slot
+            && std::mem::replace(&mut taken[usize::from(slot)], true)
+        {
+            return Err(bad(d, format!("PCI device number {slot:#x} is in use")));
+        }
+    }
+    let mut on_mmio = 0;
+    let mut devices = Vec::new();
+    for d in plugged {
+        let place = if d.mmio {
+            on_mmio += 1;
+            if on_mmio > MMIO_MAX {
+                return Err(bad(&d, format!("there are at most {MMIO_MAX} virtio-*-device; give virtio-*-pci")));
+            }
+            Place::Mmio
+        } else {
+            let free = || (FIRST_SLOT..SLOTS).find(|slot| !taken[usize::from(*slot)]);
+            let Some(slot) = d.slot.or_else(free) else { return Err(bad(&d, "the PCI bus is full".into())) };
+            taken[usize::from(slot)] = true;
+            Place::Pci { slot }
+        };
+        devices.push(DeviceOptions { id: d.id, place, model: d.model });
+    }
+    Ok(devices)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Serial, parse};
+
+    fn words(line: &str) -> Result<Config, OptionError> {
+        parse(format!("-kernel k {line}").split_whitespace())
+    }
+
+    fn message(line: &str) -> String {
+        words(line).expect_err(line).to_string()
+    }
+
+    fn devices(line: &str) -> Vec<(Place, Model)> {
+        words(line).unwrap().devices.into_iter().map(|d| (d.place, d.model)).collect()
+    }
+
+    fn blk(drive: usize) -> Model {
+        Model::Blk { drive, serial: String::new(), logical_block: 512, physical_block: 512 }
+    }
+
+    #[test]
+    fn a_drive_with_its_disk_and_one_without() {
+        let c =
+            words("-drive file=a.img,if=virtio,format=raw -drive if=none,id=d1,file=b,,c.qcow2,readonly=on").unwrap();
+        let a = Drive {
+            file: "a.img".into(),
+            id: None,
+            format: Some(DriveFormat::Raw),
+            read_only: false,
+            snapshot: false,
+            overlay: None,
+        };
+        let b = Drive {
+            file: "b,c.qcow2".into(),
+            id: Some("d1".into()),
+            format: None,
+            read_only: true,
+            snapshot: false,
+            overlay: None,
+        };
+        assert_eq!(c.drives, [a, b]);
+        assert_eq!(c.devices, [DeviceOptions { id: None, place: Place::Pci { slot: 2 }, model: blk(0) }]);
+        assert!(words("-snapshot -drive file=a,if=virtio").unwrap().drives[0].snapshot);
+        let drive = "-drive file=x,if=none,id=d,snapshot";
+        let device = "-device virtio-blk,drive=d,serial=ABC,logical_block_size=0x1000";
+        let c = words(&format!("{drive} {device}")).unwrap();
+        assert!(c.drives[0].snapshot);
+        let want = Model::Blk { drive: 0, serial: "ABC".into(), logical_block: 4096, physical_block: 4096 };
+        assert_eq!(c.devices[0].model, want);
+    }
+
+    #[test]
+    fn devices_have_the_places_that_are_asked_for() {
+        let found = devices(
+            "-device virtio-rng-pci -device virtio-balloon-pci,addr=0x2,bus=pci.0 -device virtio-rng-device \
+             -device virtio-tablet,addr=1f.0 -device virtio-keyboard-pci-non-transitional,disable-legacy=on",
+        );
+        let pci = |slot| Place::Pci { slot };
+        assert_eq!(
+            found,
+            [
+                (pci(3), Model::Rng),
+                (pci(2), Model::Balloon),
+                (Place::Mmio, Model::Rng),
+                (pci(31), Model::Tablet),
+                (pci(4), Model::Keyboard)
+            ]
+        );
+        let many = "-device virtio-rng-pci ".repeat(30);
+        assert_eq!(devices(&many).last(), Some(&(pci(31), Model::Rng)));
+        assert!(message(&format!("{many} -device virtio-rng-pci")).contains("full"));
+    }
+
+    #[test]
+    fn ports_go_into_their_device_and_the_terminal_to_one_of_them() {
+        let c = words(
+            "-chardev stdio,id=c -device virtio-serial-pci,id=s -device virtio-serial-pci \
+             -device virtconsole,chardev=c,bus=s.0 -device virtserialport,name=org.x,bus=s.0 -device virtserialport,nr=5",
+        )
+        .unwrap();
+        let port = |console, name: &str, chardev| Some(PortOptions { console, name: name.into(), chardev });
+        let first = vec![port(true, "", Chardev::Stdio), port(false, "org.x", Chardev::Null)];
+        let second = vec![None, None, None, None, None, port(false, "", Chardev::Null)];
+        assert_eq!(c.devices[0].model, Model::Serial { ports: first });
+        assert_eq!(c.devices[1].model, Model::Serial { ports: second });
+        assert_eq!((c.serial, c.terminal()), (Serial::None, Serial::Stdio));
+    }
+
+    #[test]
+    fn what_cannot_be_says_why() {
+        for (line, why) in [
+            ("-drive file=a", "no IDE"),
+            ("-drive if=virtio", "`file=`"),
+            ("-drive file=a,if=scsi", "nearest supported is"),
+            ("-drive file=a,if=virtio,format=vmdk", "vmdk"),
+            ("-drive file=a,if=virtio,cache=none", "`cache` is not supported"),
+            ("-drive file=a,if=virtio,readonly=maybe", "on or off"),
+            ("-drive file=a,if=none,id=x -drive file=b,if=none,id=x", "two drives"),
+            ("-hda a.img", "if=virtio"),
+            ("-cdrom a.iso", "`-cdrom`"),
+            ("-device virtio-blk-pci", "`drive=`"),
+            ("-device virtio-blk-pci,drive=x", "no drive `x`"),
+            ("-drive file=a,if=none,id=x -device virtio-blk,drive=x -device virtio-blk,drive=x", "in use"),
+            ("-drive file=a,if=none,id=x -device virtio-blk,drive=x,logical_block_size=1000", "power of two"),
+            ("-device virtio-rng-pci,addr=2 -device virtio-rng-pci,addr=2", "in use"),
+            ("-device virtio-rng-pci,addr=20", "1 to 1f"),
+            ("-device virtio-rng-pci,addr=0", "1 to 1f"),
+            ("-device virtio-rng-pci,addr=2.1", "function 0"),
+            ("-device virtio-rng-pci,bus=pci.1", "pci.0"),
+            ("-device virtio-rng-pci,max-bytes=1", "max-bytes"),
+            ("-device virtio-rng-pci-transitional", "transitional"),
+            ("-device virtio-rgn-pci", "virtio-rng-pci"),
+            ("-device e1000", "e1000"),
+            ("-device virtio-rng,id=a -device virtio-rng,id=a", "two devices"),
+            ("-device virtconsole", "virtio-serial-pci before"),
+            ("-device virtio-serial -device virtconsole,chardev=c", "no character device `c`"),
+            ("-device virtio-serial -device virtserialport,nr=0", "1 to 30"),
+            ("-device virtio-serial -device virtconsole,nr=1 -device virtconsole,nr=1", "in use"),
+            ("-device virtio-serial,id=a -device virtconsole,bus=b.0", "virtio-serial-pci before"),
+            (
+                "-chardev null,id=c -device virtio-serial -device virtconsole,chardev=c -device virtconsole,chardev=c",
+                "`c` is in use",
+            ),
+            ("-chardev stdio", "`id=`"),
+            ("-chardev socket,id=c", "socket"),
+            ("-chardev stdio,id=a -chardev stdio,id=b", "one character device only"),
+            ("-serial stdio -chardev stdio,id=a", "used twice"),
+            (&"-device virtio-rng-device ".repeat(5), "at most 4"),
+        ] {
+            let e = message(line);
+            assert!(e.contains(why), "{line}: {e}");
+        }
+    }
+}

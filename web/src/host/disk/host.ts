@@ -1,0 +1,50 @@
+// From a disk's name to a file: what the job has, this site's storage, the web, this computer.
+
+import type { Job } from "../../protocol.ts";
+import type { Access, DiskFile, DiskHost } from "./file.ts";
+import { BlobFile, MemoryFile } from "./memory.ts";
+import { OPFS_PREFIX, openOpfs } from "./opfs.ts";
+
+/** What differs between hosts. An address is absolute; `base` is another, or where the job looks for files. */
+export interface Disks {
+  address(name: string, base: string | undefined): string;
+  open(address: string, access: Access, account: (bytes: number) => void): Promise<DiskFile>;
+  fetch(address: string, again: boolean, account: (bytes: number) => void): Promise<Uint8Array>;
+}
+
+export interface Watch {
+  answered(): void;
+  /** Bytes have come over the network. */
+  account(bytes: number): void;
+}
+
+export function diskHost(disks: Disks, job: Pick<Job, "base" | "files">, { answered, account }: Watch): DiskHost {
+  const given = (name: string) => (job.files && Object.hasOwn(job.files, name) ? job.files[name] : undefined);
+  const address = (name: string, base: string): string => {
+    const there = given(name);
+    if (typeof there === "string") return disks.address(there, job.base);
+    if (name.startsWith(OPFS_PREFIX)) return name;
+    if (base.startsWith(OPFS_PREFIX)) return base.slice(0, base.lastIndexOf("/") + 1 || OPFS_PREFIX.length) + name;
+    return disks.address(name, base === "" ? job.base : address(base, ""));
+  };
+  return {
+    answered,
+    async open(name, base, access) {
+      const there = given(name);
+      if (there instanceof Uint8Array) return new MemoryFile(there);
+      if (there instanceof Blob) return new BlobFile(there);
+      const where = address(name, base);
+      return where.startsWith(OPFS_PREFIX) ? openOpfs(where, access) : disks.open(where, access, account);
+    },
+    async fetch(name, base, again) {
+      const there = given(name);
+      if (there instanceof Uint8Array) return there;
+      if (there instanceof Blob) return new Uint8Array(await there.arrayBuffer());
+      const where = address(name, base);
+      if (!where.startsWith(OPFS_PREFIX)) return disks.fetch(where, again, account);
+      const file = await openOpfs(where, "read");
+      const bytes = new Uint8Array(file.size);
+      return (await file.read(0, bytes)) ?? bytes;
+    },
+  };
+}

@@ -1,0 +1,94 @@
+// Files in the browser's own storage for this site (the origin private file system), which stay when the page is
+// gone. Only in workers.
+
+import type { Access, DiskFile } from "./file.ts";
+import { BlobFile } from "./memory.ts";
+
+/** What is left out of TypeScript's library for pages: it is there in workers only. */
+interface SyncAccessHandle {
+  read(into: Uint8Array, options: { at: number }): number;
+  write(bytes: Uint8Array, options: { at: number }): number;
+  flush(): void;
+  getSize(): number;
+  close(): void;
+}
+
+type FileHandle = FileSystemFileHandle & { createSyncAccessHandle?: () => Promise<SyncAccessHandle> };
+
+export const OPFS_PREFIX = "opfs:";
+
+class OpfsFile implements DiskFile {
+  readonly writable = true;
+  readonly remote = false;
+  readonly tag = "";
+  readonly #handle: SyncAccessHandle;
+
+  constructor(handle: SyncAccessHandle) {
+    this.#handle = handle;
+  }
+
+  get size(): number {
+    return this.#handle.getSize();
+  }
+
+  read(offset: number, into: Uint8Array): undefined {
+    const read = this.#handle.read(into, { at: offset });
+    if (read !== into.length) throw new Error(`it ends after ${offset + read} bytes`);
+  }
+
+  write(offset: number, bytes: Uint8Array): undefined {
+    let written = 0;
+    try {
+      written = this.#handle.write(bytes, { at: offset });
+    } catch (cause) {
+      throw named(cause, "QuotaExceededError") ? full(cause) : cause;
+    }
+    if (written !== bytes.length) throw full(undefined);
+  }
+
+  flush(): undefined {
+    this.#handle.flush();
+  }
+
+  close(): void {
+    this.#handle.close();
+  }
+}
+
+/** Opens `opfs:PATH`; a file that is to be written is made if there is none, and is this machine's alone. */
+export async function openOpfs(name: string, access: Access): Promise<DiskFile> {
+  const path = name
+    .slice(OPFS_PREFIX.length)
+    .split("/")
+    .filter((part) => part !== "");
+  const create = access === "create";
+  const last = path.pop();
+  if (last === undefined) throw new Error("the name after opfs: is empty");
+  if (typeof navigator === "undefined" || !navigator.storage?.getDirectory) {
+    throw new Error("this browser keeps no files for sites, or not in a private window");
+  }
+  try {
+    let directory = await navigator.storage.getDirectory();
+    for (const part of path) directory = await directory.getDirectoryHandle(part, { create });
+    const file: FileHandle = await directory.getFileHandle(last, { create });
+    if (access === "read") return new BlobFile(await file.getFile());
+    if (!file.createSyncAccessHandle) throw new Error("this browser cannot write files for sites");
+    return new OpfsFile(await file.createSyncAccessHandle());
+  } catch (cause) {
+    if (named(cause, "NotFoundError")) throw new Error("there is no such file in this site's storage", { cause });
+    if (named(cause, "NoModificationAllowedError") || named(cause, "InvalidStateError")) {
+      throw new Error("it is open in another tab or window: two machines on one disk would destroy it; close one", {
+        cause,
+      });
+    }
+    throw named(cause, "QuotaExceededError") ? full(cause) : cause;
+  }
+}
+
+function named(error: unknown, name: string): boolean {
+  return error instanceof Error && error.name === name;
+}
+
+function full(cause: unknown): Error {
+  return new Error("the browser's storage for this site is full: free some, or export the disk", { cause });
+}

@@ -1,0 +1,306 @@
+// Files that disks are made of, against a web server that misbehaves and a file system that is there.
+
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { FileAccess, FileFlags, FileStarted } from "../src/abi.gen.ts";
+import type { DiskFile } from "../src/host/disk/file.ts";
+import { diskHost } from "../src/host/disk/host.ts";
+import { fetchHttp, openHttp } from "../src/host/disk/http.ts";
+import { BlobFile, MemoryFile } from "../src/host/disk/memory.ts";
+import { FileTable } from "../src/host/disk/table.ts";
+import { urlDisks } from "../src/host/disk/urls.ts";
+import { openPath } from "../src/node/disk.ts";
+
+const BYTES = Uint8Array.from({ length: 500_000 }, (_, i) => (i * 7 + (i >> 8)) & 255);
+const patience = { waits: [1, 2, 4], silence: 200 };
+
+interface Server {
+  url: string;
+  requests: { method: string | undefined; range: string | undefined }[];
+  close(): void;
+}
+
+/** A server that is right, but for what `misbehave` does: true if it has answered. */
+async function serve(
+  misbehave: (response: ServerResponse, count: number, request: IncomingMessage) => boolean = () => false,
+  bytes = BYTES,
+): Promise<Server> {
+  const requests: Server["requests"] = [];
+  const server = createServer((request, response) => {
+    const { range } = request.headers;
+    requests.push({ method: request.method, range });
+    response.setHeader("etag", '"one"');
+    if (misbehave(response, requests.length, request)) return;
+    const match = /^bytes=(\d+)-(\d+)$/.exec(range ?? "");
+    if (!match) {
+      response.writeHead(200, { "content-length": bytes.length }).end(request.method === "HEAD" ? undefined : bytes);
+      return;
+    }
+    const start = Number(match[1]);
+    const end = Math.min(Number(match[2]) + 1, bytes.length);
+    if (start >= bytes.length) {
+      response.writeHead(416, { "content-range": `bytes */${bytes.length}` }).end();
+      return;
+    }
+    response.writeHead(206, {
+      "content-range": `bytes ${start}-${end - 1}/${bytes.length}`,
+      "content-length": end - start,
+    });
+    response.end(bytes.subarray(start, end));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://127.0.0.1:${port}/disk.img`,
+    requests,
+    close: () => {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+}
+
+async function read(file: DiskFile, offset: number, length: number): Promise<Uint8Array> {
+  const into = new Uint8Array(length);
+  return (await file.read(offset, into)) ?? into;
+}
+
+async function check(file: DiskFile, offset: number, length: number, bytes = BYTES): Promise<void> {
+  assert.deepEqual(await read(file, offset, length), bytes.slice(offset, offset + length));
+}
+
+test("ranges of a file on a server are fetched, its beginning when it is opened", async () => {
+  const server = await serve();
+  let account = 0;
+  const file = await openHttp(server.url, { account: (bytes) => (account += bytes), patience });
+  assert.deepEqual([file.size, file.remote, file.writable, file.tag], [BYTES.length, true, false, '"one"']);
+  await check(file, 0, 4096);
+  await check(file, 100_000, 31_072);
+  assert.equal(server.requests.length, 1);
+  await check(file, 131_072, 131_072);
+  await check(file, BYTES.length - 100, 100);
+  assert.equal(server.requests.length, 3);
+  assert.equal(account, 131_072 * 2 + 100);
+  server.close();
+});
+
+test("passing troubles are tried again: overload, broken transfers, silence, connections that break", async () => {
+  const server = await serve((response, count) => {
+    switch (count) {
+      case 2:
+        response.writeHead(503).end();
+        return true;
+      case 3:
+        response.writeHead(206, { "content-length": 1000, "content-range": `bytes 200000-200999/${BYTES.length}` });
+        response.write(BYTES.subarray(200_000, 200_500), () => response.destroy());
+        return true;
+      case 4:
+        return true; // never answers
+      case 6:
+        response.socket?.destroy();
+        return true;
+      default:
+        return false;
+    }
+  });
+  const file = await openHttp(server.url, { patience });
+  await check(file, 200_000, 1000);
+  assert.equal(server.requests.length, 5);
+  await check(file, 300_000, 1000);
+  assert.equal(server.requests.length, 7);
+  server.close();
+});
+
+test("a server that stays away is given up, with what it was and how often", async () => {
+  const server = await serve((response, count) => count > 1 && !!response.writeHead(502, "Bad Gateway").end());
+  const file = await openHttp(server.url, { patience });
+  await assert.rejects(read(file, 200_000, 10), /the server answers 502 Bad Gateway \(given up after 4 attempts\)/);
+  server.close();
+  await assert.rejects(openHttp(server.url, { patience }), /cannot be reached.*\(given up after 4 attempts\)/);
+});
+
+test("what is not there is said at once", async () => {
+  const server = await serve((response) => !!response.writeHead(404, "Not Found").end());
+  await assert.rejects(openHttp(server.url, { patience }), /^Error: the server answers 404 Not Found$/);
+  assert.equal(server.requests.length, 1);
+  server.close();
+});
+
+for (const [what, change] of Object.entries({
+  "another ETag": (response: ServerResponse) => response.setHeader("etag", '"two"'),
+  "another size": (response: ServerResponse) =>
+    response
+      .writeHead(206, { "content-length": 10, "content-range": "bytes 200000-200009/400000" })
+      .end(BYTES.slice(0, 10)),
+  "an end before the range": (response: ServerResponse) => response.writeHead(416).end(),
+})) {
+  test(`a file that changes is not mixed with what it was: ${what}`, async () => {
+    const server = await serve((response, count) => {
+      if (count > 1) change(response);
+      return response.headersSent;
+    });
+    const file = await openHttp(server.url, { patience });
+    await assert.rejects(read(file, 200_000, 10), /it has changed on the server since it was opened/);
+    assert.equal(server.requests.length, 2);
+    server.close();
+  });
+}
+
+test("a date tells of a change where there is no ETag", async () => {
+  const server = await serve((response, count) => {
+    response.removeHeader("etag");
+    response.setHeader("last-modified", count > 1 ? "Tue, 02 Jan 2024 00:00:00 GMT" : "Mon, 01 Jan 2024 00:00:00 GMT");
+    return false;
+  });
+  const file = await openHttp(server.url, { patience });
+  assert.equal(file.tag, "changed Mon, 01 Jan 2024 00:00:00 GMT");
+  await assert.rejects(read(file, 200_000, 10), /it has changed/);
+  server.close();
+});
+
+test("a server without ranges: a small file is fetched as a whole, a big one refused", async () => {
+  const server = await serve((response) => !!response.writeHead(200, { "content-length": BYTES.length }).end(BYTES));
+  const file = await openHttp(server.url, { patience });
+  assert.equal(file.remote, false);
+  await check(file, 400_000, 100_000);
+  assert.equal(server.requests.length, 1);
+  server.close();
+  const big = await serve((response) => {
+    response.writeHead(200, { "content-length": 65 << 20 });
+    return !!response.write("x");
+  });
+  await assert.rejects(openHttp(big.url, { patience }), /does not answer range requests.*68157440 bytes.*pagevm pack/);
+  big.close();
+});
+
+test("a server that hides how long the file is, is asked for that alone", async () => {
+  const server = await serve((response, _count, request) => {
+    const write = response.writeHead.bind(response);
+    response.writeHead = ((status: number, headers: Record<string, unknown>) => {
+      const { "content-range": _hidden, ...rest } = headers;
+      return write(status, rest as never);
+    }) as never;
+    return request.method === "nothing";
+  });
+  const file = await openHttp(server.url, { patience });
+  assert.equal(file.size, BYTES.length);
+  assert.equal(server.requests.at(-1)?.method, "HEAD");
+  await check(file, 300_000, 5000);
+  server.close();
+});
+
+test("a short file and an empty one", async () => {
+  for (const length of [0, 1, 1000]) {
+    const server = await serve(undefined, BYTES.slice(0, length));
+    const file = await openHttp(server.url, { patience });
+    assert.equal(file.size, length);
+    await check(file, 0, length);
+    assert.deepEqual(await fetchHttp(server.url, false, { patience }), BYTES.slice(0, length));
+    server.close();
+  }
+});
+
+test("bytes and picked files", async () => {
+  const memory = new MemoryFile(BYTES.slice());
+  await check(memory, 1234, 100);
+  memory.write(BYTES.length - 2, Uint8Array.of(1, 2, 3, 4));
+  assert.equal(memory.size, BYTES.length + 2);
+  assert.deepEqual(await read(memory, BYTES.length - 2, 4), Uint8Array.of(1, 2, 3, 4));
+  const picked = new BlobFile(new File([BYTES], "disk.img", { lastModified: 5 }));
+  assert.deepEqual([picked.size, picked.writable, picked.tag], [BYTES.length, false, "changed 5"]);
+  await check(picked, 1234, 100_000);
+});
+
+test("files of this computer", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "pagevm-disk-"));
+  const path = join(directory, "disk.img");
+  writeFileSync(path, BYTES);
+  const file = openPath(path, "write");
+  await check(file, 1234, 100_000);
+  file.write(BYTES.length, Uint8Array.of(9, 8, 7));
+  file.flush();
+  assert.equal(file.size, BYTES.length + 3);
+  file.close();
+  assert.deepEqual([...readFileSync(path).subarray(-3)], [9, 8, 7]);
+  const reader = openPath(path, "read");
+  writeFileSync(path, BYTES.subarray(0, 1000));
+  assert.throws(() => reader.read(500, new Uint8Array(1000)), /it ends after 1000 bytes/);
+  reader.close();
+  assert.throws(() => openPath(join(directory, "none"), "write"), /there is no such file/);
+  assert.throws(() => openPath(directory, "read"), /not a file/);
+  openPath(join(directory, "new"), "create").close();
+  assert.equal(openPath(join(directory, "new"), "write").size, 0);
+  rmSync(directory, { recursive: true });
+});
+
+test("names are found with the job, or relative to the file that names them", async () => {
+  const server = await serve();
+  const watch = { answered: () => {}, account: () => {} };
+  const job = {
+    base: new URL("sub/page.html", server.url).href,
+    files: { "mine.img": BYTES, "else.img": "../there.img" },
+  };
+  const host = diskHost(urlDisks, job, watch);
+  assert.equal((await host.open("mine.img", "", "read")).writable, true);
+  await host.open("else.img", "", "read");
+  await host.open("base.img", "else.img", "read");
+  assert.equal(server.requests.length, 2);
+  await assert.rejects(host.open("new.overlay", "", "create"), /opfs:NAME/);
+  server.close();
+});
+
+test("the engine's files by number: at once, later, and failures later", async () => {
+  const memory = new Uint8Array(1 << 16);
+  const told: unknown[] = [];
+  let answered = () => {};
+  const files: Record<string, DiskFile> = {
+    "a.img": new MemoryFile(BYTES.slice()),
+    "b.img": new BlobFile(new Blob([BYTES])),
+  };
+  const host = {
+    open: async (name: string) => files[name] ?? Promise.reject(new Error("there is no such file")),
+    fetch: async () => Uint8Array.of(5, 6),
+    answered: () => answered(),
+  };
+  const table = new FileTable(host, (ptr, len) => memory.subarray(ptr, ptr + len));
+  const text = (len: number) => new TextDecoder().decode(memory.subarray(0x8000, 0x8000 + len));
+  table.attach({
+    scratch: () => 0x8000,
+    file_opened: (request, file, size, flags, tag) => told.push(["opened", request, file, size, flags, text(tag)]),
+    file_done: (request, len) => told.push(["done", request, [...memory.subarray(0x8000, 0x8000 + len)]]),
+    file_failed: (request, len) => told.push(["failed", request, text(len)]),
+  });
+  const next = () => new Promise<void>((resolve) => (answered = resolve));
+  const open = async (name: string, request: number) => {
+    memory.set(new TextEncoder().encode(name), 100);
+    table.imports.file_open(100, name.length, 0, 0, FileAccess.Write, request);
+    assert.equal(told.length, 0, "an import does not call back");
+    await next();
+    return told.pop();
+  };
+  assert.deepEqual(await open("a.img", 1), ["opened", 1, 1, BigInt(BYTES.length), FileFlags.Writable, ""]);
+  assert.deepEqual(await open("b.img", 2), ["opened", 2, 2, BigInt(BYTES.length), 0, ""]);
+  assert.deepEqual(await open("c.img", 3), ["failed", 3, "there is no such file"]);
+  assert.equal(table.imports.file_read(1, 1000n, 200, 16, 4), FileStarted.Done);
+  assert.deepEqual(memory.slice(200, 216), BYTES.slice(1000, 1016));
+  assert.equal(table.imports.file_read(2, 1000n, 300, 3, 5), FileStarted.Pending);
+  await next();
+  assert.deepEqual(told.pop(), ["done", 5, [...BYTES.slice(1000, 1003)]]);
+  assert.deepEqual(memory.slice(300, 303), new Uint8Array(3), "what comes later goes to the scratch room");
+  assert.equal(table.imports.file_write(1, 7n, 200, 4, 6), FileStarted.Done);
+  assert.equal(table.imports.file_write(2, 7n, 200, 4, 7), FileStarted.Pending);
+  await next();
+  assert.deepEqual(told.pop(), ["failed", 7, "it can only be read"]);
+  table.imports.file_fetch(100, 5, 0, 0, 0, 8);
+  await next();
+  assert.deepEqual(told.pop(), ["done", 8, [5, 6]]);
+  table.imports.file_close(1);
+  assert.equal(table.imports.file_read(1, 0n, 200, 16, 9), FileStarted.Pending);
+  await next();
+  assert.deepEqual(told.pop(), ["failed", 9, "it is not open"]);
+});
