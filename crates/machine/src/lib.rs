@@ -16,3 +16,4 @@ mod random;
 pub use clock::HostTime;
 pub use load::{LoadError, initrd::Problem as InitrdProblem};
 pub use machine::{Exit, Files, Machine, MachineError, Stats, StopReport};
+pub use virtio::input::{InputEvent, InputKind};
