@@ -5,6 +5,7 @@
 //! "Invocation" manual page: options start with `-` or `--`, values are comma-separated, the first may omit its key.
 
 mod nearest;
+pub mod net;
 
 use nearest::nearest;
 use thiserror::Error;
@@ -31,6 +32,8 @@ pub struct Config {
     pub serial: Serial,
     /// A guest that asks for a reset ends the run.
     pub no_reboot: bool,
+    /// Networks and cards; none unless asked for.
+    pub network: net::Network,
     /// Memory for decoded and translated code in MiB (`-accel tcg,tb-size=`); `None`: the engine's own choice.
     pub tb_size_mib: Option<u32>,
 }
@@ -131,6 +134,24 @@ const OPTIONS: &[OptionRow] = &[
         apply: serial,
     },
     OptionRow {
+        names: &["-netdev"],
+        usage: "user|socket,id=ID,..",
+        help: "a network: user[,net=,host=,dns=,dhcpstart=,restrict=,hostname=,hostfwd=,relay=,proxy=], socket,mcast=",
+        apply: |p, v| p.config.network.netdev(v),
+    },
+    OptionRow {
+        names: &["-nic"],
+        usage: "user|socket|none,..",
+        help: "a network and its card in one: model=virtio-net-pci, mac=, and what -netdev takes",
+        apply: |p, v| p.config.network.nic(v),
+    },
+    OptionRow {
+        names: &["-device"],
+        usage: "virtio-net-pci,netdev=ID[,mac=MAC]",
+        help: "a card of the machine",
+        apply: device,
+    },
+    OptionRow {
         names: &["-display"],
         usage: "none",
         help: "there is no display yet",
@@ -174,6 +195,7 @@ pub fn parse<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Result<Config,
         cpu: CpuModel::default(),
         serial: Serial::default(),
         no_reboot: false,
+        network: net::Network::default(),
         tb_size_mib: None,
     };
     let mut parser = Parser { config, append_given: false, serial_given: false };
@@ -197,6 +219,7 @@ pub fn parse<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Result<Config,
         (row.apply)(&mut parser, Value { option, text: text.as_ref() })?;
     }
     let Parser { config, append_given, .. } = parser;
+    config.network.check()?;
     if config.kernel.is_empty() {
         return Err(match (&config.initrd, append_given) {
             (Some(_), _) => OptionError::NeedsKernel { option: "-initrd" },
@@ -351,6 +374,15 @@ fn accel(p: &mut Parser, v: Value<'_>) -> Result<(), OptionError> {
     Ok(())
 }
 
+fn device(p: &mut Parser, v: Value<'_>) -> Result<(), OptionError> {
+    let pairs: Vec<_> = v.parts("driver").collect();
+    match pairs.split_first() {
+        Some((("driver", "virtio-net-pci"), properties)) => p.config.network.device(v, properties),
+        Some((("driver", driver), _)) => Err(v.unsupported(driver, &["virtio-net-pci"])),
+        _ => Err(v.bad("the first element is the driver's name")),
+    }
+}
+
 fn serial(p: &mut Parser, v: Value<'_>) -> Result<(), OptionError> {
     if std::mem::replace(&mut p.serial_given, true) {
         return Err(v.bad("there is one serial port; give `-serial` once"));
@@ -390,6 +422,7 @@ mod tests {
             cpu: CpuModel::Max,
             serial: Serial::MonStdio,
             no_reboot: false,
+            network: net::Network::default(),
             tb_size_mib: None,
         };
         assert_eq!(c, want);
@@ -429,6 +462,7 @@ mod tests {
             cpu: CpuModel::Max,
             serial: Serial::Stdio,
             no_reboot: true,
+            network: net::Network::default(),
             tb_size_mib: Some(64),
         };
         assert_eq!(parse(args).unwrap(), want);
