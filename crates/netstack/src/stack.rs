@@ -161,7 +161,7 @@ impl UserStack {
         let Some(forward) = self.net.forwards.get(forward) else { return self.outside.close(id) };
         let to = SocketAddrV4::new(forward.guest.0.unwrap_or(self.net.dhcp_start), forward.guest.1);
         let taken = match forward.protocol {
-            Protocol::Tcp => self.tcp.arrived(&mut *self.outside, id, self.net.host, to),
+            Protocol::Tcp => self.tcp.arrived(id, to),
             Protocol::Udp => self.udp.arrived(&mut *self.outside, self.now_ns, id, self.net.host, to),
         };
         if !taken {
@@ -171,18 +171,20 @@ impl UserStack {
 
     fn ipv4(&mut self, ethernet: &EthernetFrame<&[u8]>) {
         let Ok(packet) = Ipv4Packet::new_checked(ethernet.payload()) else { return };
-        let Ok(ip) = Ipv4Repr::parse(&packet, &ChecksumCapabilities::default()) else { return };
-        self.link.learn(ip.src_addr, ethernet.src_addr());
+        if packet.version() != 4 || !packet.verify_checksum() {
+            return;
+        }
+        self.link.learn(packet.src_addr(), ethernet.src_addr());
         if packet.more_frags() || packet.frag_offset() != 0 {
             let Some(whole) = self.reassembly.add(self.now_ns, &packet) else { return };
             let Ok(packet) = Ipv4Packet::new_checked(&whole[..]) else { return };
-            let Ok(ip) = Ipv4Repr::parse(&packet, &ChecksumCapabilities::ignored()) else { return };
-            return self.packet(&ip, &packet);
+            return self.packet(&packet);
         }
-        self.packet(&ip, &packet);
+        self.packet(&packet);
     }
 
-    fn packet(&mut self, ip: &Ipv4Repr, packet: &Ipv4Packet<&[u8]>) {
+    fn packet(&mut self, packet: &Ipv4Packet<&[u8]>) {
+        let Ok(ip) = &Ipv4Repr::parse(packet, &ChecksumCapabilities::ignored()) else { return };
         match ip.next_header {
             IpProtocol::Udp => self.datagram(ip, packet),
             // DHCP is all that a guest without an address may do.

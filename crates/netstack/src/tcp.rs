@@ -24,10 +24,12 @@ pub const FLOWS: usize = 512;
 const LARGE: usize = 256 << 10;
 const SMALL: usize = 32 << 10;
 const FEW: usize = 64;
-/// A guest that does not answer is given up after this. It is long: a guest may be paused.
+/// A guest that does not acknowledge is given up after this. It is long: a guest may be busy.
 const TIMEOUT: Duration = Duration::from_secs(600);
-/// The same for a connection to the guest (`hostfwd=`) that is not made yet.
+/// The same for a connection that is not made yet.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// When a guest that owes an acknowledgement is asked for it, if nothing else is due.
+const PROBE: Duration = Duration::from_secs(1);
 /// Ports of connections to the guest (RFC 6335, 6).
 const EPHEMERAL: std::ops::RangeInclusive<u16> = 49152..=65535;
 
@@ -138,7 +140,7 @@ impl Tcp {
             return None;
         }
         let room = self.room();
-        let id = outside.connect(key.guest, key.remote, room)?;
+        let id = outside.connect(key.guest, key.remote)?;
         Some((id, flow(key, room)))
     }
 
@@ -159,7 +161,7 @@ impl Tcp {
         let Some(flow) = self.flows.get_mut(&id) else { return };
         let Phase::Asked { syn } = &mut flow.phase else { return };
         let syn = std::mem::take(syn);
-        let mut socket = socket(flow.room, TIMEOUT);
+        let mut socket = socket(flow.room);
         let listens = socket.listen(endpoint(flow.key.remote)).is_ok();
         let handle = self.sockets.add(socket);
         flow.phase = Phase::Open(handle);
@@ -176,7 +178,7 @@ impl Tcp {
     }
 
     /// A connection that arrived at the host, for the guest's `to`: `id` becomes a flow; `false`: it cannot.
-    pub fn arrived(&mut self, outside: &mut dyn Outside, id: ChannelId, gateway: Ipv4Addr, to: SocketAddrV4) -> bool {
+    pub fn arrived(&mut self, id: ChannelId, to: SocketAddrV4) -> bool {
         if self.is_full() {
             return false;
         }
@@ -184,19 +186,18 @@ impl Tcp {
             let from = self.next_port - EPHEMERAL.start();
             EPHEMERAL.start() + from.wrapping_add(n) % (EPHEMERAL.end() - EPHEMERAL.start() + 1)
         });
-        let mut keys = ports.map(|port| Key { guest: to, remote: SocketAddrV4::new(gateway, port) });
+        let mut keys = ports.map(|port| Key { guest: to, remote: SocketAddrV4::new(self.gateway, port) });
         let Some(key) = keys.find(|key| !self.ids.contains_key(key)) else { return false };
         let port = key.remote.port();
         self.next_port = if port == *EPHEMERAL.end() { *EPHEMERAL.start() } else { port + 1 };
         let room = self.room();
-        let mut socket = socket(room, CONNECT_TIMEOUT);
+        let mut socket = socket(room);
         if socket.connect(self.iface.context(), endpoint(to), endpoint(key.remote)).is_err() {
             return false;
         }
         let phase = Phase::Open(self.sockets.add(socket));
         self.flows.insert(id, Flow { phase, ..flow(key, room) });
         self.ids.insert(key, id);
-        outside.credit(id, room);
         true
     }
 
@@ -206,8 +207,9 @@ impl Tcp {
         let Phase::Open(handle) = flow.phase else { return true };
         let socket = self.sockets.get_mut::<Socket<'_>>(handle);
         flow.credit = flow.credit.saturating_sub(data.len());
-        // A socket that the guest has closed takes nothing, and that is right.
-        if socket.may_send() && socket.send_slice(data) != Ok(data.len()) {
+        // A connection that is at its end takes nothing, and that is right.
+        let begun = !matches!(socket.state(), State::SynSent | State::SynReceived);
+        if (socket.may_send() || !begun) && socket.send_slice(data) != Ok(data.len()) {
             log::error!("network: the host sent more than it had credit for; the connection is reset");
             flow.aborted = true;
         }
@@ -307,11 +309,9 @@ impl Flow {
             return open;
         }
         let mut moved = self.give_outside(outside, id, socket);
-        if socket.state() == State::Established {
-            socket.set_timeout(Some(TIMEOUT));
-        }
-        // What the guest has acknowledged makes room for as much again.
-        let free = socket.send_capacity() - socket.send_queue();
+        self.set_timers(socket);
+        // What the guest has acknowledged makes room for as much again. Before it is connected there is none.
+        let free = if socket.may_send() { socket.send_capacity() - socket.send_queue() } else { 0 };
         let more = free.saturating_sub(self.credit);
         if more >= self.room / 4 || more > 0 && socket.send_queue() == 0 {
             self.credit += more;
@@ -322,6 +322,21 @@ impl Flow {
             moved = true;
         }
         moved
+    }
+
+    /// smoltcp counts its timeout from the last packet, whether or not an answer is owed; and a fast retransmission that it
+    /// has begun while there was nothing else to send goes out only with the next packet, for which a keep-alive will do.
+    fn set_timers(&self, socket: &mut Socket<'_>) {
+        let state = socket.state();
+        let owed = socket.send_queue() > 0;
+        let closing = matches!(state, State::FinWait1 | State::Closing | State::LastAck);
+        if !matches!(state, State::SynSent | State::SynReceived) {
+            socket.set_timeout(owed.then_some(TIMEOUT));
+        }
+        let probe = (owed || closing).then_some(PROBE);
+        if socket.keep_alive() != probe {
+            socket.set_keep_alive(probe);
+        }
     }
 
     fn give_outside(&mut self, outside: &mut dyn Outside, id: ChannelId, socket: &mut Socket<'_>) -> bool {
@@ -362,13 +377,13 @@ fn flow(key: Key, room: usize) -> Flow {
         guest_finished: false,
         blocked: false,
         aborted: false,
-        credit: room,
+        credit: 0,
     }
 }
 
-fn socket(room: usize, timeout: Duration) -> Socket<'static> {
+fn socket(room: usize) -> Socket<'static> {
     let mut socket = Socket::new(SocketBuffer::new(vec![0; room]), SocketBuffer::new(vec![0; room]));
-    socket.set_timeout(Some(timeout));
+    socket.set_timeout(Some(CONNECT_TIMEOUT));
     // There is no network on which small segments or acknowledgements would cost anything.
     socket.set_nagle_enabled(false);
     socket.set_ack_delay(None);

@@ -42,15 +42,15 @@ pub enum Report {
     Closed,
     /// `None`: the question could not be answered. No addresses: there is no such name.
     Resolved(Option<Vec<IpAddr>>),
-    /// A connection, or the first datagram of a peer, has arrived for `hostfwd=` number `forward`. It has window 0.
+    /// A connection, or the first datagram of a peer, has arrived for `hostfwd=` number `forward`.
     Arrived { forward: usize },
 }
 
 /// See the module. An implementation holds its [`Channels`].
 pub trait Outside {
-    /// Makes a connection to `to` for the guest's `from`; the outside may send `window` bytes. [`Report::Connected`] or
+    /// Makes a connection to `to` for the guest's `from`; it has no credit yet. [`Report::Connected`] or
     /// [`Report::Closed`] follows. `None`: it is refused at once.
-    fn connect(&mut self, from: SocketAddrV4, to: SocketAddrV4, window: usize) -> Option<ChannelId>;
+    fn connect(&mut self, from: SocketAddrV4, to: SocketAddrV4) -> Option<ChannelId>;
     /// Sends bytes of a stream; returns how many were taken.
     fn send(&mut self, id: ChannelId, data: &[u8]) -> usize;
     /// The guest will send nothing more on this stream.

@@ -106,10 +106,9 @@ impl Sockets {
 }
 
 impl Outside for Sockets {
-    fn connect(&mut self, _from: SocketAddrV4, to: SocketAddrV4, window: usize) -> Option<ChannelId> {
-        let id = self.add(Channel::Stream { credit: SEND_WINDOW, starved: false }, Kind::Tcp, &self.address(to));
-        self.channels.credit(id, window);
-        Some(id)
+    fn connect(&mut self, _from: SocketAddrV4, to: SocketAddrV4) -> Option<ChannelId> {
+        let stream = Channel::Stream { credit: SEND_WINDOW, starved: false };
+        Some(self.add(stream, Kind::Tcp, &self.address(to)))
     }
 
     fn send(&mut self, id: ChannelId, data: &[u8]) -> usize {

@@ -94,7 +94,7 @@ impl Wisp {
         }
     }
 
-    fn open(&mut self, to: SocketAddrV4, udp: bool, window: usize) -> ChannelId {
+    fn open(&mut self, to: SocketAddrV4, udp: bool) -> ChannelId {
         if matches!(self.socket, Socket::None) {
             let id = self.ids.next();
             self.credit = SEND_WINDOW;
@@ -104,7 +104,8 @@ impl Wisp {
         let id = self.ids.next();
         let (packets, last_ns) = (self.packets, self.now_ns);
         let waiting = VecDeque::new();
-        let stream = Stream { udp, packets, starved: false, window, waiting, closed: None, finished: false, last_ns };
+        let stream =
+            Stream { udp, packets, starved: false, window: 0, waiting, closed: None, finished: false, last_ns };
         self.streams.insert(id, stream);
         let host = match self.names.name(*to.ip()) {
             Some(name) => name.to_owned(),
@@ -263,8 +264,8 @@ impl Wisp {
 }
 
 impl Outside for Wisp {
-    fn connect(&mut self, _from: SocketAddrV4, to: SocketAddrV4, window: usize) -> Option<ChannelId> {
-        let id = self.open(to, false, window);
+    fn connect(&mut self, _from: SocketAddrV4, to: SocketAddrV4) -> Option<ChannelId> {
+        let id = self.open(to, false);
         self.reports.push_back((id, Report::Connected));
         Some(id)
     }
@@ -318,7 +319,7 @@ impl Outside for Wisp {
     }
 
     fn udp_open(&mut self, _from: SocketAddrV4, to: SocketAddrV4) -> Option<ChannelId> {
-        Some(self.open(to, true, 0))
+        Some(self.open(to, true))
     }
 
     fn udp_send(&mut self, id: ChannelId, data: &[u8]) {

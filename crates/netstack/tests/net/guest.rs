@@ -3,7 +3,7 @@
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp;
-use smoltcp::time::Instant;
+use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, Ipv4Address};
 use std::collections::VecDeque;
 use std::net::SocketAddrV4;
@@ -91,6 +91,8 @@ impl Guest {
         let mut socket =
             tcp::Socket::new(tcp::SocketBuffer::new(vec![0; buffer]), tcp::SocketBuffer::new(vec![0; buffer]));
         socket.set_ack_delay(None);
+        // Without it a fast retransmission may never go out: see the network's own `set_timers`.
+        socket.set_keep_alive(Some(Duration::from_secs(1)));
         socket.connect(self.iface.context(), (IpAddress::Ipv4(*to.ip()), to.port()), port).unwrap();
         self.sockets.add(socket)
     }

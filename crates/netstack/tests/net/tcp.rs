@@ -41,7 +41,7 @@ fn transfer(mut world: World, len: usize) -> World {
     world.guest.tcp(source).close();
     let sink = world.guest.connect("192.0.2.1:9", 256 << 10);
     write_all(&mut world, sink, len, 3600);
-    world.until(60, "the sum", |world| !world.host.0.borrow().sums.is_empty());
+    world.until(900, "the sum", |world| !world.host.0.borrow().sums.is_empty());
     assert_eq!(world.host.0.borrow().sums, [Sum::of_pattern(len)]);
     world.until(60, "the end", |world| world.stack.flows().tcp == 0);
     assert_eq!(world.host.0.borrow().opened, []);
@@ -73,6 +73,19 @@ fn a_cable_that_loses_and_delays() {
         let mut world = World::sockets("", &services(len));
         world.cable = Cable { lost, late };
         transfer(world, len);
+    }
+}
+
+#[test]
+fn a_connection_that_says_nothing_for_an_hour_lives() {
+    let mut world = World::sockets("", &[("192.0.2.1:7", Service::Echo)]);
+    let handle = world.guest.connect("192.0.2.1:7", 4096);
+    for _ in 0..2 {
+        world.until(5, "connection", |world| world.guest.tcp(handle).may_send());
+        world.guest.tcp(handle).send_slice(b"x").unwrap();
+        world.until(5, "echo", |world| world.guest.tcp(handle).recv(|data| (data.len(), data == b"x")) == Ok(true));
+        (0..360).for_each(|_| world.step(10_000 * MS));
+        assert_eq!(world.guest.tcp(handle).state(), State::Established);
     }
 }
 

@@ -41,6 +41,8 @@ pub struct World {
     /// Frames on the cable, to the network and to the guest.
     late: (Vec<Vec<u8>>, Vec<Vec<u8>>),
     pub longest: usize,
+    /// The last ICMP that the guest got.
+    pub seen: Vec<Vec<u8>>,
 }
 
 /// The network of `-nic user` with these options.
@@ -62,7 +64,7 @@ impl World {
         let mut stack = UserStack::new(&net(options), Box::new(host.clone()), &Ids::default(), 7).unwrap();
         stack.set_offload(guest.card.offload);
         let (cable, rng, late) = (Cable::default(), Rng(0x1234_5678_9abc_def1), Default::default());
-        Self { guest, stack, host, cable, rng, now: 0, late, longest: 0 }
+        Self { guest, stack, host, cable, rng, now: 0, late, longest: 0, seen: Vec::new() }
     }
 
     /// A guest with QEMU's address and a host with sockets and these services.
@@ -109,6 +111,9 @@ impl World {
                 Offload::Segment(size) => assert!(bytes.len() > 1514 && usize::from(size.get()) <= 65_495),
                 Offload::Checksum => assert!(bytes.len() <= 1514),
                 Offload::None => assert!(bytes.len() <= 1514, "{}", bytes.len()),
+            }
+            if bytes.get(23) == Some(&1) {
+                self.seen.push(bytes.clone());
             }
             let rx = &mut self.guest.card.rx;
             if bytes.len() < 60 {

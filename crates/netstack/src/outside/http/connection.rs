@@ -58,7 +58,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(scheme: &'static str, host: String, fixed: bool, window: usize) -> Self {
+    pub fn new(scheme: &'static str, host: String, fixed: bool) -> Self {
         Self {
             scheme,
             host,
@@ -67,7 +67,7 @@ impl Connection {
             starved: false,
             finished: false,
             output: Vec::new(),
-            window,
+            window: 0,
             fetch: None,
             last: false,
             ended: false,

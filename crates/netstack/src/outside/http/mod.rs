@@ -87,13 +87,13 @@ impl Http {
 }
 
 impl Outside for Http {
-    fn connect(&mut self, _from: SocketAddrV4, to: SocketAddrV4, window: usize) -> Option<ChannelId> {
+    fn connect(&mut self, _from: SocketAddrV4, to: SocketAddrV4) -> Option<ChannelId> {
         let Some((scheme, host, fixed)) = self.origin(to) else {
             self.refuse("a connection to", to);
             return None;
         };
         let id = self.cx.ids.next();
-        self.connections.insert(id, Connection::new(scheme, host, fixed, window));
+        self.connections.insert(id, Connection::new(scheme, host, fixed));
         self.reports.push_back((id, Report::Connected));
         Some(id)
     }
