@@ -183,6 +183,20 @@ impl Host {
         }
     }
 
+    /// What the engine allows on this channel.
+    pub fn credit(&self, id: ChannelId) -> usize {
+        self.channels.get(&id).map_or(0, |channel| channel.credit)
+    }
+
+    pub fn spend(&mut self, id: ChannelId, bytes: usize) {
+        self.channels.get_mut(&id).unwrap().credit -= bytes;
+    }
+
+    /// Everything that the engine has sent is paid for.
+    pub fn forgive(&mut self) {
+        self.channels.values_mut().for_each(|channel| channel.unpaid = 0);
+    }
+
     pub fn say(&mut self, id: ChannelId, event: Event) {
         self.events.push_back((id, event));
     }

@@ -69,7 +69,7 @@ fn a_hundred_megabytes_each_way_with_offloads() {
 
 #[test]
 fn a_cable_that_loses_and_delays() {
-    for (lost, late, len) in [(10, 30, 8 * MIB), (100, 100, MIB / 2), (0, 300, 4 * MIB)] {
+    for (lost, late, len) in [(1, 30, 100 * MIB), (10, 30, 8 * MIB), (100, 100, MIB / 2), (0, 300, 4 * MIB)] {
         let mut world = World::sockets("", &services(len));
         world.cable = Cable { lost, late };
         transfer(world, len);
