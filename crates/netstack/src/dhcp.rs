@@ -2,7 +2,7 @@
 
 use crate::link::Link;
 use crate::udp;
-use options::net::UserNet;
+use options::UserNet;
 use smoltcp::wire::{DhcpFlags, DhcpMessageType, DhcpOption, DhcpPacket, DhcpRepr, EthernetAddress};
 use std::net::{Ipv4Addr, SocketAddrV4};
 

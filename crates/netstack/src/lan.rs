@@ -1,7 +1,7 @@
 //! A cable shared with other machines: raw frames, as QEMU's `-netdev socket,mcast=` has them.
 
 use crate::channel::{ChannelId, Channels, Event, Ids, Kind};
-use options::net::LanNet;
+use options::LanNet;
 use std::collections::VecDeque;
 use thiserror::Error;
 

@@ -1,6 +1,6 @@
 //! The cable to the guest's card: who is at which hardware address, and the frames that wait to be taken.
 
-use options::net::UserNet;
+use options::UserNet;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IpProtocol,
     Ipv4Packet,

@@ -9,7 +9,7 @@ use crate::outside::{self, Outside, OutsideError, Report};
 use crate::reassembly::Reassembly;
 use crate::tcp::{Key, Tcp};
 use crate::udp::Udp;
-use options::net::{Protocol, UserNet};
+use options::{Protocol, UserNet};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     EthernetFrame, EthernetProtocol, Icmpv4DstUnreachable, IpProtocol, Ipv4Packet, Ipv4Repr, TcpPacket, UdpPacket,

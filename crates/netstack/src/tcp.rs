@@ -10,7 +10,7 @@ use crate::channel::ChannelId;
 use crate::link::Link;
 use crate::outside::Outside;
 use crate::wire::Wire;
-use options::net::UserNet;
+use options::UserNet;
 use rustc_hash::FxHashMap;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};

@@ -4,10 +4,14 @@
 //! sub-option) and the nearest one that is supported: nothing is ignored silently. The grammar is the one of QEMU's
 //! "Invocation" manual page: options start with `-` or `--`, values are comma-separated, the first may omit its key.
 
+mod devices;
 mod nearest;
-pub mod net;
+mod net;
+mod properties;
 
+pub use devices::{Chardev, DeviceOptions, Drive, DriveFormat, MMIO_MAX, Model, Place, PortOptions};
 use nearest::nearest;
+pub use net::{Forward, LanNet, NamedNet, Netdev, Protocol, Proxy, UserNet};
 use thiserror::Error;
 
 pub const MIB: u64 = 1 << 20;
@@ -32,10 +36,24 @@ pub struct Config {
     pub serial: Serial,
     /// A guest that asks for a reset ends the run.
     pub no_reboot: bool,
-    /// Networks and cards; none unless asked for.
-    pub network: net::Network,
     /// Memory for decoded and translated code in MiB (`-accel tcg,tb-size=`); `None`: the engine's own choice.
     pub tb_size_mib: Option<u32>,
+    /// Disk images, in the order of their options.
+    pub drives: Vec<Drive>,
+    pub devices: Vec<DeviceOptions>,
+    /// What network cards are plugged into; none unless asked for.
+    pub nets: Vec<NamedNet>,
+}
+
+impl Config {
+    /// What the host's terminal is connected to, be it the serial port or another device.
+    pub fn terminal(&self) -> Serial {
+        let on_port = |d: &DeviceOptions| match &d.model {
+            Model::Serial { ports } => ports.iter().flatten().any(|p| p.chardev == Chardev::Stdio),
+            _ => false,
+        };
+        if self.devices.iter().any(on_port) { Serial::Stdio } else { self.serial }
+    }
 }
 
 /// What CPUID announces.
@@ -66,7 +84,9 @@ pub enum OptionError {
         supported_names()
     )]
     Unknown { given: String, nearest: &'static str },
-    #[error("`{given}` is not an option: a disk image cannot be attached yet; boot a kernel with `-kernel FILE`")]
+    #[error(
+        "`{given}` is not an option: boot a kernel with `-kernel FILE`; for a disk image give `-drive file={given},if=virtio`"
+    )]
     Positional { given: String },
     #[error("`{option}` needs a value: `{option} {usage}`")]
     MissingValue { option: &'static str, usage: &'static str },
@@ -78,6 +98,10 @@ pub enum OptionError {
     BadValue { option: &'static str, given: String, reason: String },
     #[error("`{option}` only makes sense with `-kernel FILE`")]
     NeedsKernel { option: &'static str },
+    #[error("`{option}`: there are no such drives; give `-drive file=FILE,if=virtio,format=raw`")]
+    NoSuchDrives { option: &'static str },
+    #[error("the terminal is used twice, by `-chardev stdio` and `-serial`; give `-serial none`")]
+    TwoTerminals,
     #[error("nothing to boot: give a kernel with `-kernel FILE` (there is no firmware yet)")]
     NoKernel,
 }
@@ -134,22 +158,40 @@ const OPTIONS: &[OptionRow] = &[
         apply: serial,
     },
     OptionRow {
-        names: &["-netdev"],
-        usage: "user|socket,id=ID,..",
-        help: "a network: user[,net=,host=,dns=,dhcpstart=,restrict=,hostname=,hostfwd=,relay=,proxy=], socket,mcast=",
-        apply: |p, v| p.config.network.netdev(v),
+        names: &["-drive"],
+        usage: "file=FILE,if=virtio|none[,format=raw|qcow2][,id=ID][,readonly=on][,snapshot=on]",
+        help: "a disk image, and with if=virtio the disk",
+        apply: devices::drive,
     },
     OptionRow {
-        names: &["-nic"],
-        usage: "user|socket|none,..",
-        help: "a network and its card in one: model=virtio-net-pci, mac=, and what -netdev takes",
-        apply: |p, v| p.config.network.nic(v),
+        names: &["-snapshot"],
+        usage: "",
+        help: "what the guest writes to any drive is forgotten at the end",
+        apply: |p, _| set(&mut p.snapshot, Ok(true)),
+    },
+    OptionRow {
+        names: &["-chardev"],
+        usage: "stdio|null,id=ID",
+        help: "what a virtconsole or virtserialport is connected to",
+        apply: devices::chardev,
     },
     OptionRow {
         names: &["-device"],
-        usage: "virtio-net-pci,netdev=ID[,mac=MAC]",
-        help: "a card of the machine",
-        apply: device,
+        usage: "virtio-NAME-pci[,id=ID][,addr=SLOT][,..]",
+        help: "blk, net (netdev=ID, mac=MAC), rng, serial (with virtconsole, virtserialport), balloon, keyboard, tablet or mouse",
+        apply: devices::device,
+    },
+    OptionRow {
+        names: &["-netdev"],
+        usage: "user|socket,id=ID[,..]",
+        help: "a network: user[,net=,host=,dns=,dhcpstart=,restrict=,hostname=,hostfwd=,relay=,proxy=], socket,mcast=",
+        apply: net::netdev,
+    },
+    OptionRow {
+        names: &["-nic"],
+        usage: "user|socket|none[,mac=MAC][,..]",
+        help: "a network and its card in one, with the keys of -netdev",
+        apply: net::nic,
     },
     OptionRow {
         names: &["-display"],
@@ -171,10 +213,17 @@ const OPTIONS: &[OptionRow] = &[
     },
 ];
 
+/// Drives of a PC that this one has no controllers for.
+const NO_SUCH_DRIVES: &[&str] =
+    &["-hda", "-hdb", "-hdc", "-hdd", "-cdrom", "-fda", "-fdb", "-sd", "-mtdblock", "-pflash"];
+
 struct Parser {
     config: Config,
     append_given: bool,
     serial_given: bool,
+    snapshot: bool,
+    chardevs: Vec<(String, Chardev)>,
+    plugged: Vec<devices::Plugged>,
 }
 
 /// An option's value as given, with what messages need.
@@ -195,16 +244,28 @@ pub fn parse<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Result<Config,
         cpu: CpuModel::default(),
         serial: Serial::default(),
         no_reboot: false,
-        network: net::Network::default(),
         tb_size_mib: None,
+        drives: Vec::new(),
+        devices: Vec::new(),
+        nets: Vec::new(),
     };
-    let mut parser = Parser { config, append_given: false, serial_given: false };
+    let mut parser = Parser {
+        config,
+        append_given: false,
+        serial_given: false,
+        snapshot: false,
+        chardevs: Vec::new(),
+        plugged: Vec::new(),
+    };
     let mut args = args.into_iter();
     while let Some(arg) = args.next() {
         let arg = arg.as_ref();
         let Some(name) = arg.strip_prefix('-') else { return Err(OptionError::Positional { given: arg.to_owned() }) };
         let name = name.strip_prefix('-').unwrap_or(name);
         let dashed = format!("-{name}");
+        if let Some(option) = NO_SUCH_DRIVES.iter().find(|n| **n == dashed) {
+            return Err(OptionError::NoSuchDrives { option });
+        }
         let Some((row, option)) =
             OPTIONS.iter().find_map(|row| row.names.iter().find(|n| **n == dashed).map(|n| (row, *n)))
         else {
@@ -218,8 +279,16 @@ pub fn parse<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Result<Config,
         let Some(text) = args.next() else { return Err(OptionError::MissingValue { option, usage: row.usage }) };
         (row.apply)(&mut parser, Value { option, text: text.as_ref() })?;
     }
-    let Parser { config, append_given, .. } = parser;
-    config.network.check()?;
+    let Parser { mut config, append_given, serial_given, snapshot, chardevs, plugged } = parser;
+    if chardevs.iter().any(|(_, c)| *c == Chardev::Stdio) {
+        if serial_given && config.serial != Serial::None {
+            return Err(OptionError::TwoTerminals);
+        }
+        config.serial = Serial::None;
+    }
+    config.drives.iter_mut().for_each(|d| d.snapshot |= snapshot);
+    config.devices = devices::place(plugged)?;
+    net::check(&config)?;
     if config.kernel.is_empty() {
         return Err(match (&config.initrd, append_given) {
             (Some(_), _) => OptionError::NeedsKernel { option: "-initrd" },
@@ -374,15 +443,6 @@ fn accel(p: &mut Parser, v: Value<'_>) -> Result<(), OptionError> {
     Ok(())
 }
 
-fn device(p: &mut Parser, v: Value<'_>) -> Result<(), OptionError> {
-    let pairs: Vec<_> = v.parts("driver").collect();
-    match pairs.split_first() {
-        Some((("driver", "virtio-net-pci"), properties)) => p.config.network.device(v, properties),
-        Some((("driver", driver), _)) => Err(v.unsupported(driver, &["virtio-net-pci"])),
-        _ => Err(v.bad("the first element is the driver's name")),
-    }
-}
-
 fn serial(p: &mut Parser, v: Value<'_>) -> Result<(), OptionError> {
     if std::mem::replace(&mut p.serial_given, true) {
         return Err(v.bad("there is one serial port; give `-serial` once"));
@@ -422,8 +482,10 @@ mod tests {
             cpu: CpuModel::Max,
             serial: Serial::MonStdio,
             no_reboot: false,
-            network: net::Network::default(),
             tb_size_mib: None,
+            drives: Vec::new(),
+            devices: Vec::new(),
+            nets: Vec::new(),
         };
         assert_eq!(c, want);
     }
@@ -462,8 +524,10 @@ mod tests {
             cpu: CpuModel::Max,
             serial: Serial::Stdio,
             no_reboot: true,
-            network: net::Network::default(),
             tb_size_mib: Some(64),
+            drives: Vec::new(),
+            devices: Vec::new(),
+            nets: Vec::new(),
         };
         assert_eq!(parse(args).unwrap(), want);
     }
@@ -510,7 +574,7 @@ mod tests {
             assert!(e.contains(&format!("`{given}`")), "{e}");
             assert!(e.contains(&format!("nearest supported option is `{nearest}`")), "{e}");
         }
-        assert!(matches!(words("-drive file=x"), Err(OptionError::Unknown { .. })));
+        assert!(matches!(words("-driv file=x"), Err(OptionError::Unknown { .. })));
         assert!(matches!(words("disk.img"), Err(OptionError::Positional { .. })));
         assert!(matches!(words("-"), Err(OptionError::Unknown { .. })));
         assert!(matches!(words("---kernel k"), Err(OptionError::Unknown { .. })));

@@ -1,6 +1,8 @@
 //! `-netdev`, `-nic` and `-device virtio-net-pci`: the network's options, as in QEMU's "Network options".
 
-use crate::{OptionError, Value, set};
+use crate::devices::{self, DeviceOptions, Model};
+use crate::properties::Properties;
+use crate::{Config, OptionError, Parser, Value};
 use std::net::Ipv4Addr;
 
 /// Networks and cards of one machine at most.
@@ -20,13 +22,6 @@ pub enum Netdev {
 pub struct NamedNet {
     pub id: String,
     pub net: Netdev,
-}
-
-/// A card, plugged into the `Netdev` of name `netdev`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NetCard {
-    pub netdev: String,
-    pub mac: [u8; 6],
 }
 
 /// `-netdev user`; the addresses are QEMU's.
@@ -123,112 +118,90 @@ fn mask_bits(prefix: u8) -> u32 {
     u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0)
 }
 
-/// The networks and cards that the options have named so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Network {
-    pub nets: Vec<NamedNet>,
-    pub cards: Vec<NetCard>,
+const MODELS: &[&str] = &["virtio-net-pci", "virtio"];
+
+/// `-netdev TYPE,id=ID,..`.
+pub fn netdev(p: &mut Parser, v: Value<'_>) -> Result<(), OptionError> {
+    let mut keys = Properties::new(v, "type");
+    let id = keys.need("id")?;
+    add(p, v, keys, id)
 }
 
-const USER_KEYS: &[&str] =
-    &["id", "net", "host", "dns", "dhcpstart", "restrict", "hostname", "hostfwd", "relay", "proxy", "ipv4", "ipv6"];
-const LAN_KEYS: &[&str] = &["id", "mcast"];
-const MODELS: &[&str] = &["virtio-net-pci"];
-
-impl Network {
-    /// `-netdev TYPE,id=ID,..`.
-    pub(crate) fn netdev(&mut self, v: Value<'_>) -> Result<(), OptionError> {
-        let pairs: Vec<_> = v.parts("type").collect();
-        let id =
-            find(&pairs, "id").ok_or_else(|| v.bad("it needs a name: `id=NAME`, which a card's `netdev=` gives"))?;
-        self.add_net(v, id, &pairs)
+/// `-nic TYPE,model=virtio-net-pci,mac=..,..`: a network and its card in one.
+pub fn nic(p: &mut Parser, v: Value<'_>) -> Result<(), OptionError> {
+    if v.text == "none" {
+        return Ok(());
     }
-
-    /// `-nic TYPE,model=virtio-net-pci,mac=..,..`: a network and its card in one.
-    pub(crate) fn nic(&mut self, v: Value<'_>) -> Result<(), OptionError> {
-        let mut pairs: Vec<_> = v.parts("type").collect();
-        if pairs == [("type", "none")] {
-            return Ok(());
-        }
-        let id = find(&pairs, "id").map_or_else(|| format!("nic{}", self.nets.len()), str::to_owned);
-        let model = find(&pairs, "model").unwrap_or(MODELS[0]);
-        if !MODELS.contains(&model) && model != "virtio" {
-            return Err(v.unsupported(model, MODELS));
-        }
-        let mac = find(&pairs, "mac").map(str::to_owned);
-        pairs.retain(|(key, _)| !["model", "mac"].contains(key));
-        self.add_net(v, &id, &pairs)?;
-        self.add_card(v, &id, mac.as_deref())
-    }
-
-    /// `-device virtio-net-pci,netdev=ID,mac=..`: the properties after the driver's name.
-    pub(crate) fn device(&mut self, v: Value<'_>, properties: &[(&str, &str)]) -> Result<(), OptionError> {
-        const KEYS: &[&str] = &["netdev", "mac", "id"];
-        if let Some((key, _)) = properties.iter().find(|(key, _)| !KEYS.contains(key)) {
-            return Err(v.unsupported(key, KEYS));
-        }
-        let netdev = find(properties, "netdev").ok_or_else(|| v.bad("it needs `netdev=ID` of a `-netdev`"))?;
-        self.add_card(v, netdev, find(properties, "mac"))
-    }
-
-    /// Every card has its network, and every network its card.
-    pub(crate) fn check(&self) -> Result<(), OptionError> {
-        let bad = |option, given: &str, reason| {
-            Err(OptionError::BadValue { option, given: given.to_owned(), reason: String::from(reason) })
-        };
-        for card in &self.cards {
-            if !self.nets.iter().any(|net| net.id == card.netdev) {
-                return bad(
-                    "-device",
-                    &format!("virtio-net-pci,netdev={}", card.netdev),
-                    "there is no `-netdev` of this id",
-                );
-            }
-        }
-        for net in &self.nets {
-            match self.cards.iter().filter(|card| card.netdev == net.id).count() {
-                0 => return bad("-netdev", &net.id, "no card uses it: add `-device virtio-net-pci,netdev=ID`"),
-                1 => {}
-                _ => return bad("-netdev", &net.id, "one card can use it; this is the network of several"),
-            }
-        }
-        Ok(())
-    }
-
-    fn add_net(&mut self, v: Value<'_>, id: &str, pairs: &[(&str, &str)]) -> Result<(), OptionError> {
-        if self.nets.iter().any(|net| net.id == id) {
-            return Err(v.bad(format!("there is a network `{id}` already")));
-        }
-        if self.nets.len() == NETS_MAX {
-            return Err(v.bad(format!("there can be {NETS_MAX} networks")));
-        }
-        let net = match pairs.first() {
-            Some(("type", "user")) => Netdev::User(user(v, &pairs[1..])?),
-            Some(("type", "socket")) => Netdev::Lan(lan(v, &pairs[1..])?),
-            other => return Err(v.unsupported(other.map_or("", |(_, kind)| kind), &["user", "socket"])),
-        };
-        self.nets.push(NamedNet { id: id.to_owned(), net });
-        Ok(())
-    }
-
-    fn add_card(&mut self, v: Value<'_>, netdev: &str, given: Option<&str>) -> Result<(), OptionError> {
-        let mac = match given {
-            // QEMU numbers its cards from here.
-            None => [0x52, 0x54, 0, 0x12, 0x34, 0x56 + self.cards.len() as u8],
-            Some(text) => mac(text).ok_or_else(|| {
-                v.bad(format!("mac={text}: give a card's own address, six bytes like 52:54:00:12:34:56"))
-            })?,
-        };
-        if self.cards.iter().any(|card| card.mac == mac) {
-            return Err(v.bad("another card has this address already"));
-        }
-        self.cards.push(NetCard { netdev: netdev.to_owned(), mac });
-        Ok(())
-    }
+    let mut keys = Properties::new(v, "type");
+    let netdev = keys.take("id").unwrap_or_else(|| format!("nic{}", p.config.nets.len()));
+    keys.choice("model", MODELS)?;
+    let mac = address(p, &mut keys)?;
+    add(p, v, keys, netdev.clone())?;
+    devices::plug(p, v, Model::Net { netdev, mac });
+    Ok(())
 }
 
-fn find<'a>(pairs: &[(&str, &'a str)], key: &str) -> Option<&'a str> {
-    pairs.iter().rev().find(|(k, _)| *k == key).map(|(_, value)| *value)
+/// `-device virtio-net-pci,netdev=ID,mac=..`: what is left after the driver's name.
+pub fn card(p: &mut Parser, keys: &mut Properties<'_>) -> Result<Model, OptionError> {
+    Ok(Model::Net { netdev: keys.need("netdev")?, mac: address(p, keys)? })
+}
+
+/// Every card has its network, and every network its card.
+pub fn check(config: &Config) -> Result<(), OptionError> {
+    let bad =
+        |option, given: String, reason| Err(OptionError::BadValue { option, given, reason: String::from(reason) });
+    let netdev = |device: &DeviceOptions| match &device.model {
+        Model::Net { netdev, .. } => Some(netdev.clone()),
+        _ => None,
+    };
+    let used: Vec<_> = config.devices.iter().filter_map(netdev).collect();
+    if let Some(netdev) = used.iter().find(|id| config.nets.iter().all(|net| net.id != **id)) {
+        return bad("-device", format!("virtio-net-pci,netdev={netdev}"), "there is no `-netdev` with this id");
+    }
+    for net in &config.nets {
+        match used.iter().filter(|id| **id == net.id).count() {
+            0 => return bad("-netdev", net.id.clone(), "no card uses it: add `-device virtio-net-pci,netdev=ID`"),
+            1 => {}
+            _ => return bad("-netdev", net.id.clone(), "several cards use it; each needs a network of its own"),
+        }
+    }
+    Ok(())
+}
+
+fn add(p: &mut Parser, v: Value<'_>, mut keys: Properties<'_>, id: String) -> Result<(), OptionError> {
+    if p.config.nets.iter().any(|net| net.id == id) {
+        return Err(v.bad(format!("there are two networks with id={id}")));
+    }
+    if p.config.nets.len() == NETS_MAX {
+        return Err(v.bad(format!("there can be {NETS_MAX} networks")));
+    }
+    let net = match keys.choice("type", &["user", "socket"])? {
+        Some("user") => Netdev::User(user(v, &mut keys)?),
+        Some(_) => Netdev::Lan(lan(v, &mut keys)?),
+        None => return Err(v.bad("the first element is the network's type: user or socket")),
+    };
+    keys.finish()?;
+    p.config.nets.push(NamedNet { id, net });
+    Ok(())
+}
+
+/// `mac=`, or the address that QEMU would give.
+fn address(p: &Parser, keys: &mut Properties<'_>) -> Result<[u8; 6], OptionError> {
+    let mac_of = |device: &devices::Plugged| match device.model() {
+        Model::Net { mac, .. } => Some(*mac),
+        _ => None,
+    };
+    let used: Vec<_> = p.plugged.iter().filter_map(mac_of).collect();
+    let mac = match keys.take("mac") {
+        None => [0x52, 0x54, 0, 0x12, 0x34, 0x56 + used.len() as u8],
+        Some(text) => mac(&text).ok_or_else(|| {
+            keys.bad(format!("mac={text}: give a card's own address, six bytes like 52:54:00:12:34:56"))
+        })?,
+    };
+    match used.contains(&mac) {
+        true => Err(keys.bad("another card has this address already")),
+        false => Ok(mac),
+    }
 }
 
 /// A unicast address of six bytes in hexadecimal.
@@ -242,31 +215,31 @@ fn mac(text: &str) -> Option<[u8; 6]> {
     (parts.next().is_none() && bytes[0] & 1 == 0 && bytes != [0; 6]).then_some(bytes)
 }
 
-fn user(v: Value<'_>, pairs: &[(&str, &str)]) -> Result<UserNet, OptionError> {
+fn user(v: Value<'_>, keys: &mut Properties<'_>) -> Result<UserNet, OptionError> {
     let mut user = UserNet::default();
-    let net = find(pairs, "net").map(|text| network(v, text)).transpose()?;
-    if let Some((net, prefix)) = net {
-        let host = |n: u32| Ipv4Addr::from_bits(net.to_bits() | n);
-        (user.net, user.prefix) = (net, prefix);
+    if let Some(text) = keys.take("net") {
+        (user.net, user.prefix) = network(v, &text)?;
+        let host = |n: u32| Ipv4Addr::from_bits(user.net.to_bits() | n);
         (user.host, user.dns, user.dhcp_start) = (host(2), host(3), host(15));
     }
-    for (key, value) in pairs {
-        match *key {
-            "id" | "net" => {}
-            "host" => user.host = addr(v, key, value)?,
-            "dns" => user.dns = addr(v, key, value)?,
-            "dhcpstart" => user.dhcp_start = addr(v, key, value)?,
-            "restrict" => user.restrict = on_off(v, key, value)?,
-            "ipv4" if on_off(v, key, value)? => {}
-            "ipv6" if !on_off(v, key, value)? => {}
-            "ipv4" | "ipv6" => return Err(v.bad(format!("{key}={value}: the network has IPv4 and no IPv6 yet"))),
-            "hostname" => user.hostname = Some(hostname(v, value)?),
-            "hostfwd" => user.forwards.push(forward(v, value)?),
-            "relay" => user.relay = Some(relay(v, value)?),
-            "proxy" => set(&mut user.proxy, proxy(v, value))?,
-            _ => return Err(v.unsupported(key, USER_KEYS)),
+    let addrs = [("host", &mut user.host), ("dns", &mut user.dns), ("dhcpstart", &mut user.dhcp_start)];
+    for (key, place) in addrs {
+        if let Some(text) = keys.take(key) {
+            *place = addr(v, key, &text)?;
         }
     }
+    user.restrict = keys.switch("restrict")?.unwrap_or(false);
+    if keys.switch("ipv4")? == Some(false) || keys.switch("ipv6")? == Some(true) {
+        return Err(v.bad("the network has IPv4 and no IPv6 yet"));
+    }
+    user.hostname = keys.take("hostname").map(|text| hostname(v, &text)).transpose()?;
+    user.forwards = keys.take_all("hostfwd").iter().map(|text| forward(v, text)).collect::<Result<_, _>>()?;
+    user.relay = keys.take("relay").map(|text| relay(v, &text)).transpose()?;
+    user.proxy = match keys.choice("proxy", &["https", "http", "off"])? {
+        Some("off") => Proxy::Off,
+        Some("http") => Proxy::Http,
+        _ => Proxy::Https,
+    };
     for (key, addr) in [("host", user.host), ("dns", user.dns), ("dhcpstart", user.dhcp_start)] {
         if !user.contains(addr) {
             return Err(v.bad(format!("{key}={addr} is no address of the network {}/{}", user.net, user.prefix)));
@@ -304,14 +277,6 @@ fn addr(v: Value<'_>, key: &str, text: &str) -> Result<Ipv4Addr, OptionError> {
     text.parse().map_err(|_| v.bad(format!("{key}={text}: give an IPv4 address like 10.0.2.2")))
 }
 
-fn on_off(v: Value<'_>, key: &str, text: &str) -> Result<bool, OptionError> {
-    match text {
-        "on" | "yes" | "y" | "true" | "" => Ok(true),
-        "off" | "no" | "n" | "false" => Ok(false),
-        _ => Err(v.bad(format!("{key}={text}: give on or off"))),
-    }
-}
-
 fn hostname(v: Value<'_>, text: &str) -> Result<String, OptionError> {
     let label = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'.';
     match text.len() {
@@ -324,15 +289,6 @@ fn relay(v: Value<'_>, text: &str) -> Result<String, OptionError> {
     match text.starts_with("wss://") || text.starts_with("ws://") {
         true => Ok(text.to_owned()),
         false => Err(v.bad(format!("relay={text}: give the address of a wisp relay, like wss://relay.example/wisp/"))),
-    }
-}
-
-fn proxy(v: Value<'_>, text: &str) -> Result<Proxy, OptionError> {
-    match text {
-        "off" => Ok(Proxy::Off),
-        "http" => Ok(Proxy::Http),
-        "https" => Ok(Proxy::Https),
-        _ => Err(v.bad(format!("proxy={text}: give http, https or off"))),
     }
 }
 
@@ -360,11 +316,8 @@ fn forward(v: Value<'_>, text: &str) -> Result<Forward, OptionError> {
     })
 }
 
-fn lan(v: Value<'_>, pairs: &[(&str, &str)]) -> Result<LanNet, OptionError> {
-    if let Some((key, _)) = pairs.iter().find(|(key, _)| !LAN_KEYS.contains(key)) {
-        return Err(v.unsupported(key, LAN_KEYS));
-    }
-    let text = find(pairs, "mcast").ok_or_else(|| v.bad("give the group that is shared: `mcast=230.0.0.1:1234`"))?;
+fn lan(v: Value<'_>, keys: &mut Properties<'_>) -> Result<LanNet, OptionError> {
+    let text = keys.need("mcast")?;
     let parsed = text.split_once(':').and_then(|(group, port)| {
         let group = group.parse::<Ipv4Addr>().ok().filter(Ipv4Addr::is_multicast)?;
         Some(LanNet { group, port: port.parse().ok().filter(|port| *port != 0)? })
@@ -377,13 +330,19 @@ mod tests {
     use super::*;
     use crate::parse;
 
-    fn network(args: &str) -> Result<Network, String> {
+    fn config(args: &str) -> Result<Config, String> {
         let args = format!("-kernel k {args}");
-        parse(args.split_whitespace()).map(|config| config.network).map_err(|e| e.to_string())
+        parse(args.split_whitespace()).map_err(|e| e.to_string())
+    }
+
+    /// The networks, and the cards.
+    fn network(args: &str) -> (Vec<NamedNet>, Vec<Model>) {
+        let config = config(args).expect(args);
+        (config.nets, config.devices.into_iter().map(|device| device.model).collect())
     }
 
     fn user(options: &str) -> UserNet {
-        match network(&format!("-nic user{options}")).expect(options).nets.remove(0).net {
+        match network(&format!("-nic user{options}")).0.remove(0).net {
             Netdev::User(user) => user,
             other => panic!("{other:?}"),
         }
@@ -391,22 +350,20 @@ mod tests {
 
     #[test]
     fn there_is_no_network_unless_asked_for() {
-        assert_eq!(network(""), Ok(Network::default()));
-        assert_eq!(network("-nic none"), Ok(Network::default()));
+        assert_eq!(network(""), (vec![], vec![]));
+        assert_eq!(network("-nic none"), (vec![], vec![]));
     }
 
     #[test]
     fn a_network_and_its_card() {
-        let want = Network {
-            nets: vec![NamedNet { id: "n".into(), net: Netdev::User(UserNet::default()) }],
-            cards: vec![NetCard { netdev: "n".into(), mac: [0x52, 0x54, 0, 0x12, 0x34, 0x56] }],
-        };
-        assert_eq!(network("-netdev user,id=n -device virtio-net-pci,netdev=n"), Ok(want.clone()));
-        assert_eq!(network("-device virtio-net-pci,netdev=n -netdev user,id=n"), Ok(want.clone()));
-        assert_eq!(network("-nic user,id=n,model=virtio-net-pci"), Ok(want));
-        let two = network("-nic user -nic socket,mcast=230.0.0.1:1234,mac=02:00:00:00:00:01").unwrap();
-        assert_eq!(two.nets[1].net, Netdev::Lan(LanNet { group: Ipv4Addr::new(230, 0, 0, 1), port: 1234 }));
-        assert_eq!(two.cards[1].mac, [2, 0, 0, 0, 0, 1]);
+        let nets = vec![NamedNet { id: "n".into(), net: Netdev::User(UserNet::default()) }];
+        let want = (nets, vec![Model::Net { netdev: "n".into(), mac: [0x52, 0x54, 0, 0x12, 0x34, 0x56] }]);
+        assert_eq!(network("-netdev user,id=n -device virtio-net-pci,netdev=n"), want);
+        assert_eq!(network("-device virtio-net-pci,netdev=n -netdev user,id=n"), want);
+        assert_eq!(network("-nic user,id=n,model=virtio-net-pci"), want);
+        let (nets, cards) = network("-nic user -nic socket,mcast=230.0.0.1:1234,mac=02:00:00:00:00:01");
+        assert_eq!(nets[1].net, Netdev::Lan(LanNet { group: Ipv4Addr::new(230, 0, 0, 1), port: 1234 }));
+        assert_eq!(cards[1], Model::Net { netdev: "nic1".into(), mac: [2, 0, 0, 0, 0, 1] });
     }
 
     #[test]
@@ -438,10 +395,10 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (args, part) in [
-            ("-netdev user", "`id=NAME`"),
+            ("-netdev user", "give `id=`"),
             ("-netdev tap,id=n", "`tap` is not supported"),
             ("-netdev user,id=n", "no card uses it"),
-            ("-device virtio-net-pci,netdev=x", "no `-netdev` of this id"),
+            ("-device virtio-net-pci,netdev=x", "no `-netdev` with this id"),
             ("-nic user,guestfwd=tcp:10.0.2.100:1-cmd:cat", "`guestfwd` is not supported"),
             ("-nic user,smb=/x", "`smb` is not supported"),
             ("-nic user,model=e1000", "`e1000` is not supported"),
@@ -454,9 +411,9 @@ mod tests {
             ("-nic user,relay=http://x", "wss://"),
             ("-nic user,restrict=maybe", "give on or off"),
             ("-nic socket,mcast=10.0.0.1:5", "multicast address"),
-            ("-nic user,id=a -nic user,id=a", "`a` already"),
+            ("-nic user,id=a -nic user,id=a", "two networks with id=a"),
         ] {
-            let message = network(args).expect_err(args);
+            let message = config(args).expect_err(args);
             assert!(message.contains(part), "{args}: {message}");
         }
     }

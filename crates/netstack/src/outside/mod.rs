@@ -13,7 +13,7 @@ pub use wisp::Wisp;
 
 use crate::channel::{ChannelId, Channels, Event, Ids, Kind};
 use crate::dns::Family;
-use options::net::{Proxy, UserNet};
+use options::{Proxy, UserNet};
 use std::net::{IpAddr, SocketAddrV4};
 use thiserror::Error;
 

@@ -3,7 +3,7 @@
 use super::{Outside, Report, Resolution};
 use crate::channel::{ChannelId, Channels, Event, Ids, Kind, SEND_WINDOW};
 use crate::dns::Family;
-use options::net::{Protocol, UserNet};
+use options::{Protocol, UserNet};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};

@@ -10,7 +10,7 @@ use super::names::Names;
 use super::{Outside, Report, Resolution};
 use crate::channel::{ChannelId, Channels, Event, Ids, Kind, SEND_WINDOW};
 use crate::dns::Family;
-use options::net::UserNet;
+use options::UserNet;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};

@@ -3,7 +3,7 @@
 use crate::guest::Guest;
 use crate::host::{Service, Shared};
 use netstack::{Ids, Kind, Offload, UserStack};
-use options::net::{Netdev, UserNet};
+use options::{Netdev, UserNet};
 
 pub const MS: u64 = 1_000_000;
 
@@ -49,7 +49,7 @@ pub struct World {
 pub fn net(options: &str) -> UserNet {
     let args = format!("-kernel k -nic user{options}");
     let config = options::parse(args.split_whitespace()).unwrap();
-    match config.network.nets.into_iter().next().unwrap().net {
+    match config.nets.into_iter().next().unwrap().net {
         Netdev::User(user) => user,
         other => panic!("{other:?}"),
     }

@@ -12,7 +12,7 @@ use super::{Outside, Report, Resolution};
 use crate::channel::{ChannelId, Channels, Event, Ids};
 use crate::dns::Family;
 use connection::{Connection, Context};
-use options::net::{Proxy, UserNet};
+use options::{Proxy, UserNet};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
