@@ -13,6 +13,7 @@ import {
   readStats,
   VERSION,
 } from "./abi.gen.ts";
+import { type Bytes, Channels } from "./host/channels.ts";
 import { CodeHost } from "./host/code.ts";
 import type { CodeLimits } from "./protocol.ts";
 
@@ -38,6 +39,8 @@ export interface EngineHost {
   random(bytes: Uint8Array<ArrayBuffer>): void;
   log(level: number, text: string): void;
   readonly code?: CodeLimits;
+  /** What the machine's networks reach; nothing without them. */
+  readonly channels?: Channels;
 }
 
 /** What the run loop uses of an engine. */
@@ -53,6 +56,7 @@ export interface EngineApi {
   consoleInput(bytes: Uint8Array): void;
   /** A copy of what the guest wrote since the last call. */
   consoleOutput(): Uint8Array<ArrayBuffer>;
+  channelEvent(channel: number, event: number, value: number, data: Bytes): void;
   reset(): void;
   stats(): EngineStats;
   message(): string;
@@ -80,6 +84,7 @@ export class Engine implements EngineApi {
     const code = new CodeHost(host.code);
     const imports: EngineImports = {
       ...code.imports,
+      ...(host.channels ?? new Channels({}, () => {})).imports(bytes),
       clock_monotonic: () => host.monotonic(),
       clock_realtime: () => host.realtime(),
       random: (ptr, len) => host.random(bytes(ptr, len) as Uint8Array<ArrayBuffer>),
@@ -157,6 +162,10 @@ export class Engine implements EngineApi {
   consoleOutput(): Uint8Array<ArrayBuffer> {
     const range = this.#call("console_output");
     return range >> 32n === 0n ? NO_BYTES : this.#bytes(range).slice();
+  }
+
+  channelEvent(channel: number, event: number, value: number, data: Bytes): void {
+    this.#call("channel_event", channel, event, value, this.#give(data));
   }
 
   reset(): void {

@@ -81,6 +81,8 @@ export class MockEngine implements EngineApi {
     return bytes;
   }
 
+  channelEvent(): void {}
+
   reset(): void {
     this.resets += 1;
   }
@@ -120,6 +122,7 @@ export function run(
       {
         now: () => performance.now(),
         soon: setImmediate,
+        channels: {},
         open: async (name) => {
           const file = files[name];
           if (!file) throw new Error("the server answers 404 Not Found");

@@ -10,7 +10,7 @@ use std::process::Command;
 const LAYERS: &[&[&str]] = &[
     &["guest-api", "softfloat", "host-abi"],
     &["mem", "bus", "storage", "options", "ir"],
-    &["isa-x86", "devices", "virtio", "wasmgen"],
+    &["isa-x86", "devices", "virtio", "netstack", "wasmgen"],
     &["machine", "jit"],
     &["engine"],
 ];

@@ -31,7 +31,10 @@ fn run() -> Result<(), String> {
     };
     let disk = |d: &options::Drive| machine::memory_disk(d, read(&d.file)?).map_err(|e| e.to_string());
     let disks = config.drives.iter().map(disk).collect::<Result<_, _>>()?;
-    let files = Files { kernel, initrd, disks };
+    if !config.nets.is_empty() {
+        return Err("this example has no network: leave out -nic and -netdev".to_owned());
+    }
+    let files = Files { kernel, initrd, disks, nets: Vec::new() };
     let mut machine = Machine::new(&config, files, now(), [42; 32]).map_err(|e| e.to_string())?;
 
     let (send, typed) = mpsc::channel();

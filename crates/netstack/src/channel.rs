@@ -11,19 +11,38 @@ use std::rc::Rc;
 /// Bytes of a stream that the engine sends before the host has given any credit back.
 pub const SEND_WINDOW: usize = 256 << 10;
 
-/// The number of a channel, never used twice.
+/// The number of a channel, not used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelId(pub u32);
 
-/// Hands out the numbers; all that use one host's channels share it.
+impl ChannelId {
+    /// The network whose channel it is.
+    pub fn net(self) -> usize {
+        (self.0 >> NET_SHIFT) as usize
+    }
+}
+
+/// Above the bits that count a network's channels, its own number.
+const NET_SHIFT: u32 = 28;
+
+/// Hands out the numbers of one network; clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Ids(Rc<Cell<u32>>);
+pub struct Ids {
+    net: u32,
+    last: Rc<Cell<u32>>,
+}
 
 impl Ids {
-    /// A number that no channel has had; after four thousand million of them they start anew.
+    /// Those of network number `net`, 0 to 15.
+    pub fn new(net: usize) -> Self {
+        Self { net: (net as u32) << NET_SHIFT, last: Rc::default() }
+    }
+
+    /// A number that no channel has had; after 268 million of them they start anew.
     pub fn next(&self) -> ChannelId {
-        self.0.set(self.0.get().wrapping_add(1).max(1));
-        ChannelId(self.0.get())
+        let next = (self.last.get() + 1) & ((1 << NET_SHIFT) - 1);
+        self.last.set(next.max(1));
+        ChannelId(self.net | self.last.get())
     }
 }
 

@@ -16,6 +16,9 @@ use smoltcp::wire::{
 };
 use std::net::SocketAddrV4;
 
+/// Guest nanoseconds from one look at the timers to the next at least.
+const PAUSE_NS: u64 = 100_000;
+
 /// A network with DHCP, a name server and a gateway to the outside, for one guest's card.
 pub struct UserStack {
     net: UserNet,
@@ -130,7 +133,8 @@ impl UserStack {
             self.udp.expire(&mut *self.outside, self.now_ns),
             self.outside.tick(self.now_ns),
         ];
-        self.deadline = deadlines.into_iter().flatten().min();
+        // What could be done now is done.
+        self.deadline = deadlines.into_iter().flatten().min().map(|at| at.max(self.now_ns + PAUSE_NS));
     }
 
     /// Takes what the outside has to say; whether there was something.

@@ -3,6 +3,7 @@
 import type { Command, Event } from "../protocol.ts";
 import { openUrl } from "./files.ts";
 import { commonPlatform, Session } from "./loop.ts";
+import { webChannels } from "./webchannels.ts";
 
 const scope = self as unknown as {
   onmessage: ((message: MessageEvent<Command>) => void) | null;
@@ -15,10 +16,14 @@ let turn: () => void = () => {};
 channel.port1.onmessage = () => turn();
 
 const session = new Session(
-  commonPlatform((next) => {
-    turn = next;
-    channel.port2.postMessage(null);
-  }, openUrl),
+  commonPlatform(
+    (next) => {
+      turn = next;
+      channel.port2.postMessage(null);
+    },
+    openUrl,
+    webChannels,
+  ),
   (event) => scope.postMessage(event, event.type === "output" ? [event.data.buffer] : []),
 );
 scope.onmessage = (message) => session.command(message.data);
