@@ -48,7 +48,8 @@ export class MockEngine implements EngineApi {
   }
 
   imageName(image: number): string | undefined {
-    const at = this.options.indexOf(image === Image.Kernel ? "-kernel" : "-initrd");
+    const name = image === Image.Kernel ? "-kernel" : image === Image.Initrd ? "-initrd" : "-drive";
+    const at = this.options.indexOf(name);
     return at < 0 ? undefined : this.options[at + 1];
   }
 
