@@ -99,7 +99,7 @@ pub fn run(long: bool) -> Result<()> {
         });
         summary.step("a guest's network", || {
             let guest = guest::make("debian-virtio-6.1")?;
-            run_command(npm(&["run", "test:net", "--silent"]).env("GUEST", &guest.dir))
+            run_command(npm(&["run", "test:net", "--silent"]).env("GUEST", guest.dir))
         });
         if long {
             summary.step("tests of what was built, in Firefox", || {

@@ -18,3 +18,4 @@ pub use clock::HostTime;
 pub use load::{LoadError, initrd::Problem as InitrdProblem};
 pub use machine::{Exit, Files, Machine, MachineError, Stats, StopReport};
 pub use plug::memory_disk;
+pub use virtio::input::{InputEvent, InputKind};
