@@ -35,7 +35,22 @@ pub(super) struct Block {
     pub(super) runs: u32,
     /// Table slot of translated code that starts here; 0: none.
     pub(super) slot: u32,
+    /// Blocks of the same page and mode that have followed this one, and where in the page they begin; [`UNLINKED`]: none.
+    links: [BlockId; 2],
+    link_at: [u16; 2],
 }
+
+/// No offset in a page.
+const UNLINKED: u16 = u16::MAX;
+
+/// The block found last, and how its page was seen: as long as the key is the same, the page is mapped to where it was.
+struct Last {
+    page: u64,
+    key: u32,
+    block: BlockId,
+}
+
+const NO_LAST: Last = Last { page: 1, key: 0, block: 0 };
 
 #[derive(Clone, Copy)]
 struct Jump {
@@ -54,6 +69,7 @@ pub(super) struct CodeCache {
     index: Index,
     /// Finds blocks by linear address, in the form of [`guest_api::Jump`], by [`jump_index`].
     jumps: Box<[Jump]>,
+    last: Last,
 }
 
 impl CodeCache {
@@ -74,6 +90,7 @@ impl CodeCache {
             blocks,
             index: Index::new(room(limit) / MEAN_INSNS),
             jumps: vec![NOWHERE; JUMPS].into(),
+            last: NO_LAST,
         }
     }
 
@@ -93,6 +110,7 @@ impl CodeCache {
         self.blocks.clear();
         self.index.clear();
         self.forget_jumps();
+        self.last = NO_LAST;
         mem.clear_all_code();
         tier.ranges(None, &mut |pa, len| mem.mark_code(pa, len));
     }
@@ -171,11 +189,47 @@ impl CodeCache {
     #[inline(always)]
     pub(super) fn find<T: Tier>(&mut self, cx: &mut Exec<'_>, tier: &mut T) -> Result<BlockId, Stop> {
         let pc = cx.cpu.rip.wrapping_add(cx.cpu.seg_base(SegReg::Cs));
-        let jump = &self.jumps[jump_index(pc)];
-        if jump.pc == pc && jump.key == cx.cpu.fetch_key(pc) && self.blocks[jump.block as usize].count != 0 {
-            return Ok(jump.block);
+        let (page, key) = (pc & !PAGE_MASK, cx.cpu.fetch_key(pc));
+        let near = page == self.last.page && key == self.last.key;
+        if near && let Some(id) = self.linked(pc) {
+            self.last.block = id;
+            return Ok(id);
         }
-        self.find_slow(cx, tier, pc)
+        let jump = &self.jumps[jump_index(pc)];
+        let id = if jump.pc == pc && jump.key == key && self.blocks[jump.block as usize].count != 0 {
+            jump.block
+        } else {
+            self.find_slow(cx, tier, pc)?
+        };
+        if near {
+            self.link(pc, id);
+        }
+        self.last = Last { page, key, block: id };
+        Ok(id)
+    }
+
+    /// The block at `pc`, which is in the page of the last one, if it has followed that before.
+    #[inline(always)]
+    fn linked(&self, pc: u64) -> Option<BlockId> {
+        let from = self.blocks.get(self.last.block as usize)?;
+        let at = (pc & PAGE_MASK) as u16;
+        let id = match from.link_at {
+            [a, _] if a == at => from.links[0],
+            [_, b] if b == at => from.links[1],
+            _ => return None,
+        };
+        (self.blocks[id as usize].count != 0).then_some(id)
+    }
+
+    /// Block `id` at `pc` has followed the last one, in the same page.
+    #[inline(never)]
+    fn link(&mut self, pc: u64, id: BlockId) {
+        let to = &self.blocks[id as usize];
+        // A block that crosses into another page is verified each time.
+        let may = to.bits == CodeSize::Bits64 && !to.crosses;
+        if may && let Some(from) = self.blocks.get_mut(self.last.block as usize) {
+            (from.links, from.link_at) = ([id, from.links[0]], [(pc & PAGE_MASK) as u16, from.link_at[0]]);
+        }
     }
 
     #[inline(never)]
@@ -291,6 +345,8 @@ impl CodeCache {
             runs: 0,
             slot: tier.find(start, key.mode()),
             crosses: second_page != start & !PAGE_MASK,
+            links: [0; 2],
+            link_at: [UNLINKED; 2],
         };
         if ram {
             cx.cpu.mem.mark_code(start, off.min(in_page) as u32);
