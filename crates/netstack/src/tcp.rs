@@ -9,12 +9,12 @@
 use crate::channel::ChannelId;
 use crate::link::Link;
 use crate::outside::Outside;
-use crate::wire::Wire;
+use crate::wire::{GuestTime, Wire};
 use options::UserNet;
 use rustc_hash::FxHashMap;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
-use smoltcp::time::{Duration, Instant};
+use smoltcp::time::Duration;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpEndpoint};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -393,7 +393,7 @@ fn socket(room: usize) -> Socket<'static> {
 fn interface(wire: &mut Wire, gateway: Ipv4Addr, seed: u64) -> Interface {
     let mut config = Config::new(HardwareAddress::Ip);
     config.random_seed = seed;
-    let mut iface = Interface::new(config, &mut wire.port(&mut Link::new(UserNet::default())), Instant::ZERO);
+    let mut iface = Interface::new(config, &mut wire.port(&mut Link::new(UserNet::default())), GuestTime::ZERO);
     iface.update_ip_addrs(|addrs| _ = addrs.push(IpCidr::new(IpAddress::Ipv4(gateway), 0)));
     iface.set_any_ip(true);
     iface
@@ -403,6 +403,6 @@ fn endpoint(addr: SocketAddrV4) -> IpEndpoint {
     IpEndpoint::new(IpAddress::Ipv4(*addr.ip()), addr.port())
 }
 
-fn instant(ns: u64) -> Instant {
-    Instant::from_micros(i64::try_from(ns / 1000).unwrap_or(i64::MAX))
+fn instant(ns: u64) -> GuestTime {
+    GuestTime::from_micros(i64::try_from(ns / 1000).unwrap_or(i64::MAX))
 }

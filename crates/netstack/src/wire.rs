@@ -2,11 +2,13 @@
 
 use crate::link::{ETHERNET_HEADER, Frame, IPV4_HEADER, Link, MTU, Offload};
 use smoltcp::phy::{self, Checksum, ChecksumCapabilities, DeviceCapabilities, Medium, PacketMeta};
-use smoltcp::time::Instant;
 use smoltcp::wire::{IpProtocol, Ipv4Packet, TcpPacket};
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::num::NonZeroUsize;
+
+/// smoltcp's type for times, which are the guest's.
+pub type GuestTime = smoltcp::time::Instant;
 
 /// Packets of the guest that may wait.
 const WAITING: usize = 64;
@@ -59,12 +61,12 @@ impl phy::Device for Port<'_> {
     where
         Self: 't;
 
-    fn receive(&mut self, _: Instant) -> Option<(Packet, Output<'_>)> {
+    fn receive(&mut self, _: GuestTime) -> Option<(Packet, Output<'_>)> {
         let packet = self.wire.waiting.pop_front()?;
         Some((Packet(packet), Output { link: self.link, meta: PacketMeta::default(), offload: self.wire.offload }))
     }
 
-    fn transmit(&mut self, _: Instant) -> Option<Output<'_>> {
+    fn transmit(&mut self, _: GuestTime) -> Option<Output<'_>> {
         let offload = self.wire.offload;
         self.link.has_room().then(|| Output { link: self.link, meta: PacketMeta::default(), offload })
     }
