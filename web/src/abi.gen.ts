@@ -1,6 +1,6 @@
 // Made by `cargo run -p host-abi` from crates/host-abi/src/lib.rs; edit that.
 
-export const VERSION = 3;
+export const VERSION = 5;
 export const IMPORT_MODULE = "pagevm";
 export const CODE_IMPORT_MODULE = "e";
 export const TABLE = "__indirect_function_table";
@@ -90,6 +90,47 @@ export const FileFlags = {
   Remote: 2,
 } as const;
 
+/** What is at the other end of a channel. Streams are under flow control in both directions. */
+export const ChannelKind = {
+  /** A TCP connection to `ADDRESS:PORT`: a stream. */
+  Tcp: 0,
+  /** Datagrams to and from `ADDRESS:PORT`. */
+  Udp: 1,
+  /** The addresses of `NAME`, one a line, in one `Data`; none if there is no such name. */
+  Resolve: 2,
+  /** Connections that arrive at `ADDRESS:PORT`, each told by `Accepted`. */
+  TcpListen: 3,
+  /** A connection that has arrived: its number is the address. A stream. */
+  TcpAccept: 4,
+  /** Datagrams that arrive at `ADDRESS:PORT`. Each, both ways, begins with the peer's address (4 bytes) and port (2), big-endian. */
+  UdpListen: 5,
+  /** Binary messages to and from a WebSocket address. What the engine sends is under flow control. */
+  WebSocket: 6,
+  /**
+   * An HTTP request. The address is `METHOD URL` and header fields, a line each. The body is what the engine sends. The
+   * first `Data` is status and header fields, in the same form and without credit; then comes the body, a stream.
+   */
+  Fetch: 7,
+  /** Ethernet frames, shared with all who have opened the same `GROUP:PORT`. */
+  Lan: 8,
+} as const;
+
+/** What the host says of a channel. */
+export const ChannelEvent = {
+  /** It is connected; data may follow. */
+  Opened: 0,
+  /** Bytes of a stream, or a message. */
+  Data: 1,
+  /** `value` bytes of what the engine sent have gone on. */
+  Credit: 2,
+  /** The other end will send nothing more, and still takes what comes. When both have finished, the engine closes. */
+  Finished: 3,
+  /** It is no more, and not because both have finished. The bytes are a sentence that says why. */
+  Closed: 4,
+  /** A connection has arrived, its number is `value`; it waits until that is opened as `TcpAccept`. */
+  Accepted: 5,
+} as const;
+
 /** How much a `log` message matters. */
 export const LogLevel = {
   /** The engine cannot go on: the call that logs this ends in a trap. */
@@ -152,6 +193,24 @@ export interface EngineImports {
   file_flush(file: number, request: number): number;
   /** The engine never uses `file` again. */
   file_close(file: number): void;
+  /** Which channels this host can open: bit `n` for `ChannelKind` `n`; the same at each call. */
+  channel_support(): number;
+  /**
+   * Opens `channel`, a number of the engine's, to the address in the `len` bytes of UTF-8 at `ptr`; `kind` is a
+   * `ChannelKind`. What comes of it, and of the following, is told by `channel_event`, never within the call.
+   */
+  channel_open(channel: number, kind: number, ptr: number, len: number): void;
+  /**
+   * Sends bytes: the next piece of a stream, or a message. Of what is under flow control the engine sends at most
+   * 256 KiB more than `ChannelEvent::Credit` has given back.
+   */
+  channel_send(channel: number, ptr: number, len: number): void;
+  /** The engine will send nothing more on this channel, and still takes what comes. */
+  channel_finish(channel: number): void;
+  /** Ends the channel at once. No event of it follows. */
+  channel_close(channel: number): void;
+  /** The host may send `bytes` more of this stream. */
+  channel_credit(channel: number, bytes: number): void;
 }
 
 /** What a host may call. A `u32` result comes as a signed number: `>>> 0` makes it an address. */
@@ -196,6 +255,8 @@ export interface EngineExports {
   console_input(len: number): void;
   /** What the guest's console has written since the last call, as a byte range, valid until the next `run`. */
   console_output(): bigint;
+  /** Tells the engine of a channel, a `ChannelEvent`, with the first `len` bytes of the scratch room or with `value`. */
+  channel_event(channel: number, event: number, value: number, len: number): void;
   /** Resets the machine as its reset button does. */
   reset(): void;
   /** Brings the `Stats` up to date and returns their address, which stays the same. */
@@ -221,6 +282,12 @@ export const IMPORT_NAMES = [
   "file_write",
   "file_flush",
   "file_close",
+  "channel_support",
+  "channel_open",
+  "channel_send",
+  "channel_finish",
+  "channel_close",
+  "channel_credit",
 ] as const satisfies readonly (keyof EngineImports)[];
 
 export const EXPORT_NAMES = [
@@ -238,6 +305,7 @@ export const EXPORT_NAMES = [
   "idle_until",
   "console_input",
   "console_output",
+  "channel_event",
   "reset",
   "stats",
   "message",

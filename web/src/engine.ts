@@ -14,6 +14,7 @@ import {
   readStats,
   VERSION,
 } from "./abi.gen.ts";
+import { type Bytes, Channels } from "./host/channels.ts";
 import { CodeHost } from "./host/code.ts";
 import type { DiskHost } from "./host/disk/file.ts";
 import { FileTable } from "./host/disk/table.ts";
@@ -43,6 +44,8 @@ export interface EngineHost {
   log(level: number, text: string): void;
   readonly code?: CodeLimits;
   readonly files?: DiskHost;
+  /** What the machine's networks reach; nothing without them. */
+  readonly channels?: Channels;
 }
 
 /** What the run loop uses of an engine. */
@@ -61,6 +64,7 @@ export interface EngineApi {
   consoleInput(bytes: Uint8Array): void;
   /** A copy of what the guest wrote since the last call. */
   consoleOutput(): Uint8Array<ArrayBuffer>;
+  channelEvent(channel: number, event: number, value: number, data: Bytes): void;
   reset(): void;
   stats(): EngineStats;
   message(): string;
@@ -97,6 +101,7 @@ export class Engine implements EngineApi {
     const imports: EngineImports = {
       ...code.imports,
       ...files.imports,
+      ...(host.channels ?? new Channels({}, () => {})).imports(bytes),
       clock_monotonic: () => host.monotonic(),
       clock_realtime: () => host.realtime(),
       random: (ptr, len) => host.random(bytes(ptr, len) as Uint8Array<ArrayBuffer>),
@@ -187,6 +192,10 @@ export class Engine implements EngineApi {
   consoleOutput(): Uint8Array<ArrayBuffer> {
     const range = this.#call("console_output");
     return range >> 32n === 0n ? NO_BYTES : this.#bytes(range).slice();
+  }
+
+  channelEvent(channel: number, event: number, value: number, data: Bytes): void {
+    this.#call("channel_event", channel, event, value, this.#give(data));
   }
 
   reset(): void {

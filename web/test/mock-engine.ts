@@ -113,6 +113,8 @@ export class MockEngine implements EngineApi {
     return bytes;
   }
 
+  channelEvent(): void {}
+
   reset(): void {
     this.resets += 1;
   }
@@ -152,6 +154,7 @@ export function run(
       {
         now: () => performance.now(),
         soon: setImmediate,
+        channels: {},
         disks: {
           address: (name) => name,
           open: async () => {

@@ -97,6 +97,10 @@ pub fn run(long: bool) -> Result<()> {
         summary.step("tests of what was built", || {
             run_command(npm(&["run", "test:built", "--silent"]).env("ARTEFACTS", host::artefacts()?))
         });
+        summary.step("a guest's network", || {
+            let guest = guest::make("debian-virtio-6.1")?;
+            run_command(npm(&["run", "test:net", "--silent"]).env("GUEST", guest.dir))
+        });
         if long {
             summary.step("tests of what was built, in Firefox", || {
                 run_command(npm(&["run", "test:built", "--silent"]).env("BROWSER", "firefox"))

@@ -1,12 +1,14 @@
 //! The state behind the exports.
 
+use crate::channels::{self, HostChannels};
 use crate::code::CodeHost;
 use crate::drives::Drives;
 use crate::host;
 use crate::pacer::Pacer;
 use host_abi::{Console, Exit, Image, Outcome, Stats};
 use jit::Jit;
-use machine::{Files, Machine};
+use machine::{Files, Machine, MachineError};
+use netstack::{ChannelId, Ids};
 use options::{Config, Serial};
 use storage::Ended;
 
@@ -114,6 +116,19 @@ impl Engine {
         self.drives.answer(request, ended(bytes));
     }
 
+    /// A network for each that the options name.
+    fn nets(config: &Config) -> Result<Vec<netstack::Net>, MachineError> {
+        let seed = host::random();
+        let nets = config.nets.iter().enumerate().map(|(number, named)| {
+            // A seed of its own for each: another eight bytes.
+            let seed = seed.chunks_exact(8).cycle().nth(number).and_then(|bytes| bytes.try_into().ok());
+            let seed = u64::from_le_bytes(seed.unwrap_or_default()).wrapping_add(number as u64);
+            netstack::Net::new(&named.net, Box::new(HostChannels), &Ids::new(number), seed)
+                .map_err(|error| MachineError::Net { id: named.id.clone(), reason: error.to_string() })
+        });
+        nets.collect()
+    }
+
     pub fn create(&mut self) -> Outcome {
         let Some(config) = self.config.clone() else {
             return self.fail(Outcome::BadCall, "create: there are no options yet");
@@ -127,7 +142,11 @@ impl Engine {
         };
         self.stats = Stats::default();
         self.input.clear();
-        let files = Files { kernel: std::mem::take(&mut self.kernel), initrd: self.initrd.take(), disks };
+        let nets = match Self::nets(&config) {
+            Ok(nets) => nets,
+            Err(error) => return self.fail(Outcome::BadMachine, error.to_string()),
+        };
+        let files = Files { kernel: std::mem::take(&mut self.kernel), initrd: self.initrd.take(), disks, nets };
         match Machine::new(&config, files, host::time(), host::random()) {
             Ok(machine) => {
                 let limit = config.tb_size_mib.map_or(CODE_BYTES, |mib| (mib as usize) << 20);
@@ -190,6 +209,13 @@ impl Engine {
             std::mem::swap(machine.console_output(), &mut self.output);
         }
         &self.output
+    }
+
+    pub fn channel_event(&mut self, channel: u32, event: u32, value: u32, len: u32) {
+        let data = self.scratch.get(..len as usize).unwrap_or_default();
+        if let (Some(machine), Some(event)) = (&mut self.machine, channels::event(event, value, data)) {
+            machine.channel_event(ChannelId(channel), event);
+        }
     }
 
     pub fn reset(&mut self) {

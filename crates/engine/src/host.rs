@@ -118,6 +118,42 @@ pub mod file {
     }
 }
 
+/// Channels to what only the host can reach.
+pub mod channels {
+    use super::imports;
+
+    fn at(bytes: &[u8]) -> (u32, u32) {
+        (bytes.as_ptr() as usize as u32, bytes.len() as u32)
+    }
+
+    /// Bit `n`: the host can open channels of `ChannelKind` `n`.
+    pub fn support() -> u32 {
+        imports::channel_support()
+    }
+
+    pub fn open(channel: u32, kind: host_abi::ChannelKind, address: &str) {
+        let (ptr, len) = at(address.as_bytes());
+        imports::channel_open(channel, kind as u32, ptr, len);
+    }
+
+    pub fn send(channel: u32, data: &[u8]) {
+        let (ptr, len) = at(data);
+        imports::channel_send(channel, ptr, len);
+    }
+
+    pub fn finish(channel: u32) {
+        imports::channel_finish(channel);
+    }
+
+    pub fn close(channel: u32) {
+        imports::channel_close(channel);
+    }
+
+    pub fn credit(channel: u32, bytes: u32) {
+        imports::channel_credit(channel, bytes);
+    }
+}
+
 /// Tells whoever looks after the engine.
 pub fn log(level: host_abi::LogLevel, text: &str) {
     imports::log(level as u32, text.as_ptr() as usize as u32, text.len() as u32);
@@ -218,4 +254,18 @@ mod imports {
     }
 
     pub fn file_close(_file: u32) {}
+
+    pub fn channel_support() -> u32 {
+        0
+    }
+
+    pub fn channel_open(_channel: u32, _kind: u32, _ptr: u32, _len: u32) {}
+
+    pub fn channel_send(_channel: u32, _ptr: u32, _len: u32) {}
+
+    pub fn channel_finish(_channel: u32) {}
+
+    pub fn channel_close(_channel: u32) {}
+
+    pub fn channel_credit(_channel: u32, _bytes: u32) {}
 }

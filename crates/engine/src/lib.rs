@@ -2,6 +2,7 @@
 //! it returned. Neither the guest nor the host can make it panic; if it does all the same, that is a bug, the message goes
 //! to the host through `log` and the call ends in a trap.
 
+mod channels;
 mod code;
 mod drives;
 mod engine;
@@ -106,6 +107,10 @@ mod body {
 
     pub fn console_output() -> u64 {
         with(0, |engine| bytes(engine.console_output()))
+    }
+
+    pub fn channel_event(channel: u32, event: u32, value: u32, len: u32) {
+        with((), |engine| engine.channel_event(channel, event, value, len));
     }
 
     pub fn reset() {

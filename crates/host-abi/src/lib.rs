@@ -17,7 +17,7 @@ mod typescript;
 pub use typescript::typescript;
 
 /// Raised when a function, a code or a layout changes its meaning; the host refuses an engine of another version.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 5;
 
 /// The name of the module that the engine imports from.
 pub const IMPORT_MODULE: &str = "pagevm";
@@ -75,6 +75,20 @@ macro_rules! imports {
             fn file_flush(file: u32, request: u32) -> u32;
             /// The engine never uses `file` again.
             fn file_close(file: u32);
+            /// Which channels this host can open: bit `n` for `ChannelKind` `n`; the same at each call.
+            fn channel_support() -> u32;
+            /// Opens `channel`, a number of the engine's, to the address in the `len` bytes of UTF-8 at `ptr`; `kind` is a
+            /// `ChannelKind`. What comes of it, and of the following, is told by `channel_event`, never within the call.
+            fn channel_open(channel: u32, kind: u32, ptr: u32, len: u32);
+            /// Sends bytes: the next piece of a stream, or a message. Of what is under flow control the engine sends at most
+            /// 256 KiB more than `ChannelEvent::Credit` has given back.
+            fn channel_send(channel: u32, ptr: u32, len: u32);
+            /// The engine will send nothing more on this channel, and still takes what comes.
+            fn channel_finish(channel: u32);
+            /// Ends the channel at once. No event of it follows.
+            fn channel_close(channel: u32);
+            /// The host may send `bytes` more of this stream.
+            fn channel_credit(channel: u32, bytes: u32);
         }
     };
 }
@@ -117,6 +131,8 @@ macro_rules! exports {
             fn console_input(len: u32);
             /// What the guest's console has written since the last call, as a byte range, valid until the next `run`.
             fn console_output() -> u64;
+            /// Tells the engine of a channel, a `ChannelEvent`, with the first `len` bytes of the scratch room or with `value`.
+            fn channel_event(channel: u32, event: u32, value: u32, len: u32);
             /// Resets the machine as its reset button does.
             fn reset();
             /// Brings the `Stats` up to date and returns their address, which stays the same.
@@ -272,6 +288,43 @@ codes! {
         Writable = 1,
         /// Reading takes long, however little is read.
         Remote = 2,
+    }
+    /// What is at the other end of a channel. Streams are under flow control in both directions.
+    enum ChannelKind {
+        /// A TCP connection to `ADDRESS:PORT`: a stream.
+        Tcp = 0,
+        /// Datagrams to and from `ADDRESS:PORT`.
+        Udp = 1,
+        /// The addresses of `NAME`, one a line, in one `Data`; none if there is no such name.
+        Resolve = 2,
+        /// Connections that arrive at `ADDRESS:PORT`, each told by `Accepted`.
+        TcpListen = 3,
+        /// A connection that has arrived: its number is the address. A stream.
+        TcpAccept = 4,
+        /// Datagrams that arrive at `ADDRESS:PORT`. Each, both ways, begins with the peer's address (4 bytes) and port (2), big-endian.
+        UdpListen = 5,
+        /// Binary messages to and from a WebSocket address. What the engine sends is under flow control.
+        WebSocket = 6,
+        /// An HTTP request. The address is `METHOD URL` and header fields, a line each. The body is what the engine sends. The
+        /// first `Data` is status and header fields, in the same form and without credit; then comes the body, a stream.
+        Fetch = 7,
+        /// Ethernet frames, shared with all who have opened the same `GROUP:PORT`.
+        Lan = 8,
+    }
+    /// What the host says of a channel.
+    enum ChannelEvent {
+        /// It is connected; data may follow.
+        Opened = 0,
+        /// Bytes of a stream, or a message.
+        Data = 1,
+        /// `value` bytes of what the engine sent have gone on.
+        Credit = 2,
+        /// The other end will send nothing more, and still takes what comes. When both have finished, the engine closes.
+        Finished = 3,
+        /// It is no more, and not because both have finished. The bytes are a sentence that says why.
+        Closed = 4,
+        /// A connection has arrived, its number is `value`; it waits until that is opened as `TcpAccept`.
+        Accepted = 5,
     }
     /// How much a `log` message matters.
     enum LogLevel {

@@ -33,7 +33,10 @@ fn run() -> Result<(), String> {
         Ok(Box::new(storage::Disk::memory(&d.file, read(&d.file)?, d.read_only)))
     };
     let disks = config.drives.iter().map(disk).collect::<Result<_, _>>()?;
-    let files = Files { kernel, initrd, disks };
+    if !config.nets.is_empty() {
+        return Err("this example has no network: leave out -nic and -netdev".to_owned());
+    }
+    let files = Files { kernel, initrd, disks, nets: Vec::new() };
     let mut machine = Machine::new(&config, files, now(), [42; 32]).map_err(|e| e.to_string())?;
 
     let (send, typed) = mpsc::channel();

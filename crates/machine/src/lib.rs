@@ -9,6 +9,7 @@ mod clock;
 mod load;
 mod machine;
 mod map;
+mod net;
 mod pc;
 mod plug;
 mod random;

@@ -7,6 +7,7 @@ use isa_x86::cpu::{RBX, RSI, SegReg, Segment, SystemSegment, TableRegister, cr0,
 use isa_x86::sys::paging::PHYSICAL_BITS;
 use isa_x86::{Cpu, CpuExit, Vcpu};
 use mem::{GuestRam, Memory, OutOfMemory};
+use netstack::{ChannelId, Event as ChannelEvent, Net};
 use options::{Config, Place};
 use storage::BlockBackend;
 use thiserror::Error;
@@ -27,6 +28,8 @@ use crate::random::Random;
 pub enum MachineError {
     #[error(transparent)]
     Load(#[from] LoadError),
+    #[error("network {id}: {reason}")]
+    Net { id: String, reason: String },
     #[error("-m: {0}")]
     Memory(OutOfMemory),
 }
@@ -86,6 +89,8 @@ pub struct Files {
     pub initrd: Option<Vec<u8>>,
     /// A disk for each of [`Config::drives`].
     pub disks: Vec<Box<dyn BlockBackend>>,
+    /// A network for each of [`Config::nets`].
+    pub nets: Vec<Net>,
 }
 
 impl Files {
@@ -124,7 +129,8 @@ impl Machine {
         let ram = GuestRam::new(config.ram_bytes).map_err(MachineError::Memory)?;
         let memory = Memory::new(ram, &[VGA]);
         let mut random = Random::new(seed);
-        let plugged = plug(config, std::mem::take(&mut files.disks), &mut random);
+        let (disks, nets) = (std::mem::take(&mut files.disks), std::mem::take(&mut files.nets));
+        let plugged = plug(config, disks, nets, &mut random);
         let mut machine = Machine {
             config: config.clone(),
             files,
@@ -216,7 +222,7 @@ impl Machine {
         self.board.transfer(&mut self.vcpu.cpu.mem, begin);
         loop {
             let insns = self.vcpu.cpu.insns;
-            if self.board.wants_transfer() {
+            if self.board.wants_transfer(insns) {
                 self.board.transfer(&mut self.vcpu.cpu.mem, insns);
             }
             self.board.clock.leap(insns);
@@ -269,6 +275,11 @@ impl Machine {
 
     fn stopped(&self, reason: &str) -> Exit {
         Exit::Stopped(StopReport { reason: reason.to_owned(), state: self.dump() })
+    }
+
+    /// Tells a network what the host says of a channel; the guest sees it in the next slice.
+    pub fn channel_event(&mut self, id: ChannelId, event: ChannelEvent) {
+        self.board.networks.event(id, event);
     }
 
     /// Where translated code finds the processor's state.

@@ -16,6 +16,7 @@ use virtio::{AnyDevice, VirtioMmio, VirtioPci};
 
 use crate::clock::GuestClock;
 use crate::map;
+use crate::net::Networks;
 use crate::plug::{Plugged, Ram, Slot, Terminal};
 use crate::random::Random;
 
@@ -111,6 +112,7 @@ pub struct Board {
     /// Console bytes on their way to the guest.
     input: VecDeque<u8>,
     terminal: Terminal,
+    pub networks: Networks,
     /// A device wants to read or write RAM.
     transfers: bool,
     event: Option<Event>,
@@ -152,6 +154,7 @@ impl Board {
             last: Clock::default(),
             input: VecDeque::new(),
             terminal: plugged.terminal,
+            networks: plugged.networks,
             transfers: false,
             event: None,
             nmi: false,
@@ -173,6 +176,7 @@ impl Board {
             words.into_iter().for_each(|w| self.io_write(port + 1, 1, w, at));
             self.io_write(port + 1, 1, 0xff, at);
         }
+        self.networks.reset();
         (self.event, self.nmi, self.transfers) = (None, false, false);
     }
 
@@ -212,13 +216,14 @@ impl Board {
     }
 
     /// Whether a device wants to read or write RAM.
-    pub fn wants_transfer(&self) -> bool {
-        self.transfers
+    pub fn wants_transfer(&self, at: u64) -> bool {
+        self.transfers || self.networks.deadline().is_some_and(|due| due <= self.clock.now(at))
     }
 
     /// Lets all devices read and write RAM.
     pub fn transfer(&mut self, memory: &mut Memory, at: u64) {
         self.transfers = false;
+        self.networks.set_time(self.clock.now(at));
         for chip in [Chip::PciHost, Chip::VirtioMmio] {
             self.with(chip, at, |device, cx| {
                 if let Some(master) = device.master() {
@@ -294,8 +299,8 @@ impl Board {
 
     /// Guest ns of the next timer event. From now on an earlier one makes the CPU return.
     pub fn plan(&mut self) -> Option<u64> {
-        self.planned = self.deadline;
-        (self.deadline != u64::MAX).then_some(self.deadline)
+        self.planned = self.deadline.min(self.networks.deadline().unwrap_or(u64::MAX));
+        (self.planned != u64::MAX).then_some(self.planned)
     }
 
     /// Takes what the guest did.
@@ -515,7 +520,8 @@ mod tests {
 
     fn board() -> Board {
         let time = HostTime { monotonic_ns: 5, unix_ns: 1_700_000_000_000_000_000 };
-        let plugged = Plugged { pci: Vec::new(), mmio: Vec::new(), terminal: Terminal::Com1 };
+        let plugged =
+            Plugged { pci: Vec::new(), mmio: Vec::new(), terminal: Terminal::Com1, networks: Networks::default() };
         Board::new(GuestClock::new(time), time.unix_ns, 512 << 20, plugged, Random::new([1; 32]))
     }
 
@@ -796,7 +802,7 @@ mod tests {
         const TABLE: u64 = 0xd000_0000;
         let options = options::parse("-kernel k -device virtio-rng-pci,addr=5".split_whitespace()).unwrap();
         let mut random = Random::new([1; 32]);
-        let plugged = crate::plug::plug(&options, Vec::new(), &mut random);
+        let plugged = crate::plug::plug(&options, Vec::new(), Vec::new(), &mut random);
         let time = HostTime { monotonic_ns: 5, unix_ns: 0 };
         let mut b = Board::new(GuestClock::new(time), 0, 64 << 20, plugged, random);
         let mut memory = Memory::new(mem::GuestRam::new(1 << 20).unwrap(), &[]);
@@ -830,7 +836,7 @@ mod tests {
         memory.mark_code(0x4000, 8);
         b.mmio_write(BAR + 0x1000, 2, 0, 0);
         assert!(b.wants_exit(), "the machine is to lend its RAM");
-        assert!(b.wants_transfer() && !b.interrupt_pending());
+        assert!(b.wants_transfer(0) && !b.interrupt_pending());
         b.transfer(&mut memory, 0);
         assert!(!b.wants_exit());
         assert_eq!((memory.ram.read::<u16>(0x3002), memory.ram.read::<u32>(0x3008)), (Some(1), Some(8)));

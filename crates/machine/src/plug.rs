@@ -8,9 +8,10 @@ use storage::BlockBackend;
 use virtio::blk::DiskOptions;
 use virtio::console::{Port, PortKind};
 use virtio::input::InputKind;
-use virtio::{AnyDevice, Balloon, Blk, Console, Input, Rng};
+use virtio::{AnyDevice, Balloon, Blk, Console, Input, Net, Rng};
 
 use crate::map;
+use crate::net::Networks;
 use crate::random::Random;
 
 /// RAM, for devices.
@@ -51,6 +52,7 @@ pub struct Plugged {
     pub pci: Vec<(Devfn, AnyDevice)>,
     pub mmio: Vec<(Line, AnyDevice)>,
     pub terminal: Terminal,
+    pub networks: Networks,
 }
 
 /// The interrupt wire of the `n`th device on memory-mapped registers.
@@ -58,13 +60,28 @@ pub fn mmio_line(n: usize) -> Line {
     Line::new(map::GSI_VIRTIO_MMIO + n as u8 % options::MMIO_MAX as u8)
 }
 
-/// Makes the devices of `config` on `disks`, one for each drive.
-pub fn plug(config: &Config, disks: Vec<Box<dyn BlockBackend>>, random: &mut Random) -> Plugged {
+/// Makes the devices of `config` on `disks`, one for each drive, and on `nets`, one for each network.
+pub fn plug(
+    config: &Config,
+    disks: Vec<Box<dyn BlockBackend>>,
+    nets: Vec<netstack::Net>,
+    random: &mut Random,
+) -> Plugged {
     let mut disks: Vec<_> = disks.into_iter().map(Some).collect();
     let terminal = if config.serial == Serial::None { Terminal::Nowhere } else { Terminal::Com1 };
-    let mut plugged = Plugged { pci: Vec::new(), mmio: Vec::new(), terminal };
+    let mut networks = Networks::default();
+    let mut cables: Vec<_> = nets.into_iter().map(|net| Some(networks.add(net))).collect();
+    let mut plugged = Plugged { pci: Vec::new(), mmio: Vec::new(), terminal, networks };
     for options in &config.devices {
-        let Some(device) = device(&options.model, &mut disks, random) else { continue };
+        let made = match &options.model {
+            Model::Net { netdev, mac } => {
+                let at = config.nets.iter().position(|net| net.id == *netdev);
+                let cable = at.and_then(|at| cables.get_mut(at)?.take());
+                cable.map(|cable| Net::new(Box::new(cable), *mac).into())
+            }
+            model => device(model, &mut disks, random),
+        };
+        let Some(device) = made else { continue };
         let at = match options.place {
             Place::Pci { slot } => {
                 plugged.pci.push((Devfn::new(slot, 0), device));
@@ -95,6 +112,7 @@ fn device(model: &Model, disks: &mut [Option<Box<dyn BlockBackend>>], random: &m
                 DiskOptions { logical_block: *logical_block, physical_block: *physical_block, serial: serial.clone() };
             Blk::new(disks.get_mut(*drive)?.take()?, options).into()
         }
+        Model::Net { .. } => return None,
         Model::Rng => {
             let mut own = random.fork();
             Rng::new(Box::new(move || own.next())).into()

@@ -1,5 +1,6 @@
 //! `-drive`, `-chardev`, `-device`: disks, character devices, and what is plugged into the board.
 
+use crate::net;
 use crate::properties::Properties;
 use crate::{OptionError, Parser, Value};
 
@@ -79,6 +80,11 @@ pub enum Model {
         logical_block: u32,
         physical_block: u32,
     },
+    Net {
+        /// Name of a [`crate::net::NamedNet`].
+        netdev: String,
+        mac: [u8; 6],
+    },
     Rng,
     /// Ports by number.
     Serial {
@@ -106,6 +112,7 @@ struct DeviceRow {
 
 const DEVICES: &[DeviceRow] = &[
     DeviceRow { name: "virtio-blk", build: blk },
+    DeviceRow { name: "virtio-net", build: net::card },
     DeviceRow { name: "virtio-rng", build: |_, _| Ok(Model::Rng) },
     DeviceRow { name: "virtio-serial", build: serial },
     DeviceRow { name: "virtio-balloon", build: |_, _| Ok(Model::Balloon) },
@@ -117,6 +124,7 @@ const DEVICES: &[DeviceRow] = &[
 /// Names of devices for messages; ports are plugged into a `virtio-serial`.
 const NAMES: &[&str] = &[
     "virtio-blk-pci",
+    "virtio-net-pci",
     "virtio-rng-pci",
     "virtio-serial-pci",
     "virtconsole",
@@ -126,6 +134,7 @@ const NAMES: &[&str] = &[
     "virtio-tablet-pci",
     "virtio-mouse-pci",
     "virtio-blk-device",
+    "virtio-net-device",
     "virtio-rng-device",
 ];
 
@@ -162,15 +171,7 @@ pub fn drive(p: &mut Parser, v: Value<'_>) -> Result<(), OptionError> {
     p.config.drives.push(Drive { file, id, format, read_only, snapshot, overlay });
     if interface == "virtio" {
         let drive = p.config.drives.len() - 1;
-        let model = Model::Blk { drive, serial, logical_block: 512, physical_block: 512 };
-        p.plugged.push(Plugged {
-            option: v.option,
-            given: v.text.to_owned(),
-            id: None,
-            slot: None,
-            mmio: false,
-            model,
-        });
+        plug(p, v, Model::Blk { drive, serial, logical_block: 512, physical_block: 512 });
     }
     Ok(())
 }
@@ -202,6 +203,18 @@ pub struct Plugged {
     slot: Option<u8>,
     mmio: bool,
     model: Model,
+}
+
+impl Plugged {
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+}
+
+/// Plugs in a PCI device that another option than `-device` asks for.
+pub fn plug(p: &mut Parser, v: Value<'_>, model: Model) {
+    let given = v.text.to_owned();
+    p.plugged.push(Plugged { option: v.option, given, id: None, slot: None, mmio: false, model });
 }
 
 /// `-device`.

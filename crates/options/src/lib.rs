@@ -6,10 +6,12 @@
 
 mod devices;
 mod nearest;
+mod net;
 mod properties;
 
 pub use devices::{Chardev, DeviceOptions, Drive, DriveFormat, MMIO_MAX, Model, Place, PortOptions};
 use nearest::nearest;
+pub use net::{Forward, LanNet, NamedNet, Netdev, Protocol, Proxy, UserNet};
 use thiserror::Error;
 
 pub const MIB: u64 = 1 << 20;
@@ -39,6 +41,8 @@ pub struct Config {
     /// Disk images, in the order of their options.
     pub drives: Vec<Drive>,
     pub devices: Vec<DeviceOptions>,
+    /// What network cards are plugged into; none unless asked for.
+    pub nets: Vec<NamedNet>,
 }
 
 impl Config {
@@ -174,8 +178,20 @@ const OPTIONS: &[OptionRow] = &[
     OptionRow {
         names: &["-device"],
         usage: "virtio-NAME-pci[,id=ID][,addr=SLOT][,..]",
-        help: "blk, rng, serial (with virtconsole, virtserialport), balloon, keyboard, tablet or mouse",
+        help: "blk, net (netdev=ID, mac=MAC), rng, serial (with virtconsole, virtserialport), balloon, keyboard, tablet or mouse",
         apply: devices::device,
+    },
+    OptionRow {
+        names: &["-netdev"],
+        usage: "user|socket,id=ID[,..]",
+        help: "a network: user[,net=,host=,dns=,dhcpstart=,restrict=,hostname=,hostfwd=,relay=,proxy=], socket,mcast=",
+        apply: net::netdev,
+    },
+    OptionRow {
+        names: &["-nic"],
+        usage: "user|socket|none[,mac=MAC][,..]",
+        help: "a network and its card in one, with the keys of -netdev",
+        apply: net::nic,
     },
     OptionRow {
         names: &["-display"],
@@ -237,6 +253,7 @@ pub fn parse<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Result<Config,
         tb_size_mib: None,
         drives: Vec::new(),
         devices: Vec::new(),
+        nets: Vec::new(),
     };
     let mut parser = Parser {
         config,
@@ -277,6 +294,7 @@ pub fn parse<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Result<Config,
     }
     config.drives.iter_mut().for_each(|d| d.snapshot |= snapshot);
     config.devices = devices::place(plugged)?;
+    net::check(&config)?;
     if config.kernel.is_empty() {
         return Err(match (&config.initrd, append_given) {
             (Some(_), _) => OptionError::NeedsKernel { option: "-initrd" },
@@ -473,6 +491,7 @@ mod tests {
             tb_size_mib: None,
             drives: Vec::new(),
             devices: Vec::new(),
+            nets: Vec::new(),
         };
         assert_eq!(c, want);
     }
@@ -514,6 +533,7 @@ mod tests {
             tb_size_mib: Some(64),
             drives: Vec::new(),
             devices: Vec::new(),
+            nets: Vec::new(),
         };
         assert_eq!(parse(args).unwrap(), want);
     }

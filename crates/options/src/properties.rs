@@ -27,16 +27,13 @@ impl<'a> Properties<'a> {
 
     /// The value of `key`, the last one if it is given several times.
     pub fn take(&mut self, key: &'static str) -> Option<String> {
+        self.take_all(key).pop()
+    }
+
+    /// All values of a key that may be given several times.
+    pub fn take_all(&mut self, key: &'static str) -> Vec<String> {
         self.known.push(key);
-        let mut found = None;
-        self.pairs.retain_mut(|(k, v)| {
-            let same = k == key;
-            if same {
-                found = Some(std::mem::take(v));
-            }
-            !same
-        });
-        found
+        self.pairs.extract_if(.., |(k, _)| k == key).map(|(_, value)| value).collect()
     }
 
     /// The same for a key that must be there.

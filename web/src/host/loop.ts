@@ -4,6 +4,7 @@
 import { Exit, Image, NO_STATS } from "../abi.gen.ts";
 import { Engine, type EngineApi, type EngineHost, type ImageKind, VmError } from "../engine.ts";
 import type { Command, Event, Job, Result, State, Stats } from "../protocol.ts";
+import { Channels, type Openers } from "./channels.ts";
 import { type Disks, diskHost } from "./disk/host.ts";
 import { missingFeatures } from "./features.ts";
 import { compile, counted, type Open, type Progress } from "./files.ts";
@@ -25,18 +26,18 @@ export interface Platform {
   soon(turn: () => void): void;
   open: Open;
   disks: Disks;
+  /** What the machine's networks can reach. */
+  channels: Openers;
   /** Compiles and instantiates the engine at an address. */
   engine(url: string, host: EngineHost, progress: Progress): Promise<EngineApi>;
 }
 
 /** The parts of a platform that all JavaScript hosts share. */
-export function commonPlatform(soon: Platform["soon"], open: Open, disks: Disks): Platform {
+export function commonPlatform(parts: Omit<Platform, "now" | "engine">): Platform {
   return {
+    ...parts,
     now: () => performance.now(),
-    soon,
-    open,
-    disks,
-    engine: async (url, host, progress) => Engine.instantiate(await compile(open, url, progress), host),
+    engine: async (url, host, progress) => Engine.instantiate(await compile(parts.open, url, progress), host),
   };
 }
 
@@ -51,6 +52,7 @@ export class Session {
   #engine: EngineApi | undefined;
   #state: State = "loading";
   #script = new Script({});
+  readonly #channels: Channels;
   #result: Result | undefined;
   /** Typed before there was a machine. */
   readonly #early: Uint8Array[] = [];
@@ -86,6 +88,9 @@ export class Session {
   constructor(platform: Platform, emit: (event: Event) => void) {
     this.#platform = platform;
     this.#emit = emit;
+    this.#channels = new Channels(platform.channels, () => {
+      if (this.#state === "running") this.#schedule();
+    });
     this.#created = platform.now();
   }
 
@@ -127,6 +132,7 @@ export class Session {
         realtime: () => Date.now(),
         random,
         log: (level, text) => this.#emit({ type: "log", level, text }),
+        channels: this.#channels,
         ...(job.code === undefined ? {} : { code: job.code }),
         files: diskHost(this.#platform.disks, job, {
           answered: () => this.#answered(),
@@ -199,6 +205,7 @@ export class Session {
     this.#cancelTimer();
     clearInterval(this.#statsTimer);
     clearTimeout(this.#timeoutTimer);
+    this.#channels.closeAll();
     this.#state = "off";
     this.#engine = undefined;
     this.#closeFiles();
@@ -295,6 +302,7 @@ export class Session {
     const engine = this.#engine;
     if (this.#state !== "running" || !engine) return;
     try {
+      this.#channels.deliver(engine);
       const before = this.#platform.now();
       const exit = engine.run(SLICE_MS);
       const now = this.#platform.now();
@@ -396,6 +404,7 @@ export class Session {
   #fail(error: unknown): void {
     this.#cancelTimer();
     clearInterval(this.#statsTimer);
+    this.#channels.closeAll();
     const { kind, message } =
       error instanceof VmError ? error : { kind: "engine" as const, message: `pagevm failed: ${String(error)}` };
     // a trapped engine's memory can be in any state: ask it nothing more

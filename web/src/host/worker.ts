@@ -4,6 +4,7 @@ import type { Command, Event } from "../protocol.ts";
 import { urlDisks } from "./disk/urls.ts";
 import { openUrl } from "./files.ts";
 import { commonPlatform, Session } from "./loop.ts";
+import { webChannels } from "./webchannels.ts";
 
 const scope = self as unknown as {
   onmessage: ((message: MessageEvent<Command>) => void) | null;
@@ -16,14 +17,15 @@ let turn: () => void = () => {};
 channel.port1.onmessage = () => turn();
 
 const session = new Session(
-  commonPlatform(
-    (next) => {
+  commonPlatform({
+    soon: (next) => {
       turn = next;
       channel.port2.postMessage(null);
     },
-    openUrl,
-    urlDisks,
-  ),
+    open: openUrl,
+    disks: urlDisks,
+    channels: webChannels,
+  }),
   (event) => scope.postMessage(event, event.type === "output" ? [event.data.buffer] : []),
 );
 scope.onmessage = (message) => session.command(message.data);

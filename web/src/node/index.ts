@@ -11,13 +11,17 @@ import { openUrl, type Source } from "../host/files.ts";
 import { commonPlatform, Session } from "../host/loop.ts";
 import type { Event, Job } from "../protocol.ts";
 import { openPath } from "./disk.ts";
+import { nodeChannels } from "./sockets.ts";
 
 export type { Session } from "../host/loop.ts";
 export type { Event, Job, Result, State, Stats, Step } from "../protocol.ts";
 
 /** Starts a machine; files are paths or addresses. Whatever goes wrong comes as an event, with one message. */
 export function start(job: Omit<Job, "engine"> & { engine?: string }, onEvent: (event: Event) => void): Session {
-  const session = new Session(commonPlatform(setImmediate, open, nodeDisks), onEvent);
+  const session = new Session(
+    commonPlatform({ soon: setImmediate, open, disks: nodeDisks, channels: nodeChannels }),
+    onEvent,
+  );
   void session.start({ ...job, engine: job.engine ?? new URL("engine.wasm", import.meta.url).href });
   return session;
 }

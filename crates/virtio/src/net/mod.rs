@@ -26,6 +26,10 @@ pub trait NetBackend {
     fn send(&mut self, frame: Frame);
     /// Gives the next frame for the guest, one that it takes as it is: [`Frame::suits`] `offloads`.
     fn receive(&mut self, offloads: Offloads) -> Option<Frame>;
+    /// Whether it takes frames that have to be segmented, or whose checksum has to be made.
+    fn offloads(&self) -> bool {
+        true
+    }
     /// Whether the cable is plugged in.
     fn link_up(&self) -> bool {
         true
@@ -185,13 +189,13 @@ impl VirtioDevice for Net {
     fn features(&self) -> u64 {
         use feature::{CSUM, CTRL_GUEST_OFFLOADS, CTRL_MAC_ADDR, CTRL_RX, CTRL_VQ, GUEST_CSUM, GUEST_TSO4, GUEST_TSO6};
         use feature::{HOST_TSO4, HOST_TSO6, MAC, MRG_RXBUF, STATUS};
-        CSUM | GUEST_CSUM
+        let offloads = if self.backend.offloads() { CSUM | HOST_TSO4 | HOST_TSO6 } else { 0 };
+        offloads
+            | GUEST_CSUM
             | CTRL_GUEST_OFFLOADS
             | MAC
             | GUEST_TSO4
             | GUEST_TSO6
-            | HOST_TSO4
-            | HOST_TSO6
             | MRG_RXBUF
             | STATUS
             | CTRL_VQ

@@ -1,0 +1,160 @@
+//! A relay that speaks wisp: byte by byte as the protocol's tables say.
+
+use crate::guest::{ADDRESS, Guest};
+use crate::host::{Service, pattern};
+use crate::world::{MS, World};
+use netstack::{ChannelId, Event, Kind};
+use smoltcp::socket::tcp::State;
+
+/// The guest's world, and the WebSocket once the guest has connected to `to`.
+fn relay() -> World {
+    let world = World::new(",relay=wss://r.example/", &[Kind::WebSocket], Guest::new(Some(ADDRESS), false));
+    world.host.0.borrow_mut().services.insert("wss://r.example/".into(), Service::Stuck);
+    world
+}
+
+fn socket(world: &World) -> ChannelId {
+    world.host.0.borrow().find("wss://r.example/").expect("the relay was called")
+}
+
+fn packet(kind: u8, stream: u32, payload: &[u8]) -> Event {
+    let mut packet = vec![kind];
+    packet.extend(stream.to_le_bytes());
+    packet.extend(payload);
+    Event::Data(packet)
+}
+
+/// What the engine has sent since the last call: kind, stream, payload.
+fn sent(world: &mut World) -> Vec<(u8, u32, Vec<u8>)> {
+    let mut host = world.host.0.borrow_mut();
+    let parse = |data: Vec<u8>| (data[0], u32::from_le_bytes(data[1..5].try_into().unwrap()), data[5..].to_vec());
+    host.sent.drain(..).map(|(_, data)| parse(data)).collect()
+}
+
+fn run(world: &mut World) {
+    (0..20).for_each(|_| world.step(MS));
+}
+
+fn say(world: &mut World, event: Event) {
+    let socket = socket(world);
+    world.host.0.borrow_mut().say(socket, event);
+    run(world);
+}
+
+#[test]
+fn streams_are_packets_on_one_socket() {
+    let mut world = relay();
+    let one = world.guest.connect("192.0.2.1:443", 64 << 10);
+    let two = world.guest.connect("10.0.2.2:80", 4096);
+    run(&mut world);
+    // Nothing is said before the relay has said how much it takes.
+    assert_eq!(sent(&mut world), []);
+    say(&mut world, packet(3, 0, &4u32.to_le_bytes()));
+    let connects = sent(&mut world);
+    let [(1, a, first), (1, b, second)] = &connects[..] else { panic!("{connects:?}") };
+    assert_eq!(first[..], [&[1, 0xbb, 1][..], b"192.0.2.1"].concat());
+    assert_eq!(second[..], [&[1, 80, 0][..], b"127.0.0.1"].concat());
+    assert!(a != b && *a != 0);
+    // Four packets, and no more until the relay says so.
+    let data: Vec<u8> = (0..300_000).map(pattern).collect();
+    let mut written = 0;
+    for _ in 0..50 {
+        if world.guest.tcp(one).can_send() {
+            written += world.guest.tcp(one).send_slice(&data[written..]).unwrap();
+        }
+        world.step(MS);
+    }
+    let mut packets = sent(&mut world);
+    assert_eq!(packets.len(), 4);
+    for _ in 0..200 {
+        say(&mut world, packet(3, *a, &4u32.to_le_bytes()));
+        let credit = Event::Credit(200_000);
+        say(&mut world, credit);
+        world.host.0.borrow_mut().forgive();
+        if world.guest.tcp(one).can_send() {
+            written += world.guest.tcp(one).send_slice(&data[written..]).unwrap();
+        }
+        packets.extend(sent(&mut world));
+        if packets.iter().map(|(.., data)| data.len()).sum::<usize>() == data.len() {
+            break;
+        }
+    }
+    assert!(packets.iter().all(|(kind, id, data)| (*kind, *id) == (2, *a) && data.len() <= 32 << 10));
+    assert!(packets.iter().flat_map(|(.., data)| data).eq(&data));
+    // Both directions are apart; the end is told after the data.
+    say(&mut world, packet(2, *b, b"hello"));
+    say(&mut world, packet(4, *b, &[2]));
+    assert_eq!(world.guest.tcp(two).recv(|data| (data.len(), data.to_vec())).unwrap(), b"hello");
+    run(&mut world);
+    assert_eq!(world.guest.tcp(two).state(), State::CloseWait);
+    // Another reason than the end is a reset.
+    say(&mut world, packet(4, *a, &[0x44]));
+    assert_eq!(world.guest.tcp(one).state(), State::Closed);
+    assert_eq!(sent(&mut world), []);
+}
+
+#[test]
+fn names_go_to_the_relay() {
+    let mut world = relay();
+    let mut dns = vec![0, 9, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    dns.extend(b"\x01b\x07example\x00\x00\x01\x00\x01");
+    let buffer =
+        || smoltcp::socket::udp::PacketBuffer::new(vec![smoltcp::socket::udp::PacketMetadata::EMPTY; 4], vec![0; 2048]);
+    let mut udp = smoltcp::socket::udp::Socket::new(buffer(), buffer());
+    udp.bind(4000).unwrap();
+    let handle = world.guest.sockets.add(udp);
+    let udp = world.guest.sockets.get_mut::<smoltcp::socket::udp::Socket<'_>>(handle);
+    udp.send_slice(&dns, (smoltcp::wire::IpAddress::v4(10, 0, 2, 3), 53)).unwrap();
+    let mut address: Vec<u8> = Vec::new();
+    world.until(5, "an answer", |world| {
+        let udp = world.guest.sockets.get_mut::<smoltcp::socket::udp::Socket<'_>>(handle);
+        udp.recv().map(|(data, _)| address.extend(data[data.len() - 4..].iter())).is_ok()
+    });
+    assert_eq!(address, [198, 18, 0, 1]);
+    world.guest.connect("198.18.0.1:22", 4096);
+    world.until(5, "a call of the relay", |world| !world.host.0.borrow().opened.is_empty());
+    say(&mut world, packet(3, 0, &4u32.to_le_bytes()));
+    assert_eq!(sent(&mut world)[0].2, [&[1, 22, 0][..], b"b.example"].concat());
+    // Datagrams are streams of another type, without flow control.
+    let udp = world.guest.sockets.get_mut::<smoltcp::socket::udp::Socket<'_>>(handle);
+    udp.send_slice(b"query", (smoltcp::wire::IpAddress::v4(192, 0, 2, 53), 53)).unwrap();
+    run(&mut world);
+    let packets = sent(&mut world);
+    assert_eq!(packets[0].2, [&[2, 53, 0][..], b"192.0.2.53"].concat());
+    assert_eq!((packets[1].0, &packets[1].2[..]), (2, &b"query"[..]));
+    say(&mut world, packet(2, packets[0].1, b"answer"));
+    let udp = world.guest.sockets.get_mut::<smoltcp::socket::udp::Socket<'_>>(handle);
+    assert_eq!(udp.recv().unwrap().0, b"answer");
+}
+
+#[test]
+fn a_relay_that_is_lost_resets_and_is_called_again() {
+    let mut world = relay();
+    let handle = world.guest.connect("192.0.2.1:1", 4096);
+    run(&mut world);
+    let first = socket(&world);
+    say(&mut world, Event::Closed("it is down".into()));
+    assert_eq!(world.guest.tcp(handle).state(), State::Closed);
+    assert_eq!(world.stack.flows().tcp, 0);
+    world.guest.connect("192.0.2.1:1", 4096);
+    run(&mut world);
+    assert_ne!(socket(&world), first);
+}
+
+#[test]
+fn a_stream_that_the_guest_has_finished_does_not_stay_for_ever() {
+    let mut world = relay();
+    let handle = world.guest.connect("192.0.2.1:1", 4096);
+    run(&mut world);
+    say(&mut world, packet(3, 0, &4u32.to_le_bytes()));
+    let id = sent(&mut world)[0].1;
+    world.guest.tcp(handle).close();
+    run(&mut world);
+    // The protocol has no half-close: the answer may still come.
+    assert_eq!(sent(&mut world), []);
+    say(&mut world, packet(2, id, b"late"));
+    assert_eq!(world.guest.tcp(handle).recv_queue(), 4);
+    (0..130).for_each(|_| world.step(1000 * MS));
+    assert_eq!(sent(&mut world), [(4, id, vec![2])]);
+    world.until(60, "the end", |world| world.stack.flows().tcp == 0);
+}
