@@ -9,7 +9,7 @@ use std::process::Command;
 /// The crates that make the engine, lowest first: a crate may use only crates of lower layers.
 const LAYERS: &[&[&str]] = &[
     &["guest-api", "softfloat", "host-abi"],
-    &["mem", "bus", "options", "ir"],
+    &["mem", "bus", "options", "ir", "fs9p"],
     &["isa-x86", "devices", "wasmgen"],
     &["machine", "jit"],
     &["engine"],
