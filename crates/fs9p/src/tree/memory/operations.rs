@@ -60,7 +60,7 @@ impl FileTree for MemoryTree {
         let now = node.now();
         node.update(|meta| {
             if is(setattr::UID | setattr::GID) {
-                if meta.mode & mode::TYPE == mode::REGULAR {
+                if meta.mode & mode::TYPE != mode::DIRECTORY {
                     meta.mode = without_privileges(meta.mode);
                 }
                 meta.uid = if is(setattr::UID) && changes.uid != !0 { changes.uid } else { meta.uid };
