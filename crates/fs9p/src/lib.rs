@@ -15,5 +15,5 @@ pub mod wire;
 pub use errno::{Errno, Result};
 pub use server::{RequestId, Server};
 pub use tree::{
-    DirWriter, FileTree, Flags, MemoryTree, New, Owner, SetXattr, device, mode,
+    DirWriter, FileTree, Flags, HostMessages, HostTree, MemoryTree, New, Owner, SetXattr, device, mode,
 };

@@ -1,9 +1,11 @@
 //! What a server serves.
 
+mod host;
 mod memory;
 
 use crate::Result;
 use crate::wire::{Field, Qid, SetAttr, Stat, StatFs, qid_type};
+pub use host::{HostMessages, HostTree};
 pub use memory::MemoryTree;
 
 bitflags::bitflags! {
@@ -120,9 +122,11 @@ pub trait FileTree: 'static {
     async fn parent(&self, dir: &Self::Node) -> Result<Self::Node>;
 
     /// What stat(2) tells.
-    async fn stat(&self, node: &Self::Node) -> Result<Stat>;
+    /// `open`: where it is open, if it is.
+    async fn stat(&self, node: &Self::Node, open: Option<&Self::Handle>) -> Result<Stat>;
     /// chmod, chown, truncate, utimensat at once, or nothing of it.
-    async fn set_attr(&self, node: &Self::Node, changes: &SetAttr) -> Result<()>;
+    /// `open`: where it is open, if it is.
+    async fn set_attr(&self, node: &Self::Node, open: Option<&Self::Handle>, changes: &SetAttr) -> Result<()>;
     /// What a symbolic link points to: EINVAL if it is none.
     async fn read_link(&self, node: &Self::Node) -> Result<Vec<u8>>;
     async fn stat_fs(&self) -> Result<StatFs>;
@@ -193,6 +197,11 @@ impl<'a> DirWriter<'a> {
         ((mode >> 12) as u8 & 0xf).put(self.to); // DT_* is the type's bits of a mode
         name.put(self.to);
         true
+    }
+
+    /// Bytes of room that are left.
+    pub fn room(&self) -> usize {
+        self.end.saturating_sub(self.to.len())
     }
 
     /// Whether an entry was refused.

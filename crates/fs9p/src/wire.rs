@@ -205,7 +205,7 @@ macro_rules! messages {
     };
 }
 
-const RLERROR: u8 = 7;
+pub const RLERROR: u8 = 7;
 /// `Rread` and `Rreaddir`, whose data the server writes where it will be sent from.
 pub const RREAD: u8 = 117;
 pub const RREADDIR: u8 = 41;
@@ -283,6 +283,34 @@ pub fn split(message: &[u8]) -> Option<(u8, u16, &[u8])> {
     let size = u32::take(&mut reader)? as usize;
     let (kind, tag) = (u8::take(&mut reader)?, u16::take(&mut reader)?);
     Some((kind, tag, reader.bytes(size.checked_sub(HEADER)?)?))
+}
+
+/// A directory entry of `Rreaddir`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    pub qid: Qid,
+    pub offset: u64,
+    /// `DT_*`: the type's bits of a mode.
+    pub kind: u8,
+    pub name: &'a [u8],
+}
+
+/// The entries in an `Rreaddir`'s data; `None` at last if it is cut off.
+pub fn entries(data: &[u8]) -> impl Iterator<Item = Option<Entry<'_>>> {
+    let mut rest = Some(Reader::new(data));
+    std::iter::from_fn(move || {
+        let mut reader = rest.take().filter(|reader| !reader.is_empty())?;
+        let entry = Entry::take(&mut reader);
+        rest = entry.is_some().then_some(reader);
+        Some(entry)
+    })
+}
+
+impl<'a> Entry<'a> {
+    fn take(from: &mut Reader<'a>) -> Option<Self> {
+        let (qid, offset) = (Field::take(from)?, Field::take(from)?);
+        Some(Self { qid, offset, kind: Field::take(from)?, name: Field::take(from)? })
+    }
 }
 
 #[cfg(test)]

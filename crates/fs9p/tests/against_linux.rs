@@ -5,7 +5,8 @@ mod common;
 
 use common::{Client, MSIZE, ROOT, memory, rng};
 use fs9p::wire::{Reply, Request, Timespec, setattr};
-use fs9p::{Errno, MemoryTree};
+use fs9p::{Errno, FileTree, HostTree, RequestId, Server};
+use std::cell::RefCell;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Timestamps, XattrFlags};
 use rustix::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -21,15 +22,15 @@ const SLOTS: usize = 8;
 
 type Random<'a> = &'a mut dyn FnMut(u64) -> u64;
 
-struct Both {
-    ours: Client<MemoryTree>,
+struct Both<T: FileTree> {
+    ours: Client<T>,
     dir: PathBuf,
     root: OwnedFd,
     open: [Option<OwnedFd>; SLOTS],
     is_root: bool,
 }
 
-impl Drop for Both {
+impl<T: FileTree> Drop for Both<T> {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.dir);
     }
@@ -46,16 +47,16 @@ fn linux<T>(result: io::Result<T>) -> Result<T, Errno> {
 /// What stat tells and both can know.
 type Seen = (u32, u32, u32, u64, u64, u64);
 
-impl Both {
-    fn new(seed: u64) -> Self {
-        let dir = std::env::temp_dir().join(format!("fs9p-{}-{seed}", std::process::id()));
+impl<T: FileTree> Both<T> {
+    fn new(tree: T, seed: u64) -> Self {
+        let dir = std::env::temp_dir().join(format!("fs9p-{}-{:?}-{seed}", std::process::id(), std::thread::current().id()));
         std::fs::create_dir(&dir).unwrap();
         let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
         fs::chown(&dir, Some(uid), Some(gid)).unwrap();
         fs::chmod(&dir, Mode::from_raw_mode(0o755)).unwrap();
         rustix::process::umask(Mode::empty());
         let root = fs::open(&dir, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
-        let mut ours = Client::attached(memory(1 << 30), uid.as_raw());
+        let mut ours = Client::attached(tree, uid.as_raw());
         ours.set_attr(ROOT, setattr::UID | setattr::GID, |c| (c.uid, c.gid) = (uid.as_raw(), gid.as_raw())).unwrap();
         Self { ours, dir, root, open: Default::default(), is_root: uid.is_root() }
     }
@@ -414,10 +415,10 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}: no number")))
 }
 
-#[test]
-fn random_operations() {
+/// Random operations on `tree`.
+fn compare(tree: impl FileTree) {
     let (seed, steps) = (number("FS9P_SEED", 1), number("FS9P_STEPS", 15_000));
-    let mut both = Both::new(seed);
+    let mut both = Both::new(tree, seed);
     let mut random = rng(seed);
     let mut outcomes = std::collections::BTreeMap::<String, u64>::new();
     for step in 0..steps {
@@ -439,4 +440,20 @@ fn random_operations() {
     both.compare();
     println!("{outcomes:#?}");
     assert!(outcomes.len() > 40 || steps < 10_000, "too little happens: {outcomes:?}");
+}
+
+#[test]
+fn a_tree_in_memory() {
+    compare(memory(1 << 30));
+}
+
+/// A host that is our own server: what is asked of it and what comes back.
+#[test]
+fn a_tree_of_the_hosts() {
+    let server = RefCell::new(Server::new(memory(1 << 30)));
+    compare(HostTree::new(move |message: Vec<u8>| {
+        let mut server = server.borrow_mut();
+        server.submit(RequestId(0), message);
+        server.poll().map(|(_, reply)| reply)
+    }));
 }

@@ -7,7 +7,8 @@ use crate::{Errno, FileTree, Result};
 impl<T: FileTree> Session<T> {
     /// More than was asked for may be told; what is valid says so.
     pub async fn get_attr(&self, fid: u32, _request_mask: u64) -> Result<Stat> {
-        self.tree.stat(&self.fids.get(fid)?.node).await
+        let file = self.fids.get(fid)?;
+        self.tree.stat(&file.node, file.handle().as_deref()).await
     }
 
     /// EINVAL for bits that nobody has defined and for times that are none.
@@ -19,7 +20,7 @@ impl<T: FileTree> Session<T> {
         if changes.valid & !setattr::ALL != 0 || bad_time {
             return Err(Errno::EINVAL);
         }
-        self.tree.set_attr(&file.node, changes).await
+        self.tree.set_attr(&file.node, file.handle().as_deref(), changes).await
     }
 
     pub async fn stat_fs(&self, fid: u32) -> Result<StatFs> {

@@ -49,6 +49,13 @@ impl<T: FileTree> Fid<T> {
         self.state.borrow().clone()
     }
 
+    pub fn handle(&self) -> Option<Rc<T::Handle>> {
+        match &*self.state.borrow() {
+            State::Open(handle) => Some(handle.clone()),
+            _ => None,
+        }
+    }
+
     pub fn is_walked(&self) -> bool {
         matches!(*self.state.borrow(), State::Walked)
     }

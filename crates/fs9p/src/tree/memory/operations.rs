@@ -44,11 +44,11 @@ impl FileTree for MemoryTree {
         Ok(self.parent_of(dir.directory()?, dir))
     }
 
-    async fn stat(&self, node: &Node) -> Result<Stat> {
+    async fn stat(&self, node: &Node, _: Option<&Handle>) -> Result<Stat> {
         Ok(node.stat())
     }
 
-    async fn set_attr(&self, node: &Node, changes: &SetAttr) -> Result<()> {
+    async fn set_attr(&self, node: &Node, _: Option<&Handle>, changes: &SetAttr) -> Result<()> {
         let is = |bit| changes.valid & bit != 0;
         if is(setattr::MODE) && matches!(node.body, Body::Symlink(_)) {
             return Err(Errno::EOPNOTSUPP);
