@@ -1,6 +1,6 @@
 // Made by `cargo run -p host-abi` from crates/host-abi/src/lib.rs; edit that.
 
-export const VERSION = 2;
+export const VERSION = 3;
 export const IMPORT_MODULE = "pagevm";
 export const CODE_IMPORT_MODULE = "e";
 export const TABLE = "__indirect_function_table";
@@ -25,6 +25,8 @@ export const Image = {
   Kernel: 0,
   /** Option `-initrd`. */
   Initrd: 1,
+  /** The first option `-drive`; each further one is the next number. */
+  Drive: 2,
 } as const;
 
 /** What the guest's serial console is connected to. */
@@ -121,7 +123,10 @@ export interface EngineExports {
    * by a zero byte, in QEMU's grammar. Returns an `Outcome`.
    */
   configure(len: number): number;
-  /** The file name that the options give for an `Image`, as a byte range; 0 if they give none. */
+  /**
+   * The file name that the options give for an `Image`, as a byte range; 0 if they give none. Images from
+   * `Image::Drive` on are asked for until there is none.
+   */
   image_name(image: number): bigint;
   /** What the options connect the serial console to, a `Console`. */
   console_mode(): number;

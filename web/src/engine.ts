@@ -8,7 +8,6 @@ import {
   EXPORT_NAMES,
   type Exit,
   IMPORT_MODULE,
-  type Image,
   LogLevel,
   Outcome,
   readStats,
@@ -18,7 +17,6 @@ import { CodeHost } from "./host/code.ts";
 import type { CodeLimits } from "./protocol.ts";
 
 export type ExitCode = (typeof Exit)[keyof typeof Exit];
-export type ImageKind = (typeof Image)[keyof typeof Image];
 export type ConsoleMode = "none" | "raw" | "escape";
 
 /** What kept a machine from starting or running, as one message for its user. */
@@ -46,9 +44,9 @@ export interface EngineHost {
 export interface EngineApi {
   configure(options: readonly string[]): void;
   readonly consoleMode: ConsoleMode;
-  imageName(image: ImageKind): string | undefined;
+  imageName(image: number): string | undefined;
   /** Room for an image of `length` bytes; `write` puts bytes at an offset in it. */
-  imageBegin(image: ImageKind, length: number): (offset: number, bytes: Uint8Array) => void;
+  imageBegin(image: number, length: number): (offset: number, bytes: Uint8Array) => void;
   create(): void;
   run(sliceMs: number): ExitCode;
   idleUntil(): number;
@@ -129,12 +127,12 @@ export class Engine implements EngineApi {
     return mode === Console.Escape ? "escape" : mode === Console.Raw ? "raw" : "none";
   }
 
-  imageName(image: ImageKind): string | undefined {
+  imageName(image: number): string | undefined {
     const range = this.#call("image_name", image);
     return range === 0n ? undefined : this.#text(range);
   }
 
-  imageBegin(image: ImageKind, length: number): (offset: number, bytes: Uint8Array) => void {
+  imageBegin(image: number, length: number): (offset: number, bytes: Uint8Array) => void {
     const ptr = this.#call("image_begin", image, length) >>> 0;
     if (ptr === 0) throw new VmError("machine", `there is no memory for an image of ${length} bytes`);
     return (offset, bytes) => new Uint8Array(this.#memory.buffer, ptr, length).set(bytes, offset);

@@ -6,7 +6,7 @@ use crate::util::{output, root, say, size, target};
 use anyhow::{Context, Result, bail};
 use flate2::{Compression, GzBuilder};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
@@ -85,6 +85,8 @@ struct Recipe {
     root: Vec<String>,
     /// Whether the benchmarks are in the root.
     benchmarks: bool,
+    /// Kernel modules that init loads, in this order; those that they need come along.
+    modules: Vec<String>,
     append: String,
 }
 
@@ -119,6 +121,13 @@ fn recipe(name: &str) -> Result<Recipe> {
         kernel: field("kernel")?,
         root,
         benchmarks,
+        modules: json["modules"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect(),
         append: field("append")?,
     })
 }
@@ -152,7 +161,8 @@ pub fn make(name: &str) -> Result<Guest> {
         overlay.extend(crate::bench::programs(recipe.architecture)?);
     }
     let mut hasher = DefaultHasher::new();
-    (FORMAT, &recipe.suite, recipe.architecture, &recipe.kernel, &recipe.append, &overlay).hash(&mut hasher);
+    (FORMAT, &recipe.suite, recipe.architecture, &recipe.kernel, &recipe.modules, &recipe.append, &overlay)
+        .hash(&mut hasher);
     let stamp = format!("{:016x}\n", hasher.finish());
 
     let dir = target().join("guests").join(name);
@@ -174,6 +184,7 @@ pub fn make(name: &str) -> Result<Guest> {
         .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-")))
         .with_context(|| format!("no vmlinuz in the package {image}"))?;
     fs::copy(&vmlinuz, dir.join("vmlinuz"))?;
+    overlay.extend(crate::modules::files(&kernel, &recipe.modules)?);
 
     let busybox = apt.unpack("busybox-static")?;
     let busybox = ["usr/bin/busybox", "bin/busybox"].map(|path| busybox.join(path)).into_iter().find(|p| p.is_file());
@@ -368,7 +379,13 @@ fn busybox_root(busybox: &Path, overlay: &Files, sample: &[u8]) -> Result<Vec<u8
             archive.add(program, 0o777, &Kind::Symlink("/bin/busybox"));
         }
     }
+    let mut made: BTreeSet<&str> = dirs.into();
     for (name, (mode, contents)) in overlay {
+        for (at, _) in name.match_indices('/') {
+            if made.insert(&name[..at]) {
+                archive.add(&name[..at], 0o755, &Kind::Dir);
+            }
+        }
         archive.add(name, *mode, &Kind::File(contents));
     }
     archive.add("sample", 0o644, &Kind::File(sample));

@@ -7,6 +7,7 @@ mod cpio;
 mod demo;
 mod guest;
 mod host;
+mod modules;
 mod refusals;
 mod setup;
 mod test;

@@ -9,8 +9,8 @@ use std::process::Command;
 /// The crates that make the engine, lowest first: a crate may use only crates of lower layers.
 const LAYERS: &[&[&str]] = &[
     &["guest-api", "softfloat", "host-abi"],
-    &["mem", "bus", "options", "ir", "fs9p"],
-    &["isa-x86", "devices", "wasmgen"],
+    &["mem", "bus", "storage", "fs9p", "options", "ir"],
+    &["isa-x86", "devices", "virtio", "wasmgen"],
     &["machine", "jit"],
     &["engine"],
 ];

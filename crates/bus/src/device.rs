@@ -1,6 +1,6 @@
 //! The device and its capabilities.
 
-use crate::{Clock, IoResult, IrqLines, MmioAccess, Outbox, PioAccess};
+use crate::{Clock, Dma, IoResult, IrqLines, MmioAccess, Outbox, PioAccess};
 
 /// Everything a device may touch during a call.
 #[derive(Debug)]
@@ -41,6 +41,11 @@ pub trait Device {
     fn timer(&mut self) -> Option<&mut dyn Timer> {
         None
     }
+
+    /// Reads and writes RAM on its own.
+    fn master(&mut self) -> Option<&mut dyn Master> {
+        None
+    }
 }
 
 /// Registers in the I/O port space.
@@ -67,4 +72,14 @@ pub trait Timer {
     fn next_deadline(&self) -> Option<u64>;
     /// Performs what is due at `cx.now()`; harmless when called early.
     fn tick(&mut self, cx: &mut DevCtx);
+}
+
+/// A device that reads and writes RAM on its own. Registers never do: a write to one asks for a transfer, which the board
+/// grants before the processor's next instruction.
+pub trait Master {
+    /// Whether a register access has asked for a transfer. Changes only by a call with a `DevCtx`; ask again after each.
+    fn wants_transfer(&self) -> bool;
+    /// Does all that there is to do now: what was asked for, and what the world outside has brought. Harmless when there is
+    /// nothing; called at the beginning of each slice.
+    fn transfer(&mut self, cx: &mut DevCtx, ram: &mut dyn Dma);
 }

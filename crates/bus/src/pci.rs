@@ -3,7 +3,7 @@
 //! The host bridge owns the functions, decodes configuration cycles and BARs, and routes INTx; a function sees only
 //! accesses to its own registers. Section numbers are of the PCI Local Bus Specification 3.0.
 
-use crate::{DevCtx, IoError, IoResult, MmioAccess, PioAccess, Width};
+use crate::{DevCtx, Dma, IoError, IoResult, MmioAccess, PioAccess, Width};
 use serde::{Deserialize, Serialize};
 
 /// Bytes of a function's configuration space.
@@ -305,6 +305,16 @@ pub trait PciFunction {
     /// Whether the function asserts its interrupt pin. (The host bridge applies the interrupt disable bit.)
     fn intx(&self) -> bool {
         false
+    }
+
+    /// Whether the function wants to read or write RAM: see [`crate::Master`].
+    fn wants_transfer(&self) -> bool {
+        false
+    }
+
+    /// Reads and writes RAM. (The host bridge asks only functions that may be bus masters.)
+    fn transfer(&mut self, cx: &mut DevCtx, ram: &mut dyn Dma) {
+        let _ = (cx, ram);
     }
 
     /// RST#.

@@ -5,8 +5,9 @@ use crate::host;
 use crate::pacer::Pacer;
 use host_abi::{Console, Exit, Image, Outcome, Stats};
 use jit::Jit;
-use machine::{Files, Machine};
+use machine::{Files, Machine, MachineError};
 use options::{Config, Serial};
+use storage::BlockBackend;
 
 /// Bytes of generated code that are kept, unless option tb-size says otherwise.
 const CODE_BYTES: usize = 16 << 20;
@@ -20,6 +21,8 @@ pub struct Engine {
     config: Option<Config>,
     kernel: Vec<u8>,
     initrd: Option<Vec<u8>>,
+    /// The images of the drives, by their order.
+    drives: Vec<Vec<u8>>,
     machine: Option<Machine>,
     /// Hot code of the machine's guest.
     jit: Option<Jit<CodeHost>>,
@@ -39,6 +42,7 @@ impl Engine {
             config: None,
             kernel: Vec::new(),
             initrd: None,
+            drives: Vec::new(),
             machine: None,
             jit: None,
             pacer: Pacer::new(),
@@ -74,16 +78,18 @@ impl Engine {
         }
     }
 
-    pub fn image_name(&self, image: Image) -> Option<&str> {
+    /// The file of an [`Image`], which drives count on from.
+    pub fn image_name(&self, image: u32) -> Option<&str> {
         let config = self.config.as_ref()?;
-        match image {
-            Image::Kernel => Some(&config.kernel),
-            Image::Initrd => config.initrd.as_deref(),
+        match Image::from_u32(image) {
+            Some(Image::Kernel) => Some(&config.kernel),
+            Some(Image::Initrd) => config.initrd.as_deref(),
+            _ => Some(&config.drives.get(drive_number(image)?)?.file),
         }
     }
 
     pub fn console_mode(&self) -> Console {
-        match self.config.as_ref().map(|config| config.serial) {
+        match self.config.as_ref().map(Config::terminal) {
             None | Some(Serial::None) => Console::None,
             Some(Serial::Stdio) => Console::Raw,
             Some(Serial::MonStdio) => Console::Escape,
@@ -91,26 +97,49 @@ impl Engine {
     }
 
     /// Room for an image of `len` bytes, zeroed.
-    pub fn image_begin(&mut self, image: Image, len: u32) -> Option<&mut [u8]> {
+    pub fn image_begin(&mut self, image: u32, len: u32) -> Option<&mut [u8]> {
+        self.image_name(image)?;
         let room = room(len)?;
-        Some(match image {
-            Image::Kernel => {
+        Some(match Image::from_u32(image) {
+            Some(Image::Kernel) => {
                 self.kernel = room;
                 &mut self.kernel
             }
-            Image::Initrd => self.initrd.insert(room),
+            Some(Image::Initrd) => self.initrd.insert(room),
+            _ => {
+                let number = drive_number(image)?;
+                self.drives.resize_with(self.drives.len().max(number + 1), Vec::new);
+                let drive = self.drives.get_mut(number)?;
+                *drive = room;
+                drive
+            }
         })
     }
 
+    /// A disk for each drive.
+    fn disks(&mut self, config: &Config) -> Result<Vec<Box<dyn BlockBackend>>, MachineError> {
+        self.drives.resize_with(config.drives.len(), Vec::new);
+        config
+            .drives
+            .iter()
+            .zip(self.drives.drain(..))
+            .map(|(drive, image)| machine::memory_disk(drive, image))
+            .collect()
+    }
+
     pub fn create(&mut self) -> Outcome {
-        let Some(config) = &self.config else {
+        let Some(config) = self.config.clone() else {
             return self.fail(Outcome::BadCall, "create: there are no options yet");
         };
         (self.machine, self.jit, self.pacer) = (None, None, Pacer::new());
         self.stats = Stats::default();
         self.input.clear();
-        let files = Files { kernel: std::mem::take(&mut self.kernel), initrd: self.initrd.take() };
-        match Machine::new(config, files, host::time(), host::random()) {
+        let disks = match self.disks(&config) {
+            Ok(disks) => disks,
+            Err(error) => return self.fail(Outcome::BadMachine, error.to_string()),
+        };
+        let files = Files { kernel: std::mem::take(&mut self.kernel), initrd: self.initrd.take(), disks };
+        match Machine::new(&config, files, host::time(), host::random()) {
             Ok(machine) => {
                 let limit = config.tb_size_mib.map_or(CODE_BYTES, |mib| (mib as usize) << 20);
                 let mut jit = Jit::new(CodeHost, machine.state_layout(), limit);
@@ -220,6 +249,11 @@ impl Engine {
     }
 }
 
+/// Which drive an image number stands for.
+fn drive_number(image: u32) -> Option<usize> {
+    image.checked_sub(Image::Drive as u32).map(|n| n as usize)
+}
+
 fn room(len: u32) -> Option<Vec<u8>> {
     let mut room = Vec::new();
     room.try_reserve_exact(len as usize).ok()?;
@@ -247,11 +281,11 @@ mod tests {
     #[test]
     fn options_name_the_files_and_the_console() {
         let engine = configured(&["-kernel", "a b", "-append", "", "-initrd", "c"]);
-        assert_eq!(engine.image_name(Image::Kernel), Some("a b"));
-        assert_eq!(engine.image_name(Image::Initrd), Some("c"));
+        assert_eq!(engine.image_name(Image::Kernel as u32), Some("a b"));
+        assert_eq!(engine.image_name(Image::Initrd as u32), Some("c"));
         assert_eq!(engine.console_mode(), Console::Escape);
         let engine = configured(&["-kernel", "k", "-serial", "none"]);
-        assert_eq!(engine.image_name(Image::Initrd), None);
+        assert_eq!(engine.image_name(Image::Initrd as u32), None);
         assert_eq!(engine.console_mode(), Console::None);
     }
 
@@ -276,7 +310,7 @@ mod tests {
         assert_eq!(engine.run(2.5), Exit::NoMachine);
 
         let mut engine = configured(&["-m", "64", "-kernel", "k.bin"]);
-        engine.image_begin(Image::Kernel, 5).unwrap().copy_from_slice(b"hello");
+        engine.image_begin(Image::Kernel as u32, 5).unwrap().copy_from_slice(b"hello");
         assert_eq!(engine.create(), Outcome::BadMachine);
         assert!(engine.message().contains("-kernel k.bin: not a kernel"), "{}", engine.message());
         assert_eq!(engine.run(2.5), Exit::NoMachine);
@@ -286,7 +320,7 @@ mod tests {
     #[test]
     fn an_empty_image_is_an_image() {
         let mut engine = configured(&["-m", "64", "-kernel", "k"]);
-        assert_eq!(engine.image_begin(Image::Kernel, 0).map(|room| room.len()), Some(0));
+        assert_eq!(engine.image_begin(Image::Kernel as u32, 0).map(|room| room.len()), Some(0));
         assert_eq!(engine.create(), Outcome::BadMachine);
         assert!(engine.message().contains("-kernel k"), "{}", engine.message());
     }

@@ -8,7 +8,7 @@ mod host;
 mod pacer;
 
 use engine::Engine;
-use host_abi::{Exit, Image, LogLevel, Outcome, range};
+use host_abi::{Exit, LogLevel, Outcome, range};
 use std::cell::RefCell;
 
 thread_local! {
@@ -52,9 +52,7 @@ mod body {
     }
 
     pub fn image_name(image: u32) -> u64 {
-        with(0, |engine| {
-            Image::from_u32(image).and_then(|i| engine.image_name(i)).map_or(0, |name| bytes(name.as_bytes()))
-        })
+        with(0, |engine| engine.image_name(image).map_or(0, |name| bytes(name.as_bytes())))
     }
 
     pub fn console_mode() -> u32 {
@@ -62,9 +60,7 @@ mod body {
     }
 
     pub fn image_begin(image: u32, len: u32) -> u32 {
-        with(0, |engine| {
-            Image::from_u32(image).and_then(|i| engine.image_begin(i, len)).map_or(0, |room| address(room.as_ptr()))
-        })
+        with(0, |engine| engine.image_begin(image, len).map_or(0, |room| address(room.as_ptr())))
     }
 
     pub fn create() -> u32 {

@@ -17,7 +17,7 @@ mod typescript;
 pub use typescript::typescript;
 
 /// Raised when a function, a code or a layout changes its meaning; the host refuses an engine of another version.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The name of the module that the engine imports from.
 pub const IMPORT_MODULE: &str = "pagevm";
@@ -77,7 +77,8 @@ macro_rules! exports {
             /// Reads the machine's options from the first `len` bytes of the scratch room: UTF-8 strings, each ended
             /// by a zero byte, in QEMU's grammar. Returns an `Outcome`.
             fn configure(len: u32) -> u32;
-            /// The file name that the options give for an `Image`, as a byte range; 0 if they give none.
+            /// The file name that the options give for an `Image`, as a byte range; 0 if they give none. Images from
+            /// `Image::Drive` on are asked for until there is none.
             fn image_name(image: u32) -> u64;
             /// What the options connect the serial console to, a `Console`.
             fn console_mode() -> u32;
@@ -191,6 +192,8 @@ codes! {
         Kernel = 0,
         /// Option `-initrd`.
         Initrd = 1,
+        /// The first option `-drive`; each further one is the next number.
+        Drive = 2,
     }
     /// What the guest's serial console is connected to.
     enum Console {

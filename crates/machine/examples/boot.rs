@@ -29,7 +29,9 @@ fn run() -> Result<(), String> {
         monotonic_ns: start.elapsed().as_nanos() as u64,
         unix_ns: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i64),
     };
-    let files = Files { kernel, initrd };
+    let disk = |d: &options::Drive| machine::memory_disk(d, read(&d.file)?).map_err(|e| e.to_string());
+    let disks = config.drives.iter().map(disk).collect::<Result<_, _>>()?;
+    let files = Files { kernel, initrd, disks };
     let mut machine = Machine::new(&config, files, now(), [42; 32]).map_err(|e| e.to_string())?;
 
     let (send, typed) = mpsc::channel();

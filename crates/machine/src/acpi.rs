@@ -20,6 +20,8 @@ use devices::reset_ctl::spec::{HARD_RESET, RESET_CONTROL};
 
 use crate::load::layout::{BIOS, VGA};
 use crate::map;
+use crate::plug::mmio_line;
+use virtio::transport::mmio;
 
 const OEM: [u8; 6] = *b"PAGEVM";
 const TABLE: [u8; 8] = *b"PAGEVMPC";
@@ -34,9 +36,11 @@ pub struct Tables {
 }
 
 /// Builds all tables.
-pub fn tables() -> Tables {
+///
+/// `virtio_mmio`: how many devices there are at [`map::VIRTIO_MMIO`].
+pub fn tables(virtio_mmio: usize) -> Tables {
     let mut area = Area { bytes: vec![0; Rsdp::len()] };
-    let dsdt = area.add(&dsdt(), 16);
+    let dsdt = area.add(&dsdt(virtio_mmio), 16);
     let facs = area.add(&FACS::new(), 64);
     let entries = [area.add(&fadt(dsdt, facs), 16), area.add(&madt(), 16), area.add(&hpet(), 16)];
     let mut xsdt = XSDT::new(OEM, TABLE, REVISION);
@@ -158,28 +162,22 @@ impl Aml for Raw {
 }
 
 /// Differentiated System Description Table: the namespace.
-fn dsdt() -> impl Aml {
+fn dsdt(virtio_mmio: usize) -> impl Aml {
     let mut table = Sdt::new(*b"DSDT", HEADER, 2, OEM, TABLE, REVISION);
+    let on_mmio: Vec<_> = (0..virtio_mmio).map(virtio_device).collect();
+    let cpu = Raw::of(&[&Device::new(
+        "CPU0".into(),
+        vec![&Name::new("_HID".into(), &"ACPI0007"), &Name::new("_UID".into(), &0u8)],
+    )]);
+    let hpet = device("HPET", "PNP0103", 0, vec![&Memory32Fixed::new(true, map::HPET as u32, hpet_spec::SIZE as u32)]);
+    let pci = pci_root();
+    let mut system_bus: Vec<&dyn Aml> = vec![&cpu, &hpet, &pci];
+    system_bus.extend(on_mmio.iter().map(|d| d as &dyn Aml));
     let names = Raw::of(&[
         // SLP_TYP for PM1a_CNT and for PM1b_CNT, two reserved (7.4.2).
         &Name::new("_S0_".into(), &Package::new(vec![&0u8, &0u8, &0u8, &0u8])),
         &Name::new("_S5_".into(), &Package::new(vec![&SLP_TYP_S5, &SLP_TYP_S5, &0u8, &0u8])),
-        &Scope::new(
-            "_SB_".into(),
-            vec![
-                &Device::new(
-                    "CPU0".into(),
-                    vec![&Name::new("_HID".into(), &"ACPI0007"), &Name::new("_UID".into(), &0u8)],
-                ),
-                &device(
-                    "HPET",
-                    "PNP0103",
-                    0,
-                    vec![&Memory32Fixed::new(true, map::HPET as u32, hpet_spec::SIZE as u32)],
-                ),
-                &pci_root(),
-            ],
-        ),
+        &Scope::new("_SB_".into(), system_bus),
     ]);
     table.append_slice(&names.0);
     table
@@ -193,6 +191,25 @@ fn device(name: &str, hid: &str, uid: u8, resources: Vec<&dyn Aml>) -> Raw {
             &Name::new("_HID".into(), &EISAName::new(hid)),
             &Name::new("_UID".into(), &uid),
             &Name::new("_CRS".into(), &ResourceTemplate::new(resources)),
+        ],
+    )])
+}
+
+/// The `n`th virtio device with registers in memory, by the identifier that Linux knows (virtio 1.2 leaves it to platforms).
+fn virtio_device(n: usize) -> Raw {
+    let at = map::VIRTIO_MMIO + n as u64 * mmio::SIZE;
+    Raw::of(&[&Device::new(
+        format!("VR{n:02}").as_str().into(),
+        vec![
+            &Name::new("_HID".into(), &"LNRO0005"),
+            &Name::new("_UID".into(), &(n as u8)),
+            &Name::new(
+                "_CRS".into(),
+                &ResourceTemplate::new(vec![
+                    &Memory32Fixed::new(true, at as u32, mmio::SIZE as u32),
+                    &Interrupt::new(true, false, false, false, mmio_line(n).number().into()),
+                ]),
+            ),
         ],
     )])
 }
@@ -292,7 +309,7 @@ mod tests {
 
     #[test]
     fn the_rsdp_leads_to_all_tables_and_they_add_up() {
-        let t = tables();
+        let t = tables(2);
         assert!(t.rsdp.is_multiple_of(16) && BIOS.contains(&t.rsdp) && t.rsdp + t.bytes.len() as u64 <= BIOS.end);
         let found = walk(&t);
         assert_eq!(found.iter().map(|f| &f.0).collect::<Vec<_>>(), [b"XSDT", b"FACP", b"APIC", b"HPET", b"DSDT"]);
@@ -301,7 +318,7 @@ mod tests {
 
     #[test]
     fn the_fadt_names_the_boards_ports() {
-        let t = tables();
+        let t = tables(2);
         let fadt = walk(&t)[1].1;
         assert_eq!(fadt.len(), 276, "ACPI 6.5, table 5.9");
         assert_eq!(u16::from_le_bytes([fadt[46], fadt[47]]), 9, "SCI");
@@ -320,7 +337,7 @@ mod tests {
 
     #[test]
     fn the_madt_lists_controllers_and_overrides() {
-        let t = tables();
+        let t = tables(2);
         let madt = walk(&t)[2].1;
         assert_eq!((u32_at(madt, 36), u32_at(madt, 40)), (0xfee0_0000, 1));
         let (mut at, mut found) = (44, Vec::new());
@@ -343,7 +360,7 @@ mod tests {
     /// For `iasl -d`: writes the tables where `PAGEVM_ACPI_DIR` says.
     #[test]
     fn tables_for_a_disassembler() {
-        let t = tables();
+        let t = tables(2);
         let Some(dir) = std::env::var_os("PAGEVM_ACPI_DIR") else { return };
         for (name, bytes) in walk(&t) {
             let file = std::path::Path::new(&dir).join(format!("{}.aml", String::from_utf8_lossy(&name)));

@@ -10,8 +10,10 @@ mod load;
 mod machine;
 mod map;
 mod pc;
+mod plug;
 mod random;
 
 pub use clock::HostTime;
 pub use load::{LoadError, initrd::Problem as InitrdProblem};
 pub use machine::{Exit, Files, Machine, MachineError, Stats, StopReport};
+pub use plug::memory_disk;

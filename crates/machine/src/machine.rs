@@ -7,7 +7,8 @@ use isa_x86::cpu::{RBX, RSI, SegReg, Segment, SystemSegment, TableRegister, cr0,
 use isa_x86::sys::paging::PHYSICAL_BITS;
 use isa_x86::{Cpu, CpuExit, Vcpu};
 use mem::{GuestRam, Memory, OutOfMemory};
-use options::{Config, Serial};
+use options::{Config, Place};
+use storage::BlockBackend;
 use thiserror::Error;
 
 use crate::acpi;
@@ -16,6 +17,7 @@ use crate::load::layout::VGA;
 use crate::load::{self, Entry, Images, LoadError, Piece};
 use crate::map;
 use crate::pc::{Board, Event};
+use crate::plug::plug;
 use crate::random::Random;
 
 /// Why a machine could not be made; the message names the input and what to do.
@@ -23,6 +25,8 @@ use crate::random::Random;
 pub enum MachineError {
     #[error(transparent)]
     Load(#[from] LoadError),
+    #[error("-drive file={name}: {reason}; give a raw image (qemu-img convert -O raw)")]
+    Drive { name: String, reason: &'static str },
     #[error("-m: {0}")]
     Memory(OutOfMemory),
 }
@@ -80,6 +84,8 @@ pub struct Stats {
 pub struct Files {
     pub kernel: Vec<u8>,
     pub initrd: Option<Vec<u8>>,
+    /// A disk for each of [`Config::drives`].
+    pub disks: Vec<Box<dyn BlockBackend>>,
 }
 
 impl Files {
@@ -112,16 +118,18 @@ impl Machine {
     ///
     /// # Errors
     /// The host lacks the memory, or an image cannot be loaded.
-    pub fn new(config: &Config, files: Files, time: HostTime, seed: [u8; 32]) -> Result<Machine, MachineError> {
+    pub fn new(config: &Config, mut files: Files, time: HostTime, seed: [u8; 32]) -> Result<Machine, MachineError> {
         // Before RAM is taken: a file that is no kernel should not cost a gigabyte.
         load::load(config, files.images(), 0)?;
         let ram = GuestRam::new(config.ram_bytes).map_err(MachineError::Memory)?;
         let memory = Memory::new(ram, &[VGA]);
+        let mut random = Random::new(seed);
+        let plugged = plug(config, std::mem::take(&mut files.disks), &mut random);
         let mut machine = Machine {
             config: config.clone(),
             files,
             vcpu: Vcpu::new(Cpu::new(memory), code_bytes(config)),
-            board: Board::new(GuestClock::new(time), time.unix_ns, config.ram_bytes, Random::new(seed)),
+            board: Board::new(GuestClock::new(time), time.unix_ns, config.ram_bytes, plugged, random),
             output: Vec::new(),
             idle: false,
             ended: None,
@@ -133,7 +141,7 @@ impl Machine {
 
     /// Puts the kernel into RAM and the CPU at its entry.
     fn boot(&mut self) -> Result<(), LoadError> {
-        let tables = acpi::tables();
+        let tables = acpi::tables(self.config.devices.iter().filter(|d| d.place == Place::Mmio).count());
         let boot = load::load(&self.config, self.files.images(), tables.rsdp)?;
         self.vcpu.reset();
         let ram = &mut self.vcpu.cpu.mem.ram;
@@ -189,10 +197,7 @@ impl Machine {
         if exit != Exit::Budget {
             self.board.clock.end_slice_early();
         }
-        let written = self.board.take_console();
-        if self.config.serial != Serial::None {
-            self.output.extend(written);
-        }
+        self.output.extend(self.board.take_console());
         if !matches!(exit, Exit::Budget | Exit::Idle { .. }) {
             self.ended = Some(exit.clone());
         }
@@ -207,8 +212,13 @@ impl Machine {
     fn run_slice<T: Tier>(&mut self, tier: &mut T, max_insns: u64, more: &mut dyn FnMut(u64) -> u64) -> Exit {
         let begin = self.vcpu.cpu.insns;
         let mut end = begin.saturating_add(max_insns);
+        // Since the last slice the world outside may have moved.
+        self.board.transfer(&mut self.vcpu.cpu.mem, begin);
         loop {
             let insns = self.vcpu.cpu.insns;
+            if self.board.wants_transfer() {
+                self.board.transfer(&mut self.vcpu.cpu.mem, insns);
+            }
             self.board.clock.leap(insns);
             self.board.tick(insns);
             self.board.feed_console(insns);
@@ -266,15 +276,12 @@ impl Machine {
         isa_x86::tier::layout(&self.vcpu.cpu)
     }
 
-    /// Gives bytes to the serial console; returns how many were taken. The rest may be offered again later.
+    /// Gives bytes to the console; returns how many were taken. The rest may be offered again later.
     pub fn console_input(&mut self, bytes: &[u8]) -> usize {
-        if self.config.serial == Serial::None {
-            return bytes.len();
-        }
         self.board.console_input(bytes)
     }
 
-    /// What the guest has written to the serial console and the host has not yet removed.
+    /// What the guest has written to the console and the host has not yet removed.
     pub fn console_output(&mut self) -> &mut Vec<u8> {
         &mut self.output
     }

@@ -8,8 +8,10 @@ pub const IOAPIC: u64 = 0xfec0_0000;
 pub const IOAPIC_ID: u8 = 0;
 pub const HPET: u64 = devices::hpet::spec::BASE;
 pub const LAPIC: u64 = 0xfee0_0000;
-/// Physical addresses that PCI devices may be given: from the highest RAM possible to the IOAPIC.
-pub const PCI_MEMORY: Range<u64> = options::RAM_MAX..IOAPIC;
+/// virtio devices with registers in memory, all in this page.
+pub const VIRTIO_MMIO: u64 = 0xfeb0_0000;
+/// Physical addresses that PCI devices may be given: from the highest RAM possible on.
+pub const PCI_MEMORY: Range<u64> = options::RAM_MAX..VIRTIO_MMIO;
 
 /// I/O ports.
 pub const COM1: u16 = 0x3f8;
@@ -24,3 +26,5 @@ pub const IRQ_RTC: u8 = 8;
 pub const IRQ_SCI: u8 = 9;
 /// The IOAPIC input that ISA IRQ 0 is wired to: input 0 is the PIC's.
 pub const GSI_PIT: u32 = 2;
+/// The IOAPIC input of the first device at [`VIRTIO_MMIO`]; each has one of its own.
+pub const GSI_VIRTIO_MMIO: u8 = 20;

@@ -6,13 +6,17 @@ use bus::{
     BadAccessLog, Clock, DevCtx, Device, Frequency, IrqLines, Line, MmioAccess, Outbox, PioAccess, Reset, Signal,
     Stream, Width,
 };
-use devices::pci_host::Nothing;
 use devices::{AcpiPm, Hpet, I8042, IoApic, Lapic, PciHost, Pic, Pit, ResetCtl, Rtc, Uart16550};
 use isa_x86::Platform;
 use isa_x86::sys::cpuid::TSC_HZ;
+use mem::Memory;
+use virtio::console::Port;
+use virtio::transport::mmio::MmioBus;
+use virtio::{AnyDevice, VirtioMmio, VirtioPci};
 
 use crate::clock::GuestClock;
 use crate::map;
+use crate::plug::{Plugged, Ram, Slot, Terminal};
 use crate::random::Random;
 
 /// Declares the chips once: the type that names them and the struct that holds them.
@@ -43,11 +47,12 @@ chips! {
     I8042 i8042: I8042,
     IoApic ioapic: IoApic,
     Lapic lapic: Lapic,
-    PciHost pci: PciHost<Nothing>,
+    PciHost pci: PciHost<VirtioPci<AnyDevice>>,
     Pic pic: Pic,
     Pit pit: Pit,
     ResetCtl reset_ctl: ResetCtl,
     Rtc rtc: Rtc,
+    VirtioMmio mmio: MmioBus<AnyDevice>,
 }
 
 /// The I/O port map.
@@ -72,6 +77,7 @@ const fn at_address(addr: u64) -> Option<(Chip, u64)> {
     Some(match addr & !0xfff {
         map::IOAPIC => (Chip::IoApic, map::IOAPIC),
         map::HPET => (Chip::Hpet, map::HPET),
+        map::VIRTIO_MMIO => (Chip::VirtioMmio, map::VIRTIO_MMIO),
         page if page >= map::PCI_MEMORY.start && page < map::PCI_MEMORY.end => (Chip::PciHost, map::PCI_MEMORY.start),
         _ => return None,
     })
@@ -104,6 +110,9 @@ pub struct Board {
     last: Clock,
     /// Console bytes on their way to the guest.
     input: VecDeque<u8>,
+    terminal: Terminal,
+    /// A device wants to read or write RAM.
+    transfers: bool,
     event: Option<Event>,
     nmi: bool,
     random: Random,
@@ -111,9 +120,12 @@ pub struct Board {
 
 impl Board {
     /// The board at power-on, at Unix time `unix_ns`, with `ram` bytes of RAM.
-    pub fn new(clock: GuestClock, unix_ns: i64, ram: u64, random: Random) -> Self {
+    pub fn new(clock: GuestClock, unix_ns: i64, ram: u64, plugged: Plugged, random: Random) -> Self {
         let mut rtc = Rtc::new(Line::new(map::IRQ_RTC), u64::try_from(unix_ns).unwrap_or(0));
         rtc.set_memory_size(ram, 0);
+        let mut pci = PciHost::new(map::PCI_MEMORY.start);
+        plugged.pci.into_iter().for_each(|(at, device)| pci.attach(at, VirtioPci::new(device)));
+        let mmio = plugged.mmio.into_iter().map(|(line, device)| VirtioMmio::new(device, line)).collect();
         let chips = Chips {
             acpi_pm: AcpiPm::new(map::PM_BASE, Line::new(map::IRQ_SCI)),
             com1: Uart16550::new(map::COM1, Line::new(map::IRQ_COM1), Stream::Com1),
@@ -121,11 +133,12 @@ impl Board {
             i8042: I8042::new(Line::new(map::IRQ_KEYBOARD)),
             ioapic: IoApic::new(map::IOAPIC_ID),
             lapic: Lapic::new(0, Frequency::from_hz(TSC_HZ.into())),
-            pci: PciHost::new(map::PCI_MEMORY.start),
+            pci,
             pic: Pic::new(),
             pit: Pit::new(Line::new(map::IRQ_PIT)),
             reset_ctl: ResetCtl::new(),
             rtc,
+            mmio: MmioBus(mmio),
         };
         let mut board = Self {
             chips,
@@ -138,6 +151,8 @@ impl Board {
             planned: u64::MAX,
             last: Clock::default(),
             input: VecDeque::new(),
+            terminal: plugged.terminal,
+            transfers: false,
             event: None,
             nmi: false,
             random,
@@ -158,7 +173,7 @@ impl Board {
             words.into_iter().for_each(|w| self.io_write(port + 1, 1, w, at));
             self.io_write(port + 1, 1, 0xff, at);
         }
-        (self.event, self.nmi) = (None, false);
+        (self.event, self.nmi, self.transfers) = (None, false, false);
     }
 
     /// Calls a chip with everything it may touch, then carries on the wires what it said.
@@ -186,8 +201,30 @@ impl Board {
             self.carry_interrupts();
         }
         self.note_deadline(chip);
+        if (chip as usize == Chip::PciHost as usize || chip as usize == Chip::VirtioMmio as usize)
+            && let Some(master) = self.chips.get(chip).master()
+        {
+            self.transfers |= master.wants_transfer();
+        }
         if self.out.has_signal() {
             self.take_signals();
+        }
+    }
+
+    /// Whether a device wants to read or write RAM.
+    pub fn wants_transfer(&self) -> bool {
+        self.transfers
+    }
+
+    /// Lets all devices read and write RAM.
+    pub fn transfer(&mut self, memory: &mut Memory, at: u64) {
+        self.transfers = false;
+        for chip in [Chip::PciHost, Chip::VirtioMmio] {
+            self.with(chip, at, |device, cx| {
+                if let Some(master) = device.master() {
+                    master.transfer(cx, &mut Ram(memory));
+                }
+            });
         }
     }
 
@@ -268,9 +305,27 @@ impl Board {
 
     /// Bytes for the serial port; returns how many were taken. They wait for [`Board::feed_console`].
     pub fn console_input(&mut self, bytes: &[u8]) -> usize {
-        let taken = bytes.len().min(INPUT_MAX - self.input.len());
-        self.input.extend(&bytes[..taken]);
-        taken
+        match self.terminal {
+            Terminal::Nowhere => bytes.len(),
+            Terminal::Com1 => {
+                let taken = bytes.len().min(INPUT_MAX - self.input.len());
+                self.input.extend(&bytes[..taken]);
+                taken
+            }
+            Terminal::Port { at, port } => self.port(at, port).map_or(bytes.len(), |p| p.send(bytes)),
+        }
+    }
+
+    /// A port of a console device.
+    fn port(&mut self, at: Slot, port: usize) -> Option<&mut Port> {
+        let device = match at {
+            Slot::Pci(at) => self.chips.pci.function_mut(at)?.device_mut(),
+            Slot::Mmio(n) => self.chips.mmio.0.get_mut(n)?.device_mut(),
+        };
+        match device {
+            AnyDevice::Console(console) => console.port_mut(port),
+            _ => None,
+        }
     }
 
     /// Whether waiting bytes can go on to the receiver now.
@@ -286,11 +341,16 @@ impl Board {
         }
     }
 
-    /// Takes what the guest wrote to the serial port.
+    /// Takes what the guest wrote to the terminal.
     pub fn take_console(&mut self) -> Vec<u8> {
         self.out.clear(Stream::Com2);
         self.out.clear(Stream::DebugCon);
-        self.out.take_bytes(Stream::Com1)
+        let serial = self.out.take_bytes(Stream::Com1);
+        match self.terminal {
+            Terminal::Nowhere => Vec::new(),
+            Terminal::Com1 => serial,
+            Terminal::Port { at, port } => self.port(at, port).map_or_else(Vec::new, |p| std::mem::take(p.output())),
+        }
     }
 
     /// Accesses that no register answered.
@@ -435,7 +495,7 @@ impl Platform for Board {
     }
 
     fn wants_exit(&mut self) -> bool {
-        self.event.is_some() || self.deadline < self.planned
+        self.event.is_some() || self.transfers || self.deadline < self.planned
     }
 }
 
@@ -448,7 +508,8 @@ mod tests {
 
     fn board() -> Board {
         let time = HostTime { monotonic_ns: 5, unix_ns: 1_700_000_000_000_000_000 };
-        Board::new(GuestClock::new(time), time.unix_ns, 512 << 20, Random::new([1; 32]))
+        let plugged = Plugged { pci: Vec::new(), mmio: Vec::new(), terminal: Terminal::Com1 };
+        Board::new(GuestClock::new(time), time.unix_ns, 512 << 20, plugged, Random::new([1; 32]))
     }
 
     /// Lets host time and with it guest time pass, and performs what is due.
@@ -706,7 +767,7 @@ mod tests {
         for &chip in Chip::ALL {
             let decoded_port = (0..=0xffff).any(|p| at_port(p) == Some(chip));
             assert_eq!(decoded_port, b.chips.get(chip).pio().is_some(), "{chip:?}");
-            let decoded_address = [map::IOAPIC, map::HPET, map::LAPIC, map::PCI_MEMORY.start]
+            let decoded_address = [map::IOAPIC, map::HPET, map::LAPIC, map::PCI_MEMORY.start, map::VIRTIO_MMIO]
                 .iter()
                 .any(|a| b.decode(*a).is_some_and(|d| d.0 == chip));
             assert_eq!(decoded_address, b.chips.get(chip).mmio().is_some(), "{chip:?}");

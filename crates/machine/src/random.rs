@@ -21,6 +21,13 @@ impl Random {
         Self { key, block: 0, words: [0; 16], next: 16 }
     }
 
+    /// A stream of its own.
+    pub fn fork(&mut self) -> Self {
+        let mut seed = [0; 32];
+        seed.chunks_exact_mut(8).for_each(|part| part.copy_from_slice(&self.next().to_le_bytes()));
+        Self::new(seed)
+    }
+
     /// The next 64 bits.
     pub fn next(&mut self) -> u64 {
         if self.next >= 16 {

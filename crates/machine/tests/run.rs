@@ -31,7 +31,7 @@ fn at(ms: u64) -> HostTime {
 fn machine(code: &[u8], options: &str) -> Machine {
     let line = format!("-kernel k -m 64 {options}");
     let config = options::parse(line.split_whitespace()).unwrap();
-    Machine::new(&config, Files { kernel: kernel(code), initrd: None }, at(0), [7; 32]).unwrap()
+    Machine::new(&config, Files { kernel: kernel(code), initrd: None, disks: Vec::new() }, at(0), [7; 32]).unwrap()
 }
 
 /// Writes `text` to COM1.
@@ -256,9 +256,14 @@ fn tb_size_limits_the_memory_for_code() {
 #[test]
 fn a_machine_that_cannot_be_made_says_why() {
     let config = options::parse(["-kernel", "index.html", "-m", "64"]).unwrap();
-    let e = Machine::new(&config, Files { kernel: b"<!DOCTYPE html>".to_vec(), initrd: None }, at(0), [0; 32])
-        .err()
-        .unwrap();
+    let e = Machine::new(
+        &config,
+        Files { kernel: b"<!DOCTYPE html>".to_vec(), initrd: None, disks: Vec::new() },
+        at(0),
+        [0; 32],
+    )
+    .err()
+    .unwrap();
     let text = e.to_string();
     assert!(text.starts_with("-kernel index.html: not a kernel: it is an HTML page"), "{text}");
 }

@@ -193,20 +193,35 @@ impl Memory {
         core::mem::take(&mut self.code_writes)
     }
 
-    /// Writes to RAM as a device does (DMA), noting code that is overwritten. False where the range is not within RAM.
-    #[must_use]
-    pub fn dma_write(&mut self, pa: u64, bytes: &[u8]) -> bool {
-        if !self.ram.write_bytes(pa, bytes) {
-            return false;
+    /// The `len` bytes at physical `pa`, for a device (DMA); `None` where one of them is not RAM.
+    pub fn dma(&self, pa: u64, len: usize) -> Option<&[u8]> {
+        self.in_ram(pa, len).then(|| self.ram.slice(pa, len)).flatten()
+    }
+
+    /// The same, for a device to write: notes code that is overwritten.
+    pub fn dma_mut(&mut self, pa: u64, len: usize) -> Option<&mut [u8]> {
+        if !self.in_ram(pa, len) {
+            return None;
         }
-        let mut at = pa;
-        let end = pa + bytes.len() as u64;
+        let (mut at, end) = (pa, pa + len as u64);
         while at < end {
             let n = (PAGE_SIZE - (at & PAGE_MASK)).min(end - at);
             self.wrote(at, n as u32);
             at += n;
         }
-        true
+        self.ram.slice_mut(pa, len)
+    }
+
+    /// Whether all `len` bytes at `pa` are RAM.
+    fn in_ram(&self, pa: u64, len: usize) -> bool {
+        let Some(end) = pa.checked_add(len as u64).filter(|end| *end <= self.ram.size()) else { return false };
+        pa >= self.holes_end || !self.holes.iter().any(|h| pa < h.end && h.start < end)
+    }
+
+    /// Writes to RAM as a device does, noting code that is overwritten. False where the range is not within RAM.
+    #[must_use]
+    pub fn dma_write(&mut self, pa: u64, bytes: &[u8]) -> bool {
+        self.dma_mut(pa, bytes.len()).map(|room| room.copy_from_slice(bytes)).is_some()
     }
 }
 

@@ -4,8 +4,11 @@
 //! sub-option) and the nearest one that is supported: nothing is ignored silently. The grammar is the one of QEMU's
 //! "Invocation" manual page: options start with `-` or `--`, values are comma-separated, the first may omit its key.
 
+mod devices;
 mod nearest;
+mod properties;
 
+pub use devices::{Chardev, DeviceOptions, Drive, DriveFormat, MMIO_MAX, Model, Place, PortOptions};
 use nearest::nearest;
 use thiserror::Error;
 
@@ -33,6 +36,20 @@ pub struct Config {
     pub no_reboot: bool,
     /// Memory for decoded and translated code in MiB (`-accel tcg,tb-size=`); `None`: the engine's own choice.
     pub tb_size_mib: Option<u32>,
+    /// Disk images, in the order of their options.
+    pub drives: Vec<Drive>,
+    pub devices: Vec<DeviceOptions>,
+}
+
+impl Config {
+    /// What the host's terminal is connected to, be it the serial port or another device.
+    pub fn terminal(&self) -> Serial {
+        let on_port = |d: &DeviceOptions| match &d.model {
+            Model::Serial { ports } => ports.iter().flatten().any(|p| p.chardev == Chardev::Stdio),
+            _ => false,
+        };
+        if self.devices.iter().any(on_port) { Serial::Stdio } else { self.serial }
+    }
 }
 
 /// What CPUID announces.
@@ -63,7 +80,9 @@ pub enum OptionError {
         supported_names()
     )]
     Unknown { given: String, nearest: &'static str },
-    #[error("`{given}` is not an option: a disk image cannot be attached yet; boot a kernel with `-kernel FILE`")]
+    #[error(
+        "`{given}` is not an option: boot a kernel with `-kernel FILE`; for a disk image give `-drive file={given},if=virtio`"
+    )]
     Positional { given: String },
     #[error("`{option}` needs a value: `{option} {usage}`")]
     MissingValue { option: &'static str, usage: &'static str },
@@ -75,6 +94,10 @@ pub enum OptionError {
     BadValue { option: &'static str, given: String, reason: String },
     #[error("`{option}` only makes sense with `-kernel FILE`")]
     NeedsKernel { option: &'static str },
+    #[error("`{option}`: there are no such drives; give `-drive file=FILE,if=virtio,format=raw`")]
+    NoSuchDrives { option: &'static str },
+    #[error("the terminal is used twice, by `-chardev stdio` and `-serial`; give `-serial none`")]
+    TwoTerminals,
     #[error("nothing to boot: give a kernel with `-kernel FILE` (there is no firmware yet)")]
     NoKernel,
 }
@@ -131,6 +154,30 @@ const OPTIONS: &[OptionRow] = &[
         apply: serial,
     },
     OptionRow {
+        names: &["-drive"],
+        usage: "file=FILE,if=virtio|none[,format=raw|qcow2][,id=ID][,readonly=on][,snapshot=on]",
+        help: "a disk image, and with if=virtio the disk",
+        apply: devices::drive,
+    },
+    OptionRow {
+        names: &["-snapshot"],
+        usage: "",
+        help: "what the guest writes to any drive is forgotten at the end",
+        apply: |p, _| set(&mut p.snapshot, Ok(true)),
+    },
+    OptionRow {
+        names: &["-chardev"],
+        usage: "stdio|null,id=ID",
+        help: "what a virtconsole or virtserialport is connected to",
+        apply: devices::chardev,
+    },
+    OptionRow {
+        names: &["-device"],
+        usage: "virtio-NAME-pci[,id=ID][,addr=SLOT][,..]",
+        help: "blk, rng, serial (with virtconsole, virtserialport), balloon, keyboard, tablet or mouse",
+        apply: devices::device,
+    },
+    OptionRow {
         names: &["-display"],
         usage: "none",
         help: "there is no display yet",
@@ -150,10 +197,17 @@ const OPTIONS: &[OptionRow] = &[
     },
 ];
 
+/// Drives of a PC that this one has no controllers for.
+const NO_SUCH_DRIVES: &[&str] =
+    &["-hda", "-hdb", "-hdc", "-hdd", "-cdrom", "-fda", "-fdb", "-sd", "-mtdblock", "-pflash"];
+
 struct Parser {
     config: Config,
     append_given: bool,
     serial_given: bool,
+    snapshot: bool,
+    chardevs: Vec<(String, Chardev)>,
+    plugged: Vec<devices::Plugged>,
 }
 
 /// An option's value as given, with what messages need.
@@ -175,14 +229,26 @@ pub fn parse<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Result<Config,
         serial: Serial::default(),
         no_reboot: false,
         tb_size_mib: None,
+        drives: Vec::new(),
+        devices: Vec::new(),
     };
-    let mut parser = Parser { config, append_given: false, serial_given: false };
+    let mut parser = Parser {
+        config,
+        append_given: false,
+        serial_given: false,
+        snapshot: false,
+        chardevs: Vec::new(),
+        plugged: Vec::new(),
+    };
     let mut args = args.into_iter();
     while let Some(arg) = args.next() {
         let arg = arg.as_ref();
         let Some(name) = arg.strip_prefix('-') else { return Err(OptionError::Positional { given: arg.to_owned() }) };
         let name = name.strip_prefix('-').unwrap_or(name);
         let dashed = format!("-{name}");
+        if let Some(option) = NO_SUCH_DRIVES.iter().find(|n| **n == dashed) {
+            return Err(OptionError::NoSuchDrives { option });
+        }
         let Some((row, option)) =
             OPTIONS.iter().find_map(|row| row.names.iter().find(|n| **n == dashed).map(|n| (row, *n)))
         else {
@@ -196,7 +262,15 @@ pub fn parse<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Result<Config,
         let Some(text) = args.next() else { return Err(OptionError::MissingValue { option, usage: row.usage }) };
         (row.apply)(&mut parser, Value { option, text: text.as_ref() })?;
     }
-    let Parser { config, append_given, .. } = parser;
+    let Parser { mut config, append_given, serial_given, snapshot, chardevs, plugged } = parser;
+    if chardevs.iter().any(|(_, c)| *c == Chardev::Stdio) {
+        if serial_given && config.serial != Serial::None {
+            return Err(OptionError::TwoTerminals);
+        }
+        config.serial = Serial::None;
+    }
+    config.drives.iter_mut().for_each(|d| d.snapshot |= snapshot);
+    config.devices = devices::place(plugged)?;
     if config.kernel.is_empty() {
         return Err(match (&config.initrd, append_given) {
             (Some(_), _) => OptionError::NeedsKernel { option: "-initrd" },
@@ -391,6 +465,8 @@ mod tests {
             serial: Serial::MonStdio,
             no_reboot: false,
             tb_size_mib: None,
+            drives: Vec::new(),
+            devices: Vec::new(),
         };
         assert_eq!(c, want);
     }
@@ -430,6 +506,8 @@ mod tests {
             serial: Serial::Stdio,
             no_reboot: true,
             tb_size_mib: Some(64),
+            drives: Vec::new(),
+            devices: Vec::new(),
         };
         assert_eq!(parse(args).unwrap(), want);
     }
@@ -476,7 +554,7 @@ mod tests {
             assert!(e.contains(&format!("`{given}`")), "{e}");
             assert!(e.contains(&format!("nearest supported option is `{nearest}`")), "{e}");
         }
-        assert!(matches!(words("-drive file=x"), Err(OptionError::Unknown { .. })));
+        assert!(matches!(words("-driv file=x"), Err(OptionError::Unknown { .. })));
         assert!(matches!(words("disk.img"), Err(OptionError::Positional { .. })));
         assert!(matches!(words("-"), Err(OptionError::Unknown { .. })));
         assert!(matches!(words("---kernel k"), Err(OptionError::Unknown { .. })));

@@ -2,7 +2,7 @@
 // does, and reports. Everything that differs between hosts is in `Platform`.
 
 import { Exit, Image, NO_STATS } from "../abi.gen.ts";
-import { Engine, type EngineApi, type EngineHost, type ImageKind, VmError } from "../engine.ts";
+import { Engine, type EngineApi, type EngineHost, VmError } from "../engine.ts";
 import type { Command, Event, Job, Result, State, Stats } from "../protocol.ts";
 import { missingFeatures } from "./features.ts";
 import { compile, counted, type Open, type Progress } from "./files.ts";
@@ -37,10 +37,26 @@ export function commonPlatform(soon: Platform["soon"], open: Open): Platform {
   };
 }
 
-const IMAGES: readonly [ImageKind, string][] = [
-  [Image.Kernel, "kernel"],
-  [Image.Initrd, "initrd"],
-];
+interface NamedImage {
+  number: number;
+  /** What it is, for people. */
+  what: string;
+  name: string;
+}
+
+/** The files that the options name. */
+function images(engine: EngineApi): NamedImage[] {
+  const named = (number: number, what: string): NamedImage[] => {
+    const name = engine.imageName(number);
+    return name === undefined ? [] : [{ number, what, name }];
+  };
+  const drives: NamedImage[] = [];
+  for (let found = named(Image.Drive, "drive"); found.length > 0; ) {
+    drives.push(...found);
+    found = named(Image.Drive + drives.length, `drive ${drives.length}`);
+  }
+  return [...named(Image.Kernel, "kernel"), ...named(Image.Initrd, "initrd"), ...drives];
+}
 
 export class Session {
   readonly #platform: Platform;
@@ -126,7 +142,7 @@ export class Session {
       if (job.timeout !== undefined) this.#limit(job.timeout);
       engine.configure(job.options);
       this.#emit({ type: "console", mode: engine.consoleMode });
-      await Promise.all(IMAGES.map(([image, what]) => this.#fetchImage(engine, image, what, job)));
+      await Promise.all(images(engine).map((image) => this.#fetchImage(engine, image, job)));
       engine.create();
       this.#engine = engine;
       for (const data of this.#early.splice(0)) engine.consoleInput(data);
@@ -219,9 +235,7 @@ export class Session {
     };
   }
 
-  async #fetchImage(engine: EngineApi, image: ImageKind, what: string, job: Job): Promise<void> {
-    const name = engine.imageName(image);
-    if (name === undefined) return;
+  async #fetchImage(engine: EngineApi, { number: image, what, name }: NamedImage, job: Job): Promise<void> {
     const given = job.files && Object.hasOwn(job.files, name) ? job.files[name] : undefined;
     if (given instanceof Uint8Array) {
       engine.imageBegin(image, given.length)(0, given);

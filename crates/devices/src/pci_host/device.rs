@@ -3,7 +3,7 @@ use super::{
     spec::{BRIDGE, CONFIG_ADDRESS, CONFIG_ADDRESS_WRITABLE, CONFIG_DATA, CONFIG_DATA_END, ConfigAddress, INTX},
 };
 use bus::{
-    DevCtx, Device, IoError, IoResult, Line, Mmio, MmioAccess, Pio, PioAccess, Width,
+    DevCtx, Device, Dma, IoError, IoResult, Line, Master, Mmio, MmioAccess, Pio, PioAccess, Width,
     pci::{ConfigSpace, PciFunction, command, io_access},
 };
 
@@ -30,6 +30,11 @@ impl<F: PciFunction> PciHost<F> {
     /// The functions, in the order of their attachment.
     pub fn functions(&self) -> impl Iterator<Item = (Devfn, &F)> {
         self.functions.iter().map(|(at, f)| (*at, f))
+    }
+
+    /// A function, to be given what comes from outside. It reaches the guest at the next transfer.
+    pub fn function_mut(&mut self, at: Devfn) -> Option<&mut F> {
+        self.functions.iter_mut().find(|(d, _)| *d == at).map(|(_, f)| f)
     }
 
     /// Calls a function from outside the bus (a request of its has completed), then drives the interrupts.
@@ -119,6 +124,26 @@ impl<F: PciFunction> Device for PciHost<F> {
 
     fn mmio(&mut self) -> Option<&mut dyn Mmio> {
         Some(self)
+    }
+
+    fn master(&mut self) -> Option<&mut dyn Master> {
+        Some(self)
+    }
+}
+
+/// Whether the function may read and write RAM (6.2.2).
+fn is_master(f: &impl PciFunction) -> bool {
+    f.config().command() & command::BUS_MASTER != 0
+}
+
+impl<F: PciFunction> Master for PciHost<F> {
+    fn wants_transfer(&self) -> bool {
+        self.functions.iter().any(|(_, f)| is_master(f) && f.wants_transfer())
+    }
+
+    fn transfer(&mut self, cx: &mut DevCtx, ram: &mut dyn Dma) {
+        self.functions.iter_mut().filter(|(_, f)| is_master(f)).for_each(|(_, f)| f.transfer(cx, ram));
+        self.drive(cx);
     }
 }
 

@@ -1,0 +1,136 @@
+//! What the options plug into the board: virtio devices on the PCI bus and on memory-mapped registers.
+
+use bus::{Dma, Line};
+use devices::pci_host::Devfn;
+use mem::Memory;
+use options::{Chardev, Config, DeviceOptions, Drive, DriveFormat, Model, Place, PortOptions, Serial};
+use storage::{BlockBackend, MemoryDisk};
+use virtio::blk::DiskOptions;
+use virtio::console::{Port, PortKind};
+use virtio::input::InputKind;
+use virtio::{AnyDevice, Balloon, Blk, Console, Input, Rng};
+
+use crate::machine::MachineError;
+use crate::map;
+use crate::random::Random;
+
+/// RAM, for devices.
+pub struct Ram<'a>(pub &'a mut Memory);
+
+impl Dma for Ram<'_> {
+    fn bytes(&self, address: u64, len: usize) -> Option<&[u8]> {
+        self.0.dma(address, len)
+    }
+
+    fn bytes_mut(&mut self, address: u64, len: usize) -> Option<&mut [u8]> {
+        self.0.dma_mut(address, len)
+    }
+}
+
+/// Where the host's terminal is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Terminal {
+    Nowhere,
+    Com1,
+    /// A port of a console device.
+    Port {
+        at: Slot,
+        port: usize,
+    },
+}
+
+/// Where a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    Pci(Devfn),
+    /// In the order of their registers.
+    Mmio(usize),
+}
+
+/// Devices and their places, for the board to take.
+pub struct Plugged {
+    pub pci: Vec<(Devfn, AnyDevice)>,
+    pub mmio: Vec<(Line, AnyDevice)>,
+    pub terminal: Terminal,
+}
+
+/// The interrupt wire of the `n`th device on memory-mapped registers.
+pub fn mmio_line(n: usize) -> Line {
+    Line::new(map::GSI_VIRTIO_MMIO + n as u8 % options::MMIO_MAX as u8)
+}
+
+/// Makes the devices of `config` on `disks`, one for each drive.
+pub fn plug(config: &Config, disks: Vec<Box<dyn BlockBackend>>, random: &mut Random) -> Plugged {
+    let mut disks: Vec<_> = disks.into_iter().map(Some).collect();
+    let terminal = if config.serial == Serial::None { Terminal::Nowhere } else { Terminal::Com1 };
+    let mut plugged = Plugged { pci: Vec::new(), mmio: Vec::new(), terminal };
+    for options in &config.devices {
+        let Some(device) = device(&options.model, &mut disks, random) else { continue };
+        let at = match options.place {
+            Place::Pci { slot } => {
+                plugged.pci.push((Devfn::new(slot, 0), device));
+                Slot::Pci(Devfn::new(slot, 0))
+            }
+            Place::Mmio => {
+                let n = plugged.mmio.len();
+                plugged.mmio.push((mmio_line(n), device));
+                Slot::Mmio(n)
+            }
+        };
+        if let Some(port) = terminal_port(options) {
+            plugged.terminal = Terminal::Port { at, port };
+        }
+    }
+    plugged
+}
+
+fn terminal_port(options: &DeviceOptions) -> Option<usize> {
+    let Model::Serial { ports } = &options.model else { return None };
+    ports.iter().position(|p| p.as_ref().is_some_and(|p| p.chardev == Chardev::Stdio))
+}
+
+fn device(model: &Model, disks: &mut [Option<Box<dyn BlockBackend>>], random: &mut Random) -> Option<AnyDevice> {
+    Some(match model {
+        Model::Blk { drive, serial, logical_block, physical_block } => {
+            let options =
+                DiskOptions { logical_block: *logical_block, physical_block: *physical_block, serial: serial.clone() };
+            Blk::new(disks.get_mut(*drive)?.take()?, options).into()
+        }
+        Model::Rng => {
+            let mut own = random.fork();
+            Rng::new(Box::new(move || own.next())).into()
+        }
+        Model::Serial { ports } => Console::new(ports.iter().map(|p| p.as_ref().map(port)).collect()).into(),
+        Model::Balloon => Balloon::new().into(),
+        Model::Keyboard => Input::new(InputKind::Keyboard).into(),
+        Model::Tablet => Input::new(InputKind::Tablet).into(),
+        Model::Mouse => Input::new(InputKind::Mouse).into(),
+    })
+}
+
+fn port(options: &PortOptions) -> Port {
+    Port::new(match options.console {
+        true => PortKind::Console,
+        false => PortKind::Stream { name: options.name.clone() },
+    })
+}
+
+/// The image of a drive, held in memory as a whole.
+///
+/// # Errors
+/// It is not a raw image.
+pub fn memory_disk(drive: &Drive, image: Vec<u8>) -> Result<Box<dyn BlockBackend>, MachineError> {
+    let is_qcow2 = image.starts_with(b"QFI\xfb");
+    let name = drive.file.clone();
+    match drive.format {
+        Some(DriveFormat::Qcow2) => return Err(MachineError::Drive { name, reason: "qcow2 cannot be read yet" }),
+        None if is_qcow2 => {
+            return Err(MachineError::Drive { name, reason: "this is a qcow2 image, which cannot be read yet" });
+        }
+        _ => {}
+    }
+    if !drive.snapshot && !drive.read_only {
+        log::warn!("-drive file={name}: what the guest writes is kept in memory and lost at the end");
+    }
+    Ok(Box::new(MemoryDisk::new(image, drive.read_only)))
+}

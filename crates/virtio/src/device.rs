@@ -1,0 +1,75 @@
+//! What a device is to its transport, and what the transport gives it to work with.
+
+use bus::Dma;
+
+use crate::chain::Chain;
+use crate::queue::{Broken, Queue};
+use crate::spec::DeviceType;
+
+/// A device without its transport: features, queues, configuration, and what it does with requests.
+pub trait VirtioDevice {
+    fn device_type(&self) -> DeviceType;
+
+    /// Descriptors of each queue at most.
+    fn queues(&self) -> &[u16];
+
+    /// The device's own feature bits on offer: 0 to 23, and 50 to 63.
+    fn features(&self) -> u64;
+
+    /// The configuration space, little-endian. Beyond its end it reads as zeros.
+    fn config(&self) -> Vec<u8>;
+
+    /// The driver writes `bytes` at `offset` of the configuration space.
+    fn write_config(&mut self, offset: u64, bytes: &[u8]) {
+        let _ = (offset, bytes);
+    }
+
+    /// Performs all requests that wait, and completes those whose time has come. Called after notifications, and when
+    /// something outside may have moved; only while the driver is there ([`crate::spec::status::DRIVER_OK`]).
+    ///
+    /// # Errors
+    /// The driver broke the rules; the device then stands still until it is reset.
+    fn process(&mut self, work: &mut Work) -> Result<(), Broken>;
+
+    /// The driver has reset the device, or the machine was reset. What is under way is forgotten; its results are dropped.
+    fn reset(&mut self);
+}
+
+/// The queues and RAM, for one call of [`VirtioDevice::process`].
+pub struct Work<'a> {
+    pub ram: &'a mut dyn Dma,
+    /// Feature bits that were negotiated.
+    pub features: u64,
+    pub(crate) queues: &'a mut [Queue],
+    pub(crate) config_changed: bool,
+}
+
+impl Work<'_> {
+    /// Takes the next chain of queue `queue`, if there is one.
+    ///
+    /// # Errors
+    /// As [`Queue::take`].
+    pub fn take(&mut self, queue: usize) -> Result<Option<Chain>, Broken> {
+        self.queues.get_mut(queue).map_or(Ok(None), |q| q.take(self.ram))
+    }
+
+    /// Gives a chain back to its queue, with `written` bytes written to it.
+    ///
+    /// # Errors
+    /// As [`Queue::give`].
+    pub fn give(&mut self, queue: usize, chain: Chain, written: u32) -> Result<(), Broken> {
+        self.queues.get_mut(queue).map_or(Ok(()), |q| q.give(self.ram, chain, written))
+    }
+
+    /// Takes back the last [`Work::take`] of a queue, as if it had not been.
+    pub fn put_back(&mut self, queue: usize, chain: Chain) {
+        if let Some(q) = self.queues.get_mut(queue) {
+            q.put_back(chain);
+        }
+    }
+
+    /// The configuration space has other contents than before: the driver is told.
+    pub fn change_config(&mut self) {
+        self.config_changed = true;
+    }
+}
