@@ -77,6 +77,11 @@ pub enum Model {
     Keyboard,
     Tablet,
     Mouse,
+    /// `share`: index in [`crate::Config::shares`].
+    P9 {
+        share: usize,
+        mount_tag: String,
+    },
 }
 
 /// Ports of a `virtio-serial` device at most.
@@ -101,6 +106,7 @@ const DEVICES: &[DeviceRow] = &[
     DeviceRow { name: "virtio-keyboard", build: |_, _| Ok(Model::Keyboard) },
     DeviceRow { name: "virtio-tablet", build: |_, _| Ok(Model::Tablet) },
     DeviceRow { name: "virtio-mouse", build: |_, _| Ok(Model::Mouse) },
+    DeviceRow { name: "virtio-9p", build: crate::shares::device },
 ];
 
 /// Names of devices for messages; ports are plugged into a `virtio-serial`.
@@ -114,6 +120,7 @@ const NAMES: &[&str] = &[
     "virtio-keyboard-pci",
     "virtio-tablet-pci",
     "virtio-mouse-pci",
+    "virtio-9p-pci",
     "virtio-blk-device",
     "virtio-rng-device",
 ];
@@ -144,14 +151,7 @@ pub fn drive(p: &mut Parser, v: Value<'_>) -> Result<(), OptionError> {
     if interface == "virtio" {
         let drive = p.config.drives.len() - 1;
         let model = Model::Blk { drive, serial, logical_block: 512, physical_block: 512 };
-        p.plugged.push(Plugged {
-            option: v.option,
-            given: v.text.to_owned(),
-            id: None,
-            slot: None,
-            mmio: false,
-            model,
-        });
+        p.plugged.push(Plugged::new(v, model));
     }
     Ok(())
 }
@@ -183,6 +183,21 @@ pub struct Plugged {
     slot: Option<u8>,
     mmio: bool,
     model: Model,
+}
+
+impl Plugged {
+    /// A device that another option than `-device` brings: on PCI, where there is room.
+    pub fn new(v: Value<'_>, model: Model) -> Self {
+        Self { option: v.option, given: v.text.to_owned(), id: None, slot: None, mmio: false, model }
+    }
+
+    /// The share that it serves.
+    pub fn share(&self) -> Option<usize> {
+        match self.model {
+            Model::P9 { share, .. } => Some(share),
+            _ => None,
+        }
+    }
 }
 
 /// `-device`.
