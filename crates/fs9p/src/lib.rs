@@ -1,8 +1,7 @@
 //! A file server for guests: 9P2000.L, as Linux's `v9fs` speaks it, on trees of files.
 //!
 //! [`Server`] takes the bytes of requests and gives those of replies; it knows no transport. What it serves is a
-//! [`FileTree`]: [`MemoryTree`], files given to the machine, or [`HostTree`], a directory of the host's; [`MappedTree`]
-//! keeps what a host's directory cannot (owners, modes, links, devices) in files beside, as QEMU does.
+//! [`FileTree`]: [`MemoryTree`], files given to the machine, or [`HostTree`], a directory of the host's.
 //!
 //! Nothing blocks. What a tree can answer at once is answered within [`Server::submit`]; the rest are futures that
 //! [`Server::poll`] goes on with when the tree has woken them.
@@ -15,5 +14,5 @@ pub mod wire;
 pub use errno::{Errno, Result};
 pub use server::{RequestId, Server};
 pub use tree::{
-    DirWriter, FileTree, Flags, HostMessages, HostTree, MemoryTree, New, Owner, SetXattr, device, mode,
+    DirWriter, FileTree, Flags, HostMessages, HostTree, MemoryTree, New, Owner, Owners, SetXattr, device, mode,
 };

@@ -38,6 +38,7 @@ pub struct Server<T: FileTree> {
     tasks: Vec<Task>,
     done: VecDeque<(RequestId, Vec<u8>)>,
     woken: Arc<Woken>,
+    read_only: bool,
 }
 
 /// A request that waits for its tree.
@@ -63,7 +64,13 @@ impl<T: FileTree> Server<T> {
     /// A server of `tree` whose client has yet to say `Tversion`.
     pub fn new(tree: T) -> Self {
         let session = Rc::new(Session::new(Rc::new(tree), 0));
-        Self { session, tasks: Vec::new(), done: VecDeque::new(), woken: Arc::new(Woken(AtomicBool::new(false))) }
+        let woken = Arc::new(Woken(AtomicBool::new(false)));
+        Self { session, tasks: Vec::new(), done: VecDeque::new(), woken, read_only: false }
+    }
+
+    /// The same server, which answers EROFS to whatever would change the tree.
+    pub fn read_only(self, read_only: bool) -> Self {
+        Self { read_only, ..self }
     }
 
     /// Takes a request: a whole message, which may be followed by bytes that do not belong to it. Whatever they are, there will be
@@ -85,6 +92,7 @@ impl<T: FileTree> Server<T> {
             Ok(Request::Tflush { oldtag }) => return self.flush(id, tag, oldtag),
             Ok(_) if self.tasks.iter().any(|task| task.tag == tag) => Err(Errno::EINVAL),
             Ok(_) if self.tasks.len() >= IN_FLIGHT_MAX => Err(Errno::EAGAIN),
+            Ok(request) if self.read_only && session::changes(&request) => Err(Errno::EROFS),
             Ok(request) => Ok(request),
             Err(Undecodable::Type) => Err(Errno::EOPNOTSUPP),
             Err(Undecodable::Fields) => Err(Errno::EBADMSG),

@@ -5,7 +5,7 @@ mod memory;
 
 use crate::Result;
 use crate::wire::{Field, Qid, SetAttr, Stat, StatFs, qid_type};
-pub use host::{HostMessages, HostTree};
+pub use host::{HostMessages, HostTree, Owners};
 pub use memory::MemoryTree;
 
 bitflags::bitflags! {

@@ -5,7 +5,7 @@ mod common;
 
 use common::{Client, MSIZE, ROOT, memory, rng};
 use fs9p::wire::{Reply, Request, Timespec, setattr};
-use fs9p::{Errno, FileTree, HostTree, RequestId, Server};
+use fs9p::{Errno, FileTree, HostTree, Owners, RequestId, Server};
 use std::cell::RefCell;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Timestamps, XattrFlags};
 use rustix::io;
@@ -451,9 +451,10 @@ fn a_tree_in_memory() {
 #[test]
 fn a_tree_of_the_hosts() {
     let server = RefCell::new(Server::new(memory(1 << 30)));
-    compare(HostTree::new(move |message: Vec<u8>| {
+    let host = move |message: Vec<u8>| {
         let mut server = server.borrow_mut();
         server.submit(RequestId(0), message);
         server.poll().map(|(_, reply)| reply)
-    }));
+    };
+    compare(HostTree::new(host, Owners::Kept));
 }

@@ -270,3 +270,91 @@ fn files_go_in_and_out() {
     let names: Vec<_> = tree.list(b"etc").unwrap().into_iter().map(|(name, stat)| (name, stat.mode)).collect();
     assert_eq!(names, [(b"conf.d".to_vec(), 0o040755)]);
 }
+
+#[test]
+fn what_is_read_only() {
+    let tree = memory(1 << 20);
+    tree.put(b"file", b"contents", 0o644).unwrap();
+    let mut c = Client::attached(tree, 0);
+    c.server = std::mem::replace(&mut c.server, Server::new(memory(0))).read_only(true);
+    c.walk(ROOT, 1, &[b"file"]).unwrap();
+    assert_eq!(c.call(Request::Tlopen { fid: 1, flags: 1 }), Err(Errno::EROFS));
+    assert_eq!(c.call(Request::Tlopen { fid: 1, flags: 0o1000 }), Err(Errno::EROFS));
+    c.expect(Request::Tlopen { fid: 1, flags: 0 });
+    assert_eq!(c.read(1, 0, 100).unwrap(), b"contents");
+    assert_eq!(c.mkdir(ROOT, b"dir"), Err(Errno::EROFS));
+    assert_eq!(c.create(ROOT, b"new", 2, 0o644), Err(Errno::EROFS));
+    assert_eq!(c.call(Request::Tunlinkat { dirfd: ROOT, name: b"file", flags: 0 }), Err(Errno::EROFS));
+}
+
+/// A host whose replies come later, in any order, and requests that are given up meanwhile.
+#[test]
+fn replies_that_come_later() {
+    use fs9p::{HostTree, Owners};
+    use std::cell::RefCell;
+    use std::rc::Rc;
+    let memory = memory(1 << 20);
+    memory.put(b"a/file", b"contents", 0o644).unwrap();
+    let host = Rc::new(RefCell::new(Server::new(memory)));
+    let asked = Rc::new(RefCell::new(Vec::new()));
+    let queue = asked.clone();
+    let tree = HostTree::new(
+        move |message: Vec<u8>| {
+            queue.borrow_mut().push(message);
+            None
+        },
+        Owners::Tried,
+    );
+    // the newest request is answered first
+    let answer = |n: usize| {
+        for _ in 0..n {
+            let Some(message) = asked.borrow_mut().pop() else { return };
+            host.borrow_mut().submit(RequestId(0), message);
+            let reply = host.borrow_mut().poll().unwrap().1;
+            tree.complete(reply);
+        }
+    };
+    let mut server = Server::new(tree.clone());
+    server.submit(RequestId(0), Request::Tversion { msize: 8192, version: VERSION }.encode(NOTAG));
+    assert!(server.poll().is_some());
+    let attach = Request::Tattach { fid: 0, afid: NOFID, uname: b"", aname: b"", n_uname: 0 };
+    server.submit(RequestId(1), attach.encode(1));
+    let finish = |server: &mut Server<HostTree>| {
+        for _ in 0..100 {
+            if let Some((id, reply)) = server.poll() {
+                return (id, reply);
+            }
+            answer(1);
+        }
+        panic!("no reply");
+    };
+    assert_eq!(finish(&mut server).0, RequestId(1));
+    let walk = |newfid, name: &'static [u8]| Request::Twalk { fid: 0, newfid, names: vec![b"a", name] };
+    server.submit(RequestId(2), walk(1, b"file").encode(2));
+    server.submit(RequestId(3), walk(2, b"none").encode(3));
+    let mut replies = [finish(&mut server), finish(&mut server)];
+    replies.sort_by_key(|(id, _)| id.0);
+    let found = |m: &[u8]| match Reply::decode(m) {
+        Some((_, Reply::Rwalk { qids })) => qids.len(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((found(&replies[0].1), found(&replies[1].1)), (2, 1));
+    // a request that reads is given up: no reply to it, and then to the flush
+    server.submit(RequestId(4), Request::Tgetattr { fid: 1, request_mask: 0x7ff }.encode(4));
+    assert_eq!(server.poll(), None);
+    server.submit(RequestId(5), Request::Tflush { oldtag: 4 }.encode(5));
+    assert_eq!(server.poll(), Some((RequestId(4), Vec::new())));
+    assert_eq!(server.poll(), Some((RequestId(5), Reply::Rflush {}.encode(5))));
+    // one that changes is waited for
+    server.submit(RequestId(6), Request::Tmkdir { dfid: 0, name: b"dir", mode: 0o755, gid: 0 }.encode(6));
+    server.submit(RequestId(7), Request::Tflush { oldtag: 6 }.encode(7));
+    assert_eq!(server.poll(), None);
+    let (id, reply) = finish(&mut server);
+    assert_eq!(id, RequestId(6));
+    assert!(matches!(Reply::decode(&reply), Some((6, Reply::Rmkdir { .. }))));
+    assert_eq!(server.poll(), Some((RequestId(7), Reply::Rflush {}.encode(7))));
+    // whatever the host says that was not asked for
+    tree.complete(Vec::new());
+    tree.complete(Reply::Rclunk {}.encode(999));
+    assert!(!server.is_busy());
+}

@@ -2,6 +2,7 @@
 
 use super::fids::Fids;
 use super::locks::Locks;
+use crate::tree::Flags;
 use crate::wire::{self, Reply, Request};
 use crate::{Errno, FileTree, Result};
 use std::cell::RefCell;
@@ -122,4 +123,26 @@ pub fn only_reads(request: &Request) -> bool {
             | Request::Txattrwalk { .. }
             | Request::Tattach { .. }
     )
+}
+
+/// Whether a request changes the tree, or prepares for it.
+pub fn changes(request: &Request) -> bool {
+    match request {
+        Request::Tlopen { flags, .. } => {
+            let flags = Flags::from_bits_retain(*flags);
+            flags.writes() || flags.contains(Flags::TRUNC)
+        }
+        Request::Tlcreate { .. }
+        | Request::Tsymlink { .. }
+        | Request::Tmknod { .. }
+        | Request::Trename { .. }
+        | Request::Tsetattr { .. }
+        | Request::Txattrcreate { .. }
+        | Request::Tlink { .. }
+        | Request::Tmkdir { .. }
+        | Request::Trenameat { .. }
+        | Request::Tunlinkat { .. }
+        | Request::Tremove { .. } => true,
+        _ => false,
+    }
 }

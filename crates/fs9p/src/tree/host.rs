@@ -20,6 +20,16 @@ const ROOT: u32 = 0;
 #[derive(Clone)]
 pub struct HostTree {
     calls: Rc<Calls>,
+    owners: Owners,
+}
+
+/// What becomes of a file's owner, which a host may refuse to set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owners {
+    /// A refusal is an error: QEMU's `security_model=passthrough`.
+    Kept,
+    /// A refusal is ignored: QEMU's `security_model=none`.
+    Tried,
 }
 
 /// A file of the host's. The host forgets it with the last of these.
@@ -60,8 +70,8 @@ impl Drop for Fid {
 
 impl HostTree {
     /// A tree behind `host`, which is asked nothing before a guest looks.
-    pub fn new(host: impl HostMessages + 'static) -> Self {
-        Self { calls: Rc::new(Calls::new(host)) }
+    pub fn new(host: impl HostMessages + 'static, owners: Owners) -> Self {
+        Self { calls: Rc::new(Calls::new(host)), owners }
     }
 
     /// Brings a reply that was not there at once. Whatever is no reply to a request that waits is ignored.

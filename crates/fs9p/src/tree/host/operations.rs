@@ -1,8 +1,8 @@
 //! The tree's operations, each a request or two.
 
-use super::{File, Handle, HostTree, Node, ROOT, reply};
+use super::{File, Handle, HostTree, Node, Owners, ROOT, reply};
 use crate::tree::{DirWriter, FileTree, Flags, New, Owner, SetXattr, mode};
-use crate::wire::{self, Data, NOFID, Qid, Request, SetAttr, Stat, StatFs};
+use crate::wire::{self, Data, NOFID, Qid, Request, SetAttr, Stat, StatFs, Timespec, qid_type, setattr};
 use crate::{Errno, Result};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -53,7 +53,18 @@ impl FileTree for HostTree {
 
     async fn set_attr(&self, node: &Node, open: Option<&Handle>, changes: &SetAttr) -> Result<()> {
         let fid = open.map_or(&node.0.fid, |handle| &handle.fid).number;
-        self.calls.call(&Request::Tsetattr { fid, changes: *changes }, None).await.map(drop)
+        match self.calls.call(&Request::Tsetattr { fid, changes: *changes }, None).await {
+            Err(Errno::EPERM | Errno::EOPNOTSUPP | Errno::EINVAL)
+                if self.owners == Owners::Tried && changes.valid & OWNER != 0 =>
+            {
+                let others = SetAttr { valid: changes.valid & !OWNER, ..*changes };
+                match others.valid & !setattr::CTIME {
+                    0 => Ok(()),
+                    _ => self.calls.call(&Request::Tsetattr { fid, changes: others }, None).await.map(drop),
+                }
+            }
+            other => other.map(drop),
+        }
     }
 
     async fn read_link(&self, node: &Node) -> Result<Vec<u8>> {
@@ -73,12 +84,25 @@ impl FileTree for HostTree {
     }
 
     async fn create(&self, dir: &Node, name: &[u8], flags: Flags, owner: Owner) -> Result<(Node, Handle)> {
+        // EXCL always: only what is new gets an owner
         let fid = self.another(&dir.0.fid).await?;
         let Owner { mode, gid, .. } = owner;
-        let flags = (flags | Flags::CREATE).bits();
-        let create = Request::Tlcreate { fid: fid.number, name, flags, mode, gid };
-        self.calls.call(&create, None).await?;
-        Ok((self.lookup(dir, name).await?, Handle { fid }))
+        let all = (flags | Flags::CREATE | Flags::EXCL).bits();
+        let create = Request::Tlcreate { fid: fid.number, name, flags: all, mode, gid };
+        match self.calls.call(&create, None).await {
+            Err(Errno::EEXIST) if !flags.contains(Flags::EXCL) => {
+                let node = self.lookup(dir, name).await?;
+                if self.qid(&node).kind & qid_type::DIR != 0 {
+                    return Err(Errno::EISDIR);
+                }
+                let handle = self.open(&node, flags).await?;
+                return Ok((node, handle));
+            }
+            created => created.map(drop)?,
+        }
+        let (node, handle) = (self.lookup(dir, name).await?, Handle { fid });
+        self.give(&node, owner).await?;
+        Ok((node, handle))
     }
 
     async fn read(&self, file: &Handle, offset: u64, count: usize, to: &mut Vec<u8>) -> Result<()> {
@@ -123,7 +147,9 @@ impl FileTree for HostTree {
             }
         };
         self.calls.call(&request, None).await?;
-        self.lookup(dir, name).await
+        let node = self.lookup(dir, name).await?;
+        self.give(&node, owner).await?;
+        Ok(node)
     }
 
     async fn link(&self, node: &Node, dir: &Node, name: &[u8]) -> Result<()> {
@@ -177,6 +203,31 @@ impl FileTree for HostTree {
 }
 
 impl HostTree {
+    /// Makes a new file the guest's: the host has made it its own. (The group is left where it comes from the directory.)
+    async fn give(&self, node: &Node, owner: Owner) -> Result<()> {
+        let stat = self.stat(node, None).await?;
+        if stat.uid == owner.uid && stat.gid == owner.gid {
+            return Ok(());
+        }
+        let inherited = self.stat_of_parent(node).await?.is_some_and(|dir| dir.mode & mode::SETGID != 0);
+        let gid = if inherited { stat.gid } else { owner.gid };
+        let changes = SetAttr { valid: OWNER, uid: owner.uid, gid, ..NO_CHANGES };
+        self.set_attr(node, None, &changes).await?;
+        // chown(2) has taken what the file was made with
+        let mode = stat.mode & mode::BITS;
+        if mode & (mode::SETUID | mode::SETGID) == 0 || stat.mode & mode::TYPE == mode::DIRECTORY {
+            return Ok(());
+        }
+        self.set_attr(node, None, &SetAttr { valid: setattr::MODE, mode, ..NO_CHANGES }).await
+    }
+
+    async fn stat_of_parent(&self, node: &Node) -> Result<Option<Stat>> {
+        match &node.0.parent {
+            Some(parent) => self.stat(parent, None).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     async fn put_xattr(&self, node: &Node, name: &[u8], value: &[u8], flags: u32) -> Result<()> {
         let fid = self.another(&node.0.fid).await?;
         let number = fid.number;
@@ -190,6 +241,11 @@ impl HostTree {
         self.calls.call(&Request::Tclunk { fid: number }, None).await.map(drop)
     }
 }
+
+const OWNER: u32 = setattr::UID | setattr::GID;
+const NO_TIME: Timespec = Timespec { sec: 0, nsec: 0 };
+const NO_CHANGES: SetAttr =
+    SetAttr { valid: 0, mode: 0, uid: 0, gid: 0, size: 0, atime: NO_TIME, mtime: NO_TIME };
 
 fn stat_of(fid: u32) -> Request<'static> {
     Request::Tgetattr { fid, request_mask: wire::getattr::BASIC }
