@@ -1,6 +1,6 @@
 // Made by `cargo run -p host-abi` from crates/host-abi/src/lib.rs; edit that.
 
-export const VERSION = 3;
+export const VERSION = 4;
 export const IMPORT_MODULE = "pagevm";
 export const CODE_IMPORT_MODULE = "e";
 export const TABLE = "__indirect_function_table";
@@ -107,6 +107,13 @@ export interface EngineImports {
   table_grow(count: number, from: number): number;
   /** Each of the `count` slots from `to` on becomes what slot `from` holds. */
   table_copy(to: number, from: number, count: number): void;
+  /**
+   * A 9P2000.L request, in the `len` bytes at `ptr`, to what serves share number `share` on the host. Returns how long
+   * the reply is that `share_reply` then gives, or 0 where it comes later, by the export `share_complete`.
+   */
+  share_request(share: number, ptr: number, len: number): number;
+  /** Writes the reply that the last `share_request` has announced to `ptr`. */
+  share_reply(ptr: number): void;
 }
 
 /** What a host may call. A `u32` result comes as a signed number: `>>> 0` makes it an address. */
@@ -128,6 +135,24 @@ export interface EngineExports {
    * `Image::Drive` on are asked for until there is none.
    */
   image_name(image: number): bigint;
+  /**
+   * What the options give as the path of share number `share` on the host, as a byte range, 0 if there is no such share.
+   * One that is in memory has the length 0. Shares are asked for until there is none.
+   */
+  share_path(share: number): bigint;
+  /** The reply, in the first `len` bytes of the scratch room, to a request of `share_request`. */
+  share_complete(share: number, len: number): void;
+  /**
+   * Puts a file into a share that is in memory: in the scratch room are `path_len` bytes of its path and `len` bytes of its
+   * contents; `mode` are its permission bits. Returns 0, or one of Linux's error numbers.
+   */
+  file_put(share: number, path_len: number, len: number, mode: number): number;
+  /**
+   * Gets a file out of a share that is in memory, by the path in the first `path_len` bytes of the scratch room: a byte
+   * range that is valid until the next call of `file_get`, with an address of 0 where there is none such; its length then is one
+   * of Linux's error numbers.
+   */
+  file_get(share: number, path_len: number): bigint;
   /** What the options connect the serial console to, a `Console`. */
   console_mode(): number;
   /** Room for an `Image` of `len` bytes, which the host fills before `create`; 0 if there is no memory for it. */
@@ -161,6 +186,8 @@ export const IMPORT_NAMES = [
   "code_drop",
   "table_grow",
   "table_copy",
+  "share_request",
+  "share_reply",
 ] as const satisfies readonly (keyof EngineImports)[];
 
 export const EXPORT_NAMES = [
@@ -168,6 +195,10 @@ export const EXPORT_NAMES = [
   "scratch",
   "configure",
   "image_name",
+  "share_path",
+  "share_complete",
+  "file_put",
+  "file_get",
   "console_mode",
   "image_begin",
   "create",

@@ -13,6 +13,7 @@ import {
   readStats,
   VERSION,
 } from "./abi.gen.ts";
+import { ERRNO } from "./files/wire.gen.ts";
 import { CodeHost } from "./host/code.ts";
 import type { CodeLimits } from "./protocol.ts";
 
@@ -38,6 +39,8 @@ export interface EngineHost {
   random(bytes: Uint8Array<ArrayBuffer>): void;
   log(level: number, text: string): void;
   readonly code?: CodeLimits;
+  /** A request to what serves a share: its reply, or nothing where it comes later. */
+  share(share: number, message: Uint8Array): Uint8Array | undefined;
 }
 
 /** What the run loop uses of an engine. */
@@ -47,6 +50,14 @@ export interface EngineApi {
   imageName(image: number): string | undefined;
   /** Room for an image of `length` bytes; `write` puts bytes at an offset in it. */
   imageBegin(image: number, length: number): (offset: number, bytes: Uint8Array) => void;
+  /** The path of a share; empty for one in memory, nothing if there are no more. */
+  sharePath(share: number): string | undefined;
+  /** The reply to a request of `EngineHost.share`, later. */
+  shareComplete(share: number, reply: Uint8Array): void;
+  /** Puts a file into a share in memory; throws Linux's error. */
+  putFile(share: number, path: string, contents: Uint8Array, mode: number): void;
+  /** A copy of a file in a share in memory; throws Linux's error. */
+  getFile(share: number, path: string): Uint8Array<ArrayBuffer>;
   create(): void;
   run(sliceMs: number): ExitCode;
   idleUntil(): number;
@@ -78,11 +89,21 @@ export class Engine implements EngineApi {
       new Uint8Array(memory?.buffer ?? new ArrayBuffer(0), ptr >>> 0, len >>> 0);
     const last: { panic: string | undefined } = { panic: undefined };
     const code = new CodeHost(host.code);
+    let reply: Uint8Array | undefined;
     const imports: EngineImports = {
       ...code.imports,
       clock_monotonic: () => host.monotonic(),
       clock_realtime: () => host.realtime(),
       random: (ptr, len) => host.random(bytes(ptr, len) as Uint8Array<ArrayBuffer>),
+      share_request: (share, ptr, len) => {
+        // the host may keep the message, and the engine's memory moves
+        reply = host.share(share, bytes(ptr, len).slice());
+        return reply?.length ?? 0;
+      },
+      share_reply: (ptr) => {
+        if (reply) bytes(ptr, reply.length).set(reply);
+        reply = undefined;
+      },
       log: (level, ptr, len) => {
         const text = new TextDecoder().decode(bytes(ptr, len));
         // a panic ends in a trap, and the call that traps reports it
@@ -136,6 +157,30 @@ export class Engine implements EngineApi {
     const ptr = this.#call("image_begin", image, length) >>> 0;
     if (ptr === 0) throw new VmError("machine", `there is no memory for an image of ${length} bytes`);
     return (offset, bytes) => new Uint8Array(this.#memory.buffer, ptr, length).set(bytes, offset);
+  }
+
+  sharePath(share: number): string | undefined {
+    const range = this.#call("share_path", share);
+    return range === 0n ? undefined : this.#text(range);
+  }
+
+  shareComplete(share: number, reply: Uint8Array): void {
+    this.#call("share_complete", share, this.#give(reply));
+  }
+
+  putFile(share: number, path: string, contents: Uint8Array, mode: number): void {
+    const name = new TextEncoder().encode(path);
+    const both = new Uint8Array(name.length + contents.length);
+    both.set(name);
+    both.set(contents, name.length);
+    this.#give(both);
+    checkFile(path, this.#call("file_put", share, name.length, contents.length, mode));
+  }
+
+  getFile(share: number, path: string): Uint8Array<ArrayBuffer> {
+    const range = BigInt.asUintN(64, this.#call("file_get", share, this.#give(new TextEncoder().encode(path))));
+    if ((range & 0xffff_ffffn) === 0n) checkFile(path, Number(range >> 32n));
+    return this.#bytes(range).slice();
   }
 
   create(): void {
@@ -209,6 +254,13 @@ export class Engine implements EngineApi {
       throw new VmError("engine", `the engine failed in ${name}, which is a bug in pagevm: ${why}`, { cause });
     }
   }
+}
+
+function checkFile(path: string, errno: number): void {
+  if (errno === 0) return;
+  const name = Object.entries(ERRNO).find(([, number]) => number === errno)?.[0] ?? `error ${errno}`;
+  const error = new VmError("machine", `${path}: ${name} in the guest's files`);
+  throw Object.assign(error, { code: name });
 }
 
 function text(cause: unknown): string {

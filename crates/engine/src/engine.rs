@@ -3,10 +3,12 @@
 use crate::code::CodeHost;
 use crate::host;
 use crate::pacer::Pacer;
+use crate::shares::Shares;
+use fs9p::Errno;
 use host_abi::{Console, Exit, Image, Outcome, Stats};
 use jit::Jit;
 use machine::{Files, Machine, MachineError};
-use options::{Config, Serial};
+use options::{Config, Serial, ShareSource};
 use storage::BlockBackend;
 
 /// Bytes of generated code that are kept, unless option tb-size says otherwise.
@@ -23,6 +25,9 @@ pub struct Engine {
     initrd: Option<Vec<u8>>,
     /// The images of the drives, by their order.
     drives: Vec<Vec<u8>>,
+    shares: Shares,
+    /// What the host has got.
+    file: Vec<u8>,
     machine: Option<Machine>,
     /// Hot code of the machine's guest.
     jit: Option<Jit<CodeHost>>,
@@ -43,6 +48,8 @@ impl Engine {
             kernel: Vec::new(),
             initrd: None,
             drives: Vec::new(),
+            shares: Shares::default(),
+            file: Vec::new(),
             machine: None,
             jit: None,
             pacer: Pacer::new(),
@@ -71,6 +78,7 @@ impl Engine {
         };
         match options::parse(&args) {
             Ok(config) => {
+                self.shares.configure(&config);
                 self.config = Some(config);
                 Outcome::Done
             }
@@ -86,6 +94,29 @@ impl Engine {
             Some(Image::Initrd) => config.initrd.as_deref(),
             _ => Some(&config.drives.get(drive_number(image)?)?.file),
         }
+    }
+
+    /// The host's path of a share, empty for one in memory.
+    pub fn share_path(&self, share: u32) -> Option<&str> {
+        match &self.config.as_ref()?.shares.get(share as usize)?.source {
+            ShareSource::Local { path, .. } => Some(path),
+            ShareSource::Memory => Some(""),
+        }
+    }
+
+    pub fn share_complete(&mut self, share: u32, len: u32) {
+        self.shares.complete(share, self.scratch.get(..len as usize).unwrap_or_default());
+    }
+
+    pub fn file_put(&mut self, share: u32, path_len: u32, len: u32, mode: u32) -> Result<(), Errno> {
+        let (path, rest) = self.scratch.split_at_checked(path_len as usize).ok_or(Errno::EINVAL)?;
+        self.shares.put(share, path, rest.get(..len as usize).ok_or(Errno::EINVAL)?, mode)
+    }
+
+    pub fn file_get(&mut self, share: u32, path_len: u32) -> Result<&[u8], Errno> {
+        let path = self.scratch.get(..path_len as usize).ok_or(Errno::EINVAL)?;
+        self.file = self.shares.get(share, path)?;
+        Ok(&self.file)
     }
 
     pub fn console_mode(&self) -> Console {
@@ -138,7 +169,8 @@ impl Engine {
             Ok(disks) => disks,
             Err(error) => return self.fail(Outcome::BadMachine, error.to_string()),
         };
-        let files = Files { kernel: std::mem::take(&mut self.kernel), initrd: self.initrd.take(), disks };
+        let shares = self.shares.serve(&config);
+        let files = Files { kernel: std::mem::take(&mut self.kernel), initrd: self.initrd.take(), disks, shares };
         match Machine::new(&config, files, host::time(), host::random()) {
             Ok(machine) => {
                 let limit = config.tb_size_mib.map_or(CODE_BYTES, |mib| (mib as usize) << 20);

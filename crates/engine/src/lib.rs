@@ -6,8 +6,10 @@ mod code;
 mod engine;
 mod host;
 mod pacer;
+mod shares;
 
 use engine::Engine;
+use fs9p::Errno;
 use host_abi::{Exit, LogLevel, Outcome, range};
 use std::cell::RefCell;
 
@@ -53,6 +55,25 @@ mod body {
 
     pub fn image_name(image: u32) -> u64 {
         with(0, |engine| engine.image_name(image).map_or(0, |name| bytes(name.as_bytes())))
+    }
+
+    pub fn share_path(share: u32) -> u64 {
+        with(0, |engine| engine.share_path(share).map_or(0, |path| bytes(path.as_bytes())))
+    }
+
+    pub fn share_complete(share: u32, len: u32) {
+        with((), |engine| engine.share_complete(share, len));
+    }
+
+    pub fn file_put(share: u32, path_len: u32, len: u32, mode: u32) -> u32 {
+        with(Errno::EBUSY.0, |engine| engine.file_put(share, path_len, len, mode).err().map_or(0, |errno| errno.0))
+    }
+
+    pub fn file_get(share: u32, path_len: u32) -> u64 {
+        with(range(0, Errno::EBUSY.0), |engine| match engine.file_get(share, path_len) {
+            Ok(contents) => bytes(contents),
+            Err(errno) => range(0, errno.0),
+        })
     }
 
     pub fn console_mode() -> u32 {

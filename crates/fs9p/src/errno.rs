@@ -11,7 +11,12 @@ pub type Result<T> = std::result::Result<T, Errno>;
 
 macro_rules! errnos {
     ($($name:ident = $n:literal,)*) => {
-        impl Errno { $(pub const $name: Self = Self($n);)* }
+        impl Errno {
+            $(pub const $name: Self = Self($n);)*
+
+            /// All of them, by name.
+            pub const ALL: &[(&str, Self)] = &[$((stringify!($name), Self($n))),*];
+        }
 
         impl fmt::Debug for Errno {
             fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {

@@ -5,9 +5,11 @@
 //! fields.
 
 mod codec;
+mod typescript;
 
 pub(crate) use codec::fields;
 pub use codec::{Data, Field, Reader, WALK_MAX};
+pub use typescript::typescript;
 
 /// Bytes before a message's fields.
 pub const HEADER: usize = 7;
@@ -151,6 +153,14 @@ pub const AT_REMOVEDIR: u32 = 0x200;
 pub const XATTR_CREATE: u32 = 1;
 pub const XATTR_REPLACE: u32 = 2;
 
+/// A message, as data.
+pub struct Message {
+    pub kind: u8,
+    pub name: &'static str,
+    /// Names and types of the fields.
+    pub fields: &'static [(&'static str, &'static str)],
+}
+
 macro_rules! messages {
     ($($n:literal $t:ident { $($tf:ident: $tty:ty),* } $r:ident { $($rf:ident: $rty:ty),* })*) => {
         /// What a client sends.
@@ -199,6 +209,12 @@ macro_rules! messages {
                 }
             }
         }
+
+        /// All messages, as data.
+        pub const MESSAGES: &[Message] = &[$(
+            Message { kind: $n, name: stringify!($t), fields: &[$((stringify!($tf), stringify!($tty))),*] },
+            Message { kind: $n + 1, name: stringify!($r), fields: &[$((stringify!($rf), stringify!($rty))),*] },
+        )*];
 
         /// The types of all requests; a reply's is one more.
         pub const REQUESTS: &[u8] = &[$($n),*];

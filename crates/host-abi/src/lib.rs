@@ -17,7 +17,7 @@ mod typescript;
 pub use typescript::typescript;
 
 /// Raised when a function, a code or a layout changes its meaning; the host refuses an engine of another version.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The name of the module that the engine imports from.
 pub const IMPORT_MODULE: &str = "pagevm";
@@ -59,6 +59,11 @@ macro_rules! imports {
             fn table_grow(count: u32, from: u32) -> u32;
             /// Each of the `count` slots from `to` on becomes what slot `from` holds.
             fn table_copy(to: u32, from: u32, count: u32);
+            /// A 9P2000.L request, in the `len` bytes at `ptr`, to what serves share number `share` on the host. Returns how long
+            /// the reply is that `share_reply` then gives, or 0 where it comes later, by the export `share_complete`.
+            fn share_request(share: u32, ptr: u32, len: u32) -> u32;
+            /// Writes the reply that the last `share_request` has announced to `ptr`.
+            fn share_reply(ptr: u32);
         }
     };
 }
@@ -80,6 +85,18 @@ macro_rules! exports {
             /// The file name that the options give for an `Image`, as a byte range; 0 if they give none. Images from
             /// `Image::Drive` on are asked for until there is none.
             fn image_name(image: u32) -> u64;
+            /// What the options give as the path of share number `share` on the host, as a byte range, 0 if there is no such share.
+            /// One that is in memory has the length 0. Shares are asked for until there is none.
+            fn share_path(share: u32) -> u64;
+            /// The reply, in the first `len` bytes of the scratch room, to a request of `share_request`.
+            fn share_complete(share: u32, len: u32);
+            /// Puts a file into a share that is in memory: in the scratch room are `path_len` bytes of its path and `len` bytes of its
+            /// contents; `mode` are its permission bits. Returns 0, or one of Linux's error numbers.
+            fn file_put(share: u32, path_len: u32, len: u32, mode: u32) -> u32;
+            /// Gets a file out of a share that is in memory, by the path in the first `path_len` bytes of the scratch room: a byte
+            /// range that is valid until the next call of `file_get`, with an address of 0 where there is none such; its length then is one
+            /// of Linux's error numbers.
+            fn file_get(share: u32, path_len: u32) -> u64;
             /// What the options connect the serial console to, a `Console`.
             fn console_mode() -> u32;
             /// Room for an `Image` of `len` bytes, which the host fills before `create`; 0 if there is no memory for it.

@@ -31,7 +31,8 @@ fn run() -> Result<(), String> {
     };
     let disk = |d: &options::Drive| machine::memory_disk(d, read(&d.file)?).map_err(|e| e.to_string());
     let disks = config.drives.iter().map(disk).collect::<Result<_, _>>()?;
-    let files = Files { kernel, initrd, disks };
+    let shares = config.shares.iter().map(share).collect::<Result<_, _>>()?;
+    let files = Files { kernel, initrd, disks, shares };
     let mut machine = Machine::new(&config, files, now(), [42; 32]).map_err(|e| e.to_string())?;
 
     let (send, typed) = mpsc::channel();
@@ -72,6 +73,21 @@ fn run() -> Result<(), String> {
     let stats = machine.stats();
     eprintln!("boot: ended after {:.2} s of guest time: {stats:?}", stats.guest_ns as f64 / 1e9);
     Ok(())
+}
+
+/// A tree in memory: directories of the host's are served by the TypeScript hosts.
+fn share(share: &options::Share) -> Result<Box<dyn machine::P9Backend>, String> {
+    match &share.source {
+        options::ShareSource::Memory => Ok(machine::serve(share, fs9p::MemoryTree::new(2 << 30, unix_time))),
+        options::ShareSource::Local { path, .. } => {
+            Err(format!("path={path}: this program serves no directories; give -virtfs memory,mount_tag=TAG"))
+        }
+    }
+}
+
+fn unix_time() -> fs9p::wire::Timespec {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    fs9p::wire::Timespec { sec: since.as_secs(), nsec: since.subsec_nanos().into() }
 }
 
 /// `PAGEVM_LOG=debug` and the like.

@@ -16,4 +16,5 @@ mod random;
 pub use clock::HostTime;
 pub use load::{LoadError, initrd::Problem as InitrdProblem};
 pub use machine::{Exit, Files, Machine, MachineError, Stats, StopReport};
-pub use plug::memory_disk;
+pub use plug::{memory_disk, serve};
+pub use virtio::p9::P9Backend;

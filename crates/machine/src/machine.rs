@@ -10,6 +10,7 @@ use mem::{GuestRam, Memory, OutOfMemory};
 use options::{Config, Place};
 use storage::BlockBackend;
 use thiserror::Error;
+use virtio::p9::P9Backend;
 
 use crate::acpi;
 use crate::clock::{GuestClock, HostTime};
@@ -17,7 +18,7 @@ use crate::load::layout::VGA;
 use crate::load::{self, Entry, Images, LoadError, Piece};
 use crate::map;
 use crate::pc::{Board, Event};
-use crate::plug::plug;
+use crate::plug::{Backends, plug};
 use crate::random::Random;
 
 /// Why a machine could not be made; the message names the input and what to do.
@@ -86,6 +87,8 @@ pub struct Files {
     pub initrd: Option<Vec<u8>>,
     /// A disk for each of [`Config::drives`].
     pub disks: Vec<Box<dyn BlockBackend>>,
+    /// What serves each of [`Config::shares`].
+    pub shares: Vec<Box<dyn P9Backend>>,
 }
 
 impl Files {
@@ -124,7 +127,8 @@ impl Machine {
         let ram = GuestRam::new(config.ram_bytes).map_err(MachineError::Memory)?;
         let memory = Memory::new(ram, &[VGA]);
         let mut random = Random::new(seed);
-        let plugged = plug(config, std::mem::take(&mut files.disks), &mut random);
+        let backends = Backends::new(std::mem::take(&mut files.disks), std::mem::take(&mut files.shares));
+        let plugged = plug(config, backends, &mut random);
         let mut machine = Machine {
             config: config.clone(),
             files,

@@ -2,13 +2,15 @@
 
 use bus::{Dma, Line};
 use devices::pci_host::Devfn;
+use fs9p::{FileTree, Server};
 use mem::Memory;
-use options::{Chardev, Config, DeviceOptions, Drive, DriveFormat, Model, Place, PortOptions, Serial};
+use options::{Chardev, Config, DeviceOptions, Drive, DriveFormat, Model, Place, PortOptions, Serial, Share};
 use storage::{BlockBackend, MemoryDisk};
 use virtio::blk::DiskOptions;
 use virtio::console::{Port, PortKind};
 use virtio::input::InputKind;
-use virtio::{AnyDevice, Balloon, Blk, Console, Input, Rng};
+use virtio::p9::{P9Backend, RequestId};
+use virtio::{AnyDevice, Balloon, Blk, Console, Input, P9, Rng};
 
 use crate::machine::MachineError;
 use crate::map;
@@ -59,13 +61,25 @@ pub fn mmio_line(n: usize) -> Line {
     Line::new(map::GSI_VIRTIO_MMIO + n as u8 % options::MMIO_MAX as u8)
 }
 
-/// Makes the devices of `config` on `disks`, one for each drive.
-pub fn plug(config: &Config, disks: Vec<Box<dyn BlockBackend>>, random: &mut Random) -> Plugged {
-    let mut disks: Vec<_> = disks.into_iter().map(Some).collect();
+/// What the devices of a machine are on.
+pub struct Backends {
+    disks: Vec<Option<Box<dyn BlockBackend>>>,
+    shares: Vec<Option<Box<dyn P9Backend>>>,
+}
+
+impl Backends {
+    /// One disk for each drive of the configuration, and one server for each share.
+    pub fn new(disks: Vec<Box<dyn BlockBackend>>, shares: Vec<Box<dyn P9Backend>>) -> Self {
+        Self { disks: disks.into_iter().map(Some).collect(), shares: shares.into_iter().map(Some).collect() }
+    }
+}
+
+/// Makes the devices of `config`.
+pub fn plug(config: &Config, mut backends: Backends, random: &mut Random) -> Plugged {
     let terminal = if config.serial == Serial::None { Terminal::Nowhere } else { Terminal::Com1 };
     let mut plugged = Plugged { pci: Vec::new(), mmio: Vec::new(), terminal };
     for options in &config.devices {
-        let Some(device) = device(&options.model, &mut disks, random) else { continue };
+        let Some(device) = device(&options.model, &mut backends, random) else { continue };
         let at = match options.place {
             Place::Pci { slot } => {
                 plugged.pci.push((Devfn::new(slot, 0), device));
@@ -89,12 +103,12 @@ fn terminal_port(options: &DeviceOptions) -> Option<usize> {
     ports.iter().position(|p| p.as_ref().is_some_and(|p| p.chardev == Chardev::Stdio))
 }
 
-fn device(model: &Model, disks: &mut [Option<Box<dyn BlockBackend>>], random: &mut Random) -> Option<AnyDevice> {
+fn device(model: &Model, backends: &mut Backends, random: &mut Random) -> Option<AnyDevice> {
     Some(match model {
         Model::Blk { drive, serial, logical_block, physical_block } => {
             let options =
                 DiskOptions { logical_block: *logical_block, physical_block: *physical_block, serial: serial.clone() };
-            Blk::new(disks.get_mut(*drive)?.take()?, options).into()
+            Blk::new(backends.disks.get_mut(*drive)?.take()?, options).into()
         }
         Model::Rng => {
             let mut own = random.fork();
@@ -105,6 +119,9 @@ fn device(model: &Model, disks: &mut [Option<Box<dyn BlockBackend>>], random: &m
         Model::Keyboard => Input::new(InputKind::Keyboard).into(),
         Model::Tablet => Input::new(InputKind::Tablet).into(),
         Model::Mouse => Input::new(InputKind::Mouse).into(),
+        Model::P9 { share, mount_tag } => {
+            P9::new(backends.shares.get_mut(*share)?.take()?, mount_tag.clone()).into()
+        }
     })
 }
 
@@ -113,6 +130,28 @@ fn port(options: &PortOptions) -> Port {
         true => PortKind::Console,
         false => PortKind::Stream { name: options.name.clone() },
     })
+}
+
+/// A server of files, for the device that brings its messages.
+struct Served<T: FileTree>(Server<T>);
+
+impl<T: FileTree> P9Backend for Served<T> {
+    fn submit(&mut self, id: RequestId, message: Vec<u8>) {
+        self.0.submit(fs9p::RequestId(id.0), message);
+    }
+
+    fn poll(&mut self) -> Option<(RequestId, Vec<u8>)> {
+        self.0.poll().map(|(id, reply)| (RequestId(id.0), reply))
+    }
+
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
+/// What serves a share on `tree`.
+pub fn serve(share: &Share, tree: impl FileTree) -> Box<dyn P9Backend> {
+    Box::new(Served(Server::new(tree).read_only(share.read_only)))
 }
 
 /// The image of a drive, held in memory as a whole.

@@ -31,7 +31,7 @@ fn at(ms: u64) -> HostTime {
 fn machine(code: &[u8], options: &str) -> Machine {
     let line = format!("-kernel k -m 64 {options}");
     let config = options::parse(line.split_whitespace()).unwrap();
-    Machine::new(&config, Files { kernel: kernel(code), initrd: None, disks: Vec::new() }, at(0), [7; 32]).unwrap()
+    Machine::new(&config, Files { kernel: kernel(code), initrd: None, disks: Vec::new(), shares: Vec::new() }, at(0), [7; 32]).unwrap()
 }
 
 /// Writes `text` to COM1.
@@ -258,7 +258,7 @@ fn a_machine_that_cannot_be_made_says_why() {
     let config = options::parse(["-kernel", "index.html", "-m", "64"]).unwrap();
     let e = Machine::new(
         &config,
-        Files { kernel: b"<!DOCTYPE html>".to_vec(), initrd: None, disks: Vec::new() },
+        Files { kernel: b"<!DOCTYPE html>".to_vec(), initrd: None, disks: Vec::new(), shares: Vec::new() },
         at(0),
         [0; 32],
     )

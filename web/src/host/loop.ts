@@ -3,6 +3,7 @@
 
 import { Exit, Image, NO_STATS } from "../abi.gen.ts";
 import { Engine, type EngineApi, type EngineHost, VmError } from "../engine.ts";
+import { answer, type Handlers } from "../files/server.ts";
 import type { Command, Event, Job, Result, State, Stats } from "../protocol.ts";
 import { missingFeatures } from "./features.ts";
 import { compile, counted, type Open, type Progress } from "./files.ts";
@@ -23,13 +24,16 @@ export interface Platform {
   /** Calls `turn` after the events that are already due, without a timer's delay. */
   soon(turn: () => void): void;
   open: Open;
+  /** What serves a share with this path; throws what is wrong with it. */
+  share(path: string): Handlers | Promise<Handlers>;
   /** Compiles and instantiates the engine at an address. */
   engine(url: string, host: EngineHost, progress: Progress): Promise<EngineApi>;
 }
 
 /** The parts of a platform that all JavaScript hosts share. */
-export function commonPlatform(soon: Platform["soon"], open: Open): Platform {
+export function commonPlatform(soon: Platform["soon"], open: Open, share: Platform["share"]): Platform {
   return {
+    share,
     now: () => performance.now(),
     soon,
     open,
@@ -67,6 +71,8 @@ export class Session {
   #result: Result | undefined;
   /** Typed before there was a machine. */
   readonly #early: Uint8Array[] = [];
+  /** What serves each share; nothing for those in memory. */
+  readonly #shares: (Handlers | undefined)[] = [];
 
   /** Set while a turn is due; the timer, while the guest waits. */
   #turnDue = false;
@@ -134,6 +140,7 @@ export class Session {
         realtime: () => Date.now(),
         random,
         log: (level, text) => this.#emit({ type: "log", level, text }),
+        share: (share, message) => this.#share(share, message),
         ...(job.code === undefined ? {} : { code: job.code }),
       };
       const engine = await this.#platform.engine(job.engine, host, this.#progress("engine.wasm"));
@@ -142,6 +149,9 @@ export class Session {
       if (job.timeout !== undefined) this.#limit(job.timeout);
       engine.configure(job.options);
       this.#emit({ type: "console", mode: engine.consoleMode });
+      for (let n = 0, path = engine.sharePath(n); path !== undefined; path = engine.sharePath(++n)) {
+        this.#shares.push(path === "" ? undefined : await this.#openShare(path));
+      }
       await Promise.all(images(engine).map((image) => this.#fetchImage(engine, image, job)));
       engine.create();
       this.#engine = engine;
@@ -268,6 +278,26 @@ export class Session {
       const why = cause instanceof Error ? cause.message : String(cause);
       throw new VmError("machine", `${what} ${name}: ${why}`, { cause });
     }
+  }
+
+  async #openShare(path: string): Promise<Handlers> {
+    try {
+      return await this.#platform.share(path);
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw new VmError("machine", `the directory ${path} cannot be shared: ${why}`, { cause });
+    }
+  }
+
+  #share(share: number, message: Uint8Array): Uint8Array | undefined {
+    const handlers = this.#shares[share];
+    const reply = answer(handlers ?? {}, message);
+    if (!(reply instanceof Promise)) return reply;
+    void reply.then((reply) => {
+      this.#guarded((engine) => engine.shareComplete(share, reply));
+      if (this.#state === "running") this.#schedule();
+    });
+    return undefined;
   }
 
   #schedule(): void {

@@ -1,5 +1,7 @@
 // The page's worker: a session behind `postMessage`.
 
+import { originDirectory, shareHandle } from "../files/handles.ts";
+import type { Handlers } from "../files/server.ts";
 import type { Command, Event } from "../protocol.ts";
 import { openUrl } from "./files.ts";
 import { commonPlatform, Session } from "./loop.ts";
@@ -14,11 +16,18 @@ const channel = new MessageChannel();
 let turn: () => void = () => {};
 channel.port1.onmessage = () => turn();
 
+/** `opfs:NAME`: a directory of the page's own storage. */
+async function share(path: string): Promise<Handlers> {
+  const name = /^opfs:(.*)$/s.exec(path)?.[1];
+  if (name === undefined) throw new Error("a page has no such directories; give path=opfs:NAME");
+  return shareHandle(await originDirectory(name));
+}
+
 const session = new Session(
   commonPlatform((next) => {
     turn = next;
     channel.port2.postMessage(null);
-  }, openUrl),
+  }, openUrl, share),
   (event) => scope.postMessage(event, event.type === "output" ? [event.data.buffer] : []),
 );
 scope.onmessage = (message) => session.command(message.data);

@@ -96,6 +96,11 @@ macro_rules! fields {
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct $name { $($(#[$fmeta])* pub $field: $ty,)* }
 
+        impl $name {
+            /// Names and types of the fields, as data.
+            pub const FIELDS: &[(&str, &str)] = &[$((stringify!($field), stringify!($ty))),*];
+        }
+
         impl crate::wire::Field<'_> for $name {
             fn take(from: &mut crate::wire::Reader) -> Option<Self> {
                 Some($name { $($field: crate::wire::Field::take(from)?,)* })

@@ -65,3 +65,11 @@ fn a_walk_has_sixteen_names_at_most() {
     assert!(decoded(&names(16)));
     assert!(!decoded(&names(17)));
 }
+
+#[test]
+fn the_hosts_table_is_this_one() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../web/src/files/wire.gen.ts");
+    let there = std::fs::read_to_string(path).unwrap();
+    let words = |text: &str| text.split_whitespace().collect::<String>().replace(",]", "]");
+    assert_eq!(words(&there), words(&typescript()), "run `cargo run -p fs9p --example typescript`");
+}
