@@ -67,7 +67,8 @@ export class MockEngine implements EngineApi {
   }
 
   imageName(image: number): string | undefined {
-    const at = this.options.indexOf(image === Image.Kernel ? "-kernel" : "-initrd");
+    const option = image === Image.Kernel ? "-kernel" : image === Image.Initrd ? "-initrd" : undefined;
+    const at = option === undefined ? -1 : this.options.indexOf(option);
     return at < 0 ? undefined : this.options[at + 1];
   }
 

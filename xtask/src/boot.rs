@@ -4,7 +4,7 @@
 use crate::guest::{self, Guest, PROMPT};
 use crate::host::{Host, Job, Session, artefacts, code_limits};
 use crate::refusals;
-use crate::util::{output, root, say};
+use crate::util::{output, root, say, target};
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -17,6 +17,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// A boot to the prompt, and then a command, end within these on the slowest machine that tests run on.
 const BOOT: Duration = Duration::from_secs(300);
 const COMMAND: Duration = Duration::from_secs(120);
+
+/// In a test's options: a directory for it alone, empty.
+const SHARE: &str = "{share}";
 
 /// Seconds the guest's clock may be away from the host's: what lies between the guest's answer and our reading of it.
 const CLOCK: u64 = 10;
@@ -35,6 +38,8 @@ pub struct Test {
     memory: u32,
     /// Added to the guest's kernel command line.
     append: String,
+    /// Added to the options.
+    options: Vec<String>,
     /// Limits to translated code.
     code: Option<Value>,
     /// Where it runs, and whether only in `test --long`.
@@ -86,6 +91,7 @@ fn parse(name: &str, text: &str) -> Result<Test> {
         name: name.to_owned(),
         memory: 0,
         append: String::new(),
+        options: Vec::new(),
         code: None,
         places: Vec::new(),
         steps: Vec::new(),
@@ -111,6 +117,7 @@ fn parse(name: &str, text: &str) -> Result<Test> {
                     test.memory = mib.parse().with_context(here)?;
                 }
                 Some("append") => test.append = words.fold(String::new(), |line, word| line + " " + word),
+                Some("options") => test.options.extend(words.map(str::to_owned)),
                 Some("code") => test.code = Some(code_limits(words.next().with_context(here)?).with_context(here)?),
                 Some(when @ ("on" | "long")) => {
                     let guest = words.next().with_context(here)?;
@@ -119,7 +126,7 @@ fn parse(name: &str, text: &str) -> Result<Test> {
                         test.places.push(Place { guest, host, long: when == "long" });
                     }
                 }
-                Some(_) => bail!("{}: expected `memory`, `append`, `code`, `on`, `long`, a comment or `$ `", here()),
+                Some(_) => bail!("{}: expected `memory`, `append`, `options`, `code`, `on`, `long`, a comment or `$ `", here()),
             }
         }
     }
@@ -142,7 +149,15 @@ fn run_with(test: &Test, guest_name: &str, host: Host, code: Option<Value>) -> R
     let stem = format!("{}-{guest_name}-{}", test.name, host.name());
     let page =
         matches!(host, Host::Chromium | Host::Firefox).then(|| artefacts().map(|dir| dir.join(format!("{stem}.png"))));
-    let job = Job { options: guest.options(test.memory), code, screenshot: page.transpose()?, ..Job::default() };
+    let mut options = guest.options(test.memory);
+    options.extend(test.options.iter().cloned());
+    if options.iter().any(|option| option.contains(SHARE)) {
+        let share = target().join("share").join(&stem);
+        let _ = fs::remove_dir_all(&share);
+        fs::create_dir_all(&share)?;
+        options.iter_mut().for_each(|option| *option = option.replace(SHARE, &share.to_string_lossy()));
+    }
+    let job = Job { options, code, screenshot: page.transpose()?, ..Job::default() };
     let mut session = Session::start(host, &job)?;
     let result = steps(test, &guest, host, &mut session);
     fs::write(artefacts()?.join(format!("{stem}.log")), &session.console)?;

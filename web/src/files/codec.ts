@@ -74,7 +74,11 @@ export function decode(bytes: Uint8Array): Message {
   const [kind, low, high] = [bytes[4], bytes[5], bytes[6]];
   const name = BY_KIND.get(kind ?? -1);
   if (name === undefined || low === undefined || high === undefined) throw new RangeError(`no message of type ${kind}`);
-  return { name, tag: low | (high << 8), fields: new Reader(bytes).fields(MESSAGES[name].fields) } as unknown as Message;
+  return {
+    name,
+    tag: low | (high << 8),
+    fields: new Reader(bytes).fields(MESSAGES[name].fields),
+  } as unknown as Message;
 }
 
 function size(type: string, value: unknown): number {
@@ -113,22 +117,25 @@ class Writer {
     }
     switch (type) {
       case "u8":
-        return this.number(1, value as number);
+        this.number(1, value as number);
+        break;
       case "u16":
-        return this.number(2, value as number);
+        this.number(2, value as number);
+        break;
       case "u32":
-        return this.number(4, value as number);
+        this.number(4, value as number);
+        break;
       case "u64":
         this.#view.setBigUint64(this.#at, BigInt.asUintN(64, value as bigint), true);
         this.#at += 8;
-        return;
+        break;
       case "bytes":
       case "data": {
         const data = value as Uint8Array;
         this.number(type === "bytes" ? 2 : 4, data.length);
         this.bytes.set(data, this.#at);
         this.#at += data.length;
-        return;
+        break;
       }
       default:
         for (const [name, part] of structure(type) ?? []) this.value(part, (value as Record<string, unknown>)[name]);
@@ -150,7 +157,12 @@ export function encode<N extends Name>(name: N, tag: number, fields: Messages[N]
 }
 
 /** One entry of an Rreaddir. */
-export function encodeEntry(qid: { kind: number; version: number; path: bigint }, offset: bigint, type: number, name: Uint8Array): Uint8Array {
+export function encodeEntry(
+  qid: { kind: number; version: number; path: bigint },
+  offset: bigint,
+  type: number,
+  name: Uint8Array,
+): Uint8Array {
   const writer = new Writer(13 + 8 + 1 + 2 + name.length);
   writer.value("Qid", qid);
   writer.value("u64", offset);

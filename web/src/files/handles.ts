@@ -168,7 +168,10 @@ class HandleDirectory {
     const open = this.#fid(fid);
     const handle = directory(open.entry);
     if (offset === 0n || open.names === undefined) {
-      open.names = [[".", handle], ["..", handle]];
+      open.names = [
+        [".", handle],
+        ["..", handle],
+      ];
       for await (const entry of (handle as unknown as Listed).entries()) open.names.push(entry);
     }
     const parts: Uint8Array[] = [];
@@ -186,7 +189,11 @@ class HandleDirectory {
       length += part.length;
     }
     const data = new Uint8Array(length);
-    parts.reduce((at, part) => (data.set(part, at), at + part.length), 0);
+    let at = 0;
+    for (const part of parts) {
+      data.set(part, at);
+      at += part.length;
+    }
     return { data };
   };
 
@@ -222,7 +229,8 @@ class HandleDirectory {
     await movable.move(directory(to), name);
     this.#forget(from, text(fields.oldname));
     for (const fid of this.#fids.values()) {
-      if (fid.entry.parent === from && fid.entry.name === text(fields.oldname)) [fid.entry.parent, fid.entry.name] = [to, name];
+      if (fid.entry.parent === from && fid.entry.name === text(fields.oldname))
+        [fid.entry.parent, fid.entry.name] = [to, name];
     }
     return {};
   };
@@ -302,8 +310,25 @@ class HandleDirectory {
 }
 
 const HANDLED = [
-  "Tversion", "Tattach", "Twalk", "Tclunk", "Tgetattr", "Tsetattr", "Tstatfs", "Tlopen", "Tlcreate", "Tread", "Twrite",
-  "Tfsync", "Treaddir", "Tmkdir", "Tunlinkat", "Trenameat", "Tsymlink", "Tlink", "Tmknod",
+  "Tversion",
+  "Tattach",
+  "Twalk",
+  "Tclunk",
+  "Tgetattr",
+  "Tsetattr",
+  "Tstatfs",
+  "Tlopen",
+  "Tlcreate",
+  "Tread",
+  "Twrite",
+  "Tfsync",
+  "Treaddir",
+  "Tmkdir",
+  "Tunlinkat",
+  "Trenameat",
+  "Tsymlink",
+  "Tlink",
+  "Tmknod",
 ] as const satisfies readonly (keyof Handlers)[];
 
 function refuse(): never {

@@ -24,10 +24,14 @@ async function share(path: string): Promise<Handlers> {
 }
 
 const session = new Session(
-  commonPlatform((next) => {
-    turn = next;
-    channel.port2.postMessage(null);
-  }, openUrl, share),
+  commonPlatform(
+    (next) => {
+      turn = next;
+      channel.port2.postMessage(null);
+    },
+    openUrl,
+    share,
+  ),
   (event) => scope.postMessage(event, event.type === "output" ? [event.data.buffer] : []),
 );
 scope.onmessage = (message) => session.command(message.data);

@@ -7,7 +7,15 @@
 import * as fs from "node:fs";
 import { encodeEntry } from "../files/codec.ts";
 import { FileError, type Handlers, MSIZE } from "../files/server.ts";
-import { GETATTR_BASIC, type Messages, type Qid, SETATTR, type SetAttr, type Stat, type Timespec } from "../files/wire.gen.ts";
+import {
+  GETATTR_BASIC,
+  type Messages,
+  type Qid,
+  SETATTR,
+  type SetAttr,
+  type Stat,
+  type Timespec,
+} from "../files/wire.gen.ts";
 
 const { O_DIRECTORY, O_NOFOLLOW, O_CREAT, O_EXCL, O_APPEND, O_TRUNC, O_DSYNC, O_SYNC, O_NONBLOCK } = fs.constants;
 const { S_IFMT, S_IFDIR, S_IFLNK } = fs.constants;
@@ -53,7 +61,14 @@ export class Directory implements Handlers {
     if (process.platform !== "linux") throw new Error("directories can be shared on Linux only, for want of openat(2)");
     // the path itself is its owner's choice: it may be a link
     const fd = fs.openSync(path, O_PATH | O_DIRECTORY);
-    this.#root = { key: key(fs.fstatSync(fd, { bigint: true })), directory: true, parent: undefined, name: Buffer.alloc(0), fd, fids: 1 };
+    this.#root = {
+      key: key(fs.fstatSync(fd, { bigint: true })),
+      directory: true,
+      parent: undefined,
+      name: Buffer.alloc(0),
+      fd,
+      fids: 1,
+    };
     this.#entries.set(this.#root.key, this.#root);
   }
 
@@ -351,9 +366,9 @@ export class Directory implements Handlers {
   }
 }
 
-/** Device and inode: what a file is known by. */
+/** What a file is known by: device and inode, and the type, for a file system gives an inode's number to another file soon. */
 function key(stat: fs.BigIntStats): string {
-  return `${stat.dev}:${stat.ino}`;
+  return `${stat.dev}:${stat.ino}:${Number(stat.mode) & S_IFMT}`;
 }
 
 /** `name` in `parent`, as a path with one component behind the descriptor. */

@@ -14,7 +14,10 @@ export type { Event, Job, Result, State, Stats, Step } from "../protocol.ts";
 
 /** Starts a machine; files are paths or addresses. Whatever goes wrong comes as an event, with one message. */
 export function start(job: Omit<Job, "engine"> & { engine?: string }, onEvent: (event: Event) => void): Session {
-  const session = new Session(commonPlatform(setImmediate, open, (path) => new Directory(path)), onEvent);
+  const session = new Session(
+    commonPlatform(setImmediate, open, (path) => new Directory(path)),
+    onEvent,
+  );
   void session.start({ ...job, engine: job.engine ?? new URL("engine.wasm", import.meta.url).href });
   return session;
 }
