@@ -126,7 +126,9 @@ fn parse(name: &str, text: &str) -> Result<Test> {
                         test.places.push(Place { guest, host, long: when == "long" });
                     }
                 }
-                Some(_) => bail!("{}: expected `memory`, `append`, `options`, `code`, `on`, `long`, a comment or `$ `", here()),
+                Some(_) => {
+                    bail!("{}: expected `memory`, `append`, `options`, `code`, `on`, `long`, a comment or `$ `", here())
+                }
             }
         }
     }

@@ -31,7 +31,7 @@ fn serve(mut stream: TcpStream, tree: MemoryTree) -> io::Result<()> {
 }
 
 fn main() -> io::Result<()> {
-    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:5640".into());
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:5640".into());
     let listener = TcpListener::bind(&address)?;
     let tree = MemoryTree::new(2 << 30, now);
     println!("serving on {address}");

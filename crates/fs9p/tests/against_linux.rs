@@ -6,9 +6,9 @@ mod common;
 use common::{Client, MSIZE, ROOT, memory, rng};
 use fs9p::wire::{Reply, Request, Timespec, setattr};
 use fs9p::{Errno, FileTree, HostTree, Owners, RequestId, Server};
-use std::cell::RefCell;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Timestamps, XattrFlags};
 use rustix::io;
+use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
@@ -24,6 +24,8 @@ const OPEN: u32 = 100;
 const SLOTS: usize = 8;
 
 type Random<'a> = &'a mut dyn FnMut(u64) -> u64;
+/// What was done, what came of it here, and in Linux.
+type Step = (String, Result<Vec<u8>, Errno>, Result<Vec<u8>, Errno>);
 
 struct Both<T: FileTree> {
     ours: Client<T>,
@@ -103,7 +105,7 @@ impl<T: FileTree> Both<T> {
     }
 
     /// One operation; its name, and what came of it on both sides.
-    fn step(&mut self, random: Random) -> (String, Result<Vec<u8>, Errno>, Result<Vec<u8>, Errno>) {
+    fn step(&mut self, random: Random) -> Step {
         let name = NAMES[random(NAMES.len() as u64) as usize];
         let slot = random(SLOTS as u64) as usize;
         let fid = OPEN + slot as u32;
@@ -179,7 +181,13 @@ impl<T: FileTree> Both<T> {
                 (ours, linux(fs::symlinkat(target, &at, name)).map(|()| Vec::new()))
             }
             15 => {
-                let kinds = if !self.all { 1 } else if self.is_root { 3 } else { 2 };
+                let kinds = if !self.all {
+                    1
+                } else if self.is_root {
+                    3
+                } else {
+                    2
+                };
                 let (file, bit, device) = match random(kinds) {
                     1 => (FileType::Fifo, 0o010000, 0),
                     0 => (FileType::RegularFile, 0o100000, 0),
@@ -212,19 +220,13 @@ impl<T: FileTree> Both<T> {
         (format!("{kind}: {}", String::from_utf8_lossy(name)), ours, theirs)
     }
 
-    fn done(&mut self, kind: u64) -> (String, Result<Vec<u8>, Errno>, Result<Vec<u8>, Errno>) {
+    fn done(&mut self, kind: u64) -> Step {
         self.ours.clunk(AT).unwrap();
         (format!("{kind}: no second file"), Ok(Vec::new()), Ok(Vec::new()))
     }
 
     /// Opens, or makes and opens.
-    fn open(
-        &mut self,
-        slot: usize,
-        name: &[u8],
-        mode: u32,
-        random: Random,
-    ) -> (String, Result<Vec<u8>, Errno>, Result<Vec<u8>, Errno>) {
+    fn open(&mut self, slot: usize, name: &[u8], mode: u32, random: Random) -> Step {
         let fid = OPEN + slot as u32;
         let nothing = (String::from("no file"), Ok(Vec::new()), Ok(Vec::new()));
         if self.open[slot].take().is_some() {
@@ -276,13 +278,7 @@ impl<T: FileTree> Both<T> {
     }
 
     /// chmod, chown, truncate, utimensat.
-    fn change(
-        &mut self,
-        at: OwnedFd,
-        path: &Path,
-        mode: u32,
-        random: Random,
-    ) -> (String, Result<Vec<u8>, Errno>, Result<Vec<u8>, Errno>) {
+    fn change(&mut self, at: OwnedFd, path: &Path, mode: u32, random: Random) -> Step {
         let file = FileType::from_raw_mode(fs::fstat(&at).unwrap().st_mode);
         let link = file == FileType::Symlink;
         let what = random(4);
@@ -437,13 +433,10 @@ fn compare(tree: impl FileTree, all: bool) {
     let mut outcomes = std::collections::BTreeMap::<String, u64>::new();
     for step in 0..steps {
         let (text, ours, theirs) = both.step(&mut random);
-        let text_of = |r: &Result<Vec<u8>, Errno>| r.as_ref().map(|b| String::from_utf8_lossy(&b[..b.len().min(200)]).into_owned()).map_err(|e| *e);
-        assert!(
-            ours == theirs,
-            "seed {seed}, step {step}: {text}: {:?}, Linux {:?}",
-            text_of(&ours),
-            text_of(&theirs)
-        );
+        let text_of = |r: &Result<Vec<u8>, Errno>| {
+            r.as_ref().map(|b| String::from_utf8_lossy(&b[..b.len().min(200)]).into_owned()).map_err(|e| *e)
+        };
+        assert!(ours == theirs, "seed {seed}, step {step}: {text}: {:?}, Linux {:?}", text_of(&ours), text_of(&theirs));
         let outcome = ours.map_or_else(|e| format!("{e:?}"), |_| "done".into());
         let operation = text.split([' ', ':']).next().unwrap_or_default().to_owned();
         *outcomes.entry(format!("{operation} {outcome}")).or_default() += 1;
@@ -480,7 +473,8 @@ fn a_directory_in_node() {
     let dir = new_directory("node");
     std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o755)).unwrap();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../web/tools/serve-directory.mjs");
-    let mut child = Command::new(node).arg(script).arg(&dir).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        Command::new(node).arg(script).arg(&dir).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let pipes = RefCell::new((child.stdin.take().unwrap(), child.stdout.take().unwrap()));
     let host = HostTree::new(
         move |message: Vec<u8>| {

@@ -94,7 +94,13 @@ fn request<'a>(random: Random, data: &'a [u8]) -> Request<'a> {
             Request::Trenameat { olddirfid, oldname, newdirfid: fid(random), newname: name(random) }
         }
         21 => Request::Tunlinkat { dirfd: fid(random), name: name(random), flags: [0, 0x200, n][random(3) as usize] },
-        22 => Request::Tattach { fid: fid(random), afid: NOFID, uname: b"", aname: pick(random, &[b"", b"a"]), n_uname: n },
+        22 => Request::Tattach {
+            fid: fid(random),
+            afid: NOFID,
+            uname: b"",
+            aname: pick(random, &[b"", b"a"]),
+            n_uname: n,
+        },
         23 => Request::Tflush { oldtag: random(70_000) as u16 },
         24 | 25 => {
             let names = (0..random(4)).map(|_| name(random)).collect();

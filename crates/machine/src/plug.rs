@@ -119,9 +119,7 @@ fn device(model: &Model, backends: &mut Backends, random: &mut Random) -> Option
         Model::Keyboard => Input::new(InputKind::Keyboard).into(),
         Model::Tablet => Input::new(InputKind::Tablet).into(),
         Model::Mouse => Input::new(InputKind::Mouse).into(),
-        Model::P9 { share, mount_tag } => {
-            P9::new(backends.shares.get_mut(*share)?.take()?, mount_tag.clone()).into()
-        }
+        Model::P9 { share, mount_tag } => P9::new(backends.shares.get_mut(*share)?.take()?, mount_tag.clone()).into(),
     })
 }
 

@@ -31,7 +31,13 @@ fn at(ms: u64) -> HostTime {
 fn machine(code: &[u8], options: &str) -> Machine {
     let line = format!("-kernel k -m 64 {options}");
     let config = options::parse(line.split_whitespace()).unwrap();
-    Machine::new(&config, Files { kernel: kernel(code), initrd: None, disks: Vec::new(), shares: Vec::new() }, at(0), [7; 32]).unwrap()
+    Machine::new(
+        &config,
+        Files { kernel: kernel(code), initrd: None, disks: Vec::new(), shares: Vec::new() },
+        at(0),
+        [7; 32],
+    )
+    .unwrap()
 }
 
 /// Writes `text` to COM1.

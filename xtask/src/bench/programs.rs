@@ -27,7 +27,11 @@ pub struct Set {
 
 const SETS: &[Set] = &[
     Set { name: "bench", sources: "bench/guest", programs: BENCH },
-    Set { name: "fs9p", sources: "tests/fs9p", programs: &[("errnos", &["errnos.c"], &[]), ("tree", &["tree.c"], &[])] },
+    Set {
+        name: "fs9p",
+        sources: "tests/fs9p",
+        programs: &[("errnos", &["errnos.c"], &[]), ("tree", &["tree.c"], &[])],
+    },
 ];
 
 const BENCH: &[(&str, &[&str], &[&str])] = &[

@@ -73,7 +73,11 @@ impl<T: FileTree> Session<T> {
             }
             qids.push(self.tree.qid(&file.node));
         }
-        if newfid == fid { self.fids.replace(fid, &from, file)? } else { self.fids.insert(newfid, file)? }
+        if newfid == fid {
+            self.fids.replace(fid, &from, file)?
+        } else {
+            self.fids.insert(newfid, file)?
+        }
         Ok(qids)
     }
 

@@ -50,10 +50,10 @@ impl<T: FileTree> Session<T> {
             // data first: they are the load
             Request::Tread { fid, offset, count } => return self.read(tag, fid, offset, count).await,
             Request::Treaddir { fid, offset, count } => return self.read_dir(tag, fid, offset, count).await,
-            Request::Twrite { fid, offset, data } => {
-                Reply::Rwrite { count: self.write(fid, offset, data.0).await? }
+            Request::Twrite { fid, offset, data } => Reply::Rwrite { count: self.write(fid, offset, data.0).await? },
+            Request::Tgetattr { fid, request_mask } => {
+                Reply::Rgetattr { stat: self.get_attr(fid, request_mask).await? }
             }
-            Request::Tgetattr { fid, request_mask } => Reply::Rgetattr { stat: self.get_attr(fid, request_mask).await? },
             Request::Twalk { fid, newfid, names } => Reply::Rwalk { qids: self.walk(fid, newfid, &names).await? },
             Request::Tclunk { fid } => self.clunk(fid).await.map(|()| Reply::Rclunk {})?,
             Request::Tattach { fid, afid, uname: _, aname, n_uname } => {
@@ -73,7 +73,9 @@ impl<T: FileTree> Session<T> {
                 let target = if target.len() > u16::MAX.into() { Err(Errno::ENAMETOOLONG) } else { Ok(&*target) };
                 return target.map(|target| Reply::Rreadlink { target }.encode(tag));
             }
-            Request::Tmkdir { dfid, name, mode, gid } => Reply::Rmkdir { qid: self.mkdir(dfid, name, mode, gid).await? },
+            Request::Tmkdir { dfid, name, mode, gid } => {
+                Reply::Rmkdir { qid: self.mkdir(dfid, name, mode, gid).await? }
+            }
             Request::Tsymlink { fid, name, target, gid } => {
                 Reply::Rsymlink { qid: self.symlink(fid, name, target, gid).await? }
             }
@@ -85,9 +87,7 @@ impl<T: FileTree> Session<T> {
                 self.unlink_at(dirfd, name, flags).await.map(|()| Reply::Runlinkat {})?
             }
             Request::Tremove { fid } => self.remove(fid).await.map(|()| Reply::Rremove {})?,
-            Request::Trename { fid, dfid, name } => {
-                self.rename(fid, dfid, name).await.map(|()| Reply::Rrename {})?
-            }
+            Request::Trename { fid, dfid, name } => self.rename(fid, dfid, name).await.map(|()| Reply::Rrename {})?,
             Request::Trenameat { olddirfid, oldname, newdirfid, newname } => {
                 self.rename_at((olddirfid, oldname), (newdirfid, newname)).await.map(|()| Reply::Rrenameat {})?
             }

@@ -5,7 +5,8 @@ use crate::Errno;
 
 /// The text of `web/src/files/wire.gen.ts`.
 pub fn typescript() -> String {
-    let mut ts = String::from("// Made by `cargo run -p fs9p --example typescript` from crates/fs9p/src/wire.rs; edit that.\n");
+    let mut ts =
+        String::from("// Made by `cargo run -p fs9p --example typescript` from crates/fs9p/src/wire.rs; edit that.\n");
     let structs = [
         ("Qid", Qid::FIELDS),
         ("Timespec", Timespec::FIELDS),
@@ -26,7 +27,8 @@ pub fn typescript() -> String {
     ts += "\nexport interface Messages {\n";
     for (name, fields) in messages() {
         let fields: Vec<_> = fields.iter().map(|(field, ty)| format!("{field}: {}", in_typescript(ty))).collect();
-        let fields = if fields.is_empty() { "Record<never, never>".to_owned() } else { format!("{{ {} }}", fields.join("; ")) };
+        let fields =
+            if fields.is_empty() { "Record<never, never>".to_owned() } else { format!("{{ {} }}", fields.join("; ")) };
         ts += &format!("  {name}: {fields};\n");
     }
     ts += "}\n\n/** Type and fields of each message. */\nexport const MESSAGES = {\n";
@@ -49,7 +51,10 @@ pub fn typescript() -> String {
     ] {
         ts += &format!("  {name}: {bit:#x},\n");
     }
-    ts + &format!("}} as const;\n\n/** What Rgetattr tells at least. */\nexport const GETATTR_BASIC = {:#x}n;\n", getattr::BASIC)
+    ts + &format!(
+        "}} as const;\n\n/** What Rgetattr tells at least. */\nexport const GETATTR_BASIC = {:#x}n;\n",
+        getattr::BASIC
+    )
 }
 
 /// `&'a [u8]` as `bytes`, `Vec<..>` as `..[]`, the others by their names.

@@ -174,12 +174,9 @@ impl Drop for Abandon<'_> {
     fn drop(&mut self) {
         let mut waiting = self.0.waiting.borrow_mut();
         let Some(slot) = waiting.get_mut(&self.1) else { return };
-        match std::mem::replace(&mut slot.state, State::Abandoned) {
-            State::Answered(reply) => {
-                drop(waiting);
-                self.0.complete(reply);
-            }
-            _ => {}
+        if let State::Answered(reply) = std::mem::replace(&mut slot.state, State::Abandoned) {
+            drop(waiting);
+            self.0.complete(reply);
         }
     }
 }

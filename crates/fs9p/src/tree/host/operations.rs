@@ -244,8 +244,7 @@ impl HostTree {
 
 const OWNER: u32 = setattr::UID | setattr::GID;
 const NO_TIME: Timespec = Timespec { sec: 0, nsec: 0 };
-const NO_CHANGES: SetAttr =
-    SetAttr { valid: 0, mode: 0, uid: 0, gid: 0, size: 0, atime: NO_TIME, mtime: NO_TIME };
+const NO_CHANGES: SetAttr = SetAttr { valid: 0, mode: 0, uid: 0, gid: 0, size: 0, atime: NO_TIME, mtime: NO_TIME };
 
 fn stat_of(fid: u32) -> Request<'static> {
     Request::Tgetattr { fid, request_mask: wire::getattr::BASIC }

@@ -82,7 +82,7 @@ impl Inode {
     }
 
     /// A file in `dir` that has no name yet: ENOSPC.
-    pub fn new(dir: &Node, new: Option<New<'_>>, owner: Owner) -> Result<Node> {
+    pub fn make_in(dir: &Node, new: Option<New<'_>>, owner: Owner) -> Result<Node> {
         let state = &dir.state;
         let (kind, body, extra) = match new {
             None => (mode::REGULAR, Body::Regular(RefCell::new(Content::new(state))), 0),

@@ -308,7 +308,7 @@ impl MemoryTree {
             return Err(Errno::EEXIST);
         }
         dir.live_directory()?;
-        let node = Inode::new(dir, new, owner)?;
+        let node = Inode::make_in(dir, new, owner)?;
         self.insert(dir, name, &node)?;
         Ok(node)
     }
