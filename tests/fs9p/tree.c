@@ -1,4 +1,4 @@
-/* `tree DIR` makes 10,000 files in 100 directories under DIR, always the same ones: 15 MB, most small, with a few links. */
+/* `tree DIR N` makes N directories of 100 files each under DIR, always the same ones: most small, one large, with a few links. */
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -31,11 +31,11 @@ static void file(const char *name, uint64_t bytes) {
 
 int main(int argc, char **argv) {
   char name[64], other[64];
-  if (argc != 2 || chdir(argv[1])) {
-    fprintf(stderr, "usage: tree DIR\n");
+  if (argc != 3 || chdir(argv[1])) {
+    fprintf(stderr, "usage: tree DIR N\n");
     return 1;
   }
-  for (int d = 0; d < 100; d++) {
+  for (int d = 0; d < atoi(argv[2]); d++) {
     snprintf(name, sizeof name, "dir-%d", d % 10);
     if (mkdir(name, 0755) && errno != EEXIST) fail(name);
     snprintf(name, sizeof name, "dir-%d/sub-%d", d % 10, d);
