@@ -22,7 +22,7 @@ uint64_t now_ns(void);
 // Prints a line of results.
 void result(const char *name, double ns_per_op, uint64_t ops, word checksum);
 
-// Doubles the turns until they take long enough to be timed, and prints what the last run was.
+// Doubles the turns until they take long enough to be timed, goes on until all is warm, and prints what the last run was.
 void measure(const char *name, body_fn body);
 
 // Ends the program with a message and `errno`.

@@ -18,8 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
-// A measurement is at least this long.
-enum { LONG_ENOUGH_NS = 300 * 1000 * 1000 };
+// A measurement is at least this long, and what is measured has run at least for so long before.
+enum { LONG_ENOUGH_NS = 300 * 1000 * 1000, WARM_NS = 1000 * 1000 * 1000 };
 
 static const struct bench *const families[] = {hot, memory, math, cold, os, code, programs};
 enum { FAMILIES = sizeof families / sizeof *families };
@@ -46,11 +46,14 @@ void result(const char *name, double ns_per_op, uint64_t ops, word checksum) {
 
 void measure(const char *name, body_fn body) {
     body(1); // sets up what it works on
-    for (uint64_t turns = 1;; turns *= 2) {
+    uint64_t begin = now_ns();
+    for (uint64_t turns = 1;;) {
         uint64_t start = now_ns();
         word checksum = body(turns);
         uint64_t ns = now_ns() - start;
-        if (ns >= LONG_ENOUGH_NS) {
+        if (ns < LONG_ENOUGH_NS) {
+            turns *= 2;
+        } else if (start - begin >= WARM_NS) {
             result(name, (double)ns / (double)turns, turns, checksum);
             return;
         }

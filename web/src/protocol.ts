@@ -61,8 +61,12 @@ export interface Stats extends EngineStats {
   busy: number;
   /** Since the machine was last switched on or reset. */
   uptime_ms: number;
-  /** From `origin`, or the session's start, until `engine.wasm` was compiled. */
+  /** From `origin`, or the session's start, until `engine.wasm` was compiled; until kernel and initrd were there too: what is
+      loaded with a page. Times of the run begin then. */
+  engine_ms: number;
   load_ms: number;
+  /** Time in the engine's slices since power-on; what remains of `uptime_ms` is the host's loop and waiting. */
+  run_ms: number;
   wall_ms: number;
   first_output_ms: number | null;
   until_ms: number | null;
@@ -106,7 +110,9 @@ const NOTHING: Stats = {
   translated: 0,
   busy: 0,
   uptime_ms: 0,
+  engine_ms: 0,
   load_ms: 0,
+  run_ms: 0,
   wall_ms: 0,
   first_output_ms: null,
   until_ms: null,

@@ -115,6 +115,8 @@ test("a stats file has exact counts and rounded times", () => {
     translated: 0.5,
     busy: 1,
     uptime_ms: 5,
+    engine_ms: 0,
+    run_ms: 0,
     load_ms: 1.23456,
     wall_ms: 9.999,
     first_output_ms: null,

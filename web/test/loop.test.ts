@@ -30,6 +30,16 @@ test("images come in pieces, known length or not, and every byte arrives", async
   assert.equal(r.session.stats().fetched_bytes, 10);
 });
 
+test("the images of all drives are fetched", async () => {
+  const [a, b] = [Uint8Array.of(1, 2, 3), Uint8Array.of(4, 5)];
+  const options = ["-kernel", "k", "-drive", "a", "-drive", "b"];
+  const r = started(run({ options }, () => Exit.Idle, { k: file([a], 3), a: file([a], 3), b: file([b], 2) }));
+  await r.until("state", (e) => e.state === "running");
+  assert.deepEqual(r.engine?.images.get(Image.Drive), a);
+  assert.deepEqual(r.engine?.images.get(Image.Drive + 1), b);
+  assert.equal(r.engine?.images.size, 3);
+});
+
 test("bytes given with the job are not fetched", async () => {
   const r = started(run({ options: ["-kernel", "k"], files: { k: Uint8Array.of(9) } }, () => Exit.Idle));
   await r.until("state", (e) => e.state === "running");

@@ -67,8 +67,14 @@ export class MockEngine implements EngineApi {
   }
 
   imageName(image: number): string | undefined {
-    const option = image === Image.Kernel ? "-kernel" : image === Image.Initrd ? "-initrd" : undefined;
-    const at = option === undefined ? -1 : this.options.indexOf(option);
+    // each `-drive` of the mock is followed by a file's name
+    const drives = this.options.flatMap((option, at) => (option === "-drive" ? [at] : []));
+    const at =
+      image === Image.Kernel
+        ? this.options.indexOf("-kernel")
+        : image === Image.Initrd
+          ? this.options.indexOf("-initrd")
+          : (drives[image - Image.Drive] ?? -1);
     return at < 0 ? undefined : this.options[at + 1];
   }
 

@@ -34,6 +34,15 @@ pub fn seabios() -> Result<()> {
     if Path::new("/usr/share/seabios/bios.bin").is_file() { Ok(()) } else { install(&[("bios.bin", "seabios")]) }
 }
 
+/// What makes ext4 images; it is not on an ordinary user's path.
+pub fn mke2fs() -> Result<&'static str> {
+    const PROGRAM: &str = "/usr/sbin/mke2fs";
+    if !Path::new(PROGRAM).is_file() {
+        install(&[("mke2fs", "e2fsprogs")])?;
+    }
+    Ok(PROGRAM)
+}
+
 fn install(missing: &[Program]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());

@@ -116,9 +116,9 @@ pub struct Exchange {
     pub pc: u64,
     /// On return, and when a helper is called: instructions left of the budget.
     pub left: i64,
-    /// On return by a side exit: the address at which the region was entered.
+    /// On return by a side exit, or because the budget is used up: the address at which the region was entered.
     pub base: u64,
-    /// On return by a side exit: the region.
+    /// And the region.
     pub region: u32,
     /// Set by helpers: the interpreter is to execute the instruction.
     pub refused: u32,
@@ -147,9 +147,10 @@ pub struct Left {
 pub trait Tier {
     /// Executions after which a block is offered by [`Tier::hot`]; 0: never. Asked once a run.
     fn threshold(&self) -> u32;
-    /// The block `id`, at linear address `pc`, became hot. False: not now; it shall be offered again when it was executed as often
-    /// again.
-    fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64) -> bool;
+    /// The block `id`, at linear address `pc`, became hot. After how many executions more it shall be offered again; 0: never.
+    fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64) -> u32;
+    /// The budget was used up in translated code, which is a sample of where time goes.
+    fn sample<C: Code>(&mut self, code: &mut C);
     /// What shall happen to the guest that may happen to a guest at any time; `None` unless this is a test. Asked when a run begins
     /// and when what the answer says is over.
     #[inline(always)]
@@ -191,9 +192,10 @@ impl Tier for NoTier {
     fn threshold(&self) -> u32 {
         0
     }
-    fn hot<C: Code>(&mut self, _: &mut C, _: u32, _: u64) -> bool {
-        true
+    fn hot<C: Code>(&mut self, _: &mut C, _: u32, _: u64) -> u32 {
+        0
     }
+    fn sample<C: Code>(&mut self, _: &mut C) {}
     fn find(&self, _: u64, _: u32) -> u32 {
         0
     }

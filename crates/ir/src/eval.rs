@@ -161,9 +161,13 @@ fn run_block(
                 let bits = LazyFlags { form: x, a: y, b: z, r: w, carry: 0 }.packed();
                 (bits & !Flag::Carry.bit()).into()
             }
-            Op::Load(w) => env.load(x, w.bytes(), false).ok_or(i.exit)?,
+            // What a `Reach` says makes no difference to what happens.
+            Op::Reach(_) => 0,
+            Op::Load(w) | Op::LoadNear(w) => env.load(x, w.bytes(), false).ok_or(i.exit)?,
             Op::LoadRmw(w) => env.load(x, w.bytes(), true).ok_or(i.exit)?,
-            Op::Store(w) => env.store(x, w.bytes(), b & u128::from(w.mask())).then_some(0).ok_or(i.exit)?,
+            Op::Store(w) | Op::StoreNear(w) => {
+                env.store(x, w.bytes(), b & u128::from(w.mask())).then_some(0).ok_or(i.exit)?
+            }
             Op::Probe => env.writable(x, i.imm as u32).then_some(0).ok_or(i.exit)?,
             Op::If => {
                 if a == 0 {
@@ -181,11 +185,13 @@ fn run_block(
                 0
             }
             Op::ConstX => region.consts[slot],
-            Op::LoadX(align) | Op::StoreX(align) if align == guest_api::Align::Natural && x & 15 != 0 => {
+            Op::LoadX(align) | Op::StoreX(align) | Op::LoadXNear(align) | Op::StoreXNear(align)
+                if align == guest_api::Align::Natural && x & 15 != 0 =>
+            {
                 return Err(i.exit);
             }
-            Op::LoadX(_) => env.load(x, 16, false).ok_or(i.exit)?,
-            Op::StoreX(_) => env.store(x, 16, b).then_some(0).ok_or(i.exit)?,
+            Op::LoadX(_) | Op::LoadXNear(_) => env.load(x, 16, false).ok_or(i.exit)?,
+            Op::StoreX(_) | Op::StoreXNear(_) => env.store(x, 16, b).then_some(0).ok_or(i.exit)?,
             Op::V1(op) => v1(op, a),
             Op::V2(op) => v2(op, a, b),
             Op::VShift(op, lane) => shift(op, lane, a, y),

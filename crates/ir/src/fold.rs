@@ -22,7 +22,7 @@ fn bits(insts: &[Inst], v: Val) -> u32 {
     let i = &insts[v.index()];
     match i.op {
         Op::Const => 64 - i.imm.leading_zeros(),
-        Op::Load(w) | Op::LoadRmw(w) => w.bits(),
+        Op::Load(w) | Op::LoadRmw(w) | Op::LoadNear(w) => w.bits(),
         Op::Un(Un::Zext8) => 8,
         Op::Un(Un::Zext16) => 16,
         Op::Un(Un::Zext32) => 32,

@@ -119,6 +119,12 @@ ops! {
     Store(w: Width): [I64 I64], Exits;
     /// Nothing, where `imm` bytes could be written.
     Probe: [I64], Exits;
+    /// Something, never 0, where the `imm` bytes at the address are in one page that is at hand for reading, or for writing too; otherwise 0.
+    /// What it says holds up to the next helper. [`crate::passes::share`] records it.
+    Reach(writes: bool): [I64] => I32, Pure;
+    /// The same as without `Near`, of an address that is `imm` bytes behind that of the `Reach`, the last operand.
+    LoadNear(w: Width): [I64 I32] => I64, Exits;
+    StoreNear(w: Width): [I64 I64 I32], Exits;
 // Control within an instruction
     /// What follows up to `End` is done where the condition holds.
     If: [I32], Nests;
@@ -136,6 +142,8 @@ ops! {
     ConstX: [] => V128, Pure;
     LoadX(align: Align): [I64] => V128, Exits;
     StoreX(align: Align): [I64 V128], Exits;
+    LoadXNear(align: Align): [I64 I32] => V128, Exits;
+    StoreXNear(align: Align): [I64 V128 I32], Exits;
     V1(op: V1): [V128] => V128, Pure;
     V2(op: V2): [V128 V128] => V128, Pure;
     VShift(op: Bin, lane: Lane): [V128 I64] => V128, Pure;
@@ -182,7 +190,12 @@ impl Op {
 
 /// Every operation that computes with vectors, for tests that go through all of them.
 pub fn vector_ops() -> Vec<Op> {
-    let computes = |op: &Op| !matches!(op, Op::GetX | Op::PutX | Op::ConstX | Op::LoadX(_) | Op::StoreX(_));
+    let computes = |op: &Op| {
+        !matches!(
+            op,
+            Op::GetX | Op::PutX | Op::ConstX | Op::LoadX(_) | Op::StoreX(_) | Op::LoadXNear(_) | Op::StoreXNear(_)
+        )
+    };
     let all = Op::list().into_iter().filter(|op| op.is_vector() && crate::exists(*op));
     all.filter(computes).collect()
 }

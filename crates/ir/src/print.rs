@@ -51,6 +51,11 @@ impl Imm {
             Op::Pc => Some(Imm::Offset),
             Op::Get | Op::Put => Some(Imm::Slot),
             Op::Probe
+            | Op::Reach(_)
+            | Op::LoadNear(_)
+            | Op::StoreNear(_)
+            | Op::LoadXNear(_)
+            | Op::StoreXNear(_)
             | Op::Helper
             | Op::DivWide(_)
             | Op::GetX

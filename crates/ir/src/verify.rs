@@ -119,8 +119,9 @@ fn operation(region: &Region, block: &Block, scopes: &mut Scopes, k: usize, i: &
         Op::ConstX | Op::Shuffle(_) => region.consts.len(),
         Op::Extract(lane) | Op::Insert(lane) => lane.count(),
         Op::Helper | Op::DivWide(_) => 1 << 16,
-        Op::Probe if i.imm == 0 => return Err("no bytes are probed".into()),
-        Op::Probe => 4097,
+        Op::Probe | Op::Reach(_) if i.imm == 0 => return Err("no bytes are probed".into()),
+        Op::Probe | Op::Reach(_) => 4097,
+        Op::LoadNear(_) | Op::StoreNear(_) | Op::LoadXNear(_) | Op::StoreXNear(_) => 4096,
         _ => 1,
     };
     if i.imm >= limit as u64 {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ; what the case shows
-//! ; pass: fold                  `dead`, or `fold`: the region is recorded anew, an instruction a block
+//! ; pass: fold                  `dead`, `share`, or `fold`: the region is recorded anew, an instruction a block
 //! block 0 @0x0 insns 1:
 //!   ..
 //! ---
@@ -120,6 +120,7 @@ fn passes_give_what_is_written() {
             input.lines().find_map(|l| l.strip_prefix("; pass: ")).unwrap_or_else(|| panic!("{name}: no `; pass:`"));
         match pass {
             "dead" => passes::dead(&mut region),
+            "share" => passes::share(&mut region),
             "fold" => region = record(&region),
             _ => panic!("{name}: no pass {pass}"),
         }

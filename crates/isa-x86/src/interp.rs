@@ -154,6 +154,9 @@ impl Vcpu {
                 if block.slot != 0 && !interpret {
                     let slot = block.slot;
                     interpret = enter(&mut cx, tier, slot, end, &mut self.translated);
+                    if cx.cpu.insns >= end {
+                        tier.sample(&mut View { code: &self.code, cpu: cx.cpu });
+                    }
                     if tier.changed() {
                         self.code.take_changes(cx.cpu, tier);
                     }
@@ -163,9 +166,8 @@ impl Vcpu {
                 if block.runs < hot {
                     block.runs += 1;
                     if block.runs == hot && block.can_be_hot() {
-                        if !tier.hot(&mut View { code: &self.code, cpu: cx.cpu }, id, pc) {
-                            self.code.block_mut(id).runs = 0;
-                        }
+                        let again = tier.hot(&mut View { code: &self.code, cpu: cx.cpu }, id, pc);
+                        self.code.block_mut(id).runs = hot.saturating_sub(again);
                         if tier.changed() {
                             self.code.take_changes(cx.cpu, tier);
                         }

@@ -9,20 +9,24 @@ use rustc_hash::FxHashMap;
 use wasmgen::Batch;
 use wasmgen::abi::{Abi, Leave};
 
-use crate::form::{Formed, form};
+use crate::form::{Formed, Surroundings, form};
 use crate::stress::Stress;
 use crate::{Host, Support, call};
 
 /// Executions of a block by the interpreter before it is translated.
-const HOT: u32 = 6000;
+const HOT: u32 = 1500;
 /// Executions of a block that make it worth including in a region.
 const WARM: u32 = HOT / 4;
+/// Guest instructions of a region that may be part of others too: going over to it costs more.
+const SMALL: u32 = 24;
+/// Slices that end in a region before it is made wide.
+const SAMPLES: u32 = 2;
 /// Functions in a module, and bytes of them, at which it is not kept waiting for more.
 const BATCH: usize = 24;
 const BATCH_BYTES: usize = 64 << 10;
 /// At the end of a slice, a module is made of this many functions, or of those that have waited for so many slices.
-const ENOUGH: usize = 8;
-const PATIENCE: u32 = 4;
+const ENOUGH: usize = 16;
+const PATIENCE: u32 = 8;
 /// Slices for which nothing is translated after the host has refused: at first, and at most. Each refusal doubles them.
 const REST: u32 = 16;
 const MAX_REST: u32 = 4096;
@@ -53,6 +57,8 @@ pub struct Stats {
     pub exits_guard: u64,
     pub exits_budget: u64,
     pub invalidations: u64,
+    /// Regions formed again with all that they went over to.
+    pub widened: u64,
     /// Modules dropped for want of room.
     pub evictions: u64,
     /// Regions dropped because entering them led nowhere.
@@ -60,11 +66,26 @@ pub struct Stats {
     pub refusals: u64,
 }
 
+/// What became of code that was hot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It waits in the batch.
+    Waiting,
+    In(NonZeroU32),
+    /// It is better interpreted, which a region has shown.
+    Unfit,
+}
+
 pub(crate) struct Info {
     key: Key,
     slot: u32,
-    /// `None` while it waits in the batch.
-    module: Option<NonZeroU32>,
+    state: State,
+    /// Guest instructions in it.
+    insns: u32,
+    /// Its code is in no other region that it could go over to.
+    wide: bool,
+    /// How often the budget was used up in it.
+    samples: u32,
     ranges: Vec<(u64, u32)>,
     pages: Vec<(i64, u64)>,
     exits: Vec<Exit>,
@@ -93,12 +114,12 @@ pub struct Jit<H> {
     pub(crate) max_slots: usize,
     free_slots: Vec<u32>,
     all_slots: Vec<(u32, u32)>,
-    /// Regions that are in the table.
-    live: FxHashMap<Key, u32>,
+    /// Regions by where they are entered.
+    known: FxHashMap<Key, u32>,
+    /// Those of them that are in the table.
+    live: usize,
     /// By slot, the region that is in the table there.
     owners: Vec<u32>,
-    /// Code that is better interpreted, by the regions that have shown it. They are in no module.
-    unfit: FxHashMap<Key, u32>,
     by_page: FxHashMap<u64, Vec<u32>>,
     batch: Batch,
     waiting: Vec<u32>,
@@ -113,6 +134,8 @@ pub struct Jit<H> {
     changes: Vec<(u64, u32, u32)>,
     /// Slots were taken back from the code that had them.
     reassigned: bool,
+    /// The region in which the budget was used up, and where it begins.
+    sampled: Option<(u32, u64)>,
     pub(crate) stress: Option<Stress>,
     /// Executions of a block by the interpreter before it is translated.
     pub hot: u32,
@@ -148,9 +171,9 @@ impl<H: Host> Jit<H> {
             max_slots: MAX_SLOTS,
             free_slots: Vec::new(),
             all_slots: Vec::new(),
-            live: FxHashMap::default(),
+            known: FxHashMap::default(),
+            live: 0,
             owners: Vec::new(),
-            unfit: FxHashMap::default(),
             by_page: FxHashMap::default(),
             batch: Batch::default(),
             waiting: Vec::new(),
@@ -162,6 +185,7 @@ impl<H: Host> Jit<H> {
             limit,
             changes: Vec::new(),
             reassigned: false,
+            sampled: None,
             stress: None,
             hot: HOT,
             warm: WARM,
@@ -171,7 +195,7 @@ impl<H: Host> Jit<H> {
 
     /// Regions that can be entered.
     pub fn live_regions(&self) -> usize {
-        self.live.len()
+        self.live
     }
     pub fn live_modules(&self) -> usize {
         self.modules.len()
@@ -202,8 +226,10 @@ impl<H: Host> Jit<H> {
             return;
         }
         let Some(abi) = &self.abi else { return };
+        let abi = *abi;
+        self.make_way();
         let start = self.host.now_ns();
-        let module = self.batch.module(abi);
+        let module = self.batch.module(&abi);
         let slots: Vec<u32> = self.batch.slots().collect();
         let id = self.host.compile(&module, &slots);
         self.stats.compile_ns += self.host.now_ns().saturating_sub(start);
@@ -221,8 +247,8 @@ impl<H: Host> Jit<H> {
         self.stats.wasm_bytes += module.len() as u64;
         for &n in &waiting {
             if let Some(info) = self.regions[n as usize].as_mut() {
-                info.module = Some(id);
-                self.live.insert(info.key, info.slot);
+                info.state = State::In(id);
+                self.live += 1;
                 let slot = info.slot as usize;
                 if self.owners.len() <= slot {
                     self.owners.resize(slot + 1, NOBODY);
@@ -240,11 +266,22 @@ impl<H: Host> Jit<H> {
         }
     }
 
+    /// Drops the regions whose entries are also those of regions that wait.
+    fn make_way(&mut self) {
+        for n in self.waiting.clone() {
+            let Some(key) = self.regions[n as usize].as_ref().map(|i| i.key) else { continue };
+            if let Some(older) = self.known.insert(key, n).filter(|&m| m != n) {
+                self.remove(older);
+                self.known.insert(key, n);
+            }
+        }
+    }
+
     /// Drops the oldest module.
     pub(crate) fn evict(&mut self) {
         let Some(module) = self.modules.pop_front() else { return };
         for n in module.regions {
-            if self.regions[n as usize].as_ref().is_some_and(|i| i.module == Some(module.id)) {
+            if self.regions[n as usize].as_ref().is_some_and(|i| i.state == State::In(module.id)) {
                 self.forget(n);
             }
         }
@@ -255,8 +292,8 @@ impl<H: Host> Jit<H> {
     /// Forgets region `n`, whose code may be in the table.
     fn forget(&mut self, n: u32) {
         let Some(info) = self.regions[n as usize].take() else { return };
-        if info.module.is_some() {
-            self.live.remove(&info.key);
+        if let State::In(_) = info.state {
+            self.live -= 1;
             if let Some(owner) = self.owners.get_mut(info.slot as usize) {
                 *owner = NOBODY;
             }
@@ -264,7 +301,9 @@ impl<H: Host> Jit<H> {
                 self.host.copy(info.slot, abi.lookup_slot, 1);
             }
         }
-        self.unfit.remove(&info.key);
+        if self.known.get(&info.key) == Some(&n) {
+            self.known.remove(&info.key);
+        }
         self.changes.push((info.key.0, info.key.1, 0));
         for page in info.ranges.iter().map(|r| r.0 & !(PAGE - 1)) {
             if let Some(list) = self.by_page.get_mut(&page) {
@@ -288,16 +327,15 @@ impl<H: Host> Jit<H> {
     /// Drops region `n`, and its module where it was the last.
     fn remove(&mut self, n: u32) {
         let Some(info) = &self.regions[n as usize] else { return };
-        match info.module {
-            None => {
-                let slot = info.slot;
+        match info.state {
+            State::Waiting | State::Unfit => {
                 if let Some(at) = self.waiting.iter().position(|&w| w == n) {
                     self.waiting.remove(at);
-                    self.batch.remove(slot);
+                    self.batch.remove(n);
                 }
                 self.forget(n);
             }
-            Some(id) => {
+            State::In(id) => {
                 self.forget(n);
                 if let Some(at) = self.modules.iter().position(|m| m.id == id) {
                     self.modules[at].live -= 1;
@@ -324,9 +362,20 @@ impl<H: Host> Jit<H> {
             let n = self.number();
             self.by_page.entry(range.0 & !(PAGE - 1)).or_default().push(n);
             let (ranges, pages, exits) = (vec![range], Vec::new(), Vec::new());
-            self.regions[n as usize] =
-                Some(Info { key, slot, module: None, ranges, pages, exits, entries: 0, useless: 0 });
-            self.unfit.insert(key, n);
+            self.regions[n as usize] = Some(Info {
+                key,
+                slot,
+                state: State::Unfit,
+                insns: 0,
+                wide: true,
+                samples: 0,
+                ranges,
+                pages,
+                exits,
+                entries: 0,
+                useless: 0,
+            });
+            self.known.insert(key, n);
         }
     }
 
@@ -386,6 +435,12 @@ impl<H: Host> Jit<H> {
         }
     }
 
+    /// Whether a block is part of a region that waits.
+    fn is_waited_for(&self, key: Key) -> bool {
+        let mut waiting = self.waiting.iter().filter_map(|&n| self.regions[n as usize].as_ref());
+        waiting.any(|i| i.key.1 == key.1 && i.ranges.iter().any(|r| r.0 == key.0))
+    }
+
     /// A number for a region.
     fn number(&mut self) -> u32 {
         self.free_regions.pop().unwrap_or_else(|| {
@@ -394,12 +449,14 @@ impl<H: Host> Jit<H> {
         })
     }
 
-    fn add(&mut self, key: Key, slot: u32, formed: Formed, abi: &Abi) {
+    fn add(&mut self, key: Key, slot: u32, formed: Formed, wide: bool, abi: &Abi) {
+        let start = self.host.now_ns();
+        let insns = formed.insns();
         let Formed { mut region, ranges, .. } = formed;
-        passes::dead(&mut region);
+        passes::all(&mut region);
         let n = self.number();
         let code = wasmgen::function(&region, n, abi);
-        self.batch.add(slot, code);
+        self.batch.add(n, slot, code);
         self.waiting.push(n);
         for page in ranges.iter().map(|r| r.0 & !(PAGE - 1)) {
             let list = self.by_page.entry(page).or_default();
@@ -410,14 +467,69 @@ impl<H: Host> Jit<H> {
         self.regions[n as usize] = Some(Info {
             key,
             slot,
-            module: None,
+            state: State::Waiting,
+            insns,
+            wide,
+            samples: 0,
             ranges,
             pages: region.pages,
             exits: region.exits,
             entries: 0,
             useless: 0,
         });
+        if !wide {
+            self.known.insert(key, n);
+        }
         self.stats.regions += 1;
+        self.stats.emit_ns += self.host.now_ns().saturating_sub(start);
+    }
+
+    /// Forms a region, and notes the time that it takes.
+    fn form<C: Code>(&mut self, code: &mut C, id: u32, pc: u64, wide: bool) -> Option<Formed> {
+        let start = self.host.now_ns();
+        let (least, mode) = (self.warm, code.block(id).mode);
+        let formed = form(code, id, pc, least, wasmgen::supports, &mut Around { jit: self, mode, wide });
+        self.stats.lift_ns += self.host.now_ns().saturating_sub(start);
+        formed
+    }
+
+    /// Makes a module of what is waiting where that is enough.
+    fn flush_if_full(&mut self) {
+        let enough = self.stress.as_mut().map_or(BATCH, Stress::batch);
+        if self.batch.len() >= enough || self.batch.bytes() >= BATCH_BYTES {
+            self.flush();
+        }
+    }
+
+    /// Translates region `n`, which is at linear address `base`, again: with all that it goes over to.
+    fn widen<C: Code>(&mut self, code: &mut C, n: u32, base: u64) {
+        let (Some(abi), Some(Some(info))) = (self.abi, self.regions.get_mut(n as usize)) else { return };
+        let (key, slot, insns) = (info.key, info.slot, info.insns);
+        info.wide = true;
+        let entry = code.block_at(base).filter(|e| (e.pa, e.mode) == key);
+        let Some(formed) = entry.and_then(|e| self.form(code, e.id, base, true)).filter(|f| f.insns() > insns) else {
+            return;
+        };
+        self.stats.widened += 1;
+        self.add(key, slot, formed, true, &abi);
+        self.flush_if_full();
+    }
+}
+
+/// What a region that is formed meets around it, in code of one mode.
+struct Around<'a, H> {
+    jit: &'a mut Jit<H>,
+    mode: u32,
+    wide: bool,
+}
+
+impl<H: Host> Surroundings for Around<'_, H> {
+    fn taken(&self, pa: u64) -> bool {
+        let known = self.jit.known.get(&(pa, self.mode)).and_then(|&n| self.jit.regions[n as usize].as_ref());
+        known.is_some_and(|i| i.state == State::Unfit || !self.wide && i.insns > SMALL)
+    }
+    fn slot(&mut self, pa: u64) -> u32 {
+        self.jit.slot((pa, self.mode)).unwrap_or(0)
     }
 }
 
@@ -426,18 +538,22 @@ impl<H: Host> Tier for Jit<H> {
         if self.abi.is_some() { self.hot } else { 0 }
     }
 
-    fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64) -> bool {
-        let Some(abi) = self.abi else { return true };
+    fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64) -> u32 {
+        let Some(abi) = self.abi else { return 0 };
         let entry = code.block(id);
         let key = (entry.pa, entry.mode);
-        if self.live.contains_key(&key)
-            || self.unfit.contains_key(&key)
-            || self.waiting.iter().any(|&n| self.regions[n as usize].as_ref().is_some_and(|i| i.key == key))
-        {
-            return true;
+        if let Some(&n) = self.known.get(&key) {
+            // Executed half as often again while it waits: it has waited enough.
+            if self.waiting.contains(&n) {
+                self.flush();
+            }
+            return 0;
         }
         if self.rest > 0 || self.stress.as_mut().is_some_and(|s| !s.may_compile()) {
-            return false;
+            return self.hot;
+        }
+        if self.is_waited_for(key) {
+            return self.hot;
         }
         if self.slots.len() > self.max_slots {
             self.everything_goes();
@@ -445,22 +561,22 @@ impl<H: Host> Tier for Jit<H> {
         let Some(slot) = self.slot(key) else {
             // The table does not grow: the slots that there are serve for other code when it is this one's turn again.
             self.everything_goes();
-            return false;
+            return self.hot;
         };
-        let start = self.host.now_ns();
-        let mode = entry.mode;
-        let formed = form(code, id, pc, self.warm, wasmgen::supports, &mut |pa| self.slot((pa, mode)).unwrap_or(0));
-        let formed_at = self.host.now_ns();
-        self.stats.lift_ns += formed_at.saturating_sub(start);
-        if let Some(formed) = formed {
-            self.add(key, slot, formed, &abi);
+        if let Some(formed) = self.form(code, id, pc, false) {
+            self.add(key, slot, formed, false, &abi);
         }
-        self.stats.emit_ns += self.host.now_ns().saturating_sub(formed_at);
-        let enough = self.stress.as_mut().map_or(BATCH, Stress::batch);
-        if self.batch.len() >= enough || self.batch.bytes() >= BATCH_BYTES {
-            self.flush();
+        self.flush_if_full();
+        self.hot.div_ceil(2)
+    }
+
+    fn sample<C: Code>(&mut self, code: &mut C) {
+        let Some((n, base)) = self.sampled.take() else { return };
+        let Some(Some(info)) = self.regions.get_mut(n as usize) else { return };
+        info.samples += 1;
+        if info.samples >= SAMPLES && !info.wide {
+            self.widen(code, n, base);
         }
-        true
     }
 
     fn disturb(&mut self) -> Option<Disturbance> {
@@ -468,7 +584,8 @@ impl<H: Host> Tier for Jit<H> {
     }
 
     fn find(&self, pa: u64, mode: u32) -> u32 {
-        self.live.get(&(pa, mode)).copied().unwrap_or(0)
+        let known = self.known.get(&(pa, mode)).and_then(|&n| self.regions[n as usize].as_ref());
+        known.filter(|i| matches!(i.state, State::In(_))).map_or(0, |i| i.slot)
     }
 
     fn enter(&mut self, guest: &mut dyn Guest, slot: u32, pc: u64, left: i64) -> Left {
@@ -483,7 +600,8 @@ impl<H: Host> Tier for Jit<H> {
                     if x.left > 0 {
                         self.stats.exits_lookup += 1
                     } else {
-                        self.stats.exits_budget += 1
+                        self.stats.exits_budget += 1;
+                        self.sampled = Some((x.region, x.base));
                     }
                     // Nothing was executed: there is no region any more.
                     out.interpret = x.left == left;

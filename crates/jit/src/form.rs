@@ -23,6 +23,21 @@ pub(crate) struct Formed {
     pub(crate) ranges: Vec<(u64, u32)>,
 }
 
+impl Formed {
+    /// Guest instructions.
+    pub(crate) fn insns(&self) -> u32 {
+        self.region.blocks.iter().map(|b| b.insns).sum()
+    }
+}
+
+/// What there is beside the region that is formed.
+pub(crate) trait Surroundings {
+    /// Whether a region begins at the code at a physical address. What leads there goes over into that region.
+    fn taken(&self, pa: u64) -> bool;
+    /// The table slot for that code; 0 for none.
+    fn slot(&mut self, pa: u64) -> u32;
+}
+
 /// A block before it is recorded.
 struct Node {
     pc: u64,
@@ -42,16 +57,16 @@ impl Node {
 }
 
 /// Forms the region whose entry is block `id` at linear address `base`. `least`: executions that make a block worth including.
-/// `slot_of` gives the table slot for code at a physical address. `None` where there is nothing to translate.
+/// `None` where there is nothing to translate.
 pub(crate) fn form<C: Code>(
     code: &mut C,
     id: u32,
     base: u64,
     least: u32,
     supports: fn(ir::Op) -> bool,
-    slot_of: &mut dyn FnMut(u64) -> u32,
+    around: &mut dyn Surroundings,
 ) -> Option<Formed> {
-    let mut nodes = discover(code, id, base, least, supports)?;
+    let mut nodes = discover(code, id, base, least, supports, around)?;
     cut(code, &mut nodes, supports);
     let order = order_of_nodes(&nodes, base);
     let index: FxHashMap<u64, u32> = order.iter().enumerate().map(|(k, &n)| (nodes[n].pc, k as u32)).collect();
@@ -87,7 +102,7 @@ pub(crate) fn form<C: Code>(
                 ranges.push((node.decoded.pa, done));
             }
             let offset = node.pc.wrapping_sub(base) as i64;
-            let term = term(code, node, &r, refused, base, &index, &backs, slot_of);
+            let term = term(code, node, &r, refused, base, &index, &backs, around);
             blocks.push(Block { pc: offset, insns: r.insns, insts: r.insts, term });
         }
     }
@@ -115,7 +130,14 @@ fn scan<C: Code>(code: &C, node: &Node, k: u32, supports: fn(ir::Op) -> bool) ->
     }
 }
 
-fn discover<C: Code>(code: &mut C, id: u32, base: u64, least: u32, supports: fn(ir::Op) -> bool) -> Option<Vec<Node>> {
+fn discover<C: Code>(
+    code: &mut C,
+    id: u32,
+    base: u64,
+    least: u32,
+    supports: fn(ir::Op) -> bool,
+    around: &dyn Surroundings,
+) -> Option<Vec<Node>> {
     let mut nodes: Vec<Node> = Vec::new();
     let mut seen = FxHashMap::default();
     let mut queue = VecDeque::from([base]);
@@ -125,7 +147,9 @@ fn discover<C: Code>(code: &mut C, id: u32, base: u64, least: u32, supports: fn(
             continue;
         }
         let decoded = if nodes.is_empty() { Some(code.block(id)) } else { code.block_at(pc) };
-        let Some(decoded) = decoded.filter(|d| nodes.is_empty() || d.runs >= least) else { continue };
+        let Some(decoded) = decoded.filter(|d| nodes.is_empty() || d.runs >= least && !around.taken(d.pa)) else {
+            continue;
+        };
         if decoded.insns == 0 || insns + decoded.insns > MAX_INSNS && !nodes.is_empty() {
             continue;
         }
@@ -249,7 +273,7 @@ fn term<C: Code>(
     base: u64,
     index: &FxHashMap<u64, u32>,
     backs: &[(i64, u32)],
-    slot_of: &mut dyn FnMut(u64) -> u32,
+    around: &mut dyn Surroundings,
 ) -> Term {
     if let Some(pc) = refused {
         return Term::Interpret { pc: pc.wrapping_sub(base) as i64 };
@@ -261,7 +285,7 @@ fn term<C: Code>(
         }
         // Within the page the mapping is that of this block.
         let same_page = pc & !(PAGE - 1) == node.pc & !(PAGE - 1);
-        let slot = if same_page { slot_of(node.decoded.pa.wrapping_add(pc.wrapping_sub(node.pc))) } else { 0 };
+        let slot = if same_page { around.slot(node.decoded.pa.wrapping_add(pc.wrapping_sub(node.pc))) } else { 0 };
         Target::Out { pc: offset, slot }
     };
     match r.end {

@@ -17,4 +17,5 @@ pub use clock::HostTime;
 pub use load::{LoadError, initrd::Problem as InitrdProblem};
 pub use machine::{Exit, Files, Machine, MachineError, Stats, StopReport};
 pub use plug::{memory_disk, serve};
+pub use virtio::input::{InputEvent, InputKind};
 pub use virtio::p9::P9Backend;

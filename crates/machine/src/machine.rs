@@ -10,7 +10,9 @@ use mem::{GuestRam, Memory, OutOfMemory};
 use options::{Config, Place};
 use storage::BlockBackend;
 use thiserror::Error;
+use virtio::input::{InputEvent, InputKind};
 use virtio::p9::P9Backend;
+use virtio::{AnyDevice, Balloon};
 
 use crate::acpi;
 use crate::clock::{GuestClock, HostTime};
@@ -288,6 +290,25 @@ impl Machine {
     /// What the guest has written to the console and the host has not yet removed.
     pub fn console_output(&mut self) -> &mut Vec<u8> {
         &mut self.output
+    }
+
+    /// Something happened at an input device of this kind, the first if there are several: see [`virtio::Input::inject`].
+    /// False where there is none, or the guest is too far behind. The guest sees it in the next slice.
+    #[must_use]
+    pub fn inject(&mut self, kind: InputKind, events: &[InputEvent]) -> bool {
+        let input = self.board.virtio_devices().find_map(|d| match d {
+            AnyDevice::Input(input) if input.kind() == kind => Some(input),
+            _ => None,
+        });
+        input.is_some_and(|input| input.inject(events))
+    }
+
+    /// The memory balloon, if the machine has one.
+    pub fn balloon(&mut self) -> Option<&mut Balloon> {
+        self.board.virtio_devices().find_map(|d| match d {
+            AnyDevice::Balloon(balloon) => Some(balloon),
+            _ => None,
+        })
     }
 
     /// Counters.

@@ -316,6 +316,13 @@ impl Board {
         }
     }
 
+    /// All virtio devices, on PCI and then on memory-mapped registers.
+    pub fn virtio_devices(&mut self) -> impl Iterator<Item = &mut AnyDevice> {
+        let Chips { pci, mmio, .. } = &mut self.chips;
+        let on_mmio = mmio.0.iter_mut().map(VirtioMmio::device_mut);
+        pci.functions_mut().map(VirtioPci::device_mut).chain(on_mmio)
+    }
+
     /// A port of a console device.
     fn port(&mut self, at: Slot, port: usize) -> Option<&mut Port> {
         let device = match at {
@@ -775,5 +782,61 @@ mod tests {
         assert_eq!(b.decode(map::IOAPIC + 0x10), Some((Chip::IoApic, map::IOAPIC)));
         assert_eq!(b.decode(map::LAPIC + 0xff0), Some((Chip::Lapic, map::LAPIC)));
         assert_eq!(b.decode(map::LAPIC + 0x1000), None);
+    }
+
+    /// Register `at` of the PCI function at device number `slot`.
+    fn config(b: &mut Board, slot: u32, at: u8) -> u16 {
+        b.io_write(0xcf8, 4, 0x8000_0000 | slot << 11 | u32::from(at), 0);
+        0xcfc + u16::from(at & 3)
+    }
+
+    #[test]
+    fn a_doorbell_makes_the_cpu_look_up_and_a_message_reaches_it() {
+        const BAR: u64 = 0xe000_0000;
+        const TABLE: u64 = 0xd000_0000;
+        let options = options::parse("-kernel k -device virtio-rng-pci,addr=5".split_whitespace()).unwrap();
+        let mut random = Random::new([1; 32]);
+        let plugged = crate::plug::plug(&options, crate::plug::Backends::new(Vec::new(), Vec::new()), &mut random);
+        let time = HostTime { monotonic_ns: 5, unix_ns: 0 };
+        let mut b = Board::new(GuestClock::new(time), 0, 64 << 20, plugged, random);
+        let mut memory = Memory::new(mem::GuestRam::new(1 << 20).unwrap(), &[]);
+        lapic(&mut b, 0xf0, 0x1ff);
+        for (at, v) in [(0x14, TABLE), (0x20, BAR), (0x24, 0), (0x04, 6), (0x40, 0x8000_0000)] {
+            let port = config(&mut b, 5, at);
+            b.io_write(port, 4, v as u32, 0);
+        }
+        for (at, v) in [(0x10, 0xfee0_0000), (0x18, 0x51), (0x1c, 0)] {
+            b.mmio_write(TABLE + at, 4, v, 0);
+        }
+        // Features, the queue, vector 1 for it, DRIVER_OK; then one buffer of 8 bytes at 0x4000.
+        for (at, size, v) in [
+            (8, 4, 1),
+            (12, 4, 1),
+            (20, 1, 11),
+            (24, 2, 4),
+            (26, 2, 1),
+            (32, 4, 0x1000),
+            (40, 4, 0x2000),
+            (48, 4, 0x3000),
+            (28, 2, 1),
+            (20, 1, 15),
+        ] {
+            b.mmio_write(BAR + at, size, v, 0);
+        }
+        b.transfer(&mut memory, 0);
+        assert!(!b.wants_exit() && !b.interrupt_pending());
+        assert!(memory.ram.write(0x1000, 0x4000_u64) && memory.ram.write(0x1008, 0x2_0000_0008_u64));
+        assert!(memory.ram.write(0x2002, 1_u16));
+        memory.mark_code(0x4000, 8);
+        b.mmio_write(BAR + 0x1000, 2, 0, 0);
+        assert!(b.wants_exit(), "the machine is to lend its RAM");
+        assert!(b.wants_transfer() && !b.interrupt_pending());
+        b.transfer(&mut memory, 0);
+        assert!(!b.wants_exit());
+        assert_eq!((memory.ram.read::<u16>(0x3002), memory.ram.read::<u32>(0x3008)), (Some(1), Some(8)));
+        assert_ne!(memory.ram.read::<u64>(0x4000), Some(0));
+        assert!(memory.code_written(), "what was decoded there is dropped");
+        assert!(b.interrupt_pending());
+        assert_eq!(b.interrupt_ack(), 0x51);
     }
 }

@@ -171,3 +171,45 @@ pub fn memory_disk(drive: &Drive, image: Vec<u8>) -> Result<Box<dyn BlockBackend
     }
     Ok(Box::new(MemoryDisk::new(image, drive.read_only)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::layout::VGA;
+    use mem::GuestRam;
+
+    fn memory() -> Memory {
+        Memory::new(GuestRam::new(1 << 20).unwrap(), &[VGA])
+    }
+
+    #[test]
+    fn what_a_device_writes_drops_code() {
+        let mut m = memory();
+        m.mark_code(0x3ffc, 4);
+        m.mark_code(0x5000, 4);
+        assert!(Ram(&mut m).bytes_mut(0x3000, 64).is_some());
+        assert!(!m.code_written(), "beside the code");
+        Ram(&mut m).bytes_mut(0x3fe0, 0x1100).unwrap().fill(1);
+        assert_eq!(m.take_code_writes(), [(0x3fe0, 0x20), (0x5000, 0xe0)]);
+        assert_eq!(Ram(&mut m).bytes(0x4000, 2), Some(&[1, 1][..]));
+    }
+
+    #[test]
+    fn devices_reach_ram_only() {
+        let mut m = memory();
+        let mut ram = Ram(&mut m);
+        for (at, len) in [(VGA.start, 1), (VGA.start - 1, 2), (VGA.end - 1, 1), (1 << 20, 1), ((1 << 20) - 1, 2)] {
+            assert!(ram.bytes(at, len).is_none() && ram.bytes_mut(at, len).is_none(), "{at:#x}");
+        }
+        assert!(ram.bytes(u64::MAX, 2).is_none() && ram.bytes(0, usize::MAX).is_none());
+        assert!(ram.bytes(VGA.start - 1, 1).is_some() && ram.bytes(VGA.end, 1).is_some());
+        assert!(ram.bytes(0x9_0000, 0x4_0000).is_none(), "across the hole");
+    }
+
+    #[test]
+    fn qcow2_is_not_taken_for_raw() {
+        let config = options::parse("-kernel k -drive file=a.qcow2,if=virtio".split_whitespace()).unwrap();
+        let error = memory_disk(&config.drives[0], b"QFI\xfb\0\0\0\x03".to_vec()).err().unwrap().to_string();
+        assert!(error.contains("a.qcow2") && error.contains("qemu-img"), "{error}");
+    }
+}

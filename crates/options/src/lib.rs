@@ -200,6 +200,12 @@ const OPTIONS: &[OptionRow] = &[
         apply: |_, v| v.one_of(&["none"]).map(|_| ()),
     },
     OptionRow {
+        names: &["-monitor"],
+        usage: "none",
+        help: "there is no monitor",
+        apply: |_, v| v.one_of(&["none"]).map(|_| ()),
+    },
+    OptionRow {
         names: &["-nographic"],
         usage: "",
         help: "-display none -serial mon:stdio, which is also the default",
@@ -222,7 +228,7 @@ struct Parser {
     append_given: bool,
     serial_given: bool,
     snapshot: bool,
-    chardevs: Vec<(String, Chardev)>,
+    chardevs: Vec<devices::NamedChardev>,
     plugged: Vec<devices::Plugged>,
 }
 
@@ -280,7 +286,7 @@ pub fn parse<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Result<Config,
         (row.apply)(&mut parser, Value { option, text: text.as_ref() })?;
     }
     let Parser { mut config, append_given, serial_given, snapshot, chardevs, plugged } = parser;
-    if chardevs.iter().any(|(_, c)| *c == Chardev::Stdio) {
+    if chardevs.iter().any(|c| c.kind == Chardev::Stdio) {
         if serial_given && config.serial != Serial::None {
             return Err(OptionError::TwoTerminals);
         }

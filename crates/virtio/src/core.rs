@@ -174,6 +174,7 @@ impl<D: VirtioDevice> Core<D> {
         if check {
             self.queues.iter().filter(|q| q.ready).try_for_each(|q| q.check(ram))?;
         }
+        self.queues.iter_mut().for_each(Queue::begin_transfer);
         let mut work = Work { ram, features: self.driver_features, queues: &mut self.queues, config_changed: false };
         self.device.process(&mut work)?;
         if work.config_changed {

@@ -29,7 +29,7 @@ const RING: u64 = 4;
 pub enum Broken {
     #[error("its rings are not in RAM, or not aligned")]
     Layout,
-    #[error("more chains are available than it has descriptors")]
+    #[error("more chains are available than it has descriptors, or they appear while the device writes")]
     Available,
     #[error("a descriptor's number is not below the size of its table")]
     Number,
@@ -69,6 +69,8 @@ pub struct Queue {
     /// Index of the next chain to take, and of the next one to give back. They wrap.
     next_available: u16,
     next_used: u16,
+    /// Chains taken in this transfer. The driver stands still meanwhile, so there are never more than descriptors.
+    taken: u16,
     /// `next_used` when the driver was last told, if it ever was.
     told: Option<u16>,
     /// Chains that were given back and can be used again.
@@ -120,6 +122,11 @@ impl Queue {
         u64::from(index & self.size.wrapping_sub(1))
     }
 
+    /// A transfer begins: the driver may have made chains available.
+    pub fn begin_transfer(&mut self) {
+        self.taken = 0;
+    }
+
     /// Takes the next available chain. `None`: there is none, and the driver will notify when it adds one.
     ///
     /// # Errors
@@ -130,7 +137,7 @@ impl Queue {
         }
         let available = ram.read_u16(self.driver.wrapping_add(2)).ok_or(Broken::Layout)?;
         let waiting = available.wrapping_sub(self.next_available);
-        if waiting > self.size {
+        if waiting > self.size || waiting != 0 && self.taken >= self.size {
             return Err(Broken::Available);
         }
         if waiting == 0 {
@@ -143,6 +150,7 @@ impl Queue {
         chain.begin(head);
         self.collect(ram, head, &mut chain)?;
         self.next_available = self.next_available.wrapping_add(1);
+        self.taken = self.taken.saturating_add(1);
         Ok(Some(chain))
     }
 
@@ -199,6 +207,7 @@ impl Queue {
     pub fn put_back(&mut self, chain: Chain) {
         self.spare.push(chain);
         self.next_available = self.next_available.wrapping_sub(1);
+        self.taken = self.taken.saturating_sub(1);
     }
 
     /// Gives a chain back, with the number of bytes written to it.

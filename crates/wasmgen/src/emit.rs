@@ -56,15 +56,16 @@ const SCRATCH: usize = 7;
 
 /// Generates the function of `region`, whose number is `number`.
 pub fn function(region: &Region, number: u32, abi: &Abi) -> Code {
-    let mut e = Emitter::new(region, abi);
-    e.entry(number);
+    let mut e = Emitter::new(region, number, abi);
+    e.entry();
     e.blocks();
-    e.exit(number);
+    e.exit();
     e.finish()
 }
 
 pub(crate) struct Emitter<'r> {
     pub(crate) region: &'r Region,
+    number: u32,
     pub(crate) abi: &'r Abi,
     pub(crate) cfg: Cfg,
     pub(crate) code: Vec<u8>,
@@ -93,9 +94,10 @@ pub(crate) struct Emitter<'r> {
 }
 
 impl<'r> Emitter<'r> {
-    fn new(region: &'r Region, abi: &'r Abi) -> Self {
+    fn new(region: &'r Region, number: u32, abi: &'r Abi) -> Self {
         let mut e = Emitter {
             region,
+            number,
             abi,
             cfg: Cfg::new(region),
             code: Vec::new(),
@@ -198,38 +200,47 @@ impl<'r> Emitter<'r> {
     }
 
     /// Leaves with `code` at the start, where nothing has been loaded yet.
-    fn leave_at_start(&mut self, code: Leave, number: u32) {
+    fn leave_at_start(&mut self, code: Leave) {
         use core::mem::offset_of;
         let (pc, left) =
             (self.exchange(offset_of!(guest_api::Exchange, pc)), self.exchange(offset_of!(guest_api::Exchange, left)));
-        let region = self.exchange(offset_of!(guest_api::Exchange, region));
         self.i().local_get(STATE).local_get(BASE).i64_store(at(pc, 3));
         self.i().local_get(STATE).local_get(LEFT).i64_store(at(left, 3));
-        if code == Leave::Guard {
-            self.i().local_get(STATE).i32_const(number as i32).i32_store(at(region, 2));
+        if code != Leave::Interpret {
+            self.tell();
         }
         self.i().i32_const(code as i32).return_();
     }
 
-    fn entry(&mut self, number: u32) {
+    /// Tells which region this is, and where it is.
+    pub(crate) fn tell(&mut self) {
+        use core::mem::offset_of;
+        let base = self.exchange(offset_of!(guest_api::Exchange, base));
+        let region = self.exchange(offset_of!(guest_api::Exchange, region));
+        let number = self.number as i32;
+        self.i().local_get(STATE).local_get(BASE).i64_store(at(base, 3));
+        self.i().local_get(STATE).i32_const(number).i32_store(at(region, 2));
+    }
+
+    fn entry(&mut self) {
         use core::mem::offset_of;
         let l = *self.layout();
         self.i().local_get(LEFT).i64_const(0).i64_le_s();
         self.if_hinted(BlockType::Empty, false);
-        self.leave_at_start(Leave::Lookup, number);
+        self.leave_at_start(Leave::Lookup);
         self.i().end();
         if self.region.units != 0 {
             let (units, mask) = (self.exchange(offset_of!(guest_api::Exchange, units)), self.region.units as i32);
             self.i().local_get(STATE).i32_load(at(units, 2)).i32_const(mask).i32_and().i32_const(mask).i32_ne();
             self.if_hinted(BlockType::Empty, false);
-            self.leave_at_start(Leave::Interpret, number);
+            self.leave_at_start(Leave::Interpret);
             self.i().end();
         }
         if !self.region.pages.is_empty() || self.uses_memory {
             self.i().local_get(STATE).i64_load(at(l.tlb_context, 3)).local_set(CONTEXT);
         }
         for &(delta, pa) in &self.region.pages {
-            self.guard(delta, pa, number);
+            self.guard(delta, pa);
         }
         for n in 0..SLOTS {
             if let Some(local) = self.slots[n] {
@@ -247,7 +258,7 @@ impl<'r> Emitter<'r> {
     }
 
     /// Leaves where the page at distance `delta` is not known to be mapped to `pa`.
-    fn guard(&mut self, delta: i64, pa: u64, number: u32) {
+    fn guard(&mut self, delta: i64, pa: u64) {
         let l = *self.layout();
         self.i().local_get(BASE).i64_const(-4096).i64_and();
         if delta != 0 {
@@ -262,12 +273,12 @@ impl<'r> Emitter<'r> {
         self.i().local_get(ADDRESS).i32_wrap_i64().i32_add();
         self.i().i32_const(l.ram.wrapping_add(pa as u32) as i32).i32_ne().i32_or();
         self.if_hinted(BlockType::Empty, false);
-        self.leave_at_start(Leave::Guard, number);
+        self.leave_at_start(Leave::Guard);
         self.i().end();
     }
 
     /// What the blocks branch to when they leave, and the end of the function.
-    fn exit(&mut self, number: u32) {
+    fn exit(&mut self) {
         use core::mem::{offset_of, size_of};
         let l = *self.layout();
         let lookup = self.abi.lookup_slot as i32;
@@ -312,12 +323,7 @@ impl<'r> Emitter<'r> {
         self.i().local_get(SLOT).i32_eqz();
         self.if_hinted(BlockType::Empty, false);
         stores(self);
-        let (base, region) = (
-            self.exchange(offset_of!(guest_api::Exchange, base)),
-            self.exchange(offset_of!(guest_api::Exchange, region)),
-        );
-        self.i().local_get(STATE).local_get(BASE).i64_store(at(base, 3));
-        self.i().local_get(STATE).i32_const(number as i32).i32_store(at(region, 2));
+        self.tell();
         self.i().i32_const(Leave::Side as i32).return_().end();
         if self.abi.linked {
             self.i().local_get(STATE).local_get(TO).local_get(LEFT).local_get(SLOT).return_call_indirect(0, 0);
@@ -526,7 +532,7 @@ impl<'r> Emitter<'r> {
 
 /// Whether `op` goes through the TLB.
 fn is_access(op: Op) -> bool {
-    matches!(op, Op::Load(_) | Op::LoadRmw(_) | Op::Store(_) | Op::Probe | Op::LoadX(_) | Op::StoreX(_))
+    matches!(op, Op::Load(_) | Op::LoadRmw(_) | Op::Store(_) | Op::Probe | Op::Reach(_) | Op::LoadX(_) | Op::StoreX(_))
 }
 
 /// A memory operand: `offset` from an address on the stack. `align`: a hint, log2 of bytes.

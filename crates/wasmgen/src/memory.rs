@@ -3,7 +3,7 @@
 use guest_api::{Align, Width};
 use ir::{Inst, Op, Val};
 use wasm_encoder::BlockType;
-use wasm_encoder::ValType::I32;
+use wasm_encoder::ValType::{I32, I64, V128};
 
 use crate::abi::Import;
 use crate::emit::{ADDRESS, CONTEXT, ENTRY, Emitter, HOST, LEFT, RMW_HOST, STATE, TEMP, at};
@@ -15,23 +15,23 @@ const ENTRY_SHIFT: i32 = 4;
 
 impl Emitter<'_> {
     pub(crate) fn access(&mut self, i: &Inst) {
-        let [a, v, ..] = i.args;
+        let [a, v, c, _] = i.args;
         match i.op {
             Op::Load(w) => {
                 self.host_address(a, w.bytes(), Import::Readable, i.exit);
-                self.load(w);
+                self.load(w, 0);
             }
             Op::LoadRmw(w) => {
                 self.host_address(a, w.bytes(), Import::Updatable, i.exit);
                 self.i().local_tee(RMW_HOST);
-                self.load(w);
+                self.load(w, 0);
                 self.rmw = Some((a, w.bytes()));
             }
             Op::Store(w) => {
                 if self.rmw.is_some_and(|(b, bytes)| b == a && w.bytes() <= bytes) {
                     self.i().local_get(RMW_HOST);
                     self.value(v);
-                    return self.store(w);
+                    return self.store(w, 0);
                 }
                 let address = self.in_local(a, ADDRESS);
                 let v = self.in_local(v, TEMP[0]);
@@ -39,7 +39,7 @@ impl Emitter<'_> {
                 self.if_hinted(BlockType::Empty, true);
                 self.hit_address(address, self.layout().tlb_write);
                 self.i().local_get(v);
-                self.store(w);
+                self.store(w, 0);
                 self.i().else_();
                 self.i().local_get(address).i32_const(w.bytes() as i32).local_get(v).i64_const(0);
                 self.i().call(Import::Store as u32);
@@ -70,14 +70,83 @@ impl Emitter<'_> {
                 self.hit_address(address, self.layout().tlb_write);
                 self.i().local_get(x).v128_store(at(0_u32, 0));
                 self.i().else_();
-                self.i().local_get(address).i32_const(16);
-                self.i().local_get(x).i64x2_extract_lane(0).local_get(x).i64x2_extract_lane(1);
+                self.store_x_slowly(address, x, i.exit);
+                self.i().end();
+            }
+            Op::LoadNear(w) => {
+                let reach = self.near(v, BlockType::Result(I64));
+                self.i().local_get(reach);
+                self.load(w, i.imm);
+                self.i().else_();
+                self.far(a, w.bytes(), i.exit);
+                self.load(w, 0);
+                self.i().end();
+            }
+            Op::StoreNear(w) => {
+                let v = self.in_local(v, TEMP[0]);
+                let reach = self.near(c, BlockType::Empty);
+                self.i().local_get(reach).local_get(v);
+                self.store(w, i.imm);
+                self.i().else_();
+                let address = self.in_local(a, ADDRESS);
+                self.i().local_get(address).i32_const(w.bytes() as i32).local_get(v).i64_const(0);
                 self.i().call(Import::Store as u32);
                 self.refused(i.exit, 1);
                 self.i().end();
             }
+            Op::LoadXNear(align) => {
+                self.aligned(align, a, i.exit);
+                let reach = self.near(v, BlockType::Result(V128));
+                self.i().local_get(reach).v128_load(at(i.imm, 0)).else_();
+                self.far(a, 16, i.exit);
+                self.i().v128_load(at(0_u32, 0)).end();
+            }
+            Op::StoreXNear(align) => {
+                self.aligned(align, a, i.exit);
+                let scratch = self.scratch(0);
+                let x = self.in_local(v, scratch);
+                let reach = self.near(c, BlockType::Empty);
+                self.i().local_get(reach).local_get(x).v128_store(at(i.imm, 0)).else_();
+                let address = self.in_local(a, ADDRESS);
+                self.store_x_slowly(address, x, i.exit);
+                self.i().end();
+            }
             _ => _ = self.i().unreachable(),
         }
+    }
+
+    /// Pushes the host address of the `bytes` at `a` if they are in one page that the TLB has, else 0.
+    pub(crate) fn reach(&mut self, a: Val, bytes: u32, writes: bool) {
+        let table = if writes { self.layout().tlb_write } else { self.layout().tlb_read };
+        let address = self.in_local(a, ADDRESS);
+        self.hit(address, bytes, table);
+        self.i().local_set(HOST);
+        self.hit_address(address, table);
+        self.i().i32_const(0).local_get(HOST).select();
+    }
+
+    /// Begins an access by [`Op::Reach`] `r`: the part that is done where it is not 0. The local that it is in.
+    fn near(&mut self, r: Val, ty: BlockType) -> u32 {
+        let reach = self.in_local(r, ENTRY);
+        self.i().local_get(reach);
+        self.if_hinted(ty, true);
+        reach
+    }
+
+    /// Pushes the host address of the `bytes` at `a`, to be read, where they were out of reach.
+    fn far(&mut self, a: Val, bytes: u32, exit: u32) {
+        let address = self.in_local(a, ADDRESS);
+        self.i().local_get(address).i32_const(bytes as i32).call(Import::Readable as u32).local_tee(HOST);
+        self.refused(exit, 1);
+        self.i().local_get(HOST);
+    }
+
+    /// Stores `x` where the TLB does not have the address.
+    fn store_x_slowly(&mut self, address: u32, x: u32, exit: u32) {
+        self.i().local_get(address).i32_const(16);
+        self.i().local_get(x).i64x2_extract_lane(0).local_get(x).i64x2_extract_lane(1);
+        self.i().call(Import::Store as u32);
+        self.refused(exit, 1);
     }
 
     pub(crate) fn helper(&mut self, i: &Inst) {
@@ -199,8 +268,8 @@ impl Emitter<'_> {
         }
     }
 
-    fn load(&mut self, w: Width) {
-        let any = at(0_u32, 0);
+    fn load(&mut self, w: Width, offset: u64) {
+        let any = at(offset, 0);
         let mut i = self.i();
         match w {
             Width::W8 => i.i64_load8_u(any),
@@ -210,8 +279,8 @@ impl Emitter<'_> {
         };
     }
 
-    fn store(&mut self, w: Width) {
-        let any = at(0_u32, 0);
+    fn store(&mut self, w: Width, offset: u64) {
+        let any = at(offset, 0);
         let mut i = self.i();
         match w {
             Width::W8 => i.i64_store8(any),

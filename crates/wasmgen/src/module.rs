@@ -12,17 +12,24 @@ use crate::shared;
 /// Functions that become one module.
 #[derive(Default)]
 pub struct Batch {
-    functions: Vec<(u32, Code)>,
+    functions: Vec<Function>,
+}
+
+struct Function {
+    /// The region's.
+    number: u32,
+    slot: u32,
+    code: Code,
 }
 
 impl Batch {
-    /// Adds a function, to be found at table slot `slot`.
-    pub fn add(&mut self, slot: u32, code: Code) {
-        self.functions.push((slot, code));
+    /// Adds the function of region `number`, to be found at table slot `slot`.
+    pub fn add(&mut self, number: u32, slot: u32, code: Code) {
+        self.functions.push(Function { number, slot, code });
     }
-    /// Takes out the function for `slot`.
-    pub fn remove(&mut self, slot: u32) {
-        self.functions.retain(|f| f.0 != slot);
+    /// Takes out the function of region `number`.
+    pub fn remove(&mut self, number: u32) {
+        self.functions.retain(|f| f.number != number);
     }
     pub fn len(&self) -> usize {
         self.functions.len()
@@ -32,11 +39,11 @@ impl Batch {
     }
     /// Bytes of the functions' bodies.
     pub fn bytes(&self) -> usize {
-        self.functions.iter().map(|(_, code)| code.body.len()).sum()
+        self.functions.iter().map(|f| f.code.body.len()).sum()
     }
     /// The functions' slots.
     pub fn slots(&self) -> impl Iterator<Item = u32> + '_ {
-        self.functions.iter().map(|f| f.0)
+        self.functions.iter().map(|f| f.slot)
     }
     /// Forgets the functions.
     pub fn clear(&mut self) {
@@ -62,7 +69,7 @@ impl Batch {
         }
         let mut first = IMPORTS.len() as u32;
         let mut functions = FunctionSection::new();
-        let shares = self.functions.iter().fold(0, |s, (_, code)| s | code.shares);
+        let shares = self.functions.iter().fold(0, |s, f| s | f.code.shares);
         if shares != 0 {
             for double in [false, true] {
                 let (params, results) = shared::signature(double);
@@ -85,7 +92,7 @@ impl Batch {
                 }
             }
         }
-        for (n, (slot, code)) in self.functions.iter().enumerate() {
+        for (n, Function { slot, code, .. }) in self.functions.iter().enumerate() {
             let index = first + n as u32;
             functions.function(0);
             if linked {

@@ -100,6 +100,7 @@ impl Emitter<'_> {
             self.i().local_get(LEFT).i64_const(0).i64_le_s();
             self.if_hinted(BlockType::Empty, false);
             self.labels.push(Label::If);
+            self.tell();
             self.leave(pc, self.abi.lookup_slot);
             self.labels.pop();
             self.i().end();

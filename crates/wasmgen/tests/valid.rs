@@ -67,7 +67,7 @@ fn every_vector_operation_is_valid() {
         let abi = Abi { layout, lookup_slot: 1, interpret_slot: 2, linked };
         for &op in &ops {
             let mut batch = Batch::default();
-            batch.add(3, wasmgen::function(&region(op), 7, &abi));
+            batch.add(7, 3, wasmgen::function(&region(op), 7, &abi));
             let validator = &mut wasmparser::Validator::new_with_features(features);
             if let Err(e) = validator.validate_all(&batch.module(&abi)) {
                 panic!("{op:?}: {e}");

@@ -27,8 +27,11 @@ impl Tier for Eager {
     fn threshold(&self) -> u32 {
         6
     }
-    fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64) -> bool {
+    fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64) -> u32 {
         self.0.hot(code, id, pc)
+    }
+    fn sample<C: Code>(&mut self, code: &mut C) {
+        self.0.sample(code);
     }
     fn find(&self, pa: u64, mode: u32) -> u32 {
         self.0.find(pa, mode)

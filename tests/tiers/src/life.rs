@@ -81,7 +81,7 @@ const FUNCTIONS: u64 = 24;
 const FUNCTION: u64 = 0x10_4000;
 const APART: u64 = 0x280;
 /// Calls of each function before it is rewritten.
-const CALLS: u32 = 60;
+const CALLS: u32 = 120;
 
 /// Writes functions, calls them, and so on, `turns` times. RBX becomes a sum.
 fn churning(turns: u32) -> Vec<u8> {
@@ -234,7 +234,42 @@ fn useless(report: &mut Report) {
     ));
 }
 
+/// A loop that calls what was hot before it: regions of their own, until time is seen to go there.
+fn wide(report: &mut Report) {
+    // MOV ECX, 3000; A: CALL F; LOOP A
+    // MOV ECX, 100000; B: CALL F; DEC ECX; JNZ B; HLT
+    // F: ADD RBX, RCX; nine times XOR RAX, RBX, ADD RAX, 3, ROL RAX, 7; RET
+    let mut code = vec![0xb9, 0xb8, 0x0b, 0, 0, 0xe8, 0x12, 0, 0, 0, 0xe2, 0xf9];
+    code.extend([0xb9, 0xa0, 0x86, 1, 0, 0xe8, 6, 0, 0, 0, 0xff, 0xc9, 0x75, 0xf7, 0xf4, 0x90]);
+    code.extend([0x48, 0x01, 0xcb]);
+    for _ in 0..9 {
+        code.extend([0x48, 0x31, 0xd8, 0x48, 0x83, 0xc0, 3, 0x48, 0xc1, 0xc0, 7]);
+    }
+    code.push(0xc3);
+    let mut guest = Guest::new(&code, 1 << 20);
+    let mut wide = 0;
+    while guest.slice(20_000) == CpuExit::Budget {
+        wide = guest.tier.stats.widened;
+    }
+    let (mut rax, mut rbx) = (0_u64, 0_u64);
+    for n in (1..=3000).rev().chain((1..=100_000).rev()) {
+        rbx = rbx.wrapping_add(n);
+        for _ in 0..9 {
+            rax = (rax ^ rbx).wrapping_add(3).rotate_left(7);
+        }
+    }
+    let regs = &guest.v.cpu.regs;
+    if (regs[0], regs[3]) != (rax, rbx) || wide == 0 {
+        report.fail(format_args!(
+            "{wide} wide regions; RAX and RBX are {:x} and {:x}, not {rax:x} and {rbx:x}",
+            regs[0], regs[3]
+        ));
+    }
+    report.line(format_args!("{wide} wide of {} regions", guest.tier.stats.regions));
+}
+
 pub fn run(count: u32, report: &mut Report) {
+    wide(report);
     churn(count, report);
     refusals(false, report);
     refusals(true, report);

@@ -208,7 +208,7 @@ impl Sequence {
             insts: recorded.insts,
             term: Term::Jump(Target::Out { pc: self.ops.len() as i64, slot: 0 }),
         });
-        ir::passes::dead(&mut region);
+        ir::passes::all(&mut region);
         region
     }
 }
@@ -309,7 +309,7 @@ pub fn run(seed: u64, count: u32, report: &mut Report) {
             next_op += 1;
             let mut s = Sequence { ops, seed, exits: Vec::new() };
             let region = s.region();
-            batch.add(first + k, wasmgen::function(&region, k, &abi));
+            batch.add(k, first + k, wasmgen::function(&region, k, &abi));
             s.exits = region.exits;
             sequences.push((s, first + k));
             done += 1;

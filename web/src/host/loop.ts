@@ -82,6 +82,7 @@ export class Session {
 
   readonly #created: number;
   #started = 0;
+  #engineMs = 0;
   #loadMs = 0;
   #powerOn = 0;
   #firstOutputMs: number | null = null;
@@ -91,6 +92,7 @@ export class Session {
   #activeAt = 0;
   /** Time in slices since the last report, and that report. */
   #runMs = 0;
+  #allRunMs = 0;
   #reported = { at: 0, insns: 0, interpreted: 0 };
   #mips = 0;
   #translated = 0;
@@ -144,8 +146,8 @@ export class Session {
         ...(job.code === undefined ? {} : { code: job.code }),
       };
       const engine = await this.#platform.engine(job.engine, host, this.#progress("engine.wasm"));
-      this.#started = this.#platform.now();
-      this.#loadMs = job.origin === undefined ? this.#started - this.#created : Date.now() - job.origin;
+      const origin = job.origin === undefined ? this.#created : this.#platform.now() - (Date.now() - job.origin);
+      this.#engineMs = this.#platform.now() - origin;
       if (job.timeout !== undefined) this.#limit(job.timeout);
       engine.configure(job.options);
       this.#emit({ type: "console", mode: engine.consoleMode });
@@ -153,6 +155,8 @@ export class Session {
         this.#shares.push(path === "" ? undefined : await this.#openShare(path));
       }
       await Promise.all(images(engine).map((image) => this.#fetchImage(engine, image, job)));
+      this.#started = this.#platform.now();
+      this.#loadMs = this.#started - origin;
       engine.create();
       this.#engine = engine;
       for (const data of this.#early.splice(0)) engine.consoleInput(data);
@@ -220,7 +224,9 @@ export class Session {
       translated: this.#translated,
       busy: this.#busy,
       uptime_ms: this.#powerOn ? now - this.#powerOn : 0,
+      engine_ms: this.#engineMs,
       load_ms: this.#loadMs,
+      run_ms: this.#allRunMs,
       wall_ms: this.#started ? now - this.#started : 0,
       first_output_ms: this.#firstOutputMs,
       until_ms: this.#untilMs,
@@ -321,6 +327,7 @@ export class Session {
       const exit = engine.run(SLICE_MS);
       const now = this.#platform.now();
       this.#runMs += now - before;
+      this.#allRunMs += now - before;
       this.#output(engine.consoleOutput(), now);
       if (this.#state !== "running") return;
       switch (exit) {

@@ -27,6 +27,9 @@ const THEME = {
   brightWhite: "#ffffff",
 };
 
+/** While much is written it is painted so often: each time costs more than what is written, and the guest could run meanwhile. */
+const PAINT_MS = 100;
+
 export interface Screen {
   write(data: Uint8Array): void;
   focus(): void;
@@ -51,5 +54,26 @@ export function open(element: HTMLElement, typed: (data: string | Uint8Array) =>
   terminal.onData(typed);
   terminal.onBinary((data) => typed(Uint8Array.from(data, (char) => char.charCodeAt(0))));
   terminal.focus();
-  return { write: (data) => terminal.write(data), focus: () => terminal.focus() };
+  return { write: paced((data) => terminal.write(data)), focus: () => terminal.focus() };
+}
+
+/** Writes at once what comes after a pause, and what comes then together, now and then. */
+function paced(write: (data: Uint8Array) => void): (data: Uint8Array) => void {
+  let next = 0;
+  let waiting: Uint8Array[] | undefined;
+  const flush = (): void => {
+    for (const data of waiting ?? []) write(data);
+    waiting = undefined;
+    next = performance.now() + PAINT_MS;
+  };
+  return (data) => {
+    if (waiting) {
+      waiting.push(data);
+      return;
+    }
+    waiting = [data];
+    const wait = next - performance.now();
+    if (wait <= 0) flush();
+    else setTimeout(flush, wait);
+  };
 }

@@ -32,6 +32,11 @@ impl<F: PciFunction> PciHost<F> {
         self.functions.iter().map(|(at, f)| (*at, f))
     }
 
+    /// All functions, in the order of their attachment: see [`PciHost::function_mut`].
+    pub fn functions_mut(&mut self) -> impl Iterator<Item = &mut F> {
+        self.functions.iter_mut().map(|(_, f)| f)
+    }
+
     /// A function, to be given what comes from outside. It reaches the guest at the next transfer.
     pub fn function_mut(&mut self, at: Devfn) -> Option<&mut F> {
         self.functions.iter_mut().find(|(d, _)| *d == at).map(|(_, f)| f)

@@ -14,7 +14,7 @@ pub mod spec;
 #[cfg(test)]
 mod tests;
 
-use bus::pci::ConfigSpace;
+use bus::pci::{ConfigSpace, PciFunction};
 
 /// Device and function number on the bus: the device in bits 7:3, the function in 2:0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,4 +41,22 @@ pub struct PciHost<F> {
     functions: Vec<(Devfn, F)>,
     /// Physical address at which the memory window begins.
     window: u64,
+}
+
+/// A bus with nothing on it.
+#[derive(Debug)]
+pub enum Nothing {}
+
+impl PciFunction for Nothing {
+    fn config(&self) -> &ConfigSpace {
+        match *self {}
+    }
+
+    fn config_mut(&mut self) -> &mut ConfigSpace {
+        match *self {}
+    }
+
+    fn reset(&mut self, _: &mut bus::DevCtx) {
+        match *self {}
+    }
 }

@@ -1,5 +1,15 @@
 //! What makes regions better, one file each.
 
 mod dead;
+mod share;
 
 pub use dead::dead;
+pub use share::share;
+
+use crate::Region;
+
+/// All of them, in the order in which they serve each other.
+pub fn all(region: &mut Region) {
+    dead(region);
+    share(region);
+}

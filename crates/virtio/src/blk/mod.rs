@@ -18,7 +18,9 @@ const QUEUE: u16 = 256;
 /// Data segments of a request at most: with header and status they fill the queue, as in QEMU.
 const SEGMENTS_MAX: u32 = QUEUE as u32 - 2;
 /// Bytes that one request moves at most; more is refused. (Linux stays below 2 MiB.)
-const REQUEST_BYTES: u64 = 64 << 20;
+const REQUEST_BYTES: u64 = 16 << 20;
+/// Bytes that are under way at most. Requests beyond wait in the queue.
+const IN_FLIGHT_BYTES: u64 = 32 << 20;
 /// Ranges of a discard or write-zeroes request at most, and sectors of each.
 const RANGES_MAX: u32 = 16;
 const RANGE_SECTORS: u32 = u32::MAX / SECTOR as u32;
@@ -48,6 +50,8 @@ struct Pending {
     /// Requests to the backend that are still under way, and what has failed by now.
     parts: u32,
     failed: bool,
+    /// Bytes that it moves.
+    bytes: u64,
 }
 
 /// A disk.
@@ -57,6 +61,8 @@ pub struct Blk {
     pending: FxHashMap<u64, Pending>,
     /// Tags are never used twice: after a reset late completions belong to nobody.
     next_tag: u64,
+    /// Bytes that pending requests move.
+    in_flight: u64,
 }
 
 /// What to do with a chain.
@@ -69,7 +75,7 @@ enum Plan {
 
 impl Blk {
     pub fn new(backend: Box<dyn BlockBackend>, options: DiskOptions) -> Self {
-        Self { backend, options, pending: FxHashMap::default(), next_tag: 0 }
+        Self { backend, options, pending: FxHashMap::default(), next_tag: 0, in_flight: 0 }
     }
 
     /// Reads the request's header and decides.
@@ -156,7 +162,9 @@ impl Blk {
             Plan::Submit(requests) => {
                 let tag = self.next_tag;
                 self.next_tag = tag.wrapping_add(1);
-                self.pending.insert(tag, Pending { chain, parts: requests.len() as u32, failed: false });
+                let bytes = chain.read_len() + chain.write_len();
+                self.in_flight += bytes;
+                self.pending.insert(tag, Pending { chain, parts: requests.len() as u32, failed: false, bytes });
                 requests.into_iter().for_each(|r| self.backend.submit(Tag(tag), r));
                 Ok(())
             }
@@ -177,8 +185,9 @@ impl Blk {
             }
             pending.parts = pending.parts.saturating_sub(1);
             if pending.parts == 0
-                && let Some(Pending { chain, failed, .. }) = self.pending.remove(&tag.0)
+                && let Some(Pending { chain, failed, bytes, .. }) = self.pending.remove(&tag.0)
             {
+                self.in_flight = self.in_flight.saturating_sub(bytes);
                 answer(chain, work, if failed { status::IOERR } else { status::OK }, written)?;
             }
         }
@@ -246,7 +255,9 @@ impl VirtioDevice for Blk {
 
     fn process(&mut self, work: &mut Work) -> Result<(), Broken> {
         self.finish(work)?;
-        while let Some(chain) = work.take(0)? {
+        while self.in_flight < IN_FLIGHT_BYTES
+            && let Some(chain) = work.take(0)?
+        {
             self.start(chain, work)?;
             // What is at hand completes here, so that its chain is used again.
             self.finish(work)?;
@@ -257,5 +268,6 @@ impl VirtioDevice for Blk {
     fn reset(&mut self) {
         // What is under way in the backend goes on; nobody waits for it.
         self.pending.clear();
+        self.in_flight = 0;
     }
 }

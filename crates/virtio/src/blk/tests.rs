@@ -1,1 +1,196 @@
+use super::spec::{feature, request, status};
+use super::*;
+use crate::testing::Rig;
+use std::cell::RefCell;
+use std::rc::Rc;
+use storage::MemoryDisk;
 
+fn image() -> Vec<u8> {
+    (0..64 * 512_u32).map(|i| (i / 512 * 7 + i % 251) as u8).collect()
+}
+
+fn disk(read_only: bool) -> Rig<Blk> {
+    let options = DiskOptions { serial: "serial number 42".into(), physical_block: 4096, ..DiskOptions::default() };
+    let device = Blk::new(Box::new(MemoryDisk::new(image(), read_only)), options);
+    Rig::new(device, feature::FLUSH | feature::BLK_SIZE)
+}
+
+fn head(kind: u32, sector: u64) -> Vec<u8> {
+    let mut h = Vec::from(kind.to_le_bytes());
+    h.extend([0; 4]);
+    h.extend(sector.to_le_bytes());
+    h
+}
+
+/// One range of a discard or write-zeroes request.
+fn range(sector: u64, sectors: u32, flags: u32) -> Vec<u8> {
+    [&sector.to_le_bytes()[..], &sectors.to_le_bytes(), &flags.to_le_bytes()].concat()
+}
+
+fn read(r: &mut Rig<Blk>, sector: u64, sectors: usize) -> Vec<u8> {
+    let mut got = r.request(0, &[&head(request::IN, sector)], sectors * 512 + 1);
+    assert_eq!(got.pop(), Some(status::OK));
+    got
+}
+
+#[test]
+fn reads_and_writes_over_any_descriptors() {
+    let mut r = disk(false);
+    assert_eq!(read(&mut r, 3, 2), image()[3 * 512..5 * 512]);
+    let data = [[0xaa; 100].to_vec(), [0xbb; 412].to_vec(), [0xcc; 512].to_vec()];
+    let header = head(request::OUT, 62);
+    let (h1, h2) = header.split_at(5);
+    let answer = r.request(0, &[h1, h2, &data[0], &data[1], &data[2]], 1);
+    assert_eq!(answer, [status::OK]);
+    assert_eq!(read(&mut r, 62, 2), data.concat());
+    assert_eq!(read(&mut r, 0, 62), image()[..62 * 512]);
+    assert_eq!(r.request(0, &[&head(request::FLUSH, 0)], 1), [status::OK]);
+}
+
+#[test]
+fn what_the_disk_cannot_do_is_an_error() {
+    let mut r = disk(false);
+    for (kind, sector, data, room, want) in [
+        (request::IN, 64, 0, 513, status::IOERR),
+        (request::IN, 63, 0, 1025, status::IOERR),
+        (request::IN, u64::MAX, 0, 513, status::IOERR),
+        (request::IN, 1 << 55, 0, 513, status::IOERR),
+        (request::IN, 0, 0, 101, status::IOERR),
+        (request::OUT, 64, 512, 1, status::IOERR),
+        (request::OUT, 0, 100, 1, status::IOERR),
+        (5, 0, 0, 1, status::UNSUPP),
+        (u32::MAX, 0, 0, 1, status::UNSUPP),
+    ] {
+        let posted = r.post(0, &[&head(kind, sector), &vec![1; data]], room);
+        r.kick(0);
+        assert_eq!(r.used(0).len(), 1);
+        assert_eq!(r.written(posted).last(), Some(&want), "{kind} {sector}");
+    }
+    assert_eq!(read(&mut r, 0, 64), image());
+}
+
+#[test]
+fn a_read_only_disk_takes_no_writes() {
+    let mut r = disk(true);
+    assert_ne!(r.offered() & feature::RO, 0);
+    assert_eq!(r.offered() & (feature::DISCARD | feature::WRITE_ZEROES), 0);
+    assert_eq!(r.request(0, &[&head(request::OUT, 0), &[1; 512]], 1), [status::IOERR]);
+    assert_eq!(r.request(0, &[&head(request::WRITE_ZEROES, 0), &range(0, 1, 0)], 1), [status::IOERR]);
+    assert_eq!(read(&mut r, 0, 64), image());
+}
+
+#[test]
+fn ranges_are_zeroed_and_discarded() {
+    let mut r = disk(false);
+    let two = [range(1, 2, 0), range(10, 1, 1)].concat();
+    assert_eq!(r.request(0, &[&head(request::WRITE_ZEROES, 0), &two], 1), [status::OK]);
+    let mut want = image();
+    want[512..3 * 512].fill(0);
+    want[10 * 512..11 * 512].fill(0);
+    assert_eq!(read(&mut r, 0, 64), want);
+    assert_eq!(r.request(0, &[&head(request::DISCARD, 0), &range(20, 4, 0)], 1), [status::OK]);
+    for (kind, ranges, code) in [
+        (request::DISCARD, range(20, 4, 1), status::UNSUPP),
+        (request::WRITE_ZEROES, range(20, 4, 2), status::UNSUPP),
+        (request::WRITE_ZEROES, range(63, 2, 0), status::IOERR),
+        (request::WRITE_ZEROES, range(u64::MAX, 2, 0), status::IOERR),
+        (request::WRITE_ZEROES, vec![0; 15], status::IOERR),
+        (request::WRITE_ZEROES, vec![], status::IOERR),
+        (request::WRITE_ZEROES, vec![0; 17 * 16], status::IOERR),
+    ] {
+        assert_eq!(r.request(0, &[&head(kind, 0), &ranges], 1), [code], "{kind} {ranges:?}");
+    }
+}
+
+#[test]
+fn the_serial_number_and_the_geometry() {
+    let mut r = disk(false);
+    let posted = r.post(0, &[&head(request::GET_ID, 0)], 21);
+    r.kick(0);
+    assert_eq!(r.written(posted), b"serial number 42\0\0\0\0\0");
+    let config = |r: &mut Rig<Blk>, at: u64, width| r.read(0x3000 + at, width);
+    use bus::Width::{B1, B2, B4, B8};
+    assert_eq!(config(&mut r, 0, B8), 64, "capacity");
+    assert_eq!((config(&mut r, 12, B4), config(&mut r, 20, B4)), (254, 512), "segments, block size");
+    assert_eq!((config(&mut r, 24, B1), config(&mut r, 26, B2)), (3, 1), "8 logical blocks in a physical one");
+    assert_eq!((config(&mut r, 40, B4), config(&mut r, 56, B1)), (16, 1), "discard segments, unmap");
+    assert_eq!(config(&mut r, 100, B4), 0, "behind the end");
+}
+
+#[test]
+fn a_request_without_header_or_status_is_no_request() {
+    for (out, room) in [(&[0_u8; 15][..], 1), (&[0; 16], 0)] {
+        let mut r = disk(false);
+        r.post(0, &[out], room);
+        r.kick(0);
+        assert!(r.needs_reset());
+    }
+}
+
+/// A backend whose requests complete when the test says so.
+#[derive(Clone, Default)]
+struct Slow {
+    asked: Rc<RefCell<Vec<(Tag, Request)>>>,
+    done: Rc<RefCell<Vec<Completion>>>,
+}
+
+impl BlockBackend for Slow {
+    fn capacity(&self) -> u64 {
+        1 << 20
+    }
+
+    fn read_only(&self) -> bool {
+        false
+    }
+
+    fn submit(&mut self, tag: Tag, request: Request) {
+        self.asked.borrow_mut().push((tag, request));
+    }
+
+    fn poll(&mut self) -> Option<Completion> {
+        self.done.borrow_mut().pop()
+    }
+}
+
+impl Slow {
+    fn complete(&self, n: usize, result: Result<Vec<u8>, BlockError>) {
+        let tag = self.asked.borrow()[n].0;
+        self.done.borrow_mut().push(Completion { tag, result });
+    }
+}
+
+#[test]
+fn requests_complete_in_any_order_and_a_reset_forgets_them() {
+    let slow = Slow::default();
+    let mut r = Rig::new(Blk::new(Box::new(slow.clone()), DiskOptions::default()), 0);
+    let a = r.post(0, &[&head(request::IN, 0)], 513);
+    let b = r.post(0, &[&head(request::IN, 1)], 513);
+    let ranges = [range(0, 1, 0), range(1, 1, 0)].concat();
+    let c = r.post(0, &[&head(request::WRITE_ZEROES, 0), &ranges], 1);
+    r.kick(0);
+    assert_eq!((r.used(0), slow.asked.borrow().len()), (vec![], 4));
+    slow.complete(1, Ok(vec![0xbb; 512]));
+    slow.complete(2, Ok(vec![]));
+    r.work();
+    assert_eq!(r.used(0), [(b.head, 513)]);
+    assert_eq!(r.written(b)[511..], [0xbb, status::OK]);
+    slow.complete(3, Err(BlockError::Io("the server is gone".into())));
+    slow.complete(0, Err(BlockError::Io("the server is gone".into())));
+    r.work();
+    let mut heads: Vec<_> = r.used(0).iter().map(|u| u.0).collect();
+    heads.sort_unstable();
+    assert_eq!(heads, [a.head, c.head]);
+    assert_eq!((r.written(a)[512], r.written(c)), (status::IOERR, &[status::IOERR][..]));
+
+    r.post(0, &[&head(request::IN, 0)], 513);
+    r.kick(0);
+    r.start(crate::spec::feature::VERSION_1);
+    slow.complete(4, Ok(vec![0xee; 512]));
+    r.work();
+    assert_eq!(r.used(0), [], "nobody waits for it");
+    let after = r.post(0, &[&head(request::IN, 0)], 513);
+    r.kick(0);
+    slow.complete(5, Ok(vec![0xdd; 512]));
+    r.work();
+    assert_eq!(r.used(0), [(after.head, 513)]);
+}

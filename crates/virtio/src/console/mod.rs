@@ -15,6 +15,8 @@ use spec::{CONTROL, CONTROL_RECEIVE, CONTROL_TRANSMIT, EMERG_WRITE_AT, event, fe
 const QUEUE: u16 = 128;
 /// Bytes for the guest that wait in a port at most.
 const INPUT_MAX: usize = 64 << 10;
+/// Bytes that the guest writes with one request at most.
+const OUTPUT_MAX: u64 = 1 << 20;
 /// Bytes that one buffer of the guest takes at most in one go.
 const CHUNK: usize = 4096;
 
@@ -86,8 +88,6 @@ pub struct Console {
     ports: Vec<Option<Port>>,
     queues: Vec<u16>,
     control: VecDeque<Control>,
-    /// Columns and rows of the terminal that shows the consoles.
-    size: (u16, u16),
 }
 
 impl Console {
@@ -96,27 +96,11 @@ impl Console {
         ports.truncate(PORTS_MAX);
         // Port 0 has queues whether it is there or not, and the control queues follow.
         let count = ports.len().max(1);
-        Self { ports, queues: vec![QUEUE; 2 + 2 * count], control: VecDeque::new(), size: (80, 25) }
+        Self { ports, queues: vec![QUEUE; 2 + 2 * count], control: VecDeque::new() }
     }
 
     pub fn port_mut(&mut self, number: usize) -> Option<&mut Port> {
         self.ports.get_mut(number)?.as_mut()
-    }
-
-    /// The terminal that shows the consoles has another size.
-    pub fn resize(&mut self, columns: u16, rows: u16) {
-        if std::mem::replace(&mut self.size, (columns, rows)) == (columns, rows) {
-            return;
-        }
-        let ready = |p: &Option<Port>| p.as_ref().is_some_and(|p| p.ready && p.kind == PortKind::Console);
-        for number in (0..self.ports.len()).filter(|n| ready(&self.ports[*n])) {
-            self.control.push_back(self.size_message(number));
-        }
-    }
-
-    fn size_message(&self, port: usize) -> Control {
-        let (columns, rows) = self.size;
-        Control::new(port, event::RESIZE, 0).with(&columns.to_le_bytes()).with(&rows.to_le_bytes())
     }
 
     /// A control message from the driver (5.3.6.2).
@@ -131,7 +115,6 @@ impl Console {
             }
             return;
         }
-        let size = self.size_message(number);
         let Some(port) = self.ports.get_mut(number).and_then(Option::as_mut) else { return };
         match what {
             event::PORT_READY => {
@@ -140,7 +123,7 @@ impl Console {
                     return;
                 }
                 match &port.kind {
-                    PortKind::Console => self.control.extend([Control::new(number, event::CONSOLE_PORT, 1), size]),
+                    PortKind::Console => self.control.push_back(Control::new(number, event::CONSOLE_PORT, 1)),
                     PortKind::Stream { name } => {
                         self.control.push_back(Control::new(number, event::PORT_NAME, 1).with(name.as_bytes()));
                     }
@@ -174,6 +157,9 @@ fn exchange(port: &mut Port, number: usize, multiport: bool, work: &mut Work) ->
     let receive = receive_queue(number);
     let transmit = receive + 1;
     while let Some(chain) = work.take(transmit)? {
+        if chain.read_len() > OUTPUT_MAX {
+            return Err(Broken::Request);
+        }
         chain.read_to(work.ram, 0, chain.read_len(), &mut port.output);
         work.give(transmit, chain, 0)?;
     }
@@ -206,9 +192,10 @@ impl VirtioDevice for Console {
         feature::MULTIPORT | feature::EMERG_WRITE
     }
 
+    /// 5.3.4: columns and rows (not offered, as in QEMU: Linux and the specification disagree about their order), ports,
+    /// emergency write.
     fn config(&self) -> Vec<u8> {
-        let mut c = Vec::from(self.size.0.to_le_bytes());
-        c.extend(self.size.1.to_le_bytes());
+        let mut c = vec![0; 4];
         c.extend((self.ports.len().max(1) as u32).to_le_bytes());
         c.extend(0_u32.to_le_bytes());
         c

@@ -16,7 +16,6 @@ pub mod event {
     pub const DEVICE_ADD: u16 = 1;
     pub const PORT_READY: u16 = 3;
     pub const CONSOLE_PORT: u16 = 4;
-    pub const RESIZE: u16 = 5;
     pub const PORT_OPEN: u16 = 6;
     pub const PORT_NAME: u16 = 7;
 }

@@ -2,6 +2,9 @@
 //!
 //! Pages in the balloon are zeroed, so that a snapshot does not carry them; the host's memory itself cannot shrink.
 
+#[cfg(test)]
+mod tests;
+
 use crate::chain::Chain;
 use crate::device::{VirtioDevice, Work};
 use crate::queue::Broken;
@@ -20,6 +23,8 @@ const STATS: usize = 2;
 
 /// Balloon pages are of 4 KiB whatever the guest's are.
 const PAGE: u64 = 4096;
+/// Page numbers in one request at most: what the largest of drivers send.
+const REQUEST_PAGES: u64 = 1024;
 /// A page number in a request, and one statistic: tag and value (5.5.6.4).
 const PFN: usize = 4;
 const STAT: usize = 10;
@@ -68,6 +73,9 @@ impl Balloon {
 
     fn inflate(work: &mut Work) -> Result<(), Broken> {
         while let Some(chain) = work.take(INFLATE)? {
+            if chain.read_len() > REQUEST_PAGES * PFN as u64 {
+                return Err(Broken::Request);
+            }
             let mut at = 0;
             while let Some(pfn) = chain.read::<PFN>(work.ram, at) {
                 let page = u64::from(u32::from_le_bytes(pfn)) * PAGE;

@@ -1,6 +1,9 @@
 //! The 9P transport device (virtio 1.2, 5.15 by number 9; its queue protocol is that of Linux's `trans_virtio`): a request
 //! is a chain with a T-message to read and room for the R-message.
 
+#[cfg(test)]
+mod tests;
+
 use rustc_hash::FxHashMap;
 
 use crate::chain::Chain;
@@ -12,7 +15,7 @@ use crate::spec::DeviceType;
 const MOUNT_TAG: u64 = 1 << 0;
 const QUEUE: u16 = 128;
 /// Bytes of a message at most, whatever `msize` was agreed on.
-const MESSAGE_MAX: u64 = 16 << 20;
+const MESSAGE_MAX: u64 = 4 << 20;
 
 /// Names a request to the server that is not answered; chosen by the device, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,0 +1,164 @@
+//! One probe of the TLB for accesses of a block that lie close to each other: on the stack, in a structure.
+//!
+//! Addresses that differ by constants are found out once ([`Op::Reach`]), before the first access; the accesses then go to the host's
+//! memory directly where all of that is in one page, and look each for itself where it is not.
+
+use guest_api::Bin;
+
+use crate::{Block, Inst, Op, Region, Val};
+
+/// Most bytes from the first to the last of those that share. The more, the more often they cross a page.
+const SPAN: i64 = 512;
+
+/// What addresses that share have in common.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Root {
+    Value(Val),
+    /// The region's base.
+    Base,
+    Zero,
+}
+
+struct Group {
+    root: Root,
+    /// How many conditional parts are open where it begins.
+    depth: usize,
+    open: bool,
+    /// The first access and its distance from the root.
+    first: usize,
+    first_at: i64,
+    low: i64,
+    high: i64,
+    writes: bool,
+    /// Probes without sharing.
+    probes: u32,
+}
+
+/// An access that can share.
+#[derive(Clone, Copy)]
+struct Member {
+    group: usize,
+    at: i64,
+}
+
+/// Shares probes in all blocks.
+pub fn share(region: &mut Region) {
+    for block in &mut region.blocks {
+        let (groups, members) = find(block);
+        if groups.iter().any(|g| g.probes > 1) {
+            rewrite(block, &groups, &members);
+        }
+    }
+}
+
+/// Address `v` as a distance from a root.
+fn split(insts: &[Inst], v: Val) -> (Root, i64) {
+    let i = &insts[v.index()];
+    match i.op {
+        Op::Const => (Root::Zero, i.imm as i64),
+        Op::Pc => (Root::Base, i.imm as i64),
+        Op::Bin(op @ (Bin::Add | Bin::Sub)) => match insts[i.args[1].index()] {
+            Inst { op: Op::Const, imm, .. } => {
+                (Root::Value(i.args[0]), if op == Bin::Add { imm as i64 } else { (imm as i64).wrapping_neg() })
+            }
+            _ => (Root::Value(v), 0),
+        },
+        _ => (Root::Value(v), 0),
+    }
+}
+
+/// Bytes that are accessed, and whether they are written.
+fn access(op: Op) -> Option<(i64, bool)> {
+    Some(match op {
+        Op::Load(w) => (w.bytes().into(), false),
+        Op::LoadRmw(w) | Op::Store(w) => (w.bytes().into(), true),
+        Op::LoadX(_) => (16, false),
+        Op::StoreX(_) => (16, true),
+        _ => return None,
+    })
+}
+
+fn find(block: &Block) -> (Vec<Group>, Vec<Option<Member>>) {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut members = vec![None; block.insts.len()];
+    let mut depth = 0;
+    let mut updated = Val::NONE;
+    for (k, i) in block.insts.iter().enumerate() {
+        match i.op {
+            Op::If => depth += 1,
+            Op::End => {
+                depth -= 1;
+                groups.iter_mut().filter(|g| g.depth > depth).for_each(|g| g.open = false);
+            }
+            // What may be accessed may be different after it.
+            Op::Helper => groups.iter_mut().for_each(|g| g.open = false),
+            _ => {}
+        }
+        let Some((bytes, writes)) = access(i.op) else { continue };
+        let (root, at) = split(&block.insts, i.args[0]);
+        let end = at.saturating_add(bytes);
+        let near = |g: &Group| g.open && g.root == root && g.high.max(end).saturating_sub(g.low.min(at)) <= SPAN;
+        let n = groups.iter().rposition(near).unwrap_or_else(|| {
+            let (first, first_at) = (k, at);
+            groups.push(Group { root, depth, open: true, first, first_at, low: at, high: end, writes, probes: 0 });
+            groups.len() - 1
+        });
+        let g = &mut groups[n];
+        (g.low, g.high) = (g.low.min(at), g.high.max(end));
+        g.writes |= writes;
+        // A store of what the same instruction has loaded needs no probe of its own.
+        g.probes += u32::from(!(matches!(i.op, Op::Store(_)) && i.args[0] == updated));
+        updated = if matches!(i.op, Op::LoadRmw(_)) { i.args[0] } else { Val::NONE };
+        members[k] = Some(Member { group: n, at });
+    }
+    (groups, members)
+}
+
+fn rewrite(block: &mut Block, groups: &[Group], members: &[Option<Member>]) {
+    let old = core::mem::take(&mut block.insts);
+    let new = &mut block.insts;
+    let mut map = vec![Val::NONE; old.len()];
+    let mut reach = vec![Val::NONE; groups.len()];
+    let push = |new: &mut Vec<Inst>, op: Op, args: &[Val], imm: u64, exit: u32| {
+        let mut all = [Val::NONE; 4];
+        all[..args.len()].copy_from_slice(args);
+        new.push(Inst { op, args: all, imm, exit });
+        Val(new.len() as u32 - 1)
+    };
+    for (k, i) in old.iter().enumerate() {
+        let [a, v, ..] = i.args.map(|a| if a == Val::NONE { a } else { map[a.index()] });
+        let shared = members[k].map(|m| (m, &groups[m.group])).filter(|(_, g)| g.probes > 1);
+        let Some((m, g)) = shared else {
+            let mut i = *i;
+            i.args.iter_mut().filter(|a| **a != Val::NONE).for_each(|a| *a = map[a.index()]);
+            new.push(i);
+            map[k] = Val(new.len() as u32 - 1);
+            continue;
+        };
+        if g.first == k {
+            // From the first access's address, which is there, down to the lowest.
+            let down = g.low.wrapping_sub(g.first_at);
+            let low = match down {
+                0 => a,
+                _ => {
+                    let n = push(new, Op::Const, &[], down as u64, u32::MAX);
+                    push(new, Op::Bin(Bin::Add), &[a, n], 0, u32::MAX)
+                }
+            };
+            let bytes = (g.high - g.low) as u64;
+            reach[m.group] = push(new, Op::Reach(g.writes), &[low], bytes, u32::MAX);
+        }
+        let (r, at) = (reach[m.group], (m.at - g.low) as u64);
+        map[k] = match i.op {
+            Op::Load(w) | Op::LoadRmw(w) => push(new, Op::LoadNear(w), &[a, r], at, i.exit),
+            Op::Store(w) => push(new, Op::StoreNear(w), &[a, v, r], at, i.exit),
+            Op::LoadX(align) => push(new, Op::LoadXNear(align), &[a, r], at, i.exit),
+            Op::StoreX(align) => push(new, Op::StoreXNear(align), &[a, v, r], at, i.exit),
+            _ => Val::NONE,
+        };
+    }
+    match &mut block.term {
+        crate::Term::Branch { cond: v, .. } | crate::Term::Goto { to: v, .. } => *v = map[v.index()],
+        crate::Term::Jump(_) | crate::Term::Interpret { .. } => {}
+    }
+}
