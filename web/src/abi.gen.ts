@@ -211,6 +211,13 @@ export interface EngineImports {
   channel_close(channel: number): void;
   /** The host may send `bytes` more of this stream. */
   channel_credit(channel: number, bytes: number): void;
+  /**
+   * A 9P2000.L request, in the `len` bytes at `ptr`, to what serves share number `share` on the host. Returns how long
+   * the reply is that `share_reply` then gives, or 0 where it comes later, by the export `share_complete`.
+   */
+  share_request(share: number, ptr: number, len: number): number;
+  /** Writes the reply that the last `share_request` has announced to `ptr`. */
+  share_reply(ptr: number): void;
 }
 
 /** What a host may call. A `u32` result comes as a signed number: `>>> 0` makes it an address. */
@@ -229,6 +236,24 @@ export interface EngineExports {
   configure(len: number): number;
   /** The file name that the options give for an `Image`, as a byte range; 0 if they give none. */
   image_name(image: number): bigint;
+  /**
+   * What the options give as the path of share number `share` on the host, as a byte range, 0 if there is no such share.
+   * One that is in memory has the length 0. Shares are asked for until there is none.
+   */
+  share_path(share: number): bigint;
+  /** The reply, in the first `len` bytes of the scratch room, to a request of `share_request`. */
+  share_complete(share: number, len: number): void;
+  /**
+   * Puts a file into a share that is in memory: in the scratch room are `path_len` bytes of its path and `len` bytes of its
+   * contents; `mode` are its permission bits. Returns 0, or one of Linux's error numbers.
+   */
+  share_put(share: number, path_len: number, len: number, mode: number): number;
+  /**
+   * Gets a file out of a share that is in memory, by the path in the first `path_len` bytes of the scratch room: a byte
+   * range that is valid until the next call of `share_get`, with an address of 0 where there is none such; its length then is one
+   * of Linux's error numbers.
+   */
+  share_get(share: number, path_len: number): bigint;
   /** What the options connect the serial console to, a `Console`. */
   console_mode(): number;
   /** Room for an `Image` of `len` bytes, which the host fills before `create`; 0 if there is no memory for it. */
@@ -288,6 +313,8 @@ export const IMPORT_NAMES = [
   "channel_finish",
   "channel_close",
   "channel_credit",
+  "share_request",
+  "share_reply",
 ] as const satisfies readonly (keyof EngineImports)[];
 
 export const EXPORT_NAMES = [
@@ -295,6 +322,10 @@ export const EXPORT_NAMES = [
   "scratch",
   "configure",
   "image_name",
+  "share_path",
+  "share_complete",
+  "share_put",
+  "share_get",
   "console_mode",
   "image_begin",
   "create",

@@ -14,6 +14,7 @@ import {
   readStats,
   VERSION,
 } from "./abi.gen.ts";
+import { ERRNO } from "./files/wire.gen.ts";
 import { type Bytes, Channels } from "./host/channels.ts";
 import { CodeHost } from "./host/code.ts";
 import type { DiskHost } from "./host/disk/file.ts";
@@ -46,6 +47,8 @@ export interface EngineHost {
   readonly files?: DiskHost;
   /** What the machine's networks reach; nothing without them. */
   readonly channels?: Channels;
+  /** A request to what serves a share: its reply, or nothing where it comes later. */
+  share(share: number, message: Uint8Array): Uint8Array | undefined;
 }
 
 /** What the run loop uses of an engine. */
@@ -55,6 +58,14 @@ export interface EngineApi {
   imageName(image: ImageKind): string | undefined;
   /** Room for an image of `length` bytes; `write` puts bytes at an offset in it. */
   imageBegin(image: ImageKind, length: number): (offset: number, bytes: Uint8Array) => void;
+  /** The path of a share; empty for one in memory, nothing if there are no more. */
+  sharePath(share: number): string | undefined;
+  /** The reply to a request of `EngineHost.share`, later. */
+  shareComplete(share: number, reply: Uint8Array): void;
+  /** Puts a file into a share in memory; throws Linux's error. */
+  putFile(share: number, path: string, contents: Uint8Array, mode: number): void;
+  /** A copy of a file in a share in memory; throws Linux's error. */
+  getFile(share: number, path: string): Uint8Array<ArrayBuffer>;
   /** Builds the machine; false if the host has to answer first (`DiskHost.answered`), and then to call again. */
   create(): boolean;
   /** Closes the files. */
@@ -98,6 +109,7 @@ export class Engine implements EngineApi {
     const last: { panic: string | undefined } = { panic: undefined };
     const code = new CodeHost(host.code);
     const files = new FileTable(host.files, bytes);
+    let reply: Uint8Array | undefined;
     const imports: EngineImports = {
       ...code.imports,
       ...files.imports,
@@ -105,6 +117,15 @@ export class Engine implements EngineApi {
       clock_monotonic: () => host.monotonic(),
       clock_realtime: () => host.realtime(),
       random: (ptr, len) => host.random(bytes(ptr, len) as Uint8Array<ArrayBuffer>),
+      share_request: (share, ptr, len) => {
+        // the host may keep the message, and the engine's memory moves
+        reply = host.share(share, bytes(ptr, len).slice());
+        return reply?.length ?? 0;
+      },
+      share_reply: (ptr) => {
+        if (reply) bytes(ptr, reply.length).set(reply);
+        reply = undefined;
+      },
       log: (level, ptr, len) => {
         const text = new TextDecoder().decode(bytes(ptr, len));
         // a panic ends in a trap, and the call that traps reports it
@@ -164,6 +185,30 @@ export class Engine implements EngineApi {
     const ptr = this.#call("image_begin", image, length) >>> 0;
     if (ptr === 0) throw new VmError("machine", `there is no memory for an image of ${length} bytes`);
     return (offset, bytes) => new Uint8Array(this.#memory.buffer, ptr, length).set(bytes, offset);
+  }
+
+  sharePath(share: number): string | undefined {
+    const range = this.#call("share_path", share);
+    return range === 0n ? undefined : this.#text(range);
+  }
+
+  shareComplete(share: number, reply: Uint8Array): void {
+    this.#call("share_complete", share, this.#give(reply));
+  }
+
+  putFile(share: number, path: string, contents: Uint8Array, mode: number): void {
+    const name = new TextEncoder().encode(path);
+    const both = new Uint8Array(name.length + contents.length);
+    both.set(name);
+    both.set(contents, name.length);
+    this.#give(both);
+    checkFile(path, this.#call("share_put", share, name.length, contents.length, mode));
+  }
+
+  getFile(share: number, path: string): Uint8Array<ArrayBuffer> {
+    const range = BigInt.asUintN(64, this.#call("share_get", share, this.#give(new TextEncoder().encode(path))));
+    if ((range & 0xffff_ffffn) === 0n) checkFile(path, Number(range >> 32n));
+    return this.#bytes(range).slice();
   }
 
   create(): boolean {
@@ -248,6 +293,13 @@ export class Engine implements EngineApi {
       throw new VmError("engine", `the engine failed in ${name}, which is a bug in pagevm: ${why}`, { cause });
     }
   }
+}
+
+function checkFile(path: string, errno: number): void {
+  if (errno === 0) return;
+  const name = Object.entries(ERRNO).find(([, number]) => number === errno)?.[0] ?? `error ${errno}`;
+  const error = new VmError("machine", `${path}: ${name} in the guest's files`);
+  throw Object.assign(error, { code: name });
 }
 
 function text(cause: unknown): string {

@@ -54,6 +54,25 @@ export class MockEngine implements EngineApi {
     this.options = options;
   }
 
+  /** Paths of the shares. */
+  shares: string[] = [];
+  /** Replies that came later, by share. */
+  readonly replies: [number, Uint8Array][] = [];
+
+  sharePath(share: number): string | undefined {
+    return this.shares[share];
+  }
+
+  shareComplete(share: number, reply: Uint8Array): void {
+    this.replies.push([share, reply]);
+  }
+
+  putFile(): void {}
+
+  getFile(): Uint8Array<ArrayBuffer> {
+    return new Uint8Array(0);
+  }
+
   imageName(image: number): string | undefined {
     const at = this.options.indexOf(image === Image.Kernel ? "-kernel" : "-initrd");
     return at < 0 ? undefined : this.options[at + 1];
@@ -163,6 +182,10 @@ export function run(
           fetch: async () => {
             throw new Error("there is no such file");
           },
+        },
+        share: (path) => {
+          if (path === "none") throw new Error("there is no such directory");
+          return { Tclunk: ({ fid }) => (fid === 1 ? {} : Promise.resolve({})) };
         },
         open: async (name) => {
           const file = files[name];

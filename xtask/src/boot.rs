@@ -19,6 +19,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const BOOT: Duration = Duration::from_secs(300);
 const COMMAND: Duration = Duration::from_secs(120);
 
+/// In a test's options: the disk that is made for it, and a directory for it alone, empty.
+const DISK: &str = "{disk}";
+const SHARE: &str = "{share}";
+
 /// Seconds the guest's clock may be away from the host's: what lies between the guest's answer and our reading of it.
 const CLOCK: u64 = 10;
 
@@ -36,7 +40,7 @@ pub struct Test {
     memory: u32,
     /// Added to the guest's kernel command line.
     append: String,
-    /// More options; `{disk}` is a disk made for the test.
+    /// More options; `{disk}` is a disk made for the test, `{share}` a directory.
     options: Vec<String>,
     /// MiB of that disk.
     disk: Option<u32>,
@@ -170,9 +174,20 @@ fn run_with(test: &Test, guest_name: &str, host: Host, code: Option<Value>) -> R
 
 /// The test's own options, with the disk that they name.
 fn more_options(test: &Test, guest: &Guest, stem: &str) -> Result<Vec<String>> {
-    let Some(mib) = test.disk else { return Ok(test.options.clone()) };
-    let disk = disk(mib, guest, stem)?.display().to_string();
-    Ok(test.options.iter().map(|word| word.replace("{disk}", &disk)).collect())
+    let mut options = test.options.clone();
+    let mut replace = |field, path: &Path| {
+        options.iter_mut().for_each(|word| *word = word.replace(field, &path.to_string_lossy()));
+    };
+    if let Some(mib) = test.disk {
+        replace(DISK, &disk(mib, guest, stem)?);
+    }
+    if test.options.iter().any(|word| word.contains(SHARE)) {
+        let share = target().join("tmp/shares").join(stem);
+        let _ = fs::remove_dir_all(&share);
+        fs::create_dir_all(&share)?;
+        replace(SHARE, &share);
+    }
+    Ok(options)
 }
 
 /// A raw image of `mib` MiB with an ext4 file system, in which the guest's `sample` is.

@@ -83,8 +83,8 @@ struct Recipe {
     kernel: String,
     /// Directories of `guests/` whose files are in the root; later ones win.
     root: Vec<String>,
-    /// Whether the benchmarks are in the root.
-    benchmarks: bool,
+    /// Programs that are in the root.
+    programs: Option<&'static crate::bench::Set>,
     /// Kernel modules that init loads, in this order; those that they need come along.
     modules: Vec<String>,
     append: String,
@@ -109,10 +109,9 @@ fn recipe(name: &str) -> Result<Recipe> {
         Some("i386") => Architecture::I386,
         Some(other) => bail!("{}: no architecture `{other}`; there are: amd64, i386", path.display()),
     };
-    let benchmarks = match json["programs"].as_str() {
-        None => false,
-        Some("bench") => true,
-        Some(other) => bail!("{}: no programs `{other}`; there are: bench", path.display()),
+    let programs = match json["programs"].as_str() {
+        None => None,
+        Some(name) => Some(crate::bench::set(name).with_context(|| path.display().to_string())?),
     };
     Ok(Recipe {
         about: field("about")?,
@@ -120,7 +119,7 @@ fn recipe(name: &str) -> Result<Recipe> {
         architecture,
         kernel: field("kernel")?,
         root,
-        benchmarks,
+        programs,
         modules: json["modules"]
             .as_array()
             .into_iter()
@@ -157,8 +156,8 @@ pub fn make(name: &str) -> Result<Guest> {
     for dir in &recipe.root {
         overlay.extend(read_tree(&root().join("guests").join(dir))?);
     }
-    if recipe.benchmarks {
-        overlay.extend(crate::bench::programs(recipe.architecture)?);
+    if let Some(set) = recipe.programs {
+        overlay.extend(crate::bench::programs(set, recipe.architecture)?);
     }
     let mut hasher = DefaultHasher::new();
     (FORMAT, &recipe.suite, recipe.architecture, &recipe.kernel, &recipe.modules, &recipe.append, &overlay)

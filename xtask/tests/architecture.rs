@@ -9,7 +9,7 @@ use std::process::Command;
 /// The crates that make the engine, lowest first: a crate may use only crates of lower layers.
 const LAYERS: &[&[&str]] = &[
     &["guest-api", "softfloat", "host-abi"],
-    &["mem", "bus", "storage", "options", "ir"],
+    &["mem", "bus", "storage", "fs9p", "options", "ir"],
     &["isa-x86", "devices", "virtio", "netstack", "wasmgen"],
     &["machine", "jit"],
     &["engine"],

@@ -5,11 +5,13 @@ use crate::code::CodeHost;
 use crate::drives::Drives;
 use crate::host;
 use crate::pacer::Pacer;
+use crate::shares::Shares;
+use fs9p::Errno;
 use host_abi::{Console, Exit, Image, Outcome, Stats};
 use jit::Jit;
 use machine::{Files, Machine, MachineError};
 use netstack::{ChannelId, Ids};
-use options::{Config, Serial};
+use options::{Config, Serial, ShareSource};
 use storage::Ended;
 
 /// Bytes of generated code that are kept, unless option tb-size says otherwise.
@@ -25,6 +27,9 @@ pub struct Engine {
     kernel: Vec<u8>,
     initrd: Option<Vec<u8>>,
     drives: Drives,
+    shares: Shares,
+    /// What the host has got of a share.
+    file: Vec<u8>,
     machine: Option<Machine>,
     /// Hot code of the machine's guest.
     jit: Option<Jit<CodeHost>>,
@@ -45,6 +50,8 @@ impl Engine {
             kernel: Vec::new(),
             initrd: None,
             drives: Drives::new(),
+            shares: Shares::default(),
+            file: Vec::new(),
             machine: None,
             jit: None,
             pacer: Pacer::new(),
@@ -73,6 +80,7 @@ impl Engine {
         };
         match options::parse(&args) {
             Ok(config) => {
+                self.shares.configure(&config);
                 self.config = Some(config);
                 self.drives.close();
                 Outcome::Done
@@ -87,6 +95,29 @@ impl Engine {
             Image::Kernel => Some(&config.kernel),
             Image::Initrd => config.initrd.as_deref(),
         }
+    }
+
+    /// The host's path of a share, empty for one in memory.
+    pub fn share_path(&self, share: u32) -> Option<&str> {
+        match &self.config.as_ref()?.shares.get(share as usize)?.source {
+            ShareSource::Local { path, .. } => Some(path),
+            ShareSource::Memory => Some(""),
+        }
+    }
+
+    pub fn share_complete(&mut self, share: u32, len: u32) {
+        self.shares.complete(share, self.scratch.get(..len as usize).unwrap_or_default());
+    }
+
+    pub fn share_put(&mut self, share: u32, path_len: u32, len: u32, mode: u32) -> Result<(), Errno> {
+        let (path, rest) = self.scratch.split_at_checked(path_len as usize).ok_or(Errno::EINVAL)?;
+        self.shares.put(share, path, rest.get(..len as usize).ok_or(Errno::EINVAL)?, mode)
+    }
+
+    pub fn share_get(&mut self, share: u32, path_len: u32) -> Result<&[u8], Errno> {
+        let path = self.scratch.get(..path_len as usize).ok_or(Errno::EINVAL)?;
+        self.file = self.shares.get(share, path)?;
+        Ok(&self.file)
     }
 
     pub fn console_mode(&self) -> Console {
@@ -146,7 +177,13 @@ impl Engine {
             Ok(nets) => nets,
             Err(error) => return self.fail(Outcome::BadMachine, error.to_string()),
         };
-        let files = Files { kernel: std::mem::take(&mut self.kernel), initrd: self.initrd.take(), disks, nets };
+        let files = Files {
+            kernel: std::mem::take(&mut self.kernel),
+            initrd: self.initrd.take(),
+            disks,
+            nets,
+            shares: self.shares.serve(&config),
+        };
         match Machine::new(&config, files, host::time(), host::random()) {
             Ok(machine) => {
                 let limit = config.tb_size_mib.map_or(CODE_BYTES, |mib| (mib as usize) << 20);

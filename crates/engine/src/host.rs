@@ -154,6 +154,22 @@ pub mod channels {
     }
 }
 
+/// Trees of files that the host serves.
+pub mod shares {
+    use super::imports;
+
+    /// Sends a request; the reply, if it is there at once.
+    pub fn request(share: u32, message: &[u8]) -> Option<Vec<u8>> {
+        let len = imports::share_request(share, message.as_ptr() as usize as u32, message.len() as u32);
+        if len == 0 {
+            return None;
+        }
+        let mut reply = vec![0; len as usize];
+        imports::share_reply(reply.as_mut_ptr() as usize as u32);
+        Some(reply)
+    }
+}
+
 /// Tells whoever looks after the engine.
 pub fn log(level: host_abi::LogLevel, text: &str) {
     imports::log(level as u32, text.as_ptr() as usize as u32, text.len() as u32);
@@ -268,4 +284,10 @@ mod imports {
     pub fn channel_close(_channel: u32) {}
 
     pub fn channel_credit(_channel: u32, _bytes: u32) {}
+
+    pub fn share_request(_share: u32, _ptr: u32, _len: u32) -> u32 {
+        0
+    }
+
+    pub fn share_reply(_ptr: u32) {}
 }

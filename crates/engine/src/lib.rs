@@ -8,8 +8,10 @@ mod drives;
 mod engine;
 mod host;
 mod pacer;
+mod shares;
 
 use engine::Engine;
+use fs9p::Errno;
 use host_abi::{Exit, FileFlags, Image, LogLevel, Outcome, range};
 use std::cell::RefCell;
 use storage::{Ended, OpenedFile};
@@ -61,6 +63,25 @@ mod body {
     pub fn image_name(image: u32) -> u64 {
         with(0, |engine| {
             Image::from_u32(image).and_then(|i| engine.image_name(i)).map_or(0, |name| bytes(name.as_bytes()))
+        })
+    }
+
+    pub fn share_path(share: u32) -> u64 {
+        with(0, |engine| engine.share_path(share).map_or(0, |path| bytes(path.as_bytes())))
+    }
+
+    pub fn share_complete(share: u32, len: u32) {
+        with((), |engine| engine.share_complete(share, len));
+    }
+
+    pub fn share_put(share: u32, path_len: u32, len: u32, mode: u32) -> u32 {
+        with(Errno::EBUSY.0, |engine| engine.share_put(share, path_len, len, mode).err().map_or(0, |errno| errno.0))
+    }
+
+    pub fn share_get(share: u32, path_len: u32) -> u64 {
+        with(range(0, Errno::EBUSY.0), |engine| match engine.share_get(share, path_len) {
+            Ok(contents) => bytes(contents),
+            Err(errno) => range(0, errno.0),
         })
     }
 

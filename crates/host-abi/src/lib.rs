@@ -89,6 +89,11 @@ macro_rules! imports {
             fn channel_close(channel: u32);
             /// The host may send `bytes` more of this stream.
             fn channel_credit(channel: u32, bytes: u32);
+            /// A 9P2000.L request, in the `len` bytes at `ptr`, to what serves share number `share` on the host. Returns how long
+            /// the reply is that `share_reply` then gives, or 0 where it comes later, by the export `share_complete`.
+            fn share_request(share: u32, ptr: u32, len: u32) -> u32;
+            /// Writes the reply that the last `share_request` has announced to `ptr`.
+            fn share_reply(ptr: u32);
         }
     };
 }
@@ -109,6 +114,18 @@ macro_rules! exports {
             fn configure(len: u32) -> u32;
             /// The file name that the options give for an `Image`, as a byte range; 0 if they give none.
             fn image_name(image: u32) -> u64;
+            /// What the options give as the path of share number `share` on the host, as a byte range, 0 if there is no such share.
+            /// One that is in memory has the length 0. Shares are asked for until there is none.
+            fn share_path(share: u32) -> u64;
+            /// The reply, in the first `len` bytes of the scratch room, to a request of `share_request`.
+            fn share_complete(share: u32, len: u32);
+            /// Puts a file into a share that is in memory: in the scratch room are `path_len` bytes of its path and `len` bytes of its
+            /// contents; `mode` are its permission bits. Returns 0, or one of Linux's error numbers.
+            fn share_put(share: u32, path_len: u32, len: u32, mode: u32) -> u32;
+            /// Gets a file out of a share that is in memory, by the path in the first `path_len` bytes of the scratch room: a byte
+            /// range that is valid until the next call of `share_get`, with an address of 0 where there is none such; its length then is one
+            /// of Linux's error numbers.
+            fn share_get(share: u32, path_len: u32) -> u64;
             /// What the options connect the serial console to, a `Console`.
             fn console_mode() -> u32;
             /// Room for an `Image` of `len` bytes, which the host fills before `create`; 0 if there is no memory for it.

@@ -36,7 +36,8 @@ fn run() -> Result<(), String> {
     if !config.nets.is_empty() {
         return Err("this example has no network: leave out -nic and -netdev".to_owned());
     }
-    let files = Files { kernel, initrd, disks, nets: Vec::new() };
+    let shares = config.shares.iter().map(share).collect::<Result<_, _>>()?;
+    let files = Files { kernel, initrd, disks, nets: Vec::new(), shares };
     let mut machine = Machine::new(&config, files, now(), [42; 32]).map_err(|e| e.to_string())?;
 
     let (send, typed) = mpsc::channel();
@@ -77,6 +78,21 @@ fn run() -> Result<(), String> {
     let stats = machine.stats();
     eprintln!("boot: ended after {:.2} s of guest time: {stats:?}", stats.guest_ns as f64 / 1e9);
     Ok(())
+}
+
+/// A tree in memory: directories of the host's are served by the TypeScript hosts.
+fn share(share: &options::Share) -> Result<Box<dyn machine::P9Backend>, String> {
+    match &share.source {
+        options::ShareSource::Memory => Ok(machine::serve(share, fs9p::MemoryTree::new(2 << 30, unix_time))),
+        options::ShareSource::Local { path, .. } => {
+            Err(format!("path={path}: this program serves no directories; give -virtfs memory,mount_tag=TAG"))
+        }
+    }
+}
+
+fn unix_time() -> fs9p::wire::Timespec {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    fs9p::wire::Timespec { sec: since.as_secs(), nsec: since.subsec_nanos().into() }
 }
 
 /// `PAGEVM_LOG=debug` and the like.

@@ -17,4 +17,6 @@ mod random;
 pub use clock::HostTime;
 pub use load::{LoadError, initrd::Problem as InitrdProblem};
 pub use machine::{Exit, Files, Machine, MachineError, Stats, StopReport};
+pub use plug::serve;
 pub use virtio::input::{InputEvent, InputKind};
+pub use virtio::p9::P9Backend;

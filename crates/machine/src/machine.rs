@@ -12,6 +12,7 @@ use options::{Config, Place};
 use storage::BlockBackend;
 use thiserror::Error;
 use virtio::input::{InputEvent, InputKind};
+use virtio::p9::P9Backend;
 use virtio::{AnyDevice, Balloon};
 
 use crate::acpi;
@@ -20,7 +21,7 @@ use crate::load::layout::VGA;
 use crate::load::{self, Entry, Images, LoadError, Piece};
 use crate::map;
 use crate::pc::{Board, Event};
-use crate::plug::plug;
+use crate::plug::{Backends, plug};
 use crate::random::Random;
 
 /// Why a machine could not be made; the message names the input and what to do.
@@ -91,6 +92,8 @@ pub struct Files {
     pub disks: Vec<Box<dyn BlockBackend>>,
     /// A network for each of [`Config::nets`].
     pub nets: Vec<Net>,
+    /// What serves each of [`Config::shares`].
+    pub shares: Vec<Box<dyn P9Backend>>,
 }
 
 impl Files {
@@ -130,7 +133,8 @@ impl Machine {
         let memory = Memory::new(ram, &[VGA]);
         let mut random = Random::new(seed);
         let (disks, nets) = (std::mem::take(&mut files.disks), std::mem::take(&mut files.nets));
-        let plugged = plug(config, disks, nets, &mut random);
+        let backends = Backends::new(disks, nets, std::mem::take(&mut files.shares));
+        let plugged = plug(config, backends, &mut random);
         let mut machine = Machine {
             config: config.clone(),
             files,

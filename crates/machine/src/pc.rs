@@ -802,7 +802,7 @@ mod tests {
         const TABLE: u64 = 0xd000_0000;
         let options = options::parse("-kernel k -device virtio-rng-pci,addr=5".split_whitespace()).unwrap();
         let mut random = Random::new([1; 32]);
-        let plugged = crate::plug::plug(&options, Vec::new(), Vec::new(), &mut random);
+        let plugged = crate::plug::plug(&options, crate::plug::Backends::default(), &mut random);
         let time = HostTime { monotonic_ns: 5, unix_ns: 0 };
         let mut b = Board::new(GuestClock::new(time), 0, 64 << 20, plugged, random);
         let mut memory = Memory::new(mem::GuestRam::new(1 << 20).unwrap(), &[]);

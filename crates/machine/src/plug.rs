@@ -2,13 +2,16 @@
 
 use bus::{Dma, Line};
 use devices::pci_host::Devfn;
+use fs9p::{FileTree, Server};
 use mem::Memory;
-use options::{Chardev, Config, DeviceOptions, Model, Place, PortOptions, Serial};
+use netstack::Net as Network;
+use options::{Chardev, Config, DeviceOptions, Model, Place, PortOptions, Serial, Share};
 use storage::BlockBackend;
 use virtio::blk::DiskOptions;
 use virtio::console::{Port, PortKind};
 use virtio::input::InputKind;
-use virtio::{AnyDevice, Balloon, Blk, Console, Input, Net, Rng};
+use virtio::p9::{P9Backend, RequestId};
+use virtio::{AnyDevice, Balloon, Blk, Console, Input, Net, P9, Rng};
 
 use crate::map;
 use crate::net::Networks;
@@ -60,17 +63,27 @@ pub fn mmio_line(n: usize) -> Line {
     Line::new(map::GSI_VIRTIO_MMIO + n as u8 % options::MMIO_MAX as u8)
 }
 
-/// Makes the devices of `config` on `disks`, one for each drive, and on `nets`, one for each network.
-pub fn plug(
-    config: &Config,
-    disks: Vec<Box<dyn BlockBackend>>,
-    nets: Vec<netstack::Net>,
-    random: &mut Random,
-) -> Plugged {
-    let mut disks: Vec<_> = disks.into_iter().map(Some).collect();
+/// What the devices of a machine are on.
+#[derive(Default)]
+pub struct Backends {
+    disks: Vec<Option<Box<dyn BlockBackend>>>,
+    nets: Vec<Network>,
+    shares: Vec<Option<Box<dyn P9Backend>>>,
+}
+
+impl Backends {
+    /// One disk for each drive of the configuration, one network for each that it names, one server for each share.
+    pub fn new(disks: Vec<Box<dyn BlockBackend>>, nets: Vec<Network>, shares: Vec<Box<dyn P9Backend>>) -> Self {
+        Self { disks: disks.into_iter().map(Some).collect(), nets, shares: shares.into_iter().map(Some).collect() }
+    }
+}
+
+/// Makes the devices of `config`.
+pub fn plug(config: &Config, mut backends: Backends, random: &mut Random) -> Plugged {
     let terminal = if config.serial == Serial::None { Terminal::Nowhere } else { Terminal::Com1 };
     let mut networks = Networks::default();
-    let mut cables: Vec<_> = nets.into_iter().map(|net| Some(networks.add(net))).collect();
+    let mut cables: Vec<_> =
+        std::mem::take(&mut backends.nets).into_iter().map(|net| Some(networks.add(net))).collect();
     let mut plugged = Plugged { pci: Vec::new(), mmio: Vec::new(), terminal, networks };
     for options in &config.devices {
         let made = match &options.model {
@@ -79,7 +92,7 @@ pub fn plug(
                 let cable = at.and_then(|at| cables.get_mut(at)?.take());
                 cable.map(|cable| Net::new(Box::new(cable), *mac).into())
             }
-            model => device(model, &mut disks, random),
+            model => device(model, &mut backends, random),
         };
         let Some(device) = made else { continue };
         let at = match options.place {
@@ -105,12 +118,12 @@ fn terminal_port(options: &DeviceOptions) -> Option<usize> {
     ports.iter().position(|p| p.as_ref().is_some_and(|p| p.chardev == Chardev::Stdio))
 }
 
-fn device(model: &Model, disks: &mut [Option<Box<dyn BlockBackend>>], random: &mut Random) -> Option<AnyDevice> {
+fn device(model: &Model, backends: &mut Backends, random: &mut Random) -> Option<AnyDevice> {
     Some(match model {
         Model::Blk { drive, serial, logical_block, physical_block } => {
             let options =
                 DiskOptions { logical_block: *logical_block, physical_block: *physical_block, serial: serial.clone() };
-            Blk::new(disks.get_mut(*drive)?.take()?, options).into()
+            Blk::new(backends.disks.get_mut(*drive)?.take()?, options).into()
         }
         Model::Net { .. } => return None,
         Model::Rng => {
@@ -122,6 +135,7 @@ fn device(model: &Model, disks: &mut [Option<Box<dyn BlockBackend>>], random: &m
         Model::Keyboard => Input::new(InputKind::Keyboard).into(),
         Model::Tablet => Input::new(InputKind::Tablet).into(),
         Model::Mouse => Input::new(InputKind::Mouse).into(),
+        Model::P9 { share, mount_tag } => P9::new(backends.shares.get_mut(*share)?.take()?, mount_tag.clone()).into(),
     })
 }
 
@@ -130,6 +144,28 @@ fn port(options: &PortOptions) -> Port {
         true => PortKind::Console,
         false => PortKind::Stream { name: options.name.clone() },
     })
+}
+
+/// A server of files, for the device that brings its messages.
+struct Served<T: FileTree>(Server<T>);
+
+impl<T: FileTree> P9Backend for Served<T> {
+    fn submit(&mut self, id: RequestId, message: Vec<u8>) {
+        self.0.submit(fs9p::RequestId(id.0), message);
+    }
+
+    fn poll(&mut self) -> Option<(RequestId, Vec<u8>)> {
+        self.0.poll().map(|(id, reply)| (RequestId(id.0), reply))
+    }
+
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
+/// What serves a share on `tree`.
+pub fn serve(share: &Share, tree: impl FileTree) -> Box<dyn P9Backend> {
+    Box::new(Served(Server::new(tree).read_only(share.read_only)))
 }
 
 #[cfg(test)]

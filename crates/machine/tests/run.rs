@@ -33,7 +33,7 @@ fn machine(code: &[u8], options: &str) -> Machine {
     let config = options::parse(line.split_whitespace()).unwrap();
     Machine::new(
         &config,
-        Files { kernel: kernel(code), initrd: None, disks: Vec::new(), nets: Vec::new() },
+        Files { kernel: kernel(code), initrd: None, disks: Vec::new(), nets: Vec::new(), shares: Vec::new() },
         at(0),
         [7; 32],
     )
@@ -264,7 +264,13 @@ fn a_machine_that_cannot_be_made_says_why() {
     let config = options::parse(["-kernel", "index.html", "-m", "64"]).unwrap();
     let e = Machine::new(
         &config,
-        Files { kernel: b"<!DOCTYPE html>".to_vec(), initrd: None, disks: Vec::new(), nets: Vec::new() },
+        Files {
+            kernel: b"<!DOCTYPE html>".to_vec(),
+            initrd: None,
+            disks: Vec::new(),
+            nets: Vec::new(),
+            shares: Vec::new(),
+        },
         at(0),
         [0; 32],
     )

@@ -94,6 +94,11 @@ pub enum Model {
     Keyboard,
     Tablet,
     Mouse,
+    /// `share`: index in [`crate::Config::shares`].
+    P9 {
+        share: usize,
+        mount_tag: String,
+    },
 }
 
 /// Ports of a `virtio-serial` device at most.
@@ -119,6 +124,7 @@ const DEVICES: &[DeviceRow] = &[
     DeviceRow { name: "virtio-keyboard", build: |_, _| Ok(Model::Keyboard) },
     DeviceRow { name: "virtio-tablet", build: |_, _| Ok(Model::Tablet) },
     DeviceRow { name: "virtio-mouse", build: |_, _| Ok(Model::Mouse) },
+    DeviceRow { name: "virtio-9p", build: crate::shares::device },
 ];
 
 /// Names of devices for messages; ports are plugged into a `virtio-serial`.
@@ -133,6 +139,7 @@ const NAMES: &[&str] = &[
     "virtio-keyboard-pci",
     "virtio-tablet-pci",
     "virtio-mouse-pci",
+    "virtio-9p-pci",
     "virtio-blk-device",
     "virtio-net-device",
     "virtio-rng-device",

@@ -8,10 +8,12 @@ mod devices;
 mod nearest;
 mod net;
 mod properties;
+mod shares;
 
 pub use devices::{Chardev, DeviceOptions, Drive, DriveFormat, MMIO_MAX, Model, Place, PortOptions};
 use nearest::nearest;
 pub use net::{Forward, LanNet, NamedNet, Netdev, Protocol, Proxy, UserNet};
+pub use shares::{SecurityModel, Share, ShareSource};
 use thiserror::Error;
 
 pub const MIB: u64 = 1 << 20;
@@ -40,6 +42,8 @@ pub struct Config {
     pub tb_size_mib: Option<u32>,
     /// Disk images, in the order of their options.
     pub drives: Vec<Drive>,
+    /// Trees of files, in the order of their options.
+    pub shares: Vec<Share>,
     pub devices: Vec<DeviceOptions>,
     /// What network cards are plugged into; none unless asked for.
     pub nets: Vec<NamedNet>,
@@ -176,9 +180,21 @@ const OPTIONS: &[OptionRow] = &[
         apply: devices::chardev,
     },
     OptionRow {
+        names: &["-fsdev"],
+        usage: "local,id=ID,path=DIR,security_model=none|passthrough[,readonly=on] or memory,id=ID",
+        help: "a tree of files for -device virtio-9p-pci",
+        apply: shares::fsdev,
+    },
+    OptionRow {
+        names: &["-virtfs"],
+        usage: "local,path=DIR,mount_tag=TAG,security_model=none|passthrough[,id=ID][,readonly=on]",
+        help: "a tree of files that the guest mounts by its tag (-t 9p -o trans=virtio)",
+        apply: shares::virtfs,
+    },
+    OptionRow {
         names: &["-device"],
         usage: "virtio-NAME-pci[,id=ID][,addr=SLOT][,..]",
-        help: "blk, net (netdev=ID, mac=MAC), rng, serial (with virtconsole, virtserialport), balloon, keyboard, tablet or mouse",
+        help: "blk, net (netdev=ID, mac=MAC), rng, 9p (fsdev=ID, mount_tag=TAG), serial (with virtconsole, virtserialport), balloon, keyboard, tablet or mouse",
         apply: devices::device,
     },
     OptionRow {
@@ -252,6 +268,7 @@ pub fn parse<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Result<Config,
         no_reboot: false,
         tb_size_mib: None,
         drives: Vec::new(),
+        shares: Vec::new(),
         devices: Vec::new(),
         nets: Vec::new(),
     };
@@ -490,6 +507,7 @@ mod tests {
             no_reboot: false,
             tb_size_mib: None,
             drives: Vec::new(),
+            shares: Vec::new(),
             devices: Vec::new(),
             nets: Vec::new(),
         };
@@ -532,6 +550,7 @@ mod tests {
             no_reboot: true,
             tb_size_mib: Some(64),
             drives: Vec::new(),
+            shares: Vec::new(),
             devices: Vec::new(),
             nets: Vec::new(),
         };
@@ -641,6 +660,35 @@ mod tests {
     fn the_last_of_a_repeated_option_counts() {
         assert_eq!(words("-kernel a -kernel b -m 64 -m 65").unwrap().kernel, "b");
         assert_eq!(words("-kernel a -m 64 -m 65").unwrap().ram_bytes, 65 * MIB);
+    }
+
+    #[test]
+    fn shares() {
+        let short = words("-kernel k -virtfs local,path=/srv,mount_tag=t,security_model=none,readonly=on").unwrap();
+        let local = |security| ShareSource::Local { path: "/srv".into(), security };
+        assert_eq!(short.shares, [Share { id: "t".into(), source: local(SecurityModel::None), read_only: true }]);
+        let place = Place::Pci { slot: 2 };
+        let model = Model::P9 { share: 0, mount_tag: "t".into() };
+        assert_eq!(short.devices, [DeviceOptions { id: None, place, model }]);
+        let long = words(
+            "-kernel k -fsdev memory,id=m -fsdev local,id=f,path=/srv,security_model=passthrough \
+             -device virtio-9p-pci,fsdev=f,mount_tag=t",
+        );
+        let long = long.unwrap();
+        assert_eq!(long.shares[1].source, local(SecurityModel::Passthrough));
+        assert_eq!(long.devices[0].model, Model::P9 { share: 1, mount_tag: "t".into() });
+        for (line, why) in [
+            ("-virtfs local,path=/srv,mount_tag=t", "give `security_model=none`"),
+            ("-virtfs local,path=/srv,mount_tag=t,security_model=mapped-xattr", "owners and modes are the host's"),
+            ("-virtfs local,mount_tag=t,security_model=none", "give `path=`"),
+            ("-virtfs proxy,mount_tag=t", "`proxy` is not supported"),
+            ("-device virtio-9p-pci,fsdev=x,mount_tag=t", "there is no fsdev `x`"),
+            ("-fsdev memory,id=a -fsdev memory,id=a", "two fsdevs"),
+            ("-virtfs memory,mount_tag=t,path=/srv", "`path` is not supported"),
+        ] {
+            let e = message(&format!("-kernel k {line}"));
+            assert!(e.contains(why), "{line}: {e}");
+        }
     }
 
     #[test]

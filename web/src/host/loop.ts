@@ -3,6 +3,7 @@
 
 import { Exit, Image, NO_STATS } from "../abi.gen.ts";
 import { Engine, type EngineApi, type EngineHost, type ImageKind, VmError } from "../engine.ts";
+import { answer, type Handlers } from "../files/server.ts";
 import type { Command, Event, Job, Result, State, Stats } from "../protocol.ts";
 import { Channels, type Openers } from "./channels.ts";
 import { type Disks, diskHost } from "./disk/host.ts";
@@ -28,6 +29,8 @@ export interface Platform {
   disks: Disks;
   /** What the machine's networks can reach. */
   channels: Openers;
+  /** What serves a share with this path; throws what is wrong with it. */
+  share(path: string): Handlers | Promise<Handlers>;
   /** Compiles and instantiates the engine at an address. */
   engine(url: string, host: EngineHost, progress: Progress): Promise<EngineApi>;
 }
@@ -56,6 +59,8 @@ export class Session {
   #result: Result | undefined;
   /** Typed before there was a machine. */
   readonly #early: Uint8Array[] = [];
+  /** What serves each share; nothing for those in memory. */
+  readonly #shares: (Handlers | undefined)[] = [];
 
   /** What is to be done when the engine was told something about a file. */
   #answered: () => void = () => {};
@@ -133,6 +138,7 @@ export class Session {
         random,
         log: (level, text) => this.#emit({ type: "log", level, text }),
         channels: this.#channels,
+        share: (share, message) => this.#share(share, message),
         ...(job.code === undefined ? {} : { code: job.code }),
         files: diskHost(this.#platform.disks, job, {
           answered: () => this.#answered(),
@@ -146,6 +152,9 @@ export class Session {
       if (job.timeout !== undefined) this.#limit(job.timeout);
       engine.configure(job.options);
       this.#emit({ type: "console", mode: engine.consoleMode });
+      for (let n = 0, path = engine.sharePath(n); path !== undefined; path = engine.sharePath(++n)) {
+        this.#shares.push(path === "" ? undefined : await this.#openShare(path));
+      }
       await Promise.all(IMAGES.map(([image, what]) => this.#fetchImage(engine, image, what, job)));
       this.#started = this.#platform.now();
       this.#loadMs = this.#started - origin;
@@ -283,6 +292,26 @@ export class Session {
       const why = cause instanceof Error ? cause.message : String(cause);
       throw new VmError("machine", `${what} ${name}: ${why}`, { cause });
     }
+  }
+
+  async #openShare(path: string): Promise<Handlers> {
+    try {
+      return await this.#platform.share(path);
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw new VmError("machine", `the directory ${path} cannot be shared: ${why}`, { cause });
+    }
+  }
+
+  #share(share: number, message: Uint8Array): Uint8Array | undefined {
+    const handlers = this.#shares[share];
+    const reply = answer(handlers ?? {}, message);
+    if (!(reply instanceof Promise)) return reply;
+    void reply.then((reply) => {
+      this.#guarded((engine) => engine.shareComplete(share, reply));
+      if (this.#state === "running") this.#schedule();
+    });
+    return undefined;
   }
 
   #schedule(): void {

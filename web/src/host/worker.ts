@@ -1,5 +1,7 @@
 // The page's worker: a session behind `postMessage`.
 
+import { originDirectory, shareHandle } from "../files/handles.ts";
+import type { Handlers } from "../files/server.ts";
 import type { Command, Event } from "../protocol.ts";
 import { urlDisks } from "./disk/urls.ts";
 import { openUrl } from "./files.ts";
@@ -16,6 +18,13 @@ const channel = new MessageChannel();
 let turn: () => void = () => {};
 channel.port1.onmessage = () => turn();
 
+/** `opfs:NAME`: a directory of the page's own storage. */
+async function share(path: string): Promise<Handlers> {
+  const name = /^opfs:(.*)$/s.exec(path)?.[1];
+  if (name === undefined) throw new Error("a page has no such directories; give path=opfs:NAME");
+  return shareHandle(await originDirectory(name));
+}
+
 const session = new Session(
   commonPlatform({
     soon: (next) => {
@@ -25,6 +34,7 @@ const session = new Session(
     open: openUrl,
     disks: urlDisks,
     channels: webChannels,
+    share,
   }),
   (event) => scope.postMessage(event, event.type === "output" ? [event.data.buffer] : []),
 );

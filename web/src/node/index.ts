@@ -10,6 +10,7 @@ import { urlDisks } from "../host/disk/urls.ts";
 import { openUrl, type Source } from "../host/files.ts";
 import { commonPlatform, Session } from "../host/loop.ts";
 import type { Event, Job } from "../protocol.ts";
+import { Directory } from "./directory.ts";
 import { openPath } from "./disk.ts";
 import { nodeChannels } from "./sockets.ts";
 
@@ -19,7 +20,13 @@ export type { Event, Job, Result, State, Stats, Step } from "../protocol.ts";
 /** Starts a machine; files are paths or addresses. Whatever goes wrong comes as an event, with one message. */
 export function start(job: Omit<Job, "engine"> & { engine?: string }, onEvent: (event: Event) => void): Session {
   const session = new Session(
-    commonPlatform({ soon: setImmediate, open, disks: nodeDisks, channels: nodeChannels }),
+    commonPlatform({
+      soon: setImmediate,
+      open,
+      disks: nodeDisks,
+      channels: nodeChannels,
+      share: (path) => new Directory(path),
+    }),
     onEvent,
   );
   void session.start({ ...job, engine: job.engine ?? new URL("engine.wasm", import.meta.url).href });

@@ -8,7 +8,7 @@ mod programs;
 mod report;
 mod suite;
 
-pub use programs::programs;
+pub use programs::{Set, programs, set};
 
 use crate::guest;
 use crate::host::{self, Host, Job, Session};

@@ -1,0 +1,92 @@
+//! Trees of files: what serves them, and how the host reaches them.
+
+use crate::host;
+use fs9p::wire::Timespec;
+use fs9p::{Errno, HostMessages, HostTree, MemoryTree, Owners};
+use machine::P9Backend;
+use options::{Config, SecurityModel, Share, ShareSource};
+
+/// Bytes of files that a tree in memory holds at most.
+const MEMORY_BYTES: u64 = 1 << 30;
+
+/// A share's tree, as the host reaches it.
+pub enum Tree {
+    /// The host serves it.
+    Host(HostTree),
+    /// The host puts and gets files.
+    Memory(MemoryTree),
+}
+
+/// The trees of a machine, by the order of its shares.
+#[derive(Default)]
+pub struct Shares(Vec<Tree>);
+
+/// Messages to the host for one share.
+struct Messages(u32);
+
+impl HostMessages for Messages {
+    fn send(&self, message: Vec<u8>) -> Option<Vec<u8>> {
+        host::shares::request(self.0, &message)
+    }
+}
+
+impl Shares {
+    /// Trees for all shares of `config`: files can be put before the machine is made.
+    pub fn configure(&mut self, config: &Config) {
+        self.0 = config.shares.iter().enumerate().map(|(n, share)| tree(n as u32, share)).collect();
+    }
+
+    /// Servers for the machine's devices.
+    pub fn serve(&self, config: &Config) -> Vec<Box<dyn P9Backend>> {
+        let pairs = config.shares.iter().zip(&self.0);
+        pairs
+            .map(|(share, tree)| match tree {
+                Tree::Host(tree) => machine::serve(share, tree.clone()),
+                Tree::Memory(tree) => machine::serve(share, tree.clone()),
+            })
+            .collect()
+    }
+
+    /// Brings a reply that the host had not at once.
+    pub fn complete(&self, share: u32, reply: &[u8]) {
+        if let Some(Tree::Host(tree)) = self.0.get(share as usize) {
+            tree.complete(reply.to_vec());
+        }
+    }
+
+    /// The tree in memory of this number: ENODEV if there is none.
+    fn memory(&self, share: u32) -> Result<&MemoryTree, Errno> {
+        match self.0.get(share as usize) {
+            Some(Tree::Memory(tree)) => Ok(tree),
+            _ => Err(Errno::ENODEV),
+        }
+    }
+
+    /// Puts a file into a tree in memory: [`MemoryTree::put`].
+    pub fn put(&self, share: u32, path: &[u8], contents: &[u8], mode: u32) -> Result<(), Errno> {
+        self.memory(share)?.put(path, contents, mode)
+    }
+
+    /// Gets a file out of a tree in memory: [`MemoryTree::get`].
+    pub fn get(&self, share: u32, path: &[u8]) -> Result<Vec<u8>, Errno> {
+        self.memory(share)?.get(path)
+    }
+}
+
+fn tree(number: u32, share: &Share) -> Tree {
+    match &share.source {
+        ShareSource::Local { security, .. } => {
+            let owners = match security {
+                SecurityModel::Passthrough => Owners::Kept,
+                SecurityModel::None => Owners::Tried,
+            };
+            Tree::Host(HostTree::new(Messages(number), owners))
+        }
+        ShareSource::Memory => Tree::Memory(MemoryTree::new(MEMORY_BYTES, now)),
+    }
+}
+
+fn now() -> Timespec {
+    let ns = host::time().unix_ns;
+    Timespec { sec: ns.div_euclid(1_000_000_000) as u64, nsec: ns.rem_euclid(1_000_000_000) as u64 }
+}

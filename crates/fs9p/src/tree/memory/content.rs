@@ -1,0 +1,125 @@
+//! A regular file's bytes, with holes.
+
+use super::State;
+use crate::{Errno, Result};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// Bytes of a chunk. A file's last chunk is only as long as what was written.
+const CHUNK: u64 = 64 << 10;
+
+/// Contents of any size up to `i64::MAX`; what was never written is zero and takes no room.
+pub struct Content {
+    state: Rc<State>,
+    size: u64,
+    /// By offset / [`CHUNK`]; a chunk's bytes beyond its vector are zero.
+    chunks: BTreeMap<u64, Vec<u8>>,
+    /// Bytes of all chunks.
+    held: u64,
+}
+
+/// The greatest size of a file, as on Linux.
+pub const SIZE_MAX: u64 = i64::MAX as u64;
+
+impl Content {
+    pub fn new(state: &Rc<State>) -> Self {
+        Self { state: state.clone(), size: 0, chunks: BTreeMap::new(), held: 0 }
+    }
+
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Bytes that are not a hole.
+    pub fn held(&self) -> u64 {
+        self.held
+    }
+
+    /// Appends up to `count` bytes from `offset` on to `to`.
+    pub fn read(&self, offset: u64, count: usize, to: &mut Vec<u8>) {
+        let count = self.size.saturating_sub(offset).min(count as u64) as usize;
+        let start = to.len();
+        to.resize(start + count, 0);
+        let mut rest = &mut to[start..];
+        let mut at = offset;
+        while !rest.is_empty() {
+            let within = (at % CHUNK) as usize;
+            let (part, others) = rest.split_at_mut(rest.len().min(CHUNK as usize - within));
+            if let Some(bytes) = self.chunks.get(&(at / CHUNK)).and_then(|chunk| chunk.get(within..)) {
+                let n = bytes.len().min(part.len());
+                part[..n].copy_from_slice(&bytes[..n]);
+            }
+            at += part.len() as u64;
+            rest = others;
+        }
+    }
+
+    /// Writes as much of `data` as there is room for: EFBIG, ENOSPC if that is nothing.
+    pub fn write(&mut self, offset: u64, data: &[u8]) -> Result<usize> {
+        let room = SIZE_MAX.saturating_sub(offset).min(data.len() as u64) as usize;
+        if room == 0 && !data.is_empty() {
+            return Err(Errno::EFBIG);
+        }
+        let (mut at, mut rest) = (offset, &data[..room]);
+        while !rest.is_empty() {
+            let within = (at % CHUNK) as usize;
+            let (part, others) = rest.split_at(rest.len().min(CHUNK as usize - within));
+            if !self.write_chunk(at / CHUNK, within, part) {
+                break;
+            }
+            at += part.len() as u64;
+            rest = others;
+        }
+        self.size = self.size.max(at);
+        match at - offset {
+            0 if !data.is_empty() => Err(Errno::ENOSPC),
+            n => Ok(n as usize),
+        }
+    }
+
+    fn write_chunk(&mut self, number: u64, within: usize, part: &[u8]) -> bool {
+        let chunk = self.chunks.entry(number).or_default();
+        let end = within + part.len();
+        let grows = end.saturating_sub(chunk.len());
+        let room = self.state.take(grows as u64);
+        if !room || chunk.try_reserve(grows).is_err() {
+            self.state.give_back(if room { grows as u64 } else { 0 });
+            if chunk.is_empty() {
+                self.chunks.remove(&number);
+            }
+            return false;
+        }
+        self.held += grows as u64;
+        if grows > 0 {
+            chunk.resize(end, 0);
+        }
+        chunk[within..end].copy_from_slice(part);
+        true
+    }
+
+    /// Makes the file this long: EFBIG. What is behind the end is forgotten.
+    pub fn truncate(&mut self, size: u64) -> Result<()> {
+        if size > SIZE_MAX {
+            return Err(Errno::EFBIG);
+        }
+        if size < self.size {
+            let mut dropped: u64 = self.chunks.split_off(&size.div_ceil(CHUNK)).values().map(|c| c.len() as u64).sum();
+            let kept = (size % CHUNK) as usize;
+            if let Some(last) = self.chunks.get_mut(&(size / CHUNK)).filter(|last| last.len() > kept) {
+                dropped += (last.len() - kept) as u64;
+                last.truncate(kept);
+                last.shrink_to_fit();
+            }
+            self.held -= dropped;
+            self.state.give_back(dropped);
+        }
+        self.size = size;
+        Ok(())
+    }
+}
+
+impl Drop for Content {
+    fn drop(&mut self) {
+        self.state.give_back(self.held);
+    }
+}

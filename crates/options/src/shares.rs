@@ -1,0 +1,111 @@
+//! `-fsdev`, `-virtfs`, `-device virtio-9p-pci`: trees of files that the guest mounts.
+
+use crate::devices::{self, Model};
+use crate::properties::Properties;
+use crate::{OptionError, Parser, Value};
+
+/// A tree of files, as `-fsdev` describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    pub id: String,
+    pub source: ShareSource,
+    pub read_only: bool,
+}
+
+/// Where the files are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ShareSource {
+    /// A directory of the host's, by a name that the host understands.
+    Local { path: String, security: SecurityModel },
+    /// In the machine's memory, put there and fetched from outside: pagevm's own.
+    Memory,
+}
+
+/// What becomes of owners and permission bits: QEMU's `security_model`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecurityModel {
+    /// They are the host's; that the host refuses an owner is an error.
+    Passthrough,
+    /// The same, and what the host refuses of owners is ignored.
+    None,
+}
+
+/// Bytes of a mount tag at most: what Linux's client reads.
+const TAG_MAX: usize = 255;
+const FSDEV: &[&str] = &["local", "memory"];
+
+/// `-fsdev DRIVER,id=ID,..`.
+pub fn fsdev(p: &mut Parser, v: Value<'_>) -> Result<(), OptionError> {
+    let mut keys = Properties::new(v, "fsdriver");
+    let id = keys.need("id")?;
+    let share = share(&mut keys, v, id)?;
+    keys.finish()?;
+    add(p, v, share).map(drop)
+}
+
+/// `-virtfs DRIVER,mount_tag=TAG,..`: an fsdev and its device.
+pub fn virtfs(p: &mut Parser, v: Value<'_>) -> Result<(), OptionError> {
+    let mut keys = Properties::new(v, "fsdriver");
+    let mount_tag = tag(&mut keys)?;
+    // QEMU names it by the tag where no id is given
+    let id = keys.take("id").unwrap_or_else(|| mount_tag.clone());
+    let share = share(&mut keys, v, id)?;
+    keys.finish()?;
+    let share = add(p, v, share)?;
+    devices::plug(p, v, Model::P9 { share, mount_tag });
+    Ok(())
+}
+
+/// `-device virtio-9p-pci,fsdev=ID,mount_tag=TAG`.
+pub fn device(p: &mut Parser, keys: &mut Properties<'_>) -> Result<Model, OptionError> {
+    let id = keys.need("fsdev")?;
+    let mount_tag = tag(keys)?;
+    let Some(share) = p.config.shares.iter().position(|s| s.id == id) else {
+        return Err(keys.bad(format!("there is no fsdev `{id}`; give -fsdev local,id={id},path=DIR before")));
+    };
+    if p.plugged.iter().any(|d| matches!(d.model(), Model::P9 { share: other, .. } if *other == share)) {
+        return Err(keys.bad(format!("fsdev `{id}` is in use")));
+    }
+    Ok(Model::P9 { share, mount_tag })
+}
+
+fn tag(keys: &mut Properties<'_>) -> Result<String, OptionError> {
+    let tag = keys.need("mount_tag")?;
+    if tag.len() > TAG_MAX { Err(keys.bad(format!("mount_tag has at most {TAG_MAX} bytes"))) } else { Ok(tag) }
+}
+
+fn share(keys: &mut Properties<'_>, v: Value<'_>, id: String) -> Result<Share, OptionError> {
+    let driver = keys.need("fsdriver")?;
+    let read_only = keys.switch("readonly")?.unwrap_or(false);
+    let source = match &*driver {
+        "local" => {
+            let path = keys.need("path")?;
+            // what no symbolic link or host process can widen is no matter of performance hints
+            keys.choice("multidevs", &["remap", "warn"])?;
+            ShareSource::Local { path, security: security(keys)? }
+        }
+        "memory" => ShareSource::Memory,
+        other => return Err(v.unsupported(other, FSDEV)),
+    };
+    Ok(Share { id, source, read_only })
+}
+
+fn security(keys: &mut Properties<'_>) -> Result<SecurityModel, OptionError> {
+    match keys.take("security_model").as_deref() {
+        Some("passthrough") => Ok(SecurityModel::Passthrough),
+        Some("none") => Ok(SecurityModel::None),
+        Some(mapped @ ("mapped" | "mapped-xattr" | "mapped-file")) => Err(keys.bad(format!(
+            "security_model={mapped} is not supported: owners and modes are the host's; give security_model=none"
+        ))),
+        Some(other) => Err(keys.bad(format!("`security_model={other}`: give passthrough or none"))),
+        None => Err(keys.bad("give `security_model=none` or `security_model=passthrough`")),
+    }
+}
+
+fn add(p: &mut Parser, v: Value<'_>, share: Share) -> Result<usize, OptionError> {
+    if p.config.shares.iter().any(|s| s.id == share.id) {
+        return Err(v.bad(format!("there are two fsdevs with id={}", share.id)));
+    }
+    p.config.shares.push(share);
+    Ok(p.config.shares.len() - 1)
+}
