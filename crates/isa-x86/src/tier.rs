@@ -163,8 +163,9 @@ impl Guest for Exec<'_> {
         if r.is_none() {
             self.cpu.cr2 = cr2;
         }
-        // It may have been LDMXCSR.
-        self.tell_environment();
+        if Helper(h) == helpers::LOAD_MXCSR {
+            self.tell_environment();
+        }
         r
     }
 
