@@ -3,9 +3,9 @@
 
 use guest_api::{Align, Bin, Emit, EmitVector, Flag, Lane, Slot, Width, XSlot};
 
-use super::operand::{address, write_gpr};
 use super::Sem;
 use super::helpers::compare_strings;
+use super::operand::{address, write_gpr};
 use super::vec::{SSE, imm8, slot};
 use crate::cpu::{RAX, RCX, RDX};
 use crate::exec::Exec;
