@@ -61,7 +61,9 @@ fn memory(old: &str, archive: &str, source: &ShareSource) -> String {
         keys.insert(0, ("fsdriver".to_owned(), "memory".to_owned()));
     }
     keys.push(("archive".to_owned(), archive.to_owned()));
-    join(&keys)
+    let text = join(&keys);
+    // as it is usually written
+    text.strip_prefix("fsdriver=").map_or(text.clone(), str::to_owned)
 }
 
 #[cfg(test)]
@@ -94,7 +96,7 @@ mod tests {
         let mut want = words(
             "-m 256 --kernel files/k -initrd files/i -no-reboot -drive file=x,,y.chunks,format=chunked,if=none,id=d,readonly=on \
              -device virtio-blk-pci,drive=d -drive if=virtio,file=http://host/z,snapshot=on \
-             -virtfs fsdriver=memory,mount_tag=www,readonly=on,archive=files/t -fsdev memory,id=m \
+             -virtfs memory,mount_tag=www,readonly=on,archive=files/t -fsdev memory,id=m \
              -device virtio-9p-pci,fsdev=m,mount_tag=m",
         );
         want.extend(["-append".to_owned(), "-kernel".to_owned()]);
