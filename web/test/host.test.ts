@@ -7,10 +7,10 @@ import { NO_STATS } from "../src/abi.gen.ts";
 import { FEATURES, missingFeatures } from "../src/host/features.ts";
 import { compile, counted, openUrl } from "../src/host/files.ts";
 import { readJob } from "../src/node/job.ts";
+import { serve } from "../src/node/serve.ts";
 import { EscapeKey, figures } from "../src/node/terminal.ts";
 import { join as joinLine, split } from "../src/page/commandline.ts";
 import { fromQuery } from "../src/page/config.ts";
-import { serve } from "../tools/serve.mjs";
 import { file } from "./mock-engine.ts";
 
 const EMPTY_MODULE = Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0);

@@ -4,9 +4,9 @@ import { statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { readJob } from "../src/node/job.ts";
+import { serve } from "../src/node/serve.ts";
 import { Cli } from "../src/node/terminal.ts";
 import { launch } from "./browsers.mjs";
-import { serve } from "./serve.mjs";
 
 const web = dirname(dirname(fileURLToPath(import.meta.url)));
 
