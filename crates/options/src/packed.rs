@@ -63,7 +63,7 @@ fn memory(old: &str, archive: &str, source: &ShareSource) -> String {
     keys.push(("archive".to_owned(), archive.to_owned()));
     let text = join(&keys);
     // as it is usually written
-    text.strip_prefix("fsdriver=").map_or(text.clone(), str::to_owned)
+    text.strip_prefix("fsdriver=").unwrap_or(&text).to_owned()
 }
 
 #[cfg(test)]

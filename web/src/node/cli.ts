@@ -65,7 +65,7 @@ function run(job: CliJob): void {
       process.exit(status);
     },
   );
-  const { host: _host, stats: _stats, screenshot: _screenshot, ...rest } = job;
+  const { host: _host, stats: _stats, screenshot: _screenshot, page: _page, ...rest } = job;
   const session = start({ ...rest, origin: performance.timeOrigin }, (event) => cli.event(event));
 }
 
