@@ -1,6 +1,6 @@
 // Made by `cargo run -p host-abi` from crates/host-abi/src/lib.rs; edit that.
 
-export const VERSION = 5;
+export const VERSION = 6;
 export const IMPORT_MODULE = "pagevm";
 export const CODE_IMPORT_MODULE = "e";
 export const TABLE = "__indirect_function_table";
@@ -19,6 +19,18 @@ export const Outcome = {
   BadCall: 4,
   /** The host has to answer first. */
   Pending: 5,
+} as const;
+
+/** What packing a drive has come to. */
+export const Packing = {
+  /** It cannot be read; `message` says why. */
+  Failed: 0,
+  /** The host has to answer first. */
+  Pending: 1,
+  /** A chunk, `pack_name` and `pack_content`. */
+  Chunk: 2,
+  /** The end: `pack_content` is the manifest. */
+  Manifest: 3,
 } as const;
 
 /** Files that the machine's options can name. */
@@ -254,6 +266,37 @@ export interface EngineExports {
    * of Linux's error numbers.
    */
   share_get(share: number, path_len: number): bigint;
+  /**
+   * The file name that the options give for what is in a share in memory in the beginning, a cpio archive, as a byte range; 0 if
+   * they give none.
+   */
+  share_archive(share: number): bigint;
+  /**
+   * Puts the files of a cpio archive, in the first `len` bytes of the scratch room, into a share that is in memory. Returns
+   * an `Outcome`.
+   */
+  share_unpack(share: number, len: number): number;
+  /** The file name that the options give for drive number `drive`, as a byte range; 0 if there is no such drive. */
+  drive_file(drive: number): bigint;
+  /** Begins to pack what is in drive number `drive`: to cut it into chunks, which `pack_next` gives. Returns an `Outcome`. */
+  pack_open(drive: number): number;
+  /**
+   * Goes on to the next chunk of the drive that is not zeros and was not there before, or to the manifest at the end.
+   * Returns a `Packing`.
+   */
+  pack_next(): number;
+  /** Where the chunk of `pack_next` belongs, relative to the manifest, as a byte range. */
+  pack_name(): bigint;
+  /**
+   * The bytes of what `pack_next` has come to, as a byte range: a chunk, for the host to compress (RFC 1951, without a
+   * header) and to store, or the manifest.
+   */
+  pack_content(): bigint;
+  /**
+   * The options with other names, those in the first `len` bytes of the scratch room: for the kernel, the initrd, each drive, each
+   * share, all ended by a zero byte; where one is empty, the old name stays. A byte range, in the form of `configure`.
+   */
+  pack_options(len: number): bigint;
   /** What the options connect the serial console to, a `Console`. */
   console_mode(): number;
   /** Room for an `Image` of `len` bytes, which the host fills before `create`; 0 if there is no memory for it. */
@@ -328,6 +371,14 @@ export const EXPORT_NAMES = [
   "share_complete",
   "share_put",
   "share_get",
+  "share_archive",
+  "share_unpack",
+  "drive_file",
+  "pack_open",
+  "pack_next",
+  "pack_name",
+  "pack_content",
+  "pack_options",
   "console_mode",
   "image_begin",
   "create",

@@ -11,6 +11,7 @@ import {
   type Image,
   LogLevel,
   Outcome,
+  Packing,
   readStats,
   VERSION,
 } from "./abi.gen.ts";
@@ -24,6 +25,11 @@ import type { CodeLimits } from "./protocol.ts";
 export type ExitCode = (typeof Exit)[keyof typeof Exit];
 export type ImageKind = (typeof Image)[keyof typeof Image];
 export type ConsoleMode = "none" | "raw" | "escape";
+
+/** A piece of a packed drive: a chunk to be compressed and stored, or the manifest. */
+export type PackedPiece =
+  | { last: false; content: Uint8Array<ArrayBuffer>; name: string }
+  | { last: true; content: Uint8Array<ArrayBuffer> };
 
 /** What kept a machine from starting or running, as one message for its user. */
 export class VmError extends Error {
@@ -66,6 +72,10 @@ export interface EngineApi {
   putFile(share: number, path: string, contents: Uint8Array, mode: number): void;
   /** A copy of a file in a share in memory; throws Linux's error. */
   getFile(share: number, path: string): Uint8Array<ArrayBuffer>;
+  /** The archive that is to be in a share in memory in the beginning. */
+  shareArchive(share: number): string | undefined;
+  /** Puts the files of a cpio archive into a share in memory. */
+  unpackShare(share: number, archive: Uint8Array): void;
   /** Builds the machine; false if the host has to answer first (`DiskHost.answered`), and then to call again. */
   create(): boolean;
   /** Closes the files. */
@@ -211,6 +221,42 @@ export class Engine implements EngineApi {
     const range = BigInt.asUintN(64, this.#call("share_get", share, this.#give(new TextEncoder().encode(path))));
     if ((range & 0xffff_ffffn) === 0n) checkFile(path, Number(range >> 32n));
     return this.#bytes(range).slice();
+  }
+
+  shareArchive(share: number): string | undefined {
+    const range = this.#call("share_archive", share);
+    return range === 0n ? undefined : this.#text(range);
+  }
+
+  unpackShare(share: number, archive: Uint8Array): void {
+    this.#check(this.#call("share_unpack", share, this.#give(archive)));
+  }
+
+  /** The file of a drive as the options name it; nothing if there are no more. */
+  driveFile(drive: number): string | undefined {
+    const range = this.#call("drive_file", drive);
+    return range === 0n ? undefined : this.#text(range);
+  }
+
+  /** Begins to pack a drive. */
+  packOpen(drive: number): void {
+    this.#check(this.#call("pack_open", drive));
+  }
+
+  /** The drive's next piece, its manifest being the last; nothing if the host has to answer first. */
+  packNext(): PackedPiece | undefined {
+    const packing = this.#call("pack_next");
+    if (packing === Packing.Pending) return undefined;
+    if (packing === Packing.Failed) throw new VmError("machine", this.message());
+    const content = this.#bytes(this.#call("pack_content")).slice();
+    if (packing === Packing.Manifest) return { last: true, content };
+    return { last: false, content, name: this.#text(this.#call("pack_name")) };
+  }
+
+  /** The options with these names for kernel, initrd, each drive, each share; the old ones where there is none. */
+  packOptions(names: readonly (string | undefined)[]): string[] {
+    const length = this.#give(new TextEncoder().encode(names.map((name) => `${name ?? ""}\0`).join("")));
+    return this.#text(this.#call("pack_options", length)).split("\0").slice(0, -1);
   }
 
   create(): boolean {

@@ -3,14 +3,16 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { gzipSync } from "node:zlib";
 import { NO_STATS } from "../src/abi.gen.ts";
 import { FEATURES, missingFeatures } from "../src/host/features.ts";
 import { compile, counted, openUrl } from "../src/host/files.ts";
+import { fill, openImage } from "../src/host/images.ts";
 import { readJob } from "../src/node/job.ts";
+import { serve } from "../src/node/serve.ts";
 import { EscapeKey, figures } from "../src/node/terminal.ts";
 import { join as joinLine, split } from "../src/page/commandline.ts";
 import { fromQuery } from "../src/page/config.ts";
-import { serve } from "../tools/serve.mjs";
 import { file } from "./mock-engine.ts";
 
 const EMPTY_MODULE = Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0);
@@ -154,4 +156,23 @@ test("options as a line come back as they went", () => {
   assert.deepEqual(split(" -m  512\t-append 'a \\ b'c\\ d "), ["-m", "512", "-append", "a \\ bc d"]);
   assert.deepEqual(split(""), []);
   assert.throws(() => split("-append 'x"), /not closed/);
+});
+
+test("a file that the packer compressed comes as it was; a damaged one says so", async () => {
+  const text = new TextEncoder().encode("words ".repeat(50_000));
+  const packed = new Uint8Array(gzipSync(text));
+  const load = async (name: string, bytes: Uint8Array<ArrayBuffer>, total?: number) => {
+    let room = new Uint8Array(0);
+    const open = async () => file([bytes.slice(0, 100), bytes.slice(100)], total)();
+    await fill(await openImage(open, {}, name, () => {}), (length) => {
+      room = new Uint8Array(length);
+      return (offset, piece) => room.set(piece, offset);
+    });
+    return room;
+  };
+  assert.deepEqual(await load("guest/a.gzip", packed, packed.length), text);
+  assert.deepEqual(await load("guest/a.gz", packed, packed.length), packed, "a guest may want that as it is");
+  await assert.rejects(load("a.gzip", packed.slice(0, -20)), /it does not decompress: it is damaged, or cut off/);
+  await assert.rejects(load("a.gzip", packed.slice(0, 200), packed.length), /the transfer broke off after 200 of /);
+  await assert.rejects(load("a.gzip", text), /it does not decompress/);
 });

@@ -68,6 +68,18 @@ export class MockEngine implements EngineApi {
     this.replies.push([share, reply]);
   }
 
+  /** Archives of the shares, and what was unpacked. */
+  archives: (string | undefined)[] = [];
+  readonly unpacked: [number, Uint8Array][] = [];
+
+  shareArchive(share: number): string | undefined {
+    return this.archives[share];
+  }
+
+  unpackShare(share: number, archive: Uint8Array): void {
+    this.unpacked.push([share, archive]);
+  }
+
   putFile(): void {}
 
   getFile(): Uint8Array<ArrayBuffer> {

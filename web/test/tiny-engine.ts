@@ -46,18 +46,18 @@ export function tinyEngine(region: readonly number[]): Uint8Array<ArrayBuffer> {
     elements: [1, stub],
     data: [CODE, code],
     exports: {
-      // what this engine's host never calls
-      ...Object.fromEntries(EXPORT_NAMES.map((name) => [name, stub + 10])),
+      // what is not below is not called, or says that there is none
+      ...Object.fromEntries(EXPORT_NAMES.map((name) => [name, stub + 6])),
       ...{ abi_version: stub + 1, scratch: stub + 2, image_begin: stub + 3, configure: stub + 4, create: stub + 5 },
       ...{
         console_mode: stub + 5,
         stats: stub + 5,
         image_name: stub + 6,
-        share_path: stub + 6,
-        idle_until: stub + 8,
-        console_input: stub + 9,
+        console_output: stub + 7,
+        message: stub + 7,
+        helper_calls: stub + 7,
       },
-      ...{ console_output: stub + 7, message: stub + 7, helper_calls: stub + 7, run: stub + 11 },
+      ...{ idle_until: stub + 8, console_input: stub + 9, reset: stub + 10, run: stub + 11 },
     },
   });
 }

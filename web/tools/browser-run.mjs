@@ -4,9 +4,9 @@ import { statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { readJob } from "../src/node/job.ts";
+import { serve } from "../src/node/serve.ts";
 import { Cli } from "../src/node/terminal.ts";
 import { launch } from "./browsers.mjs";
-import { serve } from "./serve.mjs";
 
 const web = dirname(dirname(fileURLToPath(import.meta.url)));
 
@@ -27,7 +27,7 @@ function isFile(option) {
 
 /** @type {(argument: string | undefined) => Promise<number>} */
 async function main(argument) {
-  const { host = "chromium", screenshot, stats, base: _base, engine, ...job } = readJob(argument);
+  const { host = "chromium", screenshot, stats, base: _base, engine, page: address, ...job } = readJob(argument);
   if (host === "node") throw new Error("a job for Node: run dist/node-cli.mjs");
 
   // what the options name and this machine has, the page gets from here
@@ -85,9 +85,9 @@ async function main(argument) {
               },
             };
           },
-          { ...job, options: undefined, arguments: job.options, files },
+          { ...job, options: undefined, ...(address === undefined ? { arguments: job.options, files } : {}) },
         )
-        .then(() => page.goto(server.url))
+        .then(() => page.goto(address ?? server.url))
         .catch((error) => failed(`the page does not load: ${error.message}`));
     });
     const status = await ended;

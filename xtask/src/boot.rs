@@ -3,6 +3,7 @@
 
 use crate::guest::{self, Guest, PROMPT};
 use crate::host::{Host, Job, Session, artefacts, code_limits};
+use crate::pack;
 use crate::refusals;
 use crate::setup;
 use crate::util::{output, root, say, target};
@@ -191,7 +192,7 @@ fn more_options(test: &Test, guest: &Guest, stem: &str) -> Result<Vec<String>> {
 }
 
 /// A raw image of `mib` MiB with an ext4 file system, in which the guest's `sample` is.
-fn disk(mib: u32, guest: &Guest, stem: &str) -> Result<PathBuf> {
+pub fn disk(mib: u32, guest: &Guest, stem: &str) -> Result<PathBuf> {
     let dir = target().join("tmp/disks").join(stem);
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir_all(dir.join("files"))?;
@@ -238,7 +239,7 @@ fn steps(test: &Test, guest: &Guest, host: Host, session: &mut Session) -> Resul
 }
 
 /// Waits for the first prompt of the boot whose output begins at `from`, and makes the console fit to be compared.
-fn to_prompt(session: &mut Session, from: usize) -> Result<()> {
+pub fn to_prompt(session: &mut Session, from: usize) -> Result<()> {
     // a kernel message may follow the prompt at once, so the prompt need not be the end
     let booted = |console: &str| {
         // a console whose driver is a module shows nothing of the first boot's beginning, but nothing precedes that either
@@ -253,7 +254,7 @@ fn to_prompt(session: &mut Session, from: usize) -> Result<()> {
 }
 
 /// Types a command; returns what it printed.
-fn command(session: &mut Session, typed: &str) -> Result<String> {
+pub fn command(session: &mut Session, typed: &str) -> Result<String> {
     let from = session.console.len();
     session.send(&format!("{typed}\n"))?;
     session.wait_for(COMMAND, |console| {
@@ -360,7 +361,7 @@ impl Reference<'_> {
 pub fn by_hand(wanted: &[String], guest: &str, host: Host, code: Option<&Value>) -> Result<()> {
     host.prepare()?;
     let tests = all()?;
-    let names: Vec<_> = tests.iter().map(|test| test.name.as_str()).chain(["refusals"]).collect();
+    let names: Vec<_> = tests.iter().map(|test| test.name.as_str()).chain(["refusals", "packed"]).collect();
     if let Some(unknown) = wanted.iter().find(|name| !names.contains(&name.as_str())) {
         bail!("no boot test `{unknown}`; there are: {}", names.join(", "));
     }
@@ -368,6 +369,10 @@ pub fn by_hand(wanted: &[String], guest: &str, host: Host, code: Option<&Value>)
     if is_wanted("refusals") && host != Host::Qemu {
         refusals::run(host)?;
         say(format!("refusals in {}: ok", host.name()));
+    }
+    if is_wanted("packed") && matches!(host, Host::Chromium | Host::Firefox) {
+        pack::run(host)?;
+        say(format!("packed in {}: ok", host.name()));
     }
     for test in tests.iter().filter(|test| is_wanted(&test.name)) {
         let took = run_with(test, guest, host, code.or(test.code.as_ref()).cloned())?;

@@ -37,8 +37,9 @@ pub fn run(opts: &Options) -> Result<()> {
     fs::write(root().join("dist/manifest.json"), format!("{manifest:#}\n"))?;
     run_command(
         Command::new(setup::node()?)
-            .arg(root().join("web/tools/serve.mjs"))
+            .arg(root().join("dist/node-cli.mjs"))
+            .arg("serve")
             .arg(root().join("dist"))
-            .arg(opts.port.to_string()),
+            .args(["--port", &opts.port.to_string()]),
     )
 }

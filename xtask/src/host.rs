@@ -41,6 +41,8 @@ pub struct Job {
     pub stats: Option<PathBuf>,
     /// Gets the page at the end as PNG.
     pub screenshot: Option<PathBuf>,
+    /// Address of a page that has options of its own, instead of ours with `options`; for browsers.
+    pub page: Option<String>,
 }
 
 impl Job {
@@ -49,6 +51,9 @@ impl Job {
         // the tools run elsewhere: file names in the job are absolute, those in the options are the caller's
         let absolute = |path: &PathBuf| std::path::absolute(path);
         let mut value = json!({ "host": host, "options": self.options });
+        if let Some(page) = &self.page {
+            value["page"] = json!(page);
+        }
         if let Some(until) = &self.until {
             value["until"] = json!(until);
         }

@@ -8,6 +8,7 @@ mod demo;
 mod guest;
 mod host;
 mod modules;
+mod pack;
 mod refusals;
 mod setup;
 mod test;

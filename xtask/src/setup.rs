@@ -15,6 +15,7 @@ pub const QEMU: Program = ("qemu-system-x86_64", "qemu-system-x86");
 pub const BUSYBOX: Program = ("busybox", "busybox-static");
 pub const NASM: Program = ("nasm", "nasm");
 pub const QEMU_IMG: Program = ("qemu-img", "qemu-utils");
+pub const PYTHON: Program = ("python3", "python3");
 pub const GCC: Program = ("gcc", "gcc");
 
 /// Installs the Debian packages of the programs that are not there.

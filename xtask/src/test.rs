@@ -3,7 +3,7 @@
 use crate::boot::{self, Test};
 use crate::host::{self, Host};
 use crate::util::{root, run as run_command, say};
-use crate::{bench, build, guest, refusals, setup, tiers};
+use crate::{bench, build, guest, pack, refusals, setup, tiers};
 use anyhow::{Result, bail};
 use std::process::Command;
 use std::time::Instant;
@@ -60,7 +60,7 @@ fn npm(args: &[&str]) -> Command {
 }
 
 pub fn run(long: bool) -> Result<()> {
-    let mut hosts = vec![setup::CHROMIUM, setup::QEMU, setup::QEMU_IMG, setup::BUSYBOX, setup::NASM];
+    let mut hosts = vec![setup::CHROMIUM, setup::QEMU, setup::QEMU_IMG, setup::BUSYBOX, setup::NASM, setup::PYTHON];
     if long {
         hosts.push(setup::FIREFOX);
     }
@@ -109,6 +109,10 @@ pub fn run(long: bool) -> Result<()> {
             summary.step("tests of what was built, in Firefox", || {
                 run_command(npm(&["run", "test:built", "--silent"]).env("BROWSER", "firefox"))
             });
+        }
+        summary.step("a packed guest, served without ranges, in Chromium", || pack::run(Host::Chromium));
+        if long {
+            summary.step("a packed guest, served without ranges, in Firefox", || pack::run(Host::Firefox));
         }
         summary.step("refusals", || refusals::run(Host::Node));
         summary.step("benchmarks, as a test", bench::smoke);

@@ -46,11 +46,15 @@ impl Drives {
         Some(opened.into_iter().flatten().map(disk).collect())
     }
 
+    pub fn opener(&self) -> Opener {
+        Opener { files: Rc::new(self.files.clone()), executor: self.executor.clone() }
+    }
+
     fn begin(&self, drives: &[options::Drive]) -> Opening {
         let opening: Opening = Rc::new(RefCell::new(drives.iter().map(|_| None).collect()));
         for (index, drive) in drives.iter().enumerate() {
             let (to, drive) = (opening.clone(), described(drive));
-            let opener = Opener { files: Rc::new(self.files.clone()), executor: self.executor.clone() };
+            let opener = self.opener();
             self.executor.spawn(async move {
                 let disk = opener.drive(&drive).await;
                 if let Some(place) = to.borrow_mut().get_mut(index) {
@@ -62,7 +66,8 @@ impl Drives {
     }
 }
 
-fn described(drive: &options::Drive) -> Drive {
+/// A drive as `storage` knows it.
+pub fn described(drive: &options::Drive) -> Drive {
     Drive {
         file: drive.file.clone(),
         format: drive.format.map(|format| match format {

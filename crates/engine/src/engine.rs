@@ -2,12 +2,13 @@
 
 use crate::channels::{self, HostChannels};
 use crate::code::CodeHost;
-use crate::drives::Drives;
+use crate::drives::{self, Drives};
 use crate::host;
 use crate::pacer::Pacer;
+use crate::pack::Packer;
 use crate::shares::Shares;
 use fs9p::Errno;
-use host_abi::{Console, Exit, Image, Outcome, Stats};
+use host_abi::{Console, Exit, Image, Outcome, Packing, Stats};
 use jit::Jit;
 use machine::{Files, Machine, MachineError};
 use netstack::{ChannelId, Ids};
@@ -28,6 +29,7 @@ pub struct Engine {
     initrd: Option<Vec<u8>>,
     drives: Drives,
     shares: Shares,
+    packing: Packer,
     /// What the host has got of a share.
     file: Vec<u8>,
     machine: Option<Machine>,
@@ -53,6 +55,7 @@ impl Engine {
             initrd: None,
             drives: Drives::new(),
             shares: Shares::default(),
+            packing: Packer::default(),
             file: Vec::new(),
             machine: None,
             jit: None,
@@ -83,6 +86,7 @@ impl Engine {
         };
         match options::parse(&args) {
             Ok(config) => {
+                self.packing.configure(&args);
                 self.shares.configure(&config);
                 self.config = Some(config);
                 self.drives.close();
@@ -104,7 +108,24 @@ impl Engine {
     pub fn share_path(&self, share: u32) -> Option<&str> {
         match &self.config.as_ref()?.shares.get(share as usize)?.source {
             ShareSource::Local { path, .. } => Some(path),
-            ShareSource::Memory => Some(""),
+            ShareSource::Memory { .. } => Some(""),
+        }
+    }
+
+    /// The archive that is to be in a share in memory in the beginning.
+    pub fn share_archive(&self, share: u32) -> Option<&str> {
+        match &self.config.as_ref()?.shares.get(share as usize)?.source {
+            ShareSource::Local { .. } => None,
+            ShareSource::Memory { archive } => archive.as_deref(),
+        }
+    }
+
+    pub fn share_unpack(&mut self, share: u32, len: u32) -> Outcome {
+        let mut archive = std::mem::take(&mut self.scratch);
+        archive.truncate(len as usize);
+        match self.shares.unpack(share, &archive) {
+            Ok(()) => Outcome::Done,
+            Err(error) => self.fail(Outcome::BadMachine, error),
         }
     }
 
@@ -121,6 +142,48 @@ impl Engine {
         let path = self.scratch.get(..path_len as usize).ok_or(Errno::EINVAL)?;
         self.file = self.shares.get(share, path)?;
         Ok(&self.file)
+    }
+
+    /// The file of a drive, as the options name it.
+    pub fn drive_file(&self, drive: u32) -> Option<&str> {
+        Some(&self.config.as_ref()?.drives.get(drive as usize)?.file)
+    }
+
+    pub fn pack_open(&mut self, drive: u32) -> Outcome {
+        let Some(drive) = self.config.as_ref().and_then(|config| config.drives.get(drive as usize)) else {
+            return self.fail(Outcome::BadCall, "pack_open: there is no such drive");
+        };
+        if let Some(overlay) = drive.overlay.as_deref().filter(|name| !name.starts_with("opfs:")) {
+            let file = &drive.file;
+            let why = format!("-drive file={file}: overlay={overlay} is no file of a page; give overlay=opfs:NAME");
+            return self.fail(Outcome::BadOptions, why);
+        }
+        self.packing.open(self.drives.opener(), drives::described(drive));
+        Outcome::Done
+    }
+
+    pub fn pack_next(&mut self) -> Packing {
+        match self.packing.next() {
+            Ok(packing) => packing,
+            Err(error) => {
+                self.message = error;
+                Packing::Failed
+            }
+        }
+    }
+
+    /// Where what `pack_next` has come to belongs, and its bytes.
+    pub fn packed(&self) -> &(String, Vec<u8>) {
+        self.packing.piece()
+    }
+
+    pub fn pack_options(&mut self, len: u32) -> &[u8] {
+        let names = self.scratch.get(..len as usize).unwrap_or_default();
+        let names = String::from_utf8_lossy(names).into_owned();
+        match &self.config {
+            Some(config) => self.packing.options(config, &names),
+            None => &[],
+        }
     }
 
     pub fn console_mode(&self) -> Console {

@@ -8,11 +8,12 @@ mod drives;
 mod engine;
 mod host;
 mod pacer;
+mod pack;
 mod shares;
 
 use engine::Engine;
 use fs9p::Errno;
-use host_abi::{Exit, FileFlags, Image, LogLevel, Outcome, range};
+use host_abi::{Exit, FileFlags, Image, LogLevel, Outcome, Packing, range};
 use std::cell::RefCell;
 use storage::{Ended, OpenedFile};
 
@@ -83,6 +84,38 @@ mod body {
             Ok(contents) => bytes(contents),
             Err(errno) => range(0, errno.0),
         })
+    }
+
+    pub fn share_archive(share: u32) -> u64 {
+        with(0, |engine| engine.share_archive(share).map_or(0, |name| bytes(name.as_bytes())))
+    }
+
+    pub fn share_unpack(share: u32, len: u32) -> u32 {
+        with(Outcome::BadCall, |engine| engine.share_unpack(share, len)) as u32
+    }
+
+    pub fn drive_file(drive: u32) -> u64 {
+        with(0, |engine| engine.drive_file(drive).map_or(0, |name| bytes(name.as_bytes())))
+    }
+
+    pub fn pack_open(drive: u32) -> u32 {
+        with(Outcome::BadCall, |engine| engine.pack_open(drive)) as u32
+    }
+
+    pub fn pack_next() -> u32 {
+        with(Packing::Failed, Engine::pack_next) as u32
+    }
+
+    pub fn pack_name() -> u64 {
+        with(0, |engine| bytes(engine.packed().0.as_bytes()))
+    }
+
+    pub fn pack_content() -> u64 {
+        with(0, |engine| bytes(&engine.packed().1))
+    }
+
+    pub fn pack_options(len: u32) -> u64 {
+        with(0, |engine| bytes(engine.pack_options(len)))
     }
 
     pub fn console_mode() -> u32 {

@@ -62,6 +62,12 @@ impl Shares {
         }
     }
 
+    /// Puts the files of an archive into a tree in memory.
+    pub fn unpack(&self, share: u32, archive: &[u8]) -> Result<(), String> {
+        let tree = self.memory(share).map_err(|_| "it is no share in memory".to_owned())?;
+        tree.unpack(archive).map_err(|error| error.to_string())
+    }
+
     /// Puts a file into a tree in memory: [`MemoryTree::put`].
     pub fn put(&self, share: u32, path: &[u8], contents: &[u8], mode: u32) -> Result<(), Errno> {
         self.memory(share)?.put(path, contents, mode)
@@ -82,7 +88,7 @@ fn tree(number: u32, share: &Share) -> Tree {
             };
             Tree::Host(HostTree::new(Messages(number), owners))
         }
-        ShareSource::Memory => Tree::Memory(MemoryTree::new(MEMORY_BYTES, now)),
+        ShareSource::Memory { .. } => Tree::Memory(MemoryTree::new(MEMORY_BYTES, now)),
     }
 }
 

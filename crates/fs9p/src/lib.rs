@@ -14,5 +14,6 @@ pub mod wire;
 pub use errno::{Errno, Result};
 pub use server::{RequestId, Server};
 pub use tree::{
-    DirWriter, FileTree, Flags, HostMessages, HostTree, MemoryTree, New, Owner, Owners, SetXattr, device, mode,
+    ArchiveError, DirWriter, FileTree, Flags, HostMessages, HostTree, MemoryTree, New, Owner, Owners, SetXattr, device,
+    mode,
 };

@@ -6,7 +6,7 @@ mod memory;
 use crate::Result;
 use crate::wire::{Field, Qid, SetAttr, Stat, StatFs, qid_type};
 pub use host::{HostMessages, HostTree, Owners};
-pub use memory::MemoryTree;
+pub use memory::{ArchiveError, MemoryTree};
 
 bitflags::bitflags! {
     /// How a file is opened: the bits of `Tlopen` (`P9_DOTL_*`), which are those of Linux on x86.

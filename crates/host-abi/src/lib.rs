@@ -17,7 +17,7 @@ mod typescript;
 pub use typescript::typescript;
 
 /// Raised when a function, a code or a layout changes its meaning; the host refuses an engine of another version.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// The name of the module that the engine imports from.
 pub const IMPORT_MODULE: &str = "pagevm";
@@ -126,6 +126,27 @@ macro_rules! exports {
             /// range that is valid until the next call of `share_get`, with an address of 0 where there is none such; its length then is one
             /// of Linux's error numbers.
             fn share_get(share: u32, path_len: u32) -> u64;
+            /// The file name that the options give for what is in a share in memory in the beginning, a cpio archive, as a byte range; 0 if
+            /// they give none.
+            fn share_archive(share: u32) -> u64;
+            /// Puts the files of a cpio archive, in the first `len` bytes of the scratch room, into a share that is in memory. Returns
+            /// an `Outcome`.
+            fn share_unpack(share: u32, len: u32) -> u32;
+            /// The file name that the options give for drive number `drive`, as a byte range; 0 if there is no such drive.
+            fn drive_file(drive: u32) -> u64;
+            /// Begins to pack what is in drive number `drive`: to cut it into chunks, which `pack_next` gives. Returns an `Outcome`.
+            fn pack_open(drive: u32) -> u32;
+            /// Goes on to the next chunk of the drive that is not zeros and was not there before, or to the manifest at the end.
+            /// Returns a `Packing`.
+            fn pack_next() -> u32;
+            /// Where the chunk of `pack_next` belongs, relative to the manifest, as a byte range.
+            fn pack_name() -> u64;
+            /// The bytes of what `pack_next` has come to, as a byte range: a chunk, for the host to compress (RFC 1951, without a
+            /// header) and to store, or the manifest.
+            fn pack_content() -> u64;
+            /// The options with other names, those in the first `len` bytes of the scratch room: for the kernel, the initrd, each drive, each
+            /// share, all ended by a zero byte; where one is empty, the old name stays. A byte range, in the form of `configure`.
+            fn pack_options(len: u32) -> u64;
             /// What the options connect the serial console to, a `Console`.
             fn console_mode() -> u32;
             /// Room for an `Image` of `len` bytes, which the host fills before `create`; 0 if there is no memory for it.
@@ -245,6 +266,17 @@ codes! {
         BadCall = 4,
         /// The host has to answer first.
         Pending = 5,
+    }
+    /// What packing a drive has come to.
+    enum Packing {
+        /// It cannot be read; `message` says why.
+        Failed = 0,
+        /// The host has to answer first.
+        Pending = 1,
+        /// A chunk, `pack_name` and `pack_content`.
+        Chunk = 2,
+        /// The end: `pack_content` is the manifest.
+        Manifest = 3,
     }
     /// Files that the machine's options can name.
     enum Image {

@@ -83,7 +83,7 @@ fn run() -> Result<(), String> {
 /// A tree in memory: directories of the host's are served by the TypeScript hosts.
 fn share(share: &options::Share) -> Result<Box<dyn machine::P9Backend>, String> {
     match &share.source {
-        options::ShareSource::Memory => Ok(machine::serve(share, fs9p::MemoryTree::new(2 << 30, unix_time))),
+        options::ShareSource::Memory { .. } => Ok(machine::serve(share, fs9p::MemoryTree::new(2 << 30, unix_time))),
         options::ShareSource::Local { path, .. } => {
             Err(format!("path={path}: this program serves no directories; give -virtfs memory,mount_tag=TAG"))
         }

@@ -8,6 +8,7 @@ mod board;
 mod devices;
 mod nearest;
 mod net;
+mod packed;
 mod properties;
 mod shares;
 
@@ -15,6 +16,7 @@ use board::{accel, cpu, machine, ram, serial, smp};
 pub use devices::{Chardev, DeviceOptions, Drive, DriveFormat, MMIO_MAX, Model, Place, PortOptions};
 use nearest::nearest;
 pub use net::{Forward, LanNet, NamedNet, Netdev, Protocol, Proxy, UserNet};
+pub use packed::{Packed, packed};
 pub use shares::{SecurityModel, Share, ShareSource};
 use thiserror::Error;
 
@@ -183,7 +185,7 @@ const OPTIONS: &[OptionRow] = &[
     },
     OptionRow {
         names: &["-fsdev"],
-        usage: "local,id=ID,path=DIR,security_model=none|passthrough[,readonly=on] or memory,id=ID",
+        usage: "local,id=ID,path=DIR,security_model=none|passthrough[,readonly=on] or memory,id=ID[,archive=CPIO]",
         help: "a tree of files for -device virtio-9p-pci",
         apply: shares::fsdev,
     },
@@ -286,8 +288,7 @@ pub fn parse<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Result<Config,
     while let Some(arg) = args.next() {
         let arg = arg.as_ref();
         let Some(name) = arg.strip_prefix('-') else { return Err(OptionError::Positional { given: arg.to_owned() }) };
-        let name = name.strip_prefix('-').unwrap_or(name);
-        let dashed = format!("-{name}");
+        let dashed = dashed(name);
         if let Some(option) = NO_SUCH_DRIVES.iter().find(|n| **n == dashed) {
             return Err(OptionError::NoSuchDrives { option });
         }
@@ -322,6 +323,11 @@ pub fn parse<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Result<Config,
         });
     }
     Ok(config)
+}
+
+/// An option's name, which may be given with two dashes, with one.
+fn dashed(name: &str) -> String {
+    format!("-{}", name.strip_prefix('-').unwrap_or(name))
 }
 
 /// One line an option: its form, and what it does.

@@ -14,15 +14,7 @@ impl<'a> Properties<'a> {
     /// Splits at commas; two commas stand for one within a value, as in QEMU. The first element may omit its key, which is
     /// then `first_key`; a later key without a value is `key=on`.
     pub fn new(value: Value<'a>, first_key: &'static str) -> Self {
-        let mut pairs = Vec::new();
-        for (i, part) in split(value.text).into_iter().enumerate() {
-            pairs.push(match part.split_once('=') {
-                Some((key, v)) => (key.to_owned(), v.to_owned()),
-                None if i == 0 && !first_key.is_empty() => (first_key.to_owned(), part),
-                None => (part, "on".to_owned()),
-            });
-        }
-        Self { value, pairs, known: Vec::new() }
+        Self { value, pairs: pairs(value.text, first_key), known: Vec::new() }
     }
 
     /// The value of `key`, the last one if it is given several times.
@@ -90,6 +82,22 @@ impl<'a> Properties<'a> {
             None => Ok(()),
         }
     }
+}
+
+/// `key=value` between commas, in their order.
+pub fn pairs(text: &str, first_key: &str) -> Vec<(String, String)> {
+    let pair = |(i, part): (usize, String)| match part.split_once('=') {
+        Some((key, value)) => (key.to_owned(), value.to_owned()),
+        None if i == 0 && !first_key.is_empty() => (first_key.to_owned(), part),
+        None => (part, "on".to_owned()),
+    };
+    split(text).into_iter().enumerate().map(pair).collect()
+}
+
+/// The text that [`pairs`] reads so, whatever the first key is.
+pub fn join(pairs: &[(String, String)]) -> String {
+    let part = |(key, value): &(String, String)| format!("{key}={value}").replace(',', ",,");
+    pairs.iter().map(part).collect::<Vec<_>>().join(",")
 }
 
 /// The elements between commas, with `,,` as one comma within an element.

@@ -18,7 +18,10 @@ pub enum ShareSource {
     /// A directory of the host's, by a name that the host understands.
     Local { path: String, security: SecurityModel },
     /// In the machine's memory, put there and fetched from outside: pagevm's own.
-    Memory,
+    Memory {
+        /// A cpio archive, by a name that the host understands, of what is there in the beginning.
+        archive: Option<String>,
+    },
 }
 
 /// What becomes of owners and permission bits: QEMU's `security_model`.
@@ -84,7 +87,7 @@ fn share(keys: &mut Properties<'_>, v: Value<'_>, id: String) -> Result<Share, O
             keys.choice("multidevs", &["remap", "warn"])?;
             ShareSource::Local { path, security: security(keys)? }
         }
-        "memory" => ShareSource::Memory,
+        "memory" => ShareSource::Memory { archive: keys.take("archive").filter(|name| !name.is_empty()) },
         other => return Err(v.unsupported(other, FSDEV)),
     };
     Ok(Share { id, source, read_only })

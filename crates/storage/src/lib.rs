@@ -25,7 +25,7 @@ mod qcow2;
 mod sync;
 
 pub use cache::{Cached, Loader};
-pub use chunked::{Chunked, Codec, Manifest, Objects, Packed, pack};
+pub use chunked::{Chunked, Codec, Manifest, Objects, Packer, Piece};
 pub use disk::{Disk, Layer};
 pub use error::{BlockError, Result};
 pub use executor::Executor;

@@ -124,6 +124,11 @@ impl Opener {
         Ok(Disk::new(layer, self.executor.clone()))
     }
 
+    /// What a drive's image holds, to be packed: nothing is written to it.
+    pub async fn content(&self, drive: &Drive) -> Result<Rc<dyn Source>> {
+        Ok(self.image(&drive.file, "", drive.format, Access::Read, 0).await?.0.source())
+    }
+
     /// Opens an image, and what it is backed by.
     fn image<'a>(
         &'a self,

@@ -10,8 +10,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use storage::{
-    Access, BlockBackend, BlockError, Codec, Disk, Drive, Ended, Executor, Format, Host, HostFiles, OpenedFile, Opener,
-    Request, Started, Store, Tag, object_name, pack,
+    Access, BlockBackend, BlockError, Codec, Disk, Drive, Ended, Executor, Format, Host, HostFiles, Memory, OpenedFile,
+    Opener, Packer, Piece, Request, Started, Store, Tag, object_name,
 };
 
 /// Files by name, some of them far away. What is asked is answered by [`Far::answer`].
@@ -232,18 +232,20 @@ fn chunks_are_shared_checked_and_fetched_once() {
             Codec::Deflate => miniz_oxide::deflate::compress_to_vec(chunk, level),
             Codec::Zstd => ruzstd::encoding::compress_to_vec(chunk, ruzstd::encoding::CompressionLevel::Fastest),
         };
-        let read = |offset: u64, buf: &mut [u8]| {
-            buf.copy_from_slice(&bytes[offset as usize..offset as usize + buf.len()]);
-            Ok::<_, std::convert::Infallible>(())
+        let mut packer = Packer::new(Rc::new(Memory::new("disk.img", bytes.clone())), codec, 16);
+        let mut objects = 0;
+        let manifest = loop {
+            match now(packer.next()).unwrap() {
+                Piece::Chunk(hash, chunk) => {
+                    objects += 1;
+                    machine.far.put(&format!("http://host/{}", object_name(&hash)), compress(&chunk));
+                }
+                Piece::Manifest(manifest) => break manifest,
+            }
         };
-        let put = |hash: &storage::Hash, object| {
-            machine.far.put(&format!("http://host/{}", object_name(hash)), object);
-            Ok(())
-        };
-        let Ok(packed) = pack(bytes.len() as u64, (codec, 16), read, compress, put);
         // 33 chunks, of which 4 are zeros and 4 there twice
-        assert_eq!((packed.manifest.chunks.len(), packed.objects), (33, 25));
-        machine.far.put("http://host/disk.chunks", packed.manifest.to_bytes());
+        assert_eq!((manifest.chunks.len(), objects), (33, 25));
+        machine.far.put("http://host/disk.chunks", manifest.to_bytes());
         let mut disk = machine.open(&drive("http://host/disk.chunks")).unwrap();
         for _ in 0..200 {
             let len = (1 + rng.below(300) as usize) * 512;

@@ -8,7 +8,8 @@ import type { Command, Event, Job, Result, State, Stats } from "../protocol.ts";
 import { Channels, type Openers } from "./channels.ts";
 import { type Disks, diskHost } from "./disk/host.ts";
 import { missingFeatures } from "./features.ts";
-import { compile, counted, type Open, type Progress } from "./files.ts";
+import { compile, type Open, type Progress } from "./files.ts";
+import { fill, openImage } from "./images.ts";
 import { Script } from "./script.ts";
 
 /** Long enough that entering the engine costs nothing, short enough that input and pause feel immediate. */
@@ -155,7 +156,12 @@ export class Session {
       for (let n = 0, path = engine.sharePath(n); path !== undefined; path = engine.sharePath(++n)) {
         this.#shares.push(path === "" ? undefined : await this.#openShare(path));
       }
-      await Promise.all(IMAGES.map(([image, what]) => this.#fetchImage(engine, image, what, job)));
+      await Promise.all([
+        ...IMAGES.map(([image, what]) =>
+          this.#fetchImage(engine.imageName(image), what, job, (length) => engine.imageBegin(image, length)),
+        ),
+        ...this.#shares.map((_, share) => this.#fetchArchive(engine, share, job)),
+      ]);
       this.#started = this.#platform.now();
       this.#loadMs = this.#started - origin;
       while (!engine.create()) await new Promise<void>((resolve) => (this.#answered = resolve));
@@ -256,43 +262,36 @@ export class Session {
     };
   }
 
-  async #fetchImage(engine: EngineApi, image: ImageKind, what: string, job: Job): Promise<void> {
-    const name = engine.imageName(image);
+  async #fetchImage(
+    name: string | undefined,
+    what: string,
+    job: Job,
+    room: (length: number) => (offset: number, bytes: Uint8Array) => void,
+    filled = () => {},
+  ): Promise<void> {
     if (name === undefined) return;
-    const given = job.files && Object.hasOwn(job.files, name) ? job.files[name] : undefined;
-    if (given instanceof Uint8Array) {
-      engine.imageBegin(image, given.length)(0, given);
-      return;
-    }
-    const picked = given instanceof Blob ? { total: given.size, stream: given.stream() } : undefined;
-    const address = typeof given === "string" ? given : name;
     try {
-      const source = picked ?? (await this.#platform.open(address, job.base));
-      const chunks = counted(source, this.#progress(what));
-      if (source.total !== undefined) {
-        const write = engine.imageBegin(image, source.total);
-        let offset = 0;
-        for await (const chunk of chunks) {
-          write(offset, chunk.subarray(0, source.total - offset));
-          offset += chunk.length;
-        }
-      } else {
-        const all: Uint8Array[] = [];
-        for await (const chunk of chunks) all.push(chunk);
-        const write = engine.imageBegin(
-          image,
-          all.reduce((length, chunk) => length + chunk.length, 0),
-        );
-        let offset = 0;
-        for (const chunk of all) {
-          write(offset, chunk);
-          offset += chunk.length;
-        }
-      }
+      await fill(await openImage(this.#platform.open, job, name, this.#progress(what)), room);
+      filled();
     } catch (cause) {
       const why = cause instanceof Error ? cause.message : String(cause);
       throw new VmError("machine", `${what} ${name}: ${why}`, { cause });
     }
+  }
+
+  /** What is in a share in memory in the beginning. */
+  async #fetchArchive(engine: EngineApi, share: number, job: Job): Promise<void> {
+    let archive = new Uint8Array(0);
+    await this.#fetchImage(
+      engine.shareArchive(share),
+      "archive",
+      job,
+      (length) => {
+        archive = new Uint8Array(length);
+        return (offset, bytes) => archive.set(bytes, offset);
+      },
+      () => engine.unpackShare(share, archive),
+    );
   }
 
   async #openShare(path: string): Promise<Handlers> {

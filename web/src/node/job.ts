@@ -16,6 +16,7 @@ const TYPES: Readonly<Record<keyof CliJob, (value: unknown) => boolean>> = {
   code: isCodeLimits,
   stats: isString,
   screenshot: isString,
+  page: isString,
 };
 
 function isString(value: unknown): value is string {
@@ -50,6 +51,6 @@ export function readJob(argument: string | undefined): CliJob {
     if (!check) throw new Error(`the job has an unknown field "${key}"; there are ${Object.keys(TYPES).join(", ")}`);
     if (!check(field)) throw new Error(`the job's field "${key}" is wrong: ${JSON.stringify(field)}`);
   }
-  if (!("options" in value)) throw new Error('the job has no "options"');
-  return value as CliJob;
+  if (!("options" in value) && !("page" in value)) throw new Error('the job has no "options"');
+  return { options: [], ...(value as Partial<CliJob>) };
 }

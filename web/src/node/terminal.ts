@@ -13,6 +13,8 @@ export interface CliJob extends Omit<Job, "engine" | "files" | "origin"> {
   stats?: string;
   /** Gets a picture of the page at the end (browsers only). */
   screenshot?: string;
+  /** Address of the page to open, which has options of its own, instead of ours with `options` (browsers only). */
+  page?: string;
 }
 
 /** QEMU's escape key. */

@@ -1,4 +1,5 @@
-// Which machine the page runs: from `window.pagevm`, else the page's address, else `manifest.json` beside the page.
+// Which machine the page runs: from `window.pagevm`, else the page's address, else a `<script type="application/json"
+// id="pagevm">` in the page, else `manifest.json` beside it.
 
 import type { Event, Job } from "../protocol.ts";
 
@@ -47,23 +48,42 @@ function parseArgs(text: string): string[] {
   } catch {
     value = undefined;
   }
-  if (!Array.isArray(value) || !value.every((item) => typeof item === "string")) {
+  if (!isStrings(value)) {
     throw new Error('The parameter args is not a JSON list of strings, such as ["-m","512","-kernel","vmlinuz"].');
   }
   return value;
+}
+
+function isStrings(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((item) => typeof item === "string");
 }
 
 export async function readConfig(): Promise<PageConfig> {
   if (window.pagevm?.arguments) return window.pagevm;
   const query = fromQuery(location.search);
   if (query) return { ...window.pagevm, ...query };
+  const embedded = document.querySelector('script#pagevm[type="application/json"]');
+  if (embedded) return { ...window.pagevm, ...parse(embedded.textContent ?? "", 'The script with id="pagevm"') };
   const response = await fetch("manifest.json").catch(() => undefined);
   if (!response?.ok) {
     throw new Error("No guest is set up here: there is no manifest.json, and the address has no ?kernel=.");
   }
+  return { ...window.pagevm, ...parse(await response.text(), "manifest.json") };
+}
+
+/** What a page's author has written, as JSON; throws one clear message. */
+export function parse(text: string, where: string): PageConfig {
+  let value: unknown;
   try {
-    return { ...window.pagevm, ...((await response.json()) as PageConfig) };
+    value = JSON.parse(text);
   } catch {
-    throw new Error("manifest.json is not JSON.");
+    throw new Error(`${where} is not JSON.`);
   }
+  if (Array.isArray(value)) value = { arguments: value };
+  if (typeof value !== "object" || value === null || !("arguments" in value) || !isStrings(value.arguments)) {
+    throw new Error(
+      `${where} has no list of options; give {"arguments": ["-m", "512", "-kernel", "vmlinuz"]}, or the list alone.`,
+    );
+  }
+  return value as PageConfig;
 }

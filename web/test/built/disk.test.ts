@@ -8,8 +8,8 @@ import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { Browser, Page } from "puppeteer-core";
+import { serve } from "../../src/node/serve.ts";
 import { launch } from "../../tools/browsers.mjs";
-import { serve } from "../../tools/serve.mjs";
 import { ECHO, elf, print } from "../guests.ts";
 
 const web = dirname(dirname(dirname(fileURLToPath(import.meta.url))));

@@ -1,5 +1,6 @@
 //! Files in memory.
 
+mod archive;
 mod content;
 mod directory;
 mod files;
@@ -7,6 +8,7 @@ mod inode;
 mod operations;
 
 use crate::wire::Timespec;
+pub use archive::ArchiveError;
 use inode::{Inode, Node};
 use std::cell::Cell;
 use std::rc::Rc;

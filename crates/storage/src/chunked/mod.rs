@@ -6,12 +6,13 @@
 
 mod codec;
 mod manifest;
+mod packer;
 
 pub use codec::Codec;
 pub use manifest::{MAGIC, Manifest};
+pub use packer::{Packer, Piece};
 
 use crate::{BlockError, Hash, Io, Loader};
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Where chunks come from.
@@ -82,44 +83,4 @@ impl<O: Objects> Loader for Chunked<O> {
             Ok(bytes)
         })
     }
-}
-
-/// What [`pack`] makes of an image, besides the objects.
-pub struct Packed {
-    pub manifest: Manifest,
-    /// Objects that were made, and their bytes.
-    pub objects: usize,
-    pub bytes: u64,
-}
-
-/// Cuts `image` into chunks of `1 << chunk_bits` bytes (12 to 24) and gives each that is new to `put`, compressed by
-/// `compress` with `codec`.
-pub fn pack<E>(
-    size: u64,
-    (codec, chunk_bits): (Codec, u32),
-    mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
-    mut compress: impl FnMut(&[u8]) -> Vec<u8>,
-    mut put: impl FnMut(&Hash, Vec<u8>) -> Result<(), E>,
-) -> Result<Packed, E> {
-    assert!((12..=24).contains(&chunk_bits), "chunks have 2^12 to 2^24 bytes");
-    let mut packed =
-        Packed { manifest: Manifest { codec, chunk_bits, size, chunks: Vec::new() }, objects: 0, bytes: 0 };
-    let mut seen = BTreeSet::new();
-    for index in 0..size.div_ceil(1 << chunk_bits) {
-        let mut chunk = vec![0; packed.manifest.chunk_len(index)];
-        read(index << chunk_bits, &mut chunk)?;
-        if chunk.iter().all(|byte| *byte == 0) {
-            packed.manifest.chunks.push(None);
-            continue;
-        }
-        let hash = Hash::of(&chunk);
-        packed.manifest.chunks.push(Some(hash));
-        if seen.insert(hash) {
-            let object = compress(&chunk);
-            packed.objects += 1;
-            packed.bytes += object.len() as u64;
-            put(&hash, object)?;
-        }
-    }
-    Ok(packed)
 }

@@ -79,7 +79,7 @@ impl MemoryTree {
         self.add(&dir, name, Some(New::Symlink(target)), Owner { mode: 0o777, ..DIRECTORY }).map(drop)
     }
 
-    fn at(&self, path: &[u8]) -> Result<Node> {
+    pub(super) fn at(&self, path: &[u8]) -> Result<Node> {
         let mut node = self.root.clone();
         for name in components(path)? {
             let next = node.directory()?.get(name).ok_or(Errno::ENOENT)?;
@@ -88,7 +88,7 @@ impl MemoryTree {
         Ok(node)
     }
 
-    fn directory_of<'a>(&self, path: &'a [u8]) -> Result<(Node, &'a [u8])> {
+    pub(super) fn directory_of<'a>(&self, path: &'a [u8]) -> Result<(Node, &'a [u8])> {
         let mut names = components(path)?;
         let name = names.pop().ok_or(Errno::EISDIR)?;
         Ok((self.directories(names)?, name))

@@ -314,7 +314,7 @@ impl MemoryTree {
     }
 
     /// Gives `node` a name that is free.
-    fn insert(&self, dir: &Node, name: &[u8], node: &Node) -> Result<()> {
+    pub(super) fn insert(&self, dir: &Node, name: &[u8], node: &Node) -> Result<()> {
         let directory = dir.live_directory()?;
         if !self.state.take(ENTRY_BYTES + name.len() as u64) {
             return Err(Errno::ENOSPC);
