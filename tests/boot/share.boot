@@ -11,11 +11,11 @@ $ mount -t 9p -o trans=virtio,version=9p2000.L,msize=65536,cache=loose share /s;
 $ errnos /m | diff - /etc/errnos.txt && echo the same
 the same
 $ rm -r /m/errnos; mkdir /tmp/tree; tree /tmp/tree 10; sums() { (cd $1; find . -type f | sort | xargs sha256sum | sha256sum; find . | sort | xargs stat -c '%n %F %a %h' | sha256sum); }
-$ sums /tmp/tree > /tmp/sums; cd /tmp; tar cf tree.tar tree
-$ tar xf tree.tar -C /m
+$ sums /tmp/tree > /tmp/sums; tar cf /tmp/tree.tar -C /tmp tree
+$ tar xf /tmp/tree.tar -C /m
 $ sums /m/tree | diff - /tmp/sums && echo the same
 the same
-$ tar xf tree.tar -C /s
+$ tar xf /tmp/tree.tar -C /s
 $ sums /s/tree | diff - /tmp/sums && echo the same
 the same
 $ rm -r /s/tree /m/tree; ls -A /s /m

@@ -286,6 +286,8 @@ export interface EngineExports {
   reset(): void;
   /** Brings the `Stats` up to date and returns their address, which stays the same. */
   stats(): number;
+  /** Calls of helpers by translated code, as a byte range of text, valid until the next call: a line each, the name and how many. */
+  helper_calls(): bigint;
   /** The text of the last error or report, as a byte range, valid until the next call that can fail. */
   message(): bigint;
 }
@@ -339,6 +341,7 @@ export const EXPORT_NAMES = [
   "channel_event",
   "reset",
   "stats",
+  "helper_calls",
   "message",
 ] as const satisfies readonly (keyof EngineExports)[];
 
@@ -348,6 +351,11 @@ export interface EngineStats {
   guest_insns: number;
   /** Those of them that were interpreted. */
   interp_insns: number;
+  /** Instructions decoded. */
+  decoded_insns: number;
+  /** How often the CPU's budget was used up, and how often of that in translated code: where time goes, sampled. */
+  samples: number;
+  samples_translated: number;
   /** Regions of guest code that were translated, and those of them that can still be entered. */
   regions: number;
   regions_live: number;
@@ -386,6 +394,9 @@ export interface EngineStats {
 export const NO_STATS: EngineStats = {
   guest_insns: 0,
   interp_insns: 0,
+  decoded_insns: 0,
+  samples: 0,
+  samples_translated: 0,
   regions: 0,
   regions_live: 0,
   modules: 0,
@@ -411,22 +422,25 @@ export function readStats(memory: ArrayBufferLike, ptr: number): EngineStats {
   return {
     guest_insns: Number(view.getBigUint64(0, true)),
     interp_insns: Number(view.getBigUint64(8, true)),
-    regions: Number(view.getBigUint64(16, true)),
-    regions_live: Number(view.getBigUint64(24, true)),
-    modules: Number(view.getBigUint64(32, true)),
-    modules_live: Number(view.getBigUint64(40, true)),
-    wasm_bytes: Number(view.getBigUint64(48, true)),
-    compile_ns: Number(view.getBigUint64(56, true)),
-    lift_ns: Number(view.getBigUint64(64, true)),
-    emit_ns: Number(view.getBigUint64(72, true)),
-    tlb_fills: Number(view.getBigUint64(80, true)),
-    exits_lookup: Number(view.getBigUint64(88, true)),
-    exits_bail: Number(view.getBigUint64(96, true)),
-    exits_guard: Number(view.getBigUint64(104, true)),
-    exits_budget: Number(view.getBigUint64(112, true)),
-    invalidations: Number(view.getBigUint64(120, true)),
-    evictions: Number(view.getBigUint64(128, true)),
-    refusals: Number(view.getBigUint64(136, true)),
-    ram_bytes: Number(view.getBigUint64(144, true)),
+    decoded_insns: Number(view.getBigUint64(16, true)),
+    samples: Number(view.getBigUint64(24, true)),
+    samples_translated: Number(view.getBigUint64(32, true)),
+    regions: Number(view.getBigUint64(40, true)),
+    regions_live: Number(view.getBigUint64(48, true)),
+    modules: Number(view.getBigUint64(56, true)),
+    modules_live: Number(view.getBigUint64(64, true)),
+    wasm_bytes: Number(view.getBigUint64(72, true)),
+    compile_ns: Number(view.getBigUint64(80, true)),
+    lift_ns: Number(view.getBigUint64(88, true)),
+    emit_ns: Number(view.getBigUint64(96, true)),
+    tlb_fills: Number(view.getBigUint64(104, true)),
+    exits_lookup: Number(view.getBigUint64(112, true)),
+    exits_bail: Number(view.getBigUint64(120, true)),
+    exits_guard: Number(view.getBigUint64(128, true)),
+    exits_budget: Number(view.getBigUint64(136, true)),
+    invalidations: Number(view.getBigUint64(144, true)),
+    evictions: Number(view.getBigUint64(152, true)),
+    refusals: Number(view.getBigUint64(160, true)),
+    ram_bytes: Number(view.getBigUint64(168, true)),
   };
 }

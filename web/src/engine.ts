@@ -78,6 +78,8 @@ export interface EngineApi {
   channelEvent(channel: number, event: number, value: number, data: Bytes): void;
   reset(): void;
   stats(): EngineStats;
+  /** Calls of the engine's helpers by translated code, by name. */
+  helperCalls(): Record<string, number>;
   message(): string;
   readonly memoryBytes: number;
 }
@@ -249,6 +251,11 @@ export class Engine implements EngineApi {
 
   stats(): EngineStats {
     return readStats(this.#memory.buffer, this.#call("stats") >>> 0);
+  }
+
+  helperCalls(): Record<string, number> {
+    const lines = this.#text(this.#call("helper_calls")).trim().split("\n");
+    return Object.fromEntries(lines.map((line) => line.split(" ")).map(([name, calls]) => [name, Number(calls)]));
   }
 
   message(): string {

@@ -75,6 +75,7 @@ export interface Stats extends EngineStats {
   /** All of the engine's memory, guest RAM included. */
   memory_bytes: number;
   fetched_bytes: number;
+  helper_calls: Record<string, number>;
 }
 
 export type Result =
@@ -119,6 +120,7 @@ const NOTHING: Stats = {
   region_insns: 0,
   memory_bytes: 0,
   fetched_bytes: 0,
+  helper_calls: {},
 };
 
 /** The events of a machine that could not even be asked. */

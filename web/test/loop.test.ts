@@ -39,10 +39,11 @@ test("a machine waits for its drives; what the host cannot open ends it with one
     r.engine?.drives?.map((drive) => drive.first),
     [7, 9],
   );
-  const slices = r.engine?.slices;
+  await turns(3);
+  assert.equal(r.engine?.slices, 1, "the guest idles");
   r.engine?.host.files?.answered();
-  await new Promise((done) => setTimeout(done, 10));
-  assert.equal(r.engine?.slices, (slices ?? 0) + 1, "an answer wakes an idle guest");
+  await turns(3);
+  assert.equal(r.engine?.slices, 2, "an answer wakes an idle guest");
   const none = started(run({ options: [...options, "-drive", "c"], files }, () => Exit.Idle, { k: file([], 0) }));
   const { message } = await none.until("state", (e) => e.state === "failed");
   assert.equal(message, "-drive: c: there is no such file");

@@ -21,6 +21,7 @@ export class MockEngine implements EngineApi {
   readonly guest: Guest;
   consoleMode = "escape" as const;
   readonly memoryBytes = 600 << 20;
+  readonly helperCalls = () => ({});
   options: readonly string[] = [];
   typed = "";
   deadline = Number.POSITIVE_INFINITY;

@@ -47,7 +47,14 @@ export function tinyEngine(region: readonly number[]): Uint8Array<ArrayBuffer> {
     data: [CODE, code],
     exports: {
       ...{ abi_version: stub + 1, scratch: stub + 2, image_begin: stub + 3, configure: stub + 4, create: stub + 5 },
-      ...{ console_mode: stub + 5, stats: stub + 5, image_name: stub + 6, console_output: stub + 7, message: stub + 7 },
+      ...{
+        console_mode: stub + 5,
+        stats: stub + 5,
+        image_name: stub + 6,
+        console_output: stub + 7,
+        message: stub + 7,
+        helper_calls: stub + 7,
+      },
       ...{ idle_until: stub + 8, console_input: stub + 9, reset: stub + 10, run: stub + 11 },
     },
   });

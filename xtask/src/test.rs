@@ -77,6 +77,10 @@ pub fn run(long: bool) -> Result<()> {
     summary.step("the chips against QEMU's", || {
         run_command(&mut cargo(&["test", "--quiet", "--package", "devices", "--test", "qemu", "--", "--ignored"]))
     });
+    summary.step("files shared by Node against Linux's", || {
+        let args = ["test", "--quiet", "--package", "fs9p", "--test", "against_linux", "--", "--ignored"];
+        run_command(cargo(&args).env("FS9P_NODE", setup::node()?))
+    });
     summary.step("generated code in Node", || tiers::run(Host::Node, None));
     if long {
         summary.step("generated code in Node, for long", || tiers::run(Host::Node, Some(PROGRAMS)));

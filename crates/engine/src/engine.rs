@@ -39,6 +39,8 @@ pub struct Engine {
     idle_until: f64,
     output: Vec<u8>,
     message: String,
+    /// What `helper_calls` has returned.
+    text: String,
     stats: Stats,
 }
 
@@ -59,6 +61,7 @@ impl Engine {
             idle_until: f64::INFINITY,
             output: Vec::new(),
             message: String::new(),
+            text: String::new(),
             stats: Stats::default(),
         }
     }
@@ -267,6 +270,9 @@ impl Engine {
             let stats = machine.stats();
             self.stats.guest_insns = stats.insns;
             self.stats.interp_insns = stats.insns.saturating_sub(stats.translated_insns);
+            self.stats.decoded_insns = stats.decoded_insns;
+            self.stats.samples = stats.samples;
+            self.stats.samples_translated = stats.samples_translated;
             self.stats.ram_bytes = stats.ram_bytes;
         }
         if let Some(jit) = &self.jit {
@@ -289,6 +295,16 @@ impl Engine {
             s.refusals = stats.refusals;
         }
         &self.stats
+    }
+
+    /// Calls of helpers by translated code: a line each.
+    pub fn helper_calls(&mut self) -> &str {
+        use core::fmt::Write;
+        self.text.clear();
+        for (name, calls) in self.machine.iter().flat_map(Machine::helper_calls).filter(|c| c.1 > 0) {
+            let _ = writeln!(self.text, "{name} {calls}");
+        }
+        &self.text
     }
 
     pub fn message(&self) -> &str {

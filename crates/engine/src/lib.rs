@@ -142,6 +142,10 @@ mod body {
         with(0, |engine| address(engine.stats()))
     }
 
+    pub fn helper_calls() -> u64 {
+        with(0, |engine| bytes(engine.helper_calls().as_bytes()))
+    }
+
     pub fn message() -> u64 {
         with(0, |engine| bytes(engine.message().as_bytes()))
     }

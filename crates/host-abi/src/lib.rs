@@ -154,6 +154,8 @@ macro_rules! exports {
             fn reset();
             /// Brings the `Stats` up to date and returns their address, which stays the same.
             fn stats() -> u32;
+            /// Calls of helpers by translated code, as a byte range of text, valid until the next call: a line each, the name and how many.
+            fn helper_calls() -> u64;
             /// The text of the last error or report, as a byte range, valid until the next call that can fail.
             fn message() -> u64;
         }
@@ -385,6 +387,11 @@ layout! {
         guest_insns,
         /// Those of them that were interpreted.
         interp_insns,
+        /// Instructions decoded.
+        decoded_insns,
+        /// How often the CPU's budget was used up, and how often of that in translated code: where time goes, sampled.
+        samples,
+        samples_translated,
         /// Regions of guest code that were translated, and those of them that can still be entered.
         regions,
         regions_live,

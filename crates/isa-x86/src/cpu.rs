@@ -217,6 +217,8 @@ pub struct Cpu {
     pub(crate) budget_end: u64,
     /// What translated code and its caller tell each other.
     pub(crate) exchange: Exchange,
+    /// Calls by translated code of each kind of helper.
+    pub(crate) helper_calls: [u64; crate::sem::helpers::KINDS],
     /// The jump cache of translated code, by [`guest_api::jump_index`].
     pub(crate) jumps: Box<[Jump]>,
     /// PDPTE registers of PAE paging (SDM 3 4.4.1).
@@ -266,6 +268,7 @@ impl Cpu {
             translated: false,
             budget_end: 0,
             exchange: Exchange::default(),
+            helper_calls: [0; crate::sem::helpers::KINDS],
             jumps: vec![NOWHERE; JUMPS].into(),
             pdpte: [0; 4],
             spaces: crate::sys::paging::AddressSpaces::new(),

@@ -36,6 +36,9 @@ pub struct Vcpu {
     pub cpu: Box<Cpu>,
     /// Instructions that translated code has executed.
     pub translated: u64,
+    /// How often the budget was used up, and how often of that in translated code: a sample of where time goes.
+    pub samples: u64,
+    pub samples_translated: u64,
     /// Return with [`CpuExit::Exception`] where an instruction raises one, for tests and debuggers.
     pub catch_exceptions: bool,
     code: CodeCache,
@@ -55,6 +58,8 @@ impl Vcpu {
         Vcpu {
             cpu: Box::new(cpu),
             translated: 0,
+            samples: 0,
+            samples_translated: 0,
             catch_exceptions: false,
             code: CodeCache::new(code_bytes),
             was_reset: false,
@@ -68,6 +73,16 @@ impl Vcpu {
         self.cpu.reset();
         self.code.clear(&mut self.cpu.mem, &NoTier);
         self.was_reset = true;
+    }
+
+    /// Calls by translated code of each helper, by name.
+    pub fn helper_calls(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        crate::sem::helpers::names().zip(self.cpu.helper_calls)
+    }
+
+    /// Instructions decoded.
+    pub fn decoded(&self) -> u64 {
+        self.code.decoded
     }
 
     /// Bytes of host memory that decoded code takes.
@@ -122,6 +137,7 @@ impl Vcpu {
         loop {
             // Before `attend`, which arms the single-step trap of the instruction that then must run.
             if cx.cpu.insns >= end {
+                self.samples += 1;
                 return CpuExit::Budget;
             }
             let catch = self.catch_exceptions;
@@ -155,6 +171,7 @@ impl Vcpu {
                     let slot = block.slot;
                     interpret = enter(&mut cx, tier, slot, end, &mut self.translated);
                     if cx.cpu.insns >= end {
+                        self.samples_translated += 1;
                         tier.sample(&mut View { code: &self.code, cpu: cx.cpu });
                     }
                     if tier.changed() {

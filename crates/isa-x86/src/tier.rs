@@ -158,6 +158,7 @@ impl Guest for Exec<'_> {
 
     fn helper(&mut self, h: u16, args: [u64; 4]) -> Option<u64> {
         self.cpu.insns = self.cpu.budget_end.wrapping_sub(self.cpu.exchange.left as u64);
+        self.cpu.helper_calls[helpers::kind(h)] += 1;
         let cr2 = self.cpu.cr2;
         let r = helpers::call(self, Helper(h), &args).ok();
         if r.is_none() {

@@ -71,6 +71,11 @@ pub struct Stats {
     /// Guest instructions executed, and those of them that a second tier executed.
     pub insns: u64,
     pub translated_insns: u64,
+    /// Instructions decoded.
+    pub decoded_insns: u64,
+    /// How often the CPU's budget was used up, and how often of that by the second tier: a sample of where time goes.
+    pub samples: u64,
+    pub samples_translated: u64,
     /// Guest time, ns.
     pub guest_ns: u64,
     pub ram_bytes: u64,
@@ -326,6 +331,9 @@ impl Machine {
         Stats {
             insns,
             translated_insns: self.vcpu.translated,
+            decoded_insns: self.vcpu.decoded(),
+            samples: self.vcpu.samples,
+            samples_translated: self.vcpu.samples_translated,
             guest_ns: self.board.clock.now(insns),
             ram_bytes: self.config.ram_bytes,
             code_bytes: self.vcpu.code_bytes() as u64,
@@ -333,6 +341,11 @@ impl Machine {
             bad_accesses: self.board.bad_accesses(),
             resets: self.resets,
         }
+    }
+
+    /// Calls by the second tier of each of the CPU's helpers, by name.
+    pub fn helper_calls(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.vcpu.helper_calls()
     }
 
     /// The CPU's registers and the last blocks' PCs as text.

@@ -195,7 +195,7 @@ fn refusals(table: bool, report: &mut Report) {
         guest.slice(5_000);
     }
     let all = guest.v.cpu.insns - before;
-    if guest.v.translated * 2 < 200 * 5_000 {
+    if guest.v.translated * 3 < 200 * 5_000 {
         report.fail(format_args!("{name}: {} of {all} instructions translated after the refusals", guest.v.translated));
     }
     report

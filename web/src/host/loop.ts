@@ -238,6 +238,7 @@ export class Session {
       region_insns: s.guest_insns - s.interp_insns,
       memory_bytes: this.#engine?.memoryBytes ?? 0,
       fetched_bytes: this.#fetched,
+      helper_calls: this.#engine?.helperCalls() ?? {},
     };
   }
 

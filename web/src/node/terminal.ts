@@ -46,12 +46,12 @@ export class EscapeKey {
 
 /** The figures of a run as `--stats` files have them: all times in milliseconds with two decimals, counts exact. */
 export function figures(host: string, stats: Stats, result: Result): Record<string, unknown> {
-  const { mips: _mips, translated: _translated, busy: _busy, ...totals } = stats;
+  const { mips: _mips, translated: _translated, busy: _busy, helper_calls, ...totals } = stats;
   const rows = Object.entries(totals).map(([name, value]) => {
     if (name.endsWith("_ns")) return [name.replace(/_ns$/, "_ms"), rounded((value ?? 0) / 1e6)];
     return [name, name.endsWith("_ms") && value !== null ? rounded(value) : value];
   });
-  return { host, ok: result.ok, reason: result.reason, ...Object.fromEntries(rows) };
+  return { host, ok: result.ok, reason: result.reason, ...Object.fromEntries(rows), helper_calls };
 }
 
 function rounded(ms: number): number {

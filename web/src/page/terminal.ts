@@ -2,6 +2,7 @@
 
 import { FitAddon } from "@xterm/addon-fit";
 import { Terminal } from "@xterm/xterm";
+import { paced } from "./pace.ts";
 
 const THEME = {
   background: "#0e142000",
@@ -26,9 +27,6 @@ const THEME = {
   brightCyan: "#a7f3e4",
   brightWhite: "#ffffff",
 };
-
-/** While much is written it is painted so often: each time costs more than what is written, and the guest could run meanwhile. */
-const PAINT_MS = 100;
 
 export interface Screen {
   write(data: Uint8Array): void;
@@ -55,25 +53,4 @@ export function open(element: HTMLElement, typed: (data: string | Uint8Array) =>
   terminal.onBinary((data) => typed(Uint8Array.from(data, (char) => char.charCodeAt(0))));
   terminal.focus();
   return { write: paced((data) => terminal.write(data)), focus: () => terminal.focus() };
-}
-
-/** Writes at once what comes after a pause, and what comes then together, now and then. */
-function paced(write: (data: Uint8Array) => void): (data: Uint8Array) => void {
-  let next = 0;
-  let waiting: Uint8Array[] | undefined;
-  const flush = (): void => {
-    for (const data of waiting ?? []) write(data);
-    waiting = undefined;
-    next = performance.now() + PAINT_MS;
-  };
-  return (data) => {
-    if (waiting) {
-      waiting.push(data);
-      return;
-    }
-    waiting = [data];
-    const wait = next - performance.now();
-    if (wait <= 0) flush();
-    else setTimeout(flush, wait);
-  };
 }

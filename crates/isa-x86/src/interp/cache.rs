@@ -70,6 +70,8 @@ pub(super) struct CodeCache {
     /// Finds blocks by linear address, in the form of [`guest_api::Jump`], by [`jump_index`].
     jumps: Box<[Jump]>,
     last: Last,
+    /// Instructions decoded so far.
+    pub(super) decoded: u64,
 }
 
 impl CodeCache {
@@ -91,6 +93,7 @@ impl CodeCache {
             index: Index::new(room(limit) / MEAN_INSNS),
             jumps: vec![NOWHERE; JUMPS].into(),
             last: NO_LAST,
+            decoded: 0,
         }
     }
 
@@ -354,6 +357,7 @@ impl CodeCache {
                 cx.cpu.mem.mark_code(second_page, off.saturating_sub(in_page) as u32);
             }
         }
+        self.decoded += u64::from(block.count);
         self.blocks.push(block);
         Ok(self.index.add(key, second_page, ram))
     }

@@ -23,6 +23,9 @@ macro_rules! helpers {
         enum Index { $($name,)* }
         $($(#[$doc])* pub const $name: Helper = Helper(Index::$name as u16);)*
         const TABLE: &[Function] = &[$($f,)*];
+        const NAMES: &[&str] = &[$(stringify!($name),)* "COMPARE_STRINGS"];
+        /// Kinds of helpers.
+        pub(crate) const KINDS: usize = NAMES.len();
     };
 }
 
@@ -113,6 +116,14 @@ const COMPARE: u16 = 0x100;
 /// Compares the strings in two vectors, given as their halves.
 pub fn compare_strings(imm: u8) -> Helper {
     Helper(COMPARE | u16::from(imm))
+}
+
+/// The name of each kind of helper, and which it is.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.iter().copied()
+}
+pub(crate) fn kind(h: u16) -> usize {
+    usize::from(h).min(KINDS - 1)
 }
 
 /// Calls helper `h`.

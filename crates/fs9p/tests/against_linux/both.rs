@@ -1,19 +1,15 @@
-//! Random operations on a memory tree, through the protocol, and on a directory of this machine: the same results, the same
-//! errors. `FS9P_STEPS=N FS9P_SEED=S` for more of it.
+//! A tree and a directory of Linux's, operated on alike.
 
-mod common;
+mod changes;
+mod contents;
 
-use common::{Client, MSIZE, ROOT, memory, rng};
+use crate::common::{Client, MSIZE, ROOT};
 use fs9p::wire::{Reply, Request, Timespec, setattr};
-use fs9p::{Errno, FileTree, HostTree, Owners, RequestId, Server};
+use fs9p::{Errno, FileTree};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Timestamps, XattrFlags};
 use rustix::io;
-use std::cell::RefCell;
-use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 const NAMES: &[&[u8]] = &[b"a", b"b", b"c", b"dir", b"long name \xff", b"e"];
 /// Fids for files on the way, and for those that stay open.
@@ -23,11 +19,12 @@ const SPARE: u32 = 3;
 const OPEN: u32 = 100;
 const SLOTS: usize = 8;
 
-type Random<'a> = &'a mut dyn FnMut(u64) -> u64;
+pub type Random<'a> = &'a mut dyn FnMut(u64) -> u64;
 /// What was done, what came of it here, and in Linux.
-type Step = (String, Result<Vec<u8>, Errno>, Result<Vec<u8>, Errno>);
+pub type Step = (String, Result<Vec<u8>, Errno>, Result<Vec<u8>, Errno>);
 
-struct Both<T: FileTree> {
+/// A tree of ours and a directory of Linux's.
+pub struct Both<T: FileTree> {
     ours: Client<T>,
     dir: PathBuf,
     root: OwnedFd,
@@ -50,7 +47,8 @@ fn linux<T>(result: io::Result<T>) -> Result<T, Errno> {
     result.map_err(|e| Errno(e.raw_os_error() as u32))
 }
 
-fn new_directory(what: &str) -> PathBuf {
+/// A directory that is new.
+pub fn new_directory(what: &str) -> PathBuf {
     let thread = std::thread::current().id();
     let dir = std::env::temp_dir().join(format!("fs9p-{what}-{}-{thread:?}", std::process::id()));
     std::fs::create_dir(&dir).unwrap();
@@ -62,7 +60,7 @@ type Seen = (u32, u32, u32, u64, u64, u64);
 
 impl<T: FileTree> Both<T> {
     /// `all`: the tree has devices, extended attributes and nanoseconds.
-    fn new(tree: T, all: bool) -> Self {
+    pub fn new(tree: T, all: bool) -> Self {
         let dir = new_directory("linux");
         let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
         fs::chown(&dir, Some(uid), Some(gid)).unwrap();
@@ -105,7 +103,7 @@ impl<T: FileTree> Both<T> {
     }
 
     /// One operation; its name, and what came of it on both sides.
-    fn step(&mut self, random: Random) -> Step {
+    pub fn step(&mut self, random: Random) -> Step {
         let name = NAMES[random(NAMES.len() as u64) as usize];
         let slot = random(SLOTS as u64) as usize;
         let fid = OPEN + slot as u32;
@@ -276,219 +274,4 @@ impl<T: FileTree> Both<T> {
         self.open[slot] = theirs.ok();
         (text, ours.map(|_| Vec::new()), outcome)
     }
-
-    /// chmod, chown, truncate, utimensat.
-    fn change(&mut self, at: OwnedFd, path: &Path, mode: u32, random: Random) -> Step {
-        let file = FileType::from_raw_mode(fs::fstat(&at).unwrap().st_mode);
-        let link = file == FileType::Symlink;
-        let what = random(4);
-        let (text, ours, theirs) = match what {
-            0 if !link => (
-                format!("chmod {mode:o}"),
-                self.ours.set_attr(AT, setattr::MODE, |c| c.mode = mode),
-                linux(fs::chmod(path, Mode::from_raw_mode(mode))),
-            ),
-            1 if self.is_root => {
-                let (uid, gid) = (random(3) as u32, random(3) as u32);
-                let (u, g) = (fs::Uid::from_raw(uid), fs::Gid::from_raw(gid));
-                let theirs = linux(fs::chownat(&at, c"", Some(u), Some(g), AtFlags::EMPTY_PATH));
-                let ours = self.ours.set_attr(AT, setattr::UID | setattr::GID, |c| (c.uid, c.gid) = (uid, gid));
-                (format!("chown {uid} {gid}"), ours, theirs)
-            }
-            2 if matches!(file, FileType::RegularFile | FileType::Directory) => {
-                let size = random(300_000);
-                let theirs = linux(fs::open(path, OFlags::WRONLY, Mode::empty()).and_then(|f| fs::ftruncate(f, size)));
-                (format!("truncate {size}"), self.ours.set_attr(AT, setattr::SIZE, |c| c.size = size), theirs)
-            }
-            3 if !link => {
-                let (sec, nsec) = (random(1 << 31), random(1_000_000_000));
-                let time = rustix::fs::Timespec { tv_sec: sec as i64, tv_nsec: nsec as i64 };
-                let times = Timestamps { last_access: time, last_modification: time };
-                let theirs_set = linux(fs::utimensat(fs::CWD, path, &times, AtFlags::empty()));
-                let bits = setattr::MTIME | setattr::MTIME_SET | setattr::ATIME | setattr::ATIME_SET;
-                let set = self.ours.set_attr(AT, bits, |c| {
-                    c.mtime = Timespec { sec, nsec };
-                    c.atime = c.mtime;
-                });
-                let (s, t) = (self.ours.stat(AT).unwrap(), fs::fstat(&at).unwrap());
-                let ours = i128::from(s.mtime.sec) * 1_000_000_000 + i128::from(s.mtime.nsec);
-                let theirs = i128::from(t.st_mtime) * 1_000_000_000 + t.st_mtime_nsec as i128;
-                assert!((ours - theirs).abs() <= if self.all { 0 } else { 1000 }, "{ours} {theirs}");
-                ("utimensat".to_owned(), set, theirs_set)
-            }
-            _ => ("no change".to_owned(), Ok(()), Ok(())),
-        };
-        let (s, t) = self.seen(AT, &at);
-        assert_eq!(s, t, "{text}");
-        self.ours.clunk(AT).unwrap();
-        (text, ours.map(|()| Vec::new()), theirs.map(|()| Vec::new()))
-    }
-
-    /// One of setxattr, getxattr, listxattr, removexattr.
-    fn xattr(&mut self, path: &Path, random: Random) -> (Result<Vec<u8>, Errno>, Result<Vec<u8>, Errno>) {
-        let file = FileType::from_raw_mode(fs::stat(path).map_or(0, |s| s.st_mode));
-        if !matches!(file, FileType::RegularFile | FileType::Directory) {
-            return (Ok(Vec::new()), Ok(Vec::new()));
-        }
-        let name = ["user.a", "user.b", "user.c"][random(3) as usize];
-        let value = vec![b'v'; random(200) as usize];
-        match random(4) {
-            0 => {
-                let flags = random(3) as u32;
-                if flags == 2 && value.is_empty() {
-                    return (Ok(Vec::new()), Ok(Vec::new())); // the protocol's removexattr
-                }
-                let theirs = linux(fs::setxattr(path, name, &value, XattrFlags::from_bits_retain(flags)));
-                (self.set_xattr(name, &value, flags), theirs.map(|()| Vec::new()))
-            }
-            1 => {
-                let mut there = vec![0; 1000];
-                let theirs = linux(fs::getxattr(path, name, &mut there)).map(|n| there[..n].to_vec());
-                (self.get_xattr(name.as_bytes()), theirs)
-            }
-            2 => {
-                let mut there = vec![0; 1000];
-                let theirs = linux(fs::listxattr(path, &mut there)).map(|n| there[..n].to_vec());
-                let sorted = |list: Vec<u8>| {
-                    let mut names: Vec<_> = list.split(|&b| b == 0).filter(|n| n.starts_with(b"user.")).collect();
-                    names.sort();
-                    names.concat()
-                };
-                (self.get_xattr(b"").map(sorted), theirs.map(sorted))
-            }
-            _ => (self.set_xattr(name, b"", 2), linux(fs::removexattr(path, name)).map(|()| Vec::new())),
-        }
-    }
-
-    fn set_xattr(&mut self, name: &str, value: &[u8], flags: u32) -> Result<Vec<u8>, Errno> {
-        self.ours.walk(AT, SPARE, &[]).unwrap();
-        let name = name.as_bytes();
-        self.ours.expect(Request::Txattrcreate { fid: SPARE, name, attr_size: value.len() as u64, flags });
-        if !value.is_empty() {
-            assert_eq!(self.ours.write(SPARE, 0, value), Ok(value.len() as u32));
-        }
-        self.ours.clunk(SPARE).map(|()| Vec::new())
-    }
-
-    fn get_xattr(&mut self, name: &[u8]) -> Result<Vec<u8>, Errno> {
-        let message = self.ours.call(Request::Txattrwalk { fid: AT, newfid: SPARE, name })?;
-        let Some((_, Reply::Rxattrwalk { size })) = Reply::decode(&message) else { panic!("{message:?}") };
-        let value = self.ours.read(SPARE, 0, MSIZE - 11).unwrap();
-        assert_eq!(value.len() as u64, size);
-        self.ours.clunk(SPARE).unwrap();
-        Ok(value)
-    }
-
-    /// The whole trees, names, attributes and contents.
-    fn compare(&mut self) {
-        let root = self.root.try_clone().unwrap();
-        self.ours.walk(ROOT, AT, &[]).unwrap();
-        self.compare_dir(AT, &root, 0);
-        self.ours.clunk(AT).unwrap();
-    }
-
-    fn compare_dir(&mut self, fid: u32, dir: &OwnedFd, depth: u32) {
-        let (ours, theirs) = self.seen(fid, dir);
-        assert_eq!(ours, theirs, "depth {depth}");
-        let path = format!("/proc/self/fd/{}", dir.as_raw_fd());
-        let list = 1000 + depth;
-        self.ours.walk(fid, list, &[]).unwrap();
-        if ours.0 & 0o170000 == 0o100000 {
-            self.ours.expect(Request::Tlopen { fid: list, flags: 0 });
-            let theirs = std::fs::read(&path).unwrap();
-            let (mut ours, mut part) = (Vec::new(), vec![0]);
-            while !part.is_empty() {
-                part = self.ours.read(list, ours.len() as u64, MSIZE).unwrap();
-                ours.extend_from_slice(&part);
-            }
-            assert!(ours == theirs, "contents");
-        }
-        if ours.0 & 0o170000 == 0o040000 {
-            self.ours.expect(Request::Tlopen { fid: list, flags: 0 });
-            use std::os::unix::ffi::OsStringExt;
-            let names = std::fs::read_dir(&path).unwrap().map(|e| e.unwrap().file_name().into_vec());
-            let mut names: Vec<_> = names.collect();
-            names.sort();
-            assert_eq!(self.ours.names(list), names);
-            for name in names {
-                let next = fs::openat(dir, &*name, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty()).unwrap();
-                self.ours.walk(fid, 2000 + depth, &[&name]).unwrap();
-                self.compare_dir(2000 + depth, &next, depth + 1);
-                self.ours.clunk(2000 + depth).unwrap();
-            }
-        }
-        self.ours.clunk(list).unwrap();
-    }
-}
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}: no number")))
-}
-
-/// Random operations on `tree`.
-fn compare(tree: impl FileTree, all: bool) {
-    let (seed, steps) = (number("FS9P_SEED", 1), number("FS9P_STEPS", 15_000));
-    let mut both = Both::new(tree, all);
-    let mut random = rng(seed);
-    let mut outcomes = std::collections::BTreeMap::<String, u64>::new();
-    for step in 0..steps {
-        let (text, ours, theirs) = both.step(&mut random);
-        let text_of = |r: &Result<Vec<u8>, Errno>| {
-            r.as_ref().map(|b| String::from_utf8_lossy(&b[..b.len().min(200)]).into_owned()).map_err(|e| *e)
-        };
-        assert!(ours == theirs, "seed {seed}, step {step}: {text}: {:?}, Linux {:?}", text_of(&ours), text_of(&theirs));
-        let outcome = ours.map_or_else(|e| format!("{e:?}"), |_| "done".into());
-        let operation = text.split([' ', ':']).next().unwrap_or_default().to_owned();
-        *outcomes.entry(format!("{operation} {outcome}")).or_default() += 1;
-        if step % 500 == 499 {
-            both.compare();
-        }
-    }
-    both.compare();
-    println!("{outcomes:#?}");
-    assert!(outcomes.len() > 40 || steps < 10_000, "too little happens: {outcomes:?}");
-}
-
-#[test]
-fn a_tree_in_memory() {
-    compare(memory(1 << 30), true);
-}
-
-/// A host that is our own server: what is asked of it and what comes back.
-#[test]
-fn a_tree_of_the_hosts() {
-    let server = RefCell::new(Server::new(memory(1 << 30)));
-    let host = move |message: Vec<u8>| {
-        let mut server = server.borrow_mut();
-        server.submit(RequestId(0), message);
-        server.poll().map(|(_, reply)| reply)
-    };
-    compare(HostTree::new(host, Owners::Kept), true);
-}
-
-/// The Node host's directory, in a process of its own. Needs a Node that runs TypeScript: `FS9P_NODE=node`.
-#[test]
-fn a_directory_in_node() {
-    let Ok(node) = std::env::var("FS9P_NODE") else { return };
-    let dir = new_directory("node");
-    std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o755)).unwrap();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../web/tools/serve-directory.mjs");
-    let mut child =
-        Command::new(node).arg(script).arg(&dir).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let pipes = RefCell::new((child.stdin.take().unwrap(), child.stdout.take().unwrap()));
-    let host = HostTree::new(
-        move |message: Vec<u8>| {
-            let (to, from) = &mut *pipes.borrow_mut();
-            to.write_all(&message).unwrap();
-            let mut reply = vec![0; 4];
-            from.read_exact(&mut reply).unwrap();
-            reply.resize(u32::from_le_bytes(reply[..].try_into().unwrap()) as usize, 0);
-            from.read_exact(&mut reply[4..]).unwrap();
-            Some(reply)
-        },
-        Owners::Kept,
-    );
-    compare(host, false);
-    assert!(child.wait().unwrap().success());
-    std::fs::remove_dir_all(dir).unwrap();
 }

@@ -1,0 +1,88 @@
+//! Random operations on a memory tree, through the protocol, and on a directory of this machine: the same results, the same
+//! errors. `FS9P_STEPS=N FS9P_SEED=S` for more of it.
+
+mod both;
+#[path = "../common/mod.rs"]
+mod common;
+
+use both::{Both, new_directory};
+use common::{memory, rng};
+use fs9p::{Errno, FileTree, HostTree, Owners, RequestId, Server};
+use std::cell::RefCell;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}: no number")))
+}
+
+/// Random operations on `tree`.
+fn compare(tree: impl FileTree, all: bool) {
+    let (seed, steps) = (number("FS9P_SEED", 1), number("FS9P_STEPS", 15_000));
+    let mut both = Both::new(tree, all);
+    let mut random = rng(seed);
+    let mut outcomes = std::collections::BTreeMap::<String, u64>::new();
+    for step in 0..steps {
+        let (text, ours, theirs) = both.step(&mut random);
+        let text_of = |r: &Result<Vec<u8>, Errno>| {
+            r.as_ref().map(|b| String::from_utf8_lossy(&b[..b.len().min(200)]).into_owned()).map_err(|e| *e)
+        };
+        assert!(ours == theirs, "seed {seed}, step {step}: {text}: {:?}, Linux {:?}", text_of(&ours), text_of(&theirs));
+        let outcome = ours.map_or_else(|e| format!("{e:?}"), |_| "done".into());
+        let operation = text.split([' ', ':']).next().unwrap_or_default().to_owned();
+        *outcomes.entry(format!("{operation} {outcome}")).or_default() += 1;
+        if step % 500 == 499 {
+            both.compare();
+        }
+    }
+    both.compare();
+    println!("{outcomes:#?}");
+    assert!(outcomes.len() > 40 || steps < 10_000, "too little happens: {outcomes:?}");
+}
+
+#[test]
+fn a_tree_in_memory() {
+    compare(memory(1 << 30), true);
+}
+
+/// A host that is our own server: what is asked of it and what comes back.
+#[test]
+fn a_tree_of_the_hosts() {
+    let server = RefCell::new(Server::new(memory(1 << 30)));
+    let host = move |message: Vec<u8>| {
+        let mut server = server.borrow_mut();
+        server.submit(RequestId(0), message);
+        server.poll().map(|(_, reply)| reply)
+    };
+    compare(HostTree::new(host, Owners::Kept), true);
+}
+
+/// The Node host's directory, in a process of its own. `cargo xtask test` runs it, with the Node that it installs.
+#[test]
+#[ignore = "needs a Node that runs TypeScript, named by FS9P_NODE"]
+fn a_directory_in_node() {
+    let node = std::env::var("FS9P_NODE")
+        .expect("FS9P_NODE names a Node that runs TypeScript, such as web/node_modules/node/bin/node");
+    let dir = new_directory("node");
+    std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o755)).unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../web/tools/serve-directory.mjs");
+    let mut child =
+        Command::new(node).arg(script).arg(&dir).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let pipes = RefCell::new((child.stdin.take().unwrap(), child.stdout.take().unwrap()));
+    let host = HostTree::new(
+        move |message: Vec<u8>| {
+            let (to, from) = &mut *pipes.borrow_mut();
+            to.write_all(&message).unwrap();
+            let mut reply = vec![0; 4];
+            from.read_exact(&mut reply).unwrap();
+            reply.resize(u32::from_le_bytes(reply[..].try_into().unwrap()) as usize, 0);
+            from.read_exact(&mut reply[4..]).unwrap();
+            Some(reply)
+        },
+        Owners::Kept,
+    );
+    compare(host, false);
+    assert!(child.wait().unwrap().success());
+    std::fs::remove_dir_all(dir).unwrap();
+}
