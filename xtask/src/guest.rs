@@ -30,7 +30,7 @@ const FORMAT: u32 = 2;
 pub enum Root {
     /// In the initramfs: a shell is its first program.
     Initramfs,
-    /// On the first virtio disk, which is thrown away what is written to; the initramfs is Debian's own, and one logs in.
+    /// On the first virtio disk, what is written to which is forgotten; the initramfs is Debian's own, and one logs in.
     Disk,
 }
 
