@@ -1,7 +1,7 @@
 //! Boot tests: transcripts in `tests/boot/*.boot`, typed at a guest's shell and compared line by line.
 //! `tests/boot/README.md` has the form.
 
-use crate::guest::{self, Guest, PROMPT};
+use crate::guest::{self, Guest, PROMPT, Root};
 use crate::host::{Host, Job, Session, artefacts, code_limits};
 use crate::pack;
 use crate::refusals;
@@ -204,7 +204,7 @@ pub fn disk(mib: u32, guest: &Guest, stem: &str) -> Result<PathBuf> {
 }
 
 fn steps(test: &Test, guest: &Guest, host: Host, session: &mut Session) -> Result<()> {
-    to_prompt(session, 0)?;
+    to_prompt(session, guest, 0)?;
     for step in &test.steps {
         let context = || format!("`{}`", step.typed);
         match &step.expected {
@@ -215,7 +215,7 @@ fn steps(test: &Test, guest: &Guest, host: Host, session: &mut Session) -> Resul
             Expected::Again => {
                 let from = session.console.len();
                 session.send(&format!("{}\n", step.typed))?;
-                to_prompt(session, from).with_context(context)?;
+                to_prompt(session, guest, from).with_context(context)?;
             }
             Expected::Lines(lines) => {
                 let answer = command(session, &step.typed).with_context(context)?;
@@ -239,7 +239,10 @@ fn steps(test: &Test, guest: &Guest, host: Host, session: &mut Session) -> Resul
 }
 
 /// Waits for the first prompt of the boot whose output begins at `from`, and makes the console fit to be compared.
-pub fn to_prompt(session: &mut Session, from: usize) -> Result<()> {
+pub fn to_prompt(session: &mut Session, guest: &Guest, from: usize) -> Result<()> {
+    if guest.root == Root::Disk {
+        log_in(session, from)?;
+    }
     // a kernel message may follow the prompt at once, so the prompt need not be the end
     let booted = |console: &str| {
         // a console whose driver is a module shows nothing of the first boot's beginning, but nothing precedes that either
@@ -251,6 +254,16 @@ pub fn to_prompt(session: &mut Session, from: usize) -> Result<()> {
     session.send("stty cols 500; dmesg -n 1; echo $((9 * 9)) ready\n")?;
     let ready = format!("81 ready\n{PROMPT}");
     session.wait_for(COMMAND, |console| console.ends_with(&ready).then_some(())).context("no answer at the prompt")
+}
+
+/// Logs in as root, and gives the shell the prompt of the small guests.
+fn log_in(session: &mut Session, from: usize) -> Result<()> {
+    let asks = |console: &str| console[from..].contains(" login: ").then_some(());
+    session.wait_for(BOOT, asks).context("no login prompt")?;
+    session.send("root\n")?;
+    session.wait_for(COMMAND, |console| console.ends_with(":~# ").then_some(())).context("no shell after the login")?;
+    // no history, colours or bracketed paste: what is typed is echoed as it is
+    session.send(&format!("cd /; TERM=dumb PS1='{PROMPT}' exec sh\n"))
 }
 
 /// Types a command; returns what it printed.
@@ -341,7 +354,7 @@ impl Reference<'_> {
         Host::Qemu.prepare()?;
         let job = Job { options: self.guest.options(self.memory), ..Job::default() };
         let mut session = Session::start(Host::Qemu, &job)?;
-        to_prompt(&mut session, 0)?;
+        to_prompt(&mut session, self.guest, 0)?;
         fs::write(self.file("dmesg"), command(&mut session, "dmesg -r")?)?;
         self.add(&command(&mut session, "dmesg -r | grep '^<[0-4]>'")?)
     }

@@ -1,18 +1,20 @@
-//! Guests: a Debian kernel and a root, made from the Debian packages that a recipe in `guests/` names, by apt with a
-//! root of its own under `target/`, so that neither the machine's suite nor its packages matter and no privilege is needed.
+//! Guests: a Debian kernel and a root, made from the Debian packages that a recipe in `guests/` names. The root is
+//! busybox in an initramfs, or an installed Debian on a disk.
 
-use crate::cpio::{Archive, Kind};
-use crate::util::{output, root, say, size, target};
+mod apt;
+mod disk;
+mod initramfs;
+
+use crate::util::{root, say, size, target};
 use anyhow::{Context, Result, bail};
-use flate2::{Compression, GzBuilder};
+use apt::Apt;
+use disk::Disk;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// The guest of `demo` and of the benchmarks.
 pub const DEFAULT: &str = "debian-cloud-6.1";
@@ -21,10 +23,16 @@ pub const DEFAULT: &str = "debian-cloud-6.1";
 pub const PROMPT: &str = "/ # ";
 
 /// Changes when the files made from one recipe change for a reason that is in this program.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
-/// Bytes of `/sample`, the file that boot tests take checksums of.
-const SAMPLE_BYTES: usize = 300_000;
+/// Where a guest's root is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Root {
+    /// In the initramfs: a shell is its first program.
+    Initramfs,
+    /// On the first virtio disk, what is written to which is forgotten; the initramfs is Debian's own, and one logs in.
+    Disk,
+}
 
 /// A guest as made.
 pub struct Guest {
@@ -32,19 +40,32 @@ pub struct Guest {
     /// One line for people.
     pub about: String,
     pub append: String,
+    pub root: Root,
 }
 
 impl Guest {
+    fn initrd(&self) -> &'static str {
+        match self.root {
+            Root::Initramfs => "initrd.gz",
+            Root::Disk => "initrd.img",
+        }
+    }
+
     /// The options that boot it, for this machine and for QEMU alike. `memory` in MiB.
     pub fn options(&self, memory: u32) -> Vec<String> {
         let file = |name| self.dir.join(name).to_string_lossy().into_owned();
+        let drive = match self.root {
+            Root::Initramfs => None,
+            Root::Disk => Some(("-drive", format!("file={},if=virtio,format=raw,snapshot=on", file(disk::IMAGE)))),
+        };
         [
             ("-m", memory.to_string()),
             ("-kernel", file("vmlinuz")),
-            ("-initrd", file("initrd.gz")),
+            ("-initrd", file(self.initrd())),
             ("-append", self.append.clone()),
         ]
         .into_iter()
+        .chain(drive)
         .flat_map(|(name, value)| [name.to_owned(), value])
         .chain(["-nographic".to_owned()])
         .collect()
@@ -55,7 +76,7 @@ impl Guest {
 impl Guest {
     /// A guest whose files are in `dir`.
     pub fn at(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), about: String::new(), append: String::new() }
+        Self { dir: dir.to_owned(), about: String::new(), append: String::new(), root: Root::Initramfs }
     }
 }
 
@@ -87,6 +108,8 @@ struct Recipe {
     programs: Option<&'static crate::bench::Set>,
     /// Kernel modules that init loads, in this order; those that they need come along.
     modules: Vec<String>,
+    /// The root is an installed system on a disk, with the directories of `root` copied over it.
+    disk: Option<Disk>,
     append: String,
 }
 
@@ -120,15 +143,18 @@ fn recipe(name: &str) -> Result<Recipe> {
         kernel: field("kernel")?,
         root,
         programs,
-        modules: json["modules"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect(),
+        modules: strings(&json["modules"]),
+        disk: match &json["disk"] {
+            Value::Null => None,
+            disk => Some(Disk::read(disk).with_context(|| path.display().to_string())?),
+        },
         append: field("append")?,
     })
+}
+
+/// The strings of a list; none where there is no list.
+fn strings(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 /// The guests there are recipes for, in order.
@@ -160,170 +186,57 @@ pub fn make(name: &str) -> Result<Guest> {
         overlay.extend(crate::bench::programs(set, recipe.architecture)?);
     }
     let mut hasher = DefaultHasher::new();
-    (FORMAT, &recipe.suite, recipe.architecture, &recipe.kernel, &recipe.modules, &recipe.append, &overlay)
-        .hash(&mut hasher);
+    let Recipe { suite, architecture, kernel, modules, append, disk, .. } = &recipe;
+    (FORMAT, suite, architecture, kernel, modules, append, disk, &overlay).hash(&mut hasher);
     let stamp = format!("{:016x}\n", hasher.finish());
 
-    let dir = target().join("guests").join(name);
-    let guest = Guest { dir: dir.clone(), about: recipe.about.clone(), append: recipe.append.clone() };
-    let stamp_file = dir.join("stamp");
+    let guest = Guest {
+        dir: target().join("guests").join(name),
+        about: recipe.about.clone(),
+        append: recipe.append.clone(),
+        root: if recipe.disk.is_some() { Root::Disk } else { Root::Initramfs },
+    };
+    let stamp_file = guest.dir.join("stamp");
     if fs::read_to_string(&stamp_file).is_ok_and(|seen| seen == stamp) {
         return Ok(guest);
     }
     say(format!("guest {name}: {}", recipe.about));
-    let _ = fs::remove_dir_all(&dir);
-    fs::create_dir_all(&dir)?;
+    let _ = fs::remove_dir_all(&guest.dir);
+    fs::create_dir_all(&guest.dir)?;
     let apt = Apt::new(&recipe.suite, recipe.architecture)?;
-
     let image = apt.real_package(&recipe.kernel)?;
-    let kernel = apt.unpack(&image)?;
-    let boot = kernel.join("boot");
-    let vmlinuz = fs::read_dir(&boot)?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-")))
-        .with_context(|| format!("no vmlinuz in the package {image}"))?;
-    fs::copy(&vmlinuz, dir.join("vmlinuz"))?;
-    overlay.extend(crate::modules::files(&kernel, &recipe.modules)?);
-
-    let busybox = apt.unpack("busybox-static")?;
-    let busybox = ["usr/bin/busybox", "bin/busybox"].map(|path| busybox.join(path)).into_iter().find(|p| p.is_file());
-    let busybox = busybox.context("no busybox in the package busybox-static")?;
-    let sample = sample();
-    fs::write(dir.join("sample"), &sample)?;
-    let initrd = gzip(&busybox_root(&busybox, &overlay, &sample)?)?;
-    fs::write(dir.join("initrd.gz"), &initrd)?;
-
-    let kernel_bytes = fs::metadata(dir.join("vmlinuz"))?.len();
-    say(format!("guest {name}: {image}, kernel {}, initrd {}", size(kernel_bytes), size(initrd.len() as u64)));
+    match &recipe.disk {
+        None => small(&recipe, &apt, &image, overlay, &guest.dir)?,
+        Some(disk) => disk.make(&apt, &image, &overlay, &guest.dir)?,
+    }
+    let length = |file| anyhow::Ok(size(fs::metadata(guest.dir.join(file))?.len()));
+    say(format!("guest {name}: {image}, kernel {}, initrd {}", length("vmlinuz")?, length(guest.initrd())?));
     fs::write(stamp_file, stamp)?; // last: what is there without it is unfinished
     Ok(guest)
 }
 
-/// An apt of our own for one suite and architecture: its lists, cache and (empty) set of installed packages are under `target/apt`.
-struct Apt {
-    dir: PathBuf,
-    suite: String,
-    architecture: Architecture,
+/// Makes the kernel of the package `image` and an initramfs of busybox and `files` in `dir`.
+fn small(recipe: &Recipe, apt: &Apt, image: &str, mut files: Files, dir: &Path) -> Result<()> {
+    let kernel = apt.unpack(image)?;
+    let boot = kernel.join("boot");
+    fs::copy(boot_file(&boot, "vmlinuz-")?, dir.join("vmlinuz"))?;
+    files.extend(crate::modules::files(&kernel, &recipe.modules)?);
+    let busybox = apt.unpack("busybox-static")?;
+    let busybox = ["usr/bin/busybox", "bin/busybox"].map(|path| busybox.join(path)).into_iter().find(|p| p.is_file());
+    let busybox = busybox.context("no busybox in the package busybox-static")?;
+    let sample = initramfs::sample();
+    fs::write(dir.join("sample"), &sample)?;
+    fs::write(dir.join("initrd.gz"), initramfs::make(&busybox, &files, &sample)?)?;
+    Ok(())
 }
 
-impl Apt {
-    fn new(suite: &str, architecture: Architecture) -> Result<Self> {
-        let dir = match architecture {
-            Architecture::Amd64 => suite.to_owned(),
-            other => format!("{suite}-{}", other.name()),
-        };
-        let apt = Self { dir: target().join("apt").join(dir), suite: suite.to_owned(), architecture };
-        for sub in ["lists/partial", "cache/archives/partial", "unpacked"] {
-            fs::create_dir_all(apt.dir.join(sub))?;
-        }
-        fs::write(apt.dir.join("status"), "")?;
-        fs::write(apt.dir.join("sources.sources"), sources(Path::new("/etc/apt"), suite)?)?;
-        say(format!("reading the package list of Debian {suite}"));
-        output(apt.command("apt-get").arg("update"))?;
-        Ok(apt)
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        let dir = self.dir.display();
-        command.args([
-            format!("-oDir::State::lists={dir}/lists"),
-            format!("-oDir::State::status={dir}/status"),
-            format!("-oDir::Cache={dir}/cache"),
-            format!("-oDir::Etc::sourcelist={dir}/sources.sources"),
-            "-oDir::Etc::sourceparts=/dev/null".into(),
-            "-oDir::Etc::preferencesparts=/dev/null".into(),
-            format!("-oAPT::Architecture={}", self.architecture.name()),
-            format!("-oAPT::Architectures={}", self.architecture.name()),
-            "-oAPT::Sandbox::User=".into(), // as ourselves: apt's own user cannot read a private directory
-            "-oAcquire::Languages=none".into(),
-            "-oAcquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".into(),
-            "-qq".into(),
-        ]);
-        command
-    }
-
-    /// The package that the metapackage `name` depends on: `linux-image-amd64` is a name for the newest kernel.
-    fn real_package(&self, name: &str) -> Result<String> {
-        let shown = String::from_utf8(output(self.command("apt-cache").args(["show", "--no-all-versions", name]))?)?;
-        let depends = shown.lines().find_map(|line| line.strip_prefix("Depends: "));
-        let first = depends.and_then(|list| list.split([' ', ',']).next());
-        first
-            .map(str::to_owned)
-            .with_context(|| format!("Debian {}: the package {name} depends on nothing", self.suite))
-    }
-
-    /// Fetches the package `name` and unpacks it; returns where.
-    fn unpack(&self, name: &str) -> Result<PathBuf> {
-        let to = self.dir.join("unpacked").join(name);
-        let archives = self.dir.join("cache/archives");
-        // packages keep their version in the file name, so what is there of another version is left alone
-        let uris = String::from_utf8(output(self.command("apt-get").args(["download", "--print-uris", name]))?)?;
-        let file =
-            uris.split_whitespace().nth(1).with_context(|| format!("apt knows no file of the package {name}"))?;
-        let deb = archives.join(file);
-        if !deb.is_file() {
-            say(format!("fetching {name} of Debian {}", self.suite));
-            output(self.command("apt-get").args(["download", name]).current_dir(&archives))?;
-        }
-        let _ = fs::remove_dir_all(&to);
-        output(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&to))?;
-        Ok(to)
-    }
-}
-
-/// A deb822 source of `suite`, by the machine's own sources in `etc` (`/etc/apt`): the same archive and keys.
-fn sources(etc: &Path, suite: &str) -> Result<String> {
-    let mut files = vec![etc.join("sources.list")];
-    let mut parts: Vec<_> =
-        fs::read_dir(etc.join("sources.list.d")).into_iter().flatten().filter_map(|e| Some(e.ok()?.path())).collect();
-    parts.sort();
-    files.extend(parts);
-    for file in files {
-        let Ok(text) = fs::read_to_string(&file) else { continue };
-        let found = match file.extension().and_then(|e| e.to_str()) {
-            Some("sources") => deb822_archive(&text),
-            Some("list") => one_line_archive(&text),
-            _ => None,
-        };
-        if let Some((uri, signed_by)) = found {
-            let signed_by = signed_by.map(|keys| format!("Signed-By: {keys}\n")).unwrap_or_default();
-            return Ok(format!("Types: deb\nURIs: {uri}\nSuites: {suite}\nComponents: main\n{signed_by}"));
-        }
-    }
-    bail!("no Debian archive among the machine's apt sources ({}): guests are made of Debian packages", etc.display())
-}
-
-/// Whether `uri` is the main Debian archive, not its security archive or someone else's repository.
-fn is_debian(uri: &str) -> bool {
-    uri.trim_end_matches('/').ends_with("/debian")
-}
-
-/// URI and keyring of the first stanza for the main archive in a file of deb822 sources.
-fn deb822_archive(text: &str) -> Option<(String, Option<String>)> {
-    text.split("\n\n").find_map(|stanza| {
-        let field = |name: &str| {
-            stanza
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(|value| value.trim().to_owned()))
-        };
-        let uri = field("URIs")?.split_whitespace().find(|uri| is_debian(uri))?.to_owned();
-        Some((uri, field("Signed-By").filter(|keys| keys.starts_with('/'))))
-    })
-}
-
-/// URI and keyring of the first `deb` line for the main archive in a file of one-line sources.
-fn one_line_archive(text: &str) -> Option<(String, Option<String>)> {
-    text.lines().find_map(|line| {
-        let rest = line.trim().strip_prefix("deb ")?.trim_start();
-        let (options, rest) = match rest.strip_prefix('[') {
-            Some(rest) => rest.split_once(']')?,
-            None => ("", rest),
-        };
-        let uri = rest.split_whitespace().next().filter(|uri| is_debian(uri))?;
-        let keys = options.split_whitespace().find_map(|option| option.strip_prefix("signed-by="));
-        Some((uri.to_owned(), keys.map(str::to_owned)))
-    })
+/// The file of a kernel package's directory `boot` whose name begins with `prefix`; the rest is the kernel's version.
+fn boot_file(boot: &Path, prefix: &str) -> Result<PathBuf> {
+    fs::read_dir(boot)
+        .with_context(|| boot.display().to_string())?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)))
+        .with_context(|| format!("no {prefix}* in {}", boot.display()))
 }
 
 /// Files by their path: permission bits and contents.
@@ -349,55 +262,6 @@ pub fn read_tree(dir: &Path) -> Result<Files> {
     Ok(files)
 }
 
-/// `/sample`: bytes of xorshift64* (Vigna, 2014), so that nothing about it compresses or repeats.
-fn sample() -> Vec<u8> {
-    let mut x = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut bytes = Vec::with_capacity(SAMPLE_BYTES);
-    while bytes.len() < SAMPLE_BYTES {
-        x ^= x >> 12;
-        x ^= x << 25;
-        x ^= x >> 27;
-        bytes.push((x.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 56) as u8);
-    }
-    bytes
-}
-
-/// The initramfs: busybox with a link for each of its programs, the files of `overlay`, `/sample`.
-fn busybox_root(busybox: &Path, overlay: &Files, sample: &[u8]) -> Result<Vec<u8>> {
-    let mut archive = Archive::default();
-    let dirs = ["bin", "dev", "etc", "proc", "root", "sbin", "sys", "tmp", "usr", "usr/bin", "usr/sbin", "var"];
-    for dir in dirs {
-        archive.add(dir, 0o755, &Kind::Dir);
-    }
-    archive.add("dev/console", 0o600, &Kind::Char(5, 1)); // the kernel opens it for init before devtmpfs is there
-    archive.add("bin/busybox", 0o755, &Kind::File(&fs::read(busybox)?));
-    let programs = String::from_utf8(output(Command::new(busybox).arg("--list-full"))?)?;
-    for program in programs.lines().filter(|program| *program != "bin/busybox") {
-        // `--list-full` may name directories of later Debian releases; ours are the classical ones
-        if dirs.iter().any(|dir| Path::new(program).parent() == Some(Path::new(dir))) {
-            archive.add(program, 0o777, &Kind::Symlink("/bin/busybox"));
-        }
-    }
-    let mut made: BTreeSet<&str> = dirs.into();
-    for (name, (mode, contents)) in overlay {
-        for (at, _) in name.match_indices('/') {
-            if made.insert(&name[..at]) {
-                archive.add(&name[..at], 0o755, &Kind::Dir);
-            }
-        }
-        archive.add(name, *mode, &Kind::File(contents));
-    }
-    archive.add("sample", 0o644, &Kind::File(sample));
-    Ok(archive.finish())
-}
-
-/// gzip without a name or time in its header: the same bytes for the same contents.
-fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
-    let mut gz = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
-    gz.write_all(bytes)?;
-    Ok(gz.finish()?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -415,25 +279,5 @@ mod tests {
     fn unknown_guest_names_the_known_ones() {
         let Err(e) = make("debian-cloud-9") else { panic!("made") };
         assert!(e.to_string().contains(DEFAULT), "{e}");
-    }
-
-    #[test]
-    fn archive_in_deb822_sources() {
-        let text = "Types: deb\nURIs: http://a.example/debian-security\nSuites: x-security\n\n\
-                    Types: deb\nURIs: http://b.example/debian/\nSuites: x x-updates\nSigned-By: /k.gpg\n";
-        assert_eq!(deb822_archive(text), Some(("http://b.example/debian/".into(), Some("/k.gpg".into()))));
-        assert_eq!(deb822_archive("Types: deb\nURIs: http://a.example/other\n"), None);
-    }
-
-    #[test]
-    fn archive_in_one_line_sources() {
-        let text = "# deb http://no.example/debian x main\ndeb-src http://no.example/debian x main\n\
-                    deb [arch=amd64 signed-by=/k.gpg] http://b.example/debian x main\n";
-        assert_eq!(one_line_archive(text), Some(("http://b.example/debian".into(), Some("/k.gpg".into()))));
-        assert_eq!(
-            one_line_archive("deb http://b.example/debian x main"),
-            Some(("http://b.example/debian".into(), None))
-        );
-        assert_eq!(one_line_archive("deb http://b.example/debian-security x main"), None);
     }
 }

@@ -2,9 +2,10 @@
 //! static server that knows no ranges, booted in a browser. What it reads has the right checksums, and little was fetched.
 
 use crate::boot::{command, disk, to_prompt};
+use crate::guest::{self, Guest};
 use crate::host::{Host, Job, Session, artefacts};
+use crate::setup;
 use crate::util::{output, root, say, size, target};
-use crate::{guest, setup};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
 use std::fs;
@@ -46,7 +47,7 @@ pub fn run(host: Host) -> Result<()> {
         ..Job::default()
     };
     let mut session = Session::start(host, &job)?;
-    let result = check(&mut session, &guest.dir, &share);
+    let result = check(&mut session, &guest, &share);
     fs::write(artefacts()?.join(format!("{stem}.log")), &session.console)?;
     result.with_context(|| format!("the console is in target/artefacts/{stem}.log"))?;
     report(&server.log, &served, &image)
@@ -71,14 +72,14 @@ fn share(dir: &Path) -> Result<PathBuf> {
     Ok(dir.to_owned())
 }
 
-fn check(session: &mut Session, guest: &Path, share: &Path) -> Result<()> {
-    to_prompt(session, 0)?;
+fn check(session: &mut Session, guest: &Guest, share: &Path) -> Result<()> {
+    to_prompt(session, guest, 0)?;
     let mut say = |typed: &str, want: &str| -> Result<()> {
         let got = command(session, typed).with_context(|| format!("`{typed}`"))?;
         if got.trim_end() == want.trim_end() { Ok(()) } else { bail!("`{typed}`: expected `{want}`, got `{got}`") }
     };
     say("mkdir /d /s; mount -t ext4 /dev/vda /d; echo $?", "0")?;
-    say("sha256sum < /d/sample", &sha256(&guest.join("sample"))?)?;
+    say("sha256sum < /d/sample", &sha256(&guest.dir.join("sample"))?)?;
     say("echo kept > /d/new; sync; cat /d/new", "kept")?;
     say("mount -t 9p -o trans=virtio,version=9p2000.L,msize=65536 files /s; echo $?", "0")?;
     say("sha256sum < /s/link", &sha256(&share.join("sub/numbers"))?)?;

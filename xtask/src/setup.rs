@@ -55,21 +55,32 @@ fn install(missing: &[Program]) -> Result<()> {
     if which("apt-get").is_none() {
         bail!("missing: {programs}. This is no Debian machine (no apt-get): install them by its own means");
     }
-    let root_user = output(Command::new("id").arg("-u"))?.trim_ascii() == b"0";
+    let by_hand = || format!("missing: {programs}. As root: {by_hand}");
     let apt = || {
-        // a user who may use sudo is asked for the password on the terminal; without one, sudo says why it cannot
-        let mut command = if root_user { Command::new("env") } else { Command::new("sudo") };
+        let mut command = as_root()?;
         command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"]);
-        command
+        anyhow::Ok(command)
     };
-    if !root_user && which("sudo").is_none() {
-        bail!("missing: {programs}, and neither root nor sudo to install them. As root: {by_hand}");
-    }
+    apt().with_context(by_hand)?;
     say(format!("installing Debian packages (a minute or two): {}", packages.join(" ")));
-    output(apt().arg("update"))
-        .and_then(|_| output(apt().args(["install", "-y", "--no-install-recommends"]).args(&packages)))
+    output(apt()?.arg("update"))
+        .and_then(|_| output(apt()?.args(["install", "-y", "--no-install-recommends"]).args(&packages)))
         .map(drop)
-        .with_context(|| format!("missing: {programs}. As root: {by_hand}"))
+        .with_context(by_hand)
+}
+
+/// `env`, as root: settings of its environment may follow, then a program. A user who may use sudo is asked for the
+/// password on the terminal; without one, sudo says why it cannot.
+pub fn as_root() -> Result<Command> {
+    if output(Command::new("id").arg("-u"))?.trim_ascii() == b"0" {
+        return Ok(Command::new("env"));
+    }
+    if which("sudo").is_none() {
+        bail!("this needs root, and there is no sudo to become it");
+    }
+    let mut command = Command::new("sudo");
+    command.arg("env");
+    Ok(command)
 }
 
 /// The Rust target the engine is built for.
