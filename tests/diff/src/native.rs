@@ -190,15 +190,7 @@ impl Native {
         // SAFETY: the ranges were mapped by `get`; the code is a single instruction that cannot name an address outside them but by
         // faulting, and HLTs; `enter` saves what the host's ABI wants saved.
         unsafe {
-            let alt = libc::stack_t {
-                ss_sp: *STACK.get().expect("mapped") as *mut libc::c_void,
-                ss_flags: 0,
-                ss_size: 1 << 16,
-            };
-            libc::sigaltstack(&alt, core::ptr::null_mut());
-            let base: u64;
-            core::arch::asm!("rdfsbase {}", out(reg) base);
-            FS_BASE.store(base, Ordering::Relaxed);
+            prepare_thread();
             let code = (CODE_ALIAS + START) as *mut u8;
             core::ptr::write_bytes(code, END, 64);
             core::ptr::copy_nonoverlapping(case.bytes.as_ptr(), code, case.bytes.len());
@@ -225,6 +217,22 @@ impl Native {
     }
 }
 
+/// What this thread needs to run foreign code: a stack for the signals, and its FS base kept for their handler.
+///
+/// # Safety
+/// [`Native::get`] has mapped the stack.
+unsafe fn prepare_thread() {
+    let ss_sp = *STACK.get().expect("mapped") as *mut libc::c_void;
+    let alt = libc::stack_t { ss_sp, ss_flags: 0, ss_size: 1 << 16 };
+    // SAFETY: the stack is mapped, and RDFSBASE only reads.
+    unsafe {
+        libc::sigaltstack(&alt, core::ptr::null_mut());
+        let base: u64;
+        core::arch::asm!("rdfsbase {}", out(reg) base);
+        FS_BASE.store(base, Ordering::Relaxed);
+    }
+}
+
 impl Native {
     /// Runs `p`, of a kind that is defined and no system's, from `state` to its end; `data` is changed to what it leaves. The state, what
     /// the code's pages hold, and its faults as [`programs::fault`] has them.
@@ -232,15 +240,7 @@ impl Native {
         let _lock = self.0.lock().unwrap_or_else(|e| e.into_inner());
         // SAFETY: as in `run`. The program's stores go to its data and its code, which are its own; it ends, as it counts its blocks.
         unsafe {
-            let alt = libc::stack_t {
-                ss_sp: *STACK.get().expect("mapped") as *mut libc::c_void,
-                ss_flags: 0,
-                ss_size: 1 << 16,
-            };
-            libc::sigaltstack(&alt, core::ptr::null_mut());
-            let base: u64;
-            core::arch::asm!("rdfsbase {}", out(reg) base);
-            FS_BASE.store(base, Ordering::Relaxed);
+            prepare_thread();
             core::ptr::copy_nonoverlapping(p.code.as_ptr(), programs::VIEWS[0] as *mut u8, p.code.len());
             core::ptr::copy_nonoverlapping(data.as_ptr(), programs::DATA as *mut u8, data.len());
             let s = SIGNAL.0.get();
