@@ -11,9 +11,7 @@ fn konst(insts: &[Inst], v: Val) -> Option<u64> {
 }
 
 fn push(insts: &mut Vec<Inst>, op: Op, args: &[Val], imm: u64) -> Val {
-    let mut all = [Val::NONE; 4];
-    all[..args.len()].copy_from_slice(args);
-    insts.push(Inst { op, args: all, imm, exit: u32::MAX });
+    insts.push(Inst::new(op, args, imm, u32::MAX));
     Val(insts.len() as u32 - 1)
 }
 

@@ -217,13 +217,11 @@ impl<'r> Lift<'r> {
     }
 
     fn push(&mut self, op: Op, args: &[Val], imm: u64) -> Val {
-        let mut all = [Val::NONE; 4];
-        all[..args.len()].copy_from_slice(args);
         if !(self.supports)(op) {
             self.refused = true;
         }
         let v = Val(self.insts.len() as u32);
-        self.insts.push(Inst { op, args: all, imm, exit: u32::MAX });
+        self.insts.push(Inst::new(op, args, imm, u32::MAX));
         v
     }
     /// An operation that may leave by the instruction's exit.

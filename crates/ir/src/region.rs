@@ -30,6 +30,16 @@ pub struct Inst {
 }
 
 impl Inst {
+    pub(crate) fn new(op: Op, args: &[Val], imm: u64, exit: u32) -> Inst {
+        let mut all = [Val::NONE; 4];
+        all[..args.len()].copy_from_slice(args);
+        Inst { op, args: all, imm, exit }
+    }
+    /// The same of other values.
+    pub(crate) fn mapped(mut self, map: &[Val]) -> Inst {
+        self.args.iter_mut().filter(|a| **a != Val::NONE).for_each(|a| *a = map[a.index()]);
+        self
+    }
     /// The operands.
     #[inline(always)]
     pub fn args(&self) -> &[Val] {
@@ -101,6 +111,13 @@ pub enum Term {
 }
 
 impl Term {
+    /// The value that decides where it goes.
+    pub fn value_mut(&mut self) -> Option<&mut Val> {
+        match self {
+            Term::Branch { cond: v, .. } | Term::Goto { to: v, .. } => Some(v),
+            Term::Jump(_) | Term::Interpret { .. } => None,
+        }
+    }
     /// The blocks it may go to.
     pub fn successors(&self) -> Vec<u32> {
         let block = |t: &Target| match t {

@@ -225,8 +225,7 @@ impl<H: Host> Jit<H> {
         if self.batch.is_empty() {
             return;
         }
-        let Some(abi) = &self.abi else { return };
-        let abi = *abi;
+        let Some(abi) = self.abi else { return };
         self.make_way();
         let start = self.host.now_ns();
         let module = self.batch.module(&abi);

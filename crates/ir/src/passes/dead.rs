@@ -87,10 +87,8 @@ fn backward(block: &Block, mut dead: Dead, mut found: impl FnMut(usize)) -> Dead
 /// Drops what `used` does not hold, and pure values that nobody uses.
 fn sweep(block: &mut Block, used: &mut [bool]) {
     let mut needed = vec![false; block.insts.len()];
-    match &block.term {
-        Term::Branch { cond, .. } => needed[cond.index()] = true,
-        Term::Goto { to, .. } => needed[to.index()] = true,
-        Term::Jump(_) | Term::Interpret { .. } => {}
+    if let Some(v) = block.term.value_mut() {
+        needed[v.index()] = true;
     }
     for k in (0..block.insts.len()).rev() {
         let i = &block.insts[k];
@@ -105,21 +103,13 @@ fn sweep(block: &mut Block, used: &mut [bool]) {
     let mut n = 0;
     for k in 0..block.insts.len() {
         if used[k] {
-            let mut i = block.insts[k];
-            for a in &mut i.args {
-                if *a != Val::NONE {
-                    *a = map[a.index()];
-                }
-            }
             map[k] = Val(n);
-            block.insts[n as usize] = i;
+            block.insts[n as usize] = block.insts[k].mapped(&map);
             n += 1;
         }
     }
     block.insts.truncate(n as usize);
-    match &mut block.term {
-        Term::Branch { cond, .. } => *cond = map[cond.index()],
-        Term::Goto { to, .. } => *to = map[to.index()],
-        Term::Jump(_) | Term::Interpret { .. } => {}
+    if let Some(v) = block.term.value_mut() {
+        *v = map[v.index()];
     }
 }

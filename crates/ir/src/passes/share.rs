@@ -120,17 +120,14 @@ fn rewrite(block: &mut Block, groups: &[Group], members: &[Option<Member>]) {
     let mut map = vec![Val::NONE; old.len()];
     let mut reach = vec![Val::NONE; groups.len()];
     let push = |new: &mut Vec<Inst>, op: Op, args: &[Val], imm: u64, exit: u32| {
-        let mut all = [Val::NONE; 4];
-        all[..args.len()].copy_from_slice(args);
-        new.push(Inst { op, args: all, imm, exit });
+        new.push(Inst::new(op, args, imm, exit));
         Val(new.len() as u32 - 1)
     };
     for (k, i) in old.iter().enumerate() {
-        let [a, v, ..] = i.args.map(|a| if a == Val::NONE { a } else { map[a.index()] });
+        let i = i.mapped(&map);
+        let [a, v, ..] = i.args;
         let shared = members[k].map(|m| (m, &groups[m.group])).filter(|(_, g)| g.probes > 1);
         let Some((m, g)) = shared else {
-            let mut i = *i;
-            i.args.iter_mut().filter(|a| **a != Val::NONE).for_each(|a| *a = map[a.index()]);
             new.push(i);
             map[k] = Val(new.len() as u32 - 1);
             continue;
@@ -157,8 +154,7 @@ fn rewrite(block: &mut Block, groups: &[Group], members: &[Option<Member>]) {
             _ => Val::NONE,
         };
     }
-    match &mut block.term {
-        crate::Term::Branch { cond: v, .. } | crate::Term::Goto { to: v, .. } => *v = map[v.index()],
-        crate::Term::Jump(_) | crate::Term::Interpret { .. } => {}
+    if let Some(v) = block.term.value_mut() {
+        *v = map[v.index()];
     }
 }
