@@ -180,6 +180,14 @@ impl Board {
         (self.event, self.nmi, self.transfers) = (None, false, false);
     }
 
+    /// Someone presses the power button. `at`: instructions executed since power-on.
+    pub fn power_button(&mut self, at: u64) {
+        self.last = Clock::at(self.clock.now(at));
+        let mut cx = DevCtx { irq: &mut self.irq, out: &mut self.out, clock: self.last };
+        self.chips.acpi_pm.press_power_button(&mut cx);
+        self.settle(Chip::AcpiPm);
+    }
+
     /// Calls a chip with everything it may touch, then carries on the wires what it said.
     #[inline]
     fn with<R>(&mut self, chip: Chip, at: u64, f: impl FnOnce(&mut dyn Device, &mut DevCtx) -> R) -> R {
@@ -708,6 +716,23 @@ mod tests {
         b.reset(0);
         outb(&mut b, 0x92, 1);
         assert_eq!(b.take_event(), Some(Event::Reset), "fast INIT of the only CPU");
+    }
+
+    #[test]
+    fn the_power_button_interrupts_a_guest_that_listens() {
+        let mut b = board();
+        b.power_button(0);
+        assert_eq!(b.io_read(map::PM_BASE, 2, 0) & 1 << 8, 1 << 8, "PWRBTN_STS");
+        b.io_write(map::PM_BASE, 2, 1 << 8, 0);
+        assert_eq!(b.io_read(map::PM_BASE, 2, 0) & 1 << 8, 0);
+        b.io_write(map::PM_BASE + 2, 2, 1 << 8, 0); // PWRBTN_EN
+        for (port, mask) in [(0x21, 0xfb), (0xa1, 0xfd)] {
+            outb(&mut b, port, mask); // the cascade and interrupt 9, the SCI's
+        }
+        assert!(!b.interrupt_pending());
+        b.power_button(0);
+        assert!(b.interrupt_pending());
+        assert_eq!(b.take_event(), None, "it is the guest that switches off");
     }
 
     #[test]
