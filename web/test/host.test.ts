@@ -127,6 +127,8 @@ test("a stats file has exact counts and rounded times", () => {
     region_insns: 1,
     memory_bytes: 2,
     fetched_bytes: 3,
+    net_sent_bytes: 4,
+    net_received_bytes: 5,
   };
   const out = figures("node", stats, { ok: true, reason: "until" });
   assert.equal(out.load_ms, 1.23);

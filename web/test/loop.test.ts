@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 import { Exit, Image } from "../src/abi.gen.ts";
-import { VmError } from "../src/engine.ts";
+import { VmError } from "../src/error.ts";
 import type { Session } from "../src/host/loop.ts";
 import { file, type Run, run, shell } from "./mock-engine.ts";
 

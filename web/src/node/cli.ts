@@ -1,6 +1,6 @@
 // `node dist/node-cli.mjs JOB`: a machine in Node, its serial console on standard input and output.
 
-import { start } from "./index.ts";
+import { createMachine } from "./index.ts";
 import { readJob } from "./job.ts";
 import { Cli, type CliJob } from "./terminal.ts";
 
@@ -16,14 +16,16 @@ function main(): void {
   const cli = new Cli(
     job,
     "node",
-    (data) => session.input(data),
+    (data) => machine.type(data),
     (status) => {
-      session.close();
+      machine.close();
       process.exit(status);
     },
   );
   const { host: _host, stats: _stats, screenshot: _screenshot, ...rest } = job;
-  const session = start({ ...rest, origin: performance.timeOrigin }, (event) => cli.event(event));
+  const machine = createMachine({ ...rest, origin: performance.timeOrigin });
+  machine.on("*", (event) => cli.event(event));
+  machine.start().catch(() => {}); // the event of the result says so
 }
 
 main();

@@ -1,7 +1,7 @@
 // The page: a machine, its terminal, and what its user needs to know and do.
 
-import { start, type Vm } from "../index.ts";
-import { type Event, failure, type State, type Stats } from "../protocol.ts";
+import { createMachine, type Machine, type MachineEvent } from "../index.ts";
+import { failure, type State, type Stats } from "../protocol.ts";
 import { join, split } from "./commandline.ts";
 import { type PageConfig, readConfig } from "./config.ts";
 import type { Screen } from "./terminal.ts";
@@ -18,7 +18,7 @@ const restart = get("restart") as HTMLButtonElement;
 const edit = get("options") as HTMLTextAreaElement;
 
 let config: PageConfig | undefined;
-let vm: Vm | undefined;
+let machine: Machine | undefined;
 let state: State = "loading";
 let screen: Screen | undefined;
 /** What the guest wrote before the terminal was there. */
@@ -50,7 +50,7 @@ function showMessage(heading: string, text: string, button: string): void {
   overlay.dataset.view = "message";
 }
 
-function showProgress({ name, loaded, total }: Event & { type: "progress" }): void {
+function showProgress({ name, loaded, total }: MachineEvent & { type: "progress" }): void {
   let row = downloads.querySelector<HTMLElement>(`[data-name="${CSS.escape(name)}"]`);
   if (!row) {
     row = document.createElement("label");
@@ -114,7 +114,7 @@ function showState(next: State, text = ""): void {
   }
 }
 
-function onEvent(event: Event): void {
+function onEvent(event: MachineEvent): void {
   switch (event.type) {
     case "progress":
       showProgress(event);
@@ -140,18 +140,20 @@ function onEvent(event: Event): void {
 
 /** Starts a machine in a worker of its own; `line`: with these options instead of the page's. */
 async function boot(line?: string): Promise<void> {
-  vm?.close();
-  vm = undefined;
+  machine?.close();
+  machine = undefined;
   message.textContent = "";
   downloads.replaceChildren();
   showState("loading");
   try {
     config = line === undefined ? await readConfig() : { ...window.pagevm, arguments: split(line) };
-    const { arguments: options = [], about, onEvent: _, vm: __, ...job } = config;
+    const { arguments: options = [], about, onEvent: _, machine: __, ...job } = config;
     edit.value = join(options);
     get("about").textContent = about ?? edit.value;
-    vm = start({ ...job, options, origin: performance.timeOrigin, onEvent });
-    window.pagevm = { ...config, vm };
+    machine = createMachine({ ...job, options, origin: performance.timeOrigin });
+    machine.on("*", onEvent);
+    window.pagevm = { ...config, machine };
+    machine.start().catch(() => {}); // the event of the state says so
   } catch (error) {
     failure(error instanceof Error ? error.message : String(error)).forEach(onEvent);
   }
@@ -161,15 +163,17 @@ get("look").onclick = () => {
   overlay.dataset.view = "none";
   screen?.focus();
 };
-pause.onclick = () => (state === "paused" ? vm?.resume() : vm?.pause());
-reset.onclick = () => vm?.reset();
+pause.onclick = () => (state === "paused" ? machine?.resume() : machine?.pause());
+reset.onclick = () => machine?.reset();
 restart.onclick = () => {
-  if (state !== "failed") vm?.reset();
+  if (state !== "failed") void machine?.reset();
   else void boot(edit.value.trim() === "" ? undefined : edit.value);
 };
 
 void boot();
 const { open } = await import("./terminal.ts");
-screen = open(get("terminal"), (data) => vm?.input(data));
+screen = open(get("terminal"), (data) => {
+  machine?.type(data).catch(() => {}); // a machine that has failed says so itself
+});
 for (const data of early) screen.write(data);
 early = [];
