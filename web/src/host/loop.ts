@@ -114,16 +114,16 @@ export class Session {
     this.#calls = {
       ...this.#outside.calls,
       start: () => this.start(),
-      input: (data) => this.input(data),
-      pause: () => this.pause(),
-      resume: () => this.resume(),
-      reset: () => this.reset(),
+      input: (data) => this.#alive().input(data),
+      pause: () => this.#alive().pause(),
+      resume: () => this.#alive().resume(),
+      reset: () => this.#alive().reset(),
       powerButton: async () => {
         const engine = await this.#usable(this.#made.promise);
         this.#guarded(() => engine.powerButton());
         if (this.#state === "running") this.#schedule();
       },
-      switchOff: (why) => this.switchOff(why),
+      switchOff: (why) => this.#alive().switchOff(why),
       stats: () => this.stats(),
     };
   }
@@ -208,7 +208,6 @@ export class Session {
 
   /** Types on the guest's console. */
   input(data: Uint8Array): void {
-    if (this.#failure) throw this.#failure;
     if (data.length === 0) return;
     if (!this.#engine) {
       if (this.#state === "loading") this.#early.push(data);
@@ -244,8 +243,7 @@ export class Session {
 
   /** Takes the power away, whatever the guest does. */
   switchOff(why: string): void {
-    if (this.#failure) throw this.#failure;
-    if (this.#state === "off" || this.#state === "loading") return;
+    if (this.#state === "off" || this.#state === "failed" || this.#state === "loading") return;
     this.#cancelTimer();
     this.#setState("off", why);
     this.#finish({ ok: false, reason: "quit", message: why });
@@ -333,10 +331,16 @@ export class Session {
     if (this.#held === 0 && this.#state === "running") this.#schedule();
   }
 
+  /** This session, unless it has failed. */
+  #alive(): this {
+    if (this.#failure) throw this.#failure;
+    return this;
+  }
+
   /** The engine, unless it is no more. */
   async #usable(engine: Promise<EngineApi>): Promise<EngineApi> {
     const there = await engine;
-    if (this.#failure) throw this.#failure;
+    this.#alive();
     return there;
   }
 

@@ -4,6 +4,7 @@ import { createMachine, type Machine, type MachineEvent } from "../index.ts";
 import { failure, type State, type Stats } from "../protocol.ts";
 import { join, split } from "./commandline.ts";
 import { type PageConfig, readConfig } from "./config.ts";
+import { acceptDrops, saveOverlays } from "./files.ts";
 import type { Screen } from "./terminal.ts";
 
 window.pagevmStarted = true;
@@ -14,6 +15,7 @@ const message = get("message");
 const downloads = get("downloads");
 const pause = get("pause") as HTMLButtonElement;
 const reset = get("reset") as HTMLButtonElement;
+const save = get("save") as HTMLButtonElement;
 const restart = get("restart") as HTMLButtonElement;
 const edit = get("options") as HTMLTextAreaElement;
 
@@ -75,6 +77,37 @@ function showStats(stats: Stats): void {
   show("busy", `${(stats.busy * 100).toFixed(0)} %`);
   show("memory", `${bytes(stats.ram_bytes)} + ${bytes(stats.memory_bytes - stats.ram_bytes)}`);
   show("uptime", duration(stats.uptime_ms));
+  show("disk", `${bytes(stats.disk_read_bytes)} / ${bytes(stats.disk_written_bytes)}`);
+  show("net", `${bytes(stats.net_received_bytes)} / ${bytes(stats.net_sent_bytes)}`);
+}
+
+/** Lights up what was used since the last time. */
+function showActivity({ diskRead, diskWritten, netSent, netReceived }: MachineEvent & { type: "activity" }): void {
+  for (const [id, used] of [
+    ["disk", diskRead + diskWritten],
+    ["net", netSent + netReceived],
+  ] as const) {
+    const item = get(id).parentElement as HTMLElement;
+    item.hidden = used === 0;
+    if (item.dataset.used === String(used)) continue;
+    item.dataset.used = String(used);
+    for (const flash of item.getAnimations()) flash.cancel();
+    item.animate({ opacity: [0.35, 1] }, 400);
+  }
+}
+
+/** Says something beside the state, for a while. */
+function note(text: string): void {
+  get("note").textContent = text;
+  clearTimeout(noteTimer);
+  noteTimer = setTimeout(() => (get("note").textContent = ""), 10_000);
+}
+let noteTimer: ReturnType<typeof setTimeout> | undefined;
+
+/** There is something to save once a disk has an overlay. */
+async function showSave(): Promise<void> {
+  const disks = await machine?.disks();
+  save.hidden = !disks?.some(({ overlay }) => overlay);
 }
 
 /** What stays the same is not laid out and painted again. */
@@ -99,6 +132,7 @@ function showState(next: State, text = ""): void {
       title.textContent = "Booting";
       if (message.textContent !== "" || overlay.dataset.view !== "progress") overlay.dataset.view = "none";
       screen?.focus();
+      showSave().catch(() => {}); // a machine that has failed meanwhile says so
       break;
     case "off":
       showMessage("Powered off", text, "Switch on");
@@ -127,6 +161,9 @@ function onEvent(event: MachineEvent): void {
     case "stats":
       showStats(event.stats);
       break;
+    case "activity":
+      showActivity(event);
+      break;
     case "state":
       showState(event.state, event.message);
       break;
@@ -143,6 +180,7 @@ async function boot(line?: string): Promise<void> {
   machine?.close();
   machine = undefined;
   message.textContent = "";
+  save.hidden = true;
   downloads.replaceChildren();
   showState("loading");
   try {
@@ -165,6 +203,8 @@ get("look").onclick = () => {
 };
 pause.onclick = () => (state === "paused" ? machine?.resume() : machine?.pause());
 reset.onclick = () => machine?.reset();
+save.onclick = () => machine && saveOverlays(machine).then(note, (error: Error) => note(error.message));
+acceptDrops(() => machine, note);
 restart.onclick = () => {
   if (state !== "failed") void machine?.reset();
   else void boot(edit.value.trim() === "" ? undefined : edit.value);
