@@ -241,3 +241,21 @@ test("the share of translated code is that of the last half second", async () =>
   assert.equal(stats.translated, 0.75);
   assert.equal(stats.region_insns, stats.guest_insns * 0.75);
 });
+
+test("a session that is closed while it loads loads nothing more and says nothing", async () => {
+  let closed = 0;
+  const r = run(
+    {},
+    () => Exit.Idle,
+    {},
+    (engine) => {
+      engine.close = () => {
+        closed += 1;
+      };
+      r.session.close();
+    },
+  );
+  await turns(20);
+  assert.deepEqual([closed > 0, r.engine?.options, r.engine?.slices], [true, [], 0]);
+  assert.deepEqual(r.events, [{ type: "state", state: "loading" }]);
+});

@@ -61,6 +61,7 @@ export class Session {
   readonly #made = deferred<EngineApi>();
   readonly #wanted = deferred<void>();
   #failure: VmError | undefined;
+  #closed = false;
   /** How many want the machine to stand still. */
   #held = 0;
   #result: Result | undefined;
@@ -146,6 +147,7 @@ export class Session {
 
   /** Loads the engine and the images, and switches the machine on after `start`. What goes wrong is reported, not thrown. */
   async load(job: Job): Promise<void> {
+    if (this.#closed) return;
     this.#script = new Script(job);
     this.#setState("loading");
     try {
@@ -169,6 +171,7 @@ export class Session {
       };
       const engine = await this.#platform.engine(job.engine, host, this.#progress("engine.wasm"));
       this.#closeFiles = () => engine.close();
+      this.#open();
       const origin = job.origin === undefined ? this.#created : this.#platform.now() - (Date.now() - job.origin);
       this.#engineMs = this.#platform.now() - origin;
       if (job.timeout !== undefined) this.#limit(job.timeout);
@@ -180,9 +183,11 @@ export class Session {
       this.#configured.resolve(engine);
       await fetchImages(engine, job, this.#platform.open, (what) => this.#progress(what));
       await this.#wanted.promise;
+      this.#open();
       this.#started = this.#platform.now();
       this.#loadMs = this.#started - origin;
       while (!engine.create()) await new Promise<void>((resolve) => (this.#answered = resolve));
+      this.#open();
       this.#engine = engine;
       this.#answered = () => this.#state === "running" && this.#schedule();
       this.#made.resolve(engine);
@@ -251,6 +256,7 @@ export class Session {
 
   /** Ends the session and its timers. */
   close(): void {
+    this.#closed = true;
     this.#failure ??= new VmError("machine", "the machine was closed");
     for (const waiting of [this.#configured, this.#made]) waiting.reject(this.#failure);
     this.#cancelTimer();
@@ -329,6 +335,11 @@ export class Session {
   #hold(more: 1 | -1): void {
     this.#held += more;
     if (this.#held === 0 && this.#state === "running") this.#schedule();
+  }
+
+  /** Throws if the session was closed meanwhile. */
+  #open(): void {
+    if (this.#closed) this.#alive();
   }
 
   /** This session, unless it has failed. */
@@ -454,6 +465,10 @@ export class Session {
   }
 
   #fail(error: unknown): void {
+    if (this.#closed) {
+      this.#closeFiles();
+      return;
+    }
     this.#cancelTimer();
     clearInterval(this.#statsTimer);
     this.#channels.closeAll();

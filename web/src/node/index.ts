@@ -44,7 +44,7 @@ function sessionLink(job: Job, onEvent: (event: Event) => void): Link {
     }),
     onEvent,
   );
-  void session.load(job);
+  queueMicrotask(() => void session.load(job)); // whoever listens hears all of it
   return {
     call: (name, ...args) => session.call(name, ...args),
     close: () => session.close(),
