@@ -39,9 +39,10 @@ test("a machine waits for its drives; what the host cannot open ends it with one
     r.engine?.drives?.map((drive) => drive.first),
     [7, 9],
   );
+  await turns(3);
   const slices = r.engine?.slices;
   r.engine?.host.files?.answered();
-  await new Promise((done) => setTimeout(done, 10));
+  await turns(3);
   assert.equal(r.engine?.slices, (slices ?? 0) + 1, "an answer wakes an idle guest");
   const none = started(run({ options: [...options, "-drive", "c"], files }, () => Exit.Idle, { k: file([], 0) }));
   const { message } = await none.until("state", (e) => e.state === "failed");
@@ -252,7 +253,7 @@ test("a session that is closed while it loads loads nothing more and says nothin
       engine.close = () => {
         closed += 1;
       };
-      r.session.close();
+      queueMicrotask(() => r.session.close());
     },
   );
   await turns(20);
