@@ -1,4 +1,4 @@
-//! How regions are formed: from a hot block along direct jumps and calls to what the interpreter has executed too.
+//! How regions are formed: from a hot block along its jumps and calls to what the interpreter has executed too.
 
 use std::collections::VecDeque;
 
@@ -13,6 +13,8 @@ const MAX_BLOCKS: usize = 64;
 const MAX_INSNS: u32 = 400;
 /// Return addresses that a return is compared with.
 const MAX_RETURNS: usize = 6;
+/// Addresses that another computed jump is compared with.
+const MAX_TARGETS: usize = 16;
 /// Bytes in a page.
 const PAGE: u64 = 4096;
 
@@ -74,7 +76,7 @@ pub(crate) fn form<C: Code>(
     // Where calls of the region come back to.
     let backs: Vec<(i64, u32)> = order
         .iter()
-        .filter(|&&n| nodes[n].next.first().is_some_and(|t| index.contains_key(t)))
+        .filter(|&&n| nodes[n].next.iter().any(|t| index.contains_key(t)))
         .filter_map(|&n| nodes[n].back)
         .filter_map(|back| Some((back.wrapping_sub(base) as i64, *index.get(&back)?)))
         .collect();
@@ -172,7 +174,8 @@ fn follow<C: Code>(code: &C, node: &mut Node, supports: fn(ir::Op) -> bool) {
         End::Fall => node.next.push(node.end(code)),
         End::Jump(t) => node.next.push(t as u64),
         End::Branch { then, other, .. } => node.next.extend([then as u64, other as u64]),
-        End::Goto(_) => {}
+        End::Goto(_) if r.returns => {}
+        End::Goto(_) => node.next.extend(code.targets(node.decoded.id).into_iter().take(MAX_TARGETS)),
     }
     node.back = r.calls.map(|b| b as u64);
 }
@@ -293,7 +296,12 @@ fn term<C: Code>(
         End::Jump(t) => Term::Jump(target(t)),
         End::Branch { cond, then, other } => Term::Branch { cond, then: target(then), other: target(other) },
         End::Goto(to) => {
-            let known = if r.returns { backs[..backs.len().min(MAX_RETURNS)].to_vec() } else { Vec::new() };
+            let known = if r.returns {
+                backs[..backs.len().min(MAX_RETURNS)].to_vec()
+            } else {
+                let inside = |pc: &u64| Some((pc.wrapping_sub(base) as i64, *index.get(pc)?));
+                node.next.iter().filter_map(inside).collect()
+            };
             Term::Goto { to, known }
         }
     }

@@ -268,8 +268,49 @@ fn wide(report: &mut Report) {
     report.line(format_args!("{wide} wide of {} regions", guest.tier.stats.regions));
 }
 
+/// A loop that calls functions in three pages through a table, in an order that does not repeat soon: they become one region. For one
+/// turn in 256 the table has another function, which the region leaves for.
+fn computed(report: &mut Report) {
+    const TABLE: u64 = 0x30_0000;
+    const TURNS: u32 = 200_000;
+    // MOV ECX, TURNS; MOV ESI, 1
+    // L: IMUL ESI, ESI, 1664525; ADD ESI, 1013904223; MOV EDX, ESI; SHR EDX, 24; CALL [TABLE + 8 * RDX]; DEC ECX; JNZ L; HLT
+    let mut code = vec![0xb9];
+    code.extend(TURNS.to_le_bytes());
+    code.extend([0xbe, 1, 0, 0, 0, 0x69, 0xf6]);
+    code.extend(1_664_525_u32.to_le_bytes());
+    code.extend([0x81, 0xc6]);
+    code.extend(1_013_904_223_u32.to_le_bytes());
+    code.extend([0x89, 0xf2, 0xc1, 0xea, 24, 0xff, 0x14, 0xd5]);
+    code.extend((TABLE as u32).to_le_bytes());
+    code.extend([0xff, 0xc9, 0x75, 0xe4, 0xf4]);
+    let mut guest = Guest::new(&code, 1 << 20);
+    (guest.tier.hot, guest.tier.warm) = (300, 10);
+    let function = |n: u8| if n == 77 { 12 } else { n % 12 };
+    for f in 0..13 {
+        // LEA RBX, [RBX + 2 * RBX + f]; RET
+        assert!(guest.v.cpu.mem.dma_write(FUNCTION + APART * u64::from(f), &[0x48, 0x8d, 0x5c, 0x5b, f, 0xc3]));
+    }
+    for n in 0..=255 {
+        let target = FUNCTION + APART * u64::from(function(n));
+        assert!(guest.v.cpu.mem.dma_write(TABLE + 8 * u64::from(n), &target.to_le_bytes()));
+    }
+    while guest.slice(10_000) == CpuExit::Budget {}
+    let (mut esi, mut rbx) = (1_u32, 0_u64);
+    for _ in 0..TURNS {
+        esi = esi.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        rbx = rbx.wrapping_mul(3).wrapping_add(function((esi >> 24) as u8).into());
+    }
+    let regions = guest.tier.live_regions();
+    if guest.v.cpu.regs[3] != rbx || regions > 5 {
+        report.fail(format_args!("RBX is {:x}, not {rbx:x}; {regions} regions", guest.v.cpu.regs[3]));
+    }
+    report.line(format_args!("computed calls of 12 functions: {regions} regions"));
+}
+
 pub fn run(count: u32, report: &mut Report) {
     wide(report);
+    computed(report);
     churn(count, report);
     refusals(false, report);
     refusals(true, report);
