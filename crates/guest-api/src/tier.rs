@@ -15,6 +15,8 @@ pub struct Decoded {
     pub insns: u32,
     /// Length in bytes.
     pub bytes: u32,
+    /// Physical address of the page in which its only instruction ends, where that is another one than it begins in.
+    pub next_page: Option<u64>,
     /// How often it was executed.
     pub runs: u32,
 }

@@ -56,6 +56,19 @@ impl Node {
     fn end<C: Code>(&self, code: &C) -> u64 {
         self.pc.wrapping_add(code.offset(self.decoded.id, self.insns).into())
     }
+    /// Where its first `bytes` are, by pages.
+    fn ranges(&self, bytes: u32) -> impl Iterator<Item = (u64, u32)> {
+        let pa = self.decoded.pa;
+        let first = bytes.min((PAGE - pa % PAGE) as u32);
+        let parts = [(pa, first), (self.decoded.next_page.unwrap_or(0), bytes - first)];
+        parts.into_iter().filter(|part| part.1 > 0)
+    }
+    /// The linear pages that it is in, and the physical ones that they must be mapped to.
+    fn pages(&self) -> impl Iterator<Item = (u64, u64)> {
+        let page = self.pc & !(PAGE - 1);
+        let next = self.decoded.next_page.map(|pa| (page.wrapping_add(PAGE), pa));
+        [(page, self.decoded.pa & !(PAGE - 1))].into_iter().chain(next)
+    }
 }
 
 /// Forms the region whose entry is block `id` at linear address `base`. `least`: executions that make a block worth including.
@@ -99,10 +112,7 @@ pub(crate) fn form<C: Code>(
             let refused = record(code, &mut lift, node);
             let r = lift.end_block();
             forms[k] = Some(r.form);
-            let done = code.offset(node.decoded.id, r.insns);
-            if done > 0 {
-                ranges.push((node.decoded.pa, done));
-            }
+            ranges.extend(node.ranges(code.offset(node.decoded.id, r.insns)));
             let offset = node.pc.wrapping_sub(base) as i64;
             let term = term(code, node, &r, refused, base, &index, &backs, around);
             blocks.push(Block { pc: offset, insns: r.insns, insts: r.insts, term });
@@ -367,13 +377,11 @@ fn pages(region: &mut Region, nodes: &[Node], base: u64) {
     let entry = base & !(PAGE - 1);
     for block in &region.blocks {
         let pc = base.wrapping_add(block.pc as u64);
-        let page = pc & !(PAGE - 1);
-        let delta = page.wrapping_sub(entry) as i64;
-        if page != entry
-            && !region.pages.iter().any(|p| p.0 == delta)
-            && let Some(node) = nodes.iter().find(|n| n.pc == pc)
-        {
-            region.pages.push((delta, node.decoded.pa & !(PAGE - 1)));
+        for (page, pa) in nodes.iter().find(|n| n.pc == pc).into_iter().flat_map(Node::pages) {
+            let delta = page.wrapping_sub(entry) as i64;
+            if page != entry && !region.pages.iter().any(|p| p.0 == delta) {
+                region.pages.push((delta, pa));
+            }
         }
     }
 }

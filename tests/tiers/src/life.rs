@@ -7,7 +7,7 @@ use isa_x86::{CpuExit, Vcpu};
 use jit::{Host, Jit, Support};
 
 use crate::Report;
-use crate::asm::common::{Bare, CODE, long_mode};
+use crate::asm::common::{Bare, CODE, TABLES, long_mode};
 use crate::host::Runner;
 
 thread_local! {
@@ -308,9 +308,46 @@ fn computed(report: &mut Report) {
     report.line(format_args!("computed calls of 12 functions: {regions} regions"));
 }
 
+/// A function whose first instruction crosses into a page that the guest maps to another one, back, and so on.
+fn crossing(report: &mut Report) {
+    const PAGES: [u64; 3] = [0x10_8000, 0x10_9000, 0x10_a000];
+    const TABLE: u64 = 0x10_b000;
+    const LINEAR: u64 = 0x20_0000;
+    const F: u64 = LINEAR + 0xffd;
+    // MOV ESI, 40; O: MOV ECX, 1000; L: CALL F; ADD RBX, RAX; DEC ECX; JNZ L
+    let mut code = vec![0xbe, 40, 0, 0, 0, 0xb9, 0xe8, 3, 0, 0, 0xe8];
+    code.extend((F.wrapping_sub(CODE + 15) as u32).to_le_bytes());
+    code.extend([0x48, 0x01, 0xc3, 0xff, 0xc9, 0x75, 0xf4]);
+    // XOR the page table's second entry, 0x3000; INVLPG [the page]; DEC ESI; JNZ O; HLT
+    code.extend([0x48, 0x81, 0x34, 0x25]);
+    code.extend((TABLE as u32 + 8).to_le_bytes());
+    code.extend(0x3000_u32.to_le_bytes());
+    code.extend([0x0f, 0x01, 0x3c, 0x25]);
+    code.extend((LINEAR as u32 + 0x1000).to_le_bytes());
+    code.extend([0xff, 0xce, 0x75, 0xd3, 0xf4]);
+    let mut guest = Guest::new(&code, 1 << 20);
+    let mem = &mut guest.v.cpu.mem;
+    // F: MOV EAX, 0x0001_1234 or 0x0002_1234, of which the upper half is in the second page; RET
+    assert!(mem.dma_write(PAGES[0] + 0xffd, &[0xb8, 0x34, 0x12]));
+    assert!(mem.dma_write(PAGES[1], &[1, 0, 0xc3]) && mem.dma_write(PAGES[2], &[2, 0, 0xc3]));
+    for (n, page) in PAGES[..2].iter().enumerate() {
+        assert!(mem.dma_write(TABLE + 8 * n as u64, &(page | 3).to_le_bytes()));
+    }
+    assert!(mem.dma_write(TABLES + 0x2008, &(TABLE | 3).to_le_bytes()));
+    guest.v.cpu.flush_tlb();
+    while guest.slice(10_000) == CpuExit::Budget {}
+    let want = 20_000 * (0x1_1234 + 0x2_1234);
+    let share = guest.v.translated * 100 / guest.v.cpu.insns;
+    if guest.v.cpu.regs[3] != want || share < 90 {
+        report.fail(format_args!("RBX is {:x}, not {want:x}; {share} % were translated", guest.v.cpu.regs[3]));
+    }
+    report.line(format_args!("an instruction in two pages: {share} % were translated"));
+}
+
 pub fn run(count: u32, report: &mut Report) {
     wide(report);
     computed(report);
+    crossing(report);
     churn(count, report);
     refusals(false, report);
     refusals(true, report);

@@ -378,7 +378,7 @@ impl CodeCache {
 impl Block {
     /// Translated code can start here.
     pub(super) fn can_be_hot(&self) -> bool {
-        self.bits == CodeSize::Bits64 && !self.crosses
+        self.bits == CodeSize::Bits64
     }
 }
 
@@ -396,12 +396,16 @@ impl Code for View<'_> {
         let pa = self.cpu.mem.lookup(Access::Execute, pc)?;
         let key = Key::new(pa, self.cpu.fetch_mode(pc));
         let id = self.code.index.find(key)?;
-        self.code.block(id).can_be_hot().then(|| self.block(id))
+        let block = self.code.block(id).can_be_hot().then(|| self.block(id))?;
+        let next = |page: u64| self.cpu.mem.lookup(Access::Execute, (pc | PAGE_MASK).wrapping_add(1)) == Some(page);
+        block.next_page.is_none_or(next).then_some(block)
     }
     fn block(&self, id: u32) -> Decoded {
         let b = self.code.block(id);
         let key = self.code.index.key(id);
-        Decoded { id, pa: key.pa(), mode: key.mode(), insns: b.count.into(), bytes: b.bytes.into(), runs: b.runs }
+        let next_page = b.crosses.then(|| self.code.index.second_page(id));
+        let (insns, bytes) = (b.count.into(), b.bytes.into());
+        Decoded { id, pa: key.pa(), mode: key.mode(), insns, bytes, next_page, runs: b.runs }
     }
     fn offset(&self, id: u32, k: u32) -> u32 {
         let b = self.code.block(id);
