@@ -9,7 +9,7 @@ use crate::cpu::{CodeSize, SegReg, rflags};
 use crate::exec::Exec;
 use crate::fault::{DE, Stop};
 use crate::insn::Insn;
-use crate::sys::{far, interrupts, misc, msr};
+use crate::sys::{far, interrupts, misc, msr, registers};
 
 /// Bits of MXCSR that exist, DAZ among them (SDM 1 11.6.6).
 pub const MXCSR_MASK: u32 = 0xffff;
@@ -64,6 +64,10 @@ helpers! {
     /// STAC and CLAC.
     SET_AC = |cx, v| { let [on] = args(cx, v)?; misc::set_ac(cx, on != 0) };
     READ_TSC = |cx, _| msr::read_tsc(cx);
+    /// IA32_TSC_AUX.
+    READ_TSC_AUX = |cx, _| Ok(cx.cpu.msr.tsc_aux);
+    /// Control register `n`.
+    READ_CR = |cx, v| { let [n] = args(cx, v)?; registers::read_cr(cx, n) };
     /// Enters the kernel, but for RIP, RCX, R11, the condition flags and DF; what the rest of RFLAGS was.
     SYSCALL = |cx, _| far::syscall(cx);
     /// Returns from it to `target` with RFLAGS `flags`, in 64-bit mode where `long`.

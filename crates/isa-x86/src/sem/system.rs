@@ -102,6 +102,23 @@ pub fn rdtsc<E: Emit>(e: &mut E, _: &Insn) -> Sem<E> {
     Ok(())
 }
 
+/// RDTSCP: IA32_TSC_AUX as well.
+pub fn rdtscp<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
+    let aux = e.helper(READ_TSC_AUX, &[])?;
+    rdtsc(e, i)?;
+    write_gpr(e, Width::W64, RCX, aux);
+    Ok(())
+}
+
+/// MOV from a control register.
+pub fn mov_from_cr<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
+    let n = e.imm(i.regs[1].into());
+    let v = e.helper(READ_CR, &[n])?;
+    let v = e.zext(i.width, v);
+    write_gpr(e, i.width, i.regs[0], v);
+    Ok(())
+}
+
 /// SYSCALL (SDM 2). Intel's processors have it in 64-bit mode only.
 pub fn syscall<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     let rest = e.helper(SYSCALL, &[])?;

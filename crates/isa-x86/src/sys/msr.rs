@@ -256,13 +256,6 @@ pub(crate) fn read_tsc(cx: &mut Exec<'_>) -> Result<u64, Stop> {
     Ok(cx.guest_tsc())
 }
 
-pub fn rdtscp(cx: &mut Exec<'_>, _: &Insn) -> Result<(), Stop> {
-    let v = read_tsc(cx)?;
-    put_edx_eax(cx, v);
-    cx.cpu.regs[RCX as usize] = cx.cpu.msr.tsc_aux;
-    Ok(())
-}
-
 pub fn rdpid(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     write_gpr(cx, Width::W64, i.regs[0], cx.cpu.msr.tsc_aux);
     Ok(())
