@@ -5,7 +5,6 @@ use crate::guest::{self, Guest, PROMPT, Root};
 use crate::host::{Host, Job, Session, artefacts, code_limits};
 use crate::pack;
 use crate::refusals;
-use crate::setup;
 use crate::util::{output, root, say, target};
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
@@ -198,8 +197,7 @@ pub fn disk(mib: u32, guest: &Guest, stem: &str) -> Result<PathBuf> {
     fs::create_dir_all(dir.join("files"))?;
     fs::copy(guest.dir.join("sample"), dir.join("files/sample"))?;
     let image = dir.join("disk.img");
-    let mut mke2fs = Command::new(setup::mke2fs()?);
-    output(mke2fs.args(["-q", "-t", "ext4", "-d"]).arg(dir.join("files")).arg(&image).arg(format!("{mib}M")))?;
+    guest::ext4(&dir.join("files"), &image, mib)?;
     Ok(image)
 }
 
