@@ -99,7 +99,9 @@ function messageEvents(socket: WebSocket, line: Line): Channel {
   socket.onmessage = ({ data }) => {
     if (!(data instanceof ArrayBuffer) || line.message(new Uint8Array(data)) || line.waiting <= WAITING_MAX) return;
     close();
-    line.closed(`it sends faster than the guest takes, and this host cannot slow it down: ${WAITING_MAX >> 20} MiB wait`);
+    line.closed(
+      `it sends faster than the guest takes, and this host cannot slow it down: ${WAITING_MAX >> 20} MiB wait`,
+    );
   };
   socket.onclose = ({ code, reason }) => {
     clearTimeout(timer);

@@ -102,6 +102,7 @@ let onButton: (() => void) | undefined;
 
 function asked(heading: string, text: string, button: string): Promise<void> {
   showMessage(heading, text, button);
+  overlay.dataset.view = "question";
   return new Promise((resolve) => {
     onButton = () => {
       overlay.dataset.view = "progress";
