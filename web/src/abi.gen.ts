@@ -124,7 +124,7 @@ export const ChannelKind = {
   TcpAccept: 4,
   /** Datagrams that arrive at `ADDRESS:PORT`. Each, both ways, begins with the peer's address (4 bytes) and port (2), big-endian. */
   UdpListen: 5,
-  /** Binary messages to and from a WebSocket address. What the engine sends is under flow control. */
+  /** Binary messages to and from a WebSocket address: whole ones, as long as there is any credit. */
   WebSocket: 6,
   /**
    * An HTTP request. The address is `METHOD URL` and header fields, a line each. The body is what the engine sends. The

@@ -34,6 +34,8 @@ export interface Job {
   base?: string;
   /** Where the files named in the options are, if not where their names say: an address, the bytes, or a file that the user has picked. */
   files?: Readonly<Record<string, string | Uint8Array<ArrayBuffer> | Blob>>;
+  /** In a page: the directories that are shared (`-virtfs local,path=PATH`), as its user has picked them, by path. */
+  directories?: Readonly<Record<string, FileSystemDirectoryHandle>>;
   /** Ends the run with success when the guest writes this (after `type` and `script` have typed all of theirs). */
   until?: string;
   /** Typed at the guest's first prompt, or when the guest has been idle and silent for a second. */
@@ -80,6 +82,8 @@ export interface Stats extends EngineStats {
   /** What the networks' connections to the outside have carried. */
   net_sent_bytes: number;
   net_received_bytes: number;
+  /** Connections and other channels to the outside that are open. */
+  net_channels: number;
 }
 
 export type Result =
@@ -182,6 +186,7 @@ const NOTHING: Stats = {
   helper_calls: {},
   net_sent_bytes: 0,
   net_received_bytes: 0,
+  net_channels: 0,
 };
 
 /** The events of a machine that could not even be asked. */

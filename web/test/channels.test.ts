@@ -6,7 +6,7 @@ import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { test } from "node:test";
 import { ChannelEvent, ChannelKind } from "../src/abi.gen.ts";
-import { type Bytes, Channels, type Kind } from "../src/host/channels.ts";
+import { type Bytes, Channels, type Kind, type Line, type Openers } from "../src/host/channels.ts";
 import { nodeChannels } from "../src/node/sockets.ts";
 
 interface Said {
@@ -25,8 +25,8 @@ class Peer {
   #wake: () => void = () => {};
   #last = 0;
 
-  constructor() {
-    this.channels = new Channels(nodeChannels, () => this.#wake());
+  constructor(openers: Openers = nodeChannels) {
+    this.channels = new Channels(openers, () => this.#wake());
     this.#imports = this.channels.imports((ptr, len) => this.memory.subarray(ptr, ptr + len));
   }
 
@@ -124,6 +124,37 @@ test("a stream goes as far as its credit, and each end finishes for itself", asy
   assert.equal(peer.text(channel).slice(1 << 20), "heard all of it");
   peer.close(channel);
   server.close();
+});
+
+test("messages are not split, and wait for any credit", async () => {
+  let line: Line | undefined;
+  let resumed = 0;
+  const end = { send: () => {}, finish: () => {}, close: () => {}, resume: () => (resumed += 1) };
+  const peer = new Peer({
+    WebSocket: (_, opened) => {
+      line = opened;
+      return end;
+    },
+  });
+  const channel = peer.open("WebSocket", "ws://relay");
+  peer.credit(channel, 1);
+  assert.equal(line?.message(Uint8Array.of(1, 2, 3)), true);
+  assert.equal(line?.message(Uint8Array.of(4, 5)), false);
+  assert.deepEqual([line?.waiting, peer.channels.size], [2, 1]);
+  peer.credit(channel, 2); // the debt
+  assert.equal(resumed, 0);
+  peer.credit(channel, 1);
+  assert.equal(resumed, 1);
+  await peer.until("two messages", () => peer.of(channel, ChannelEvent.Data).length === 2);
+  assert.deepEqual(
+    peer.of(channel, ChannelEvent.Data).map(({ data }) => [...data]),
+    [
+      [1, 2, 3],
+      [4, 5],
+    ],
+  );
+  peer.close(channel);
+  assert.deepEqual([line?.waiting, peer.channels.size], [0, 0]);
 });
 
 test("refusals and resets are told, with a reason", async () => {

@@ -163,6 +163,33 @@ test("a date tells of a change where there is no ETag", async () => {
   server.close();
 });
 
+test("what a cache would mix is not taken from a cache", async () => {
+  const looks = (response: ServerResponse, _: number, { headers }: IncomingMessage) => {
+    if (headers["if-range"] === undefined || headers["if-range"] === '"one"') return false;
+    response.end(BYTES); // it has another version: all of it
+    return true;
+  };
+  for (const [server, probed] of [
+    [await serve(looks), "default"],
+    [await serve(), "no-store"],
+  ] as const) {
+    const { fetch } = globalThis;
+    const caches: (RequestCache | undefined)[] = [];
+    globalThis.fetch = (url, init) => {
+      caches.push(init?.cache);
+      return fetch(url, init);
+    };
+    try {
+      const file = await openHttp(server.url, { patience, cached: true });
+      assert.deepEqual(await file.read(300_000, new Uint8Array(8)), BYTES.slice(300_000, 300_008));
+    } finally {
+      globalThis.fetch = fetch;
+    }
+    assert.deepEqual(caches, ["no-cache", "no-store", probed]);
+    server.close();
+  }
+});
+
 test("a server without ranges: a small file is fetched as a whole, a big one refused", async () => {
   const server = await serve((response) => !!response.writeHead(200, { "content-length": BYTES.length }).end(BYTES));
   const file = await openHttp(server.url, { patience });

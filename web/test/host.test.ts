@@ -132,6 +132,7 @@ test("a stats file has exact counts and rounded times", () => {
     helper_calls: {},
     net_sent_bytes: 4,
     net_received_bytes: 5,
+    net_channels: 1,
   };
   const out = figures("node", stats, { ok: true, reason: "until" });
   assert.equal(out.load_ms, 1.23);

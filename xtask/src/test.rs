@@ -105,6 +105,12 @@ pub fn run(long: bool) -> Result<()> {
             let guest = guest::make("debian-virtio-6.1")?;
             run_command(npm(&["run", "test:net", "--silent"]).env("GUEST", guest.dir))
         });
+        summary.step("a guest's network, files and disks in Chromium", || {
+            setup::mke2fs()?;
+            let guest = guest::make("debian-9p-6.1")?;
+            let mut command = npm(&["run", "test:browser", "--silent"]);
+            run_command(command.env("GUEST", guest.dir).env("ARTEFACTS", host::artefacts()?))
+        });
         summary.step("the examples", || {
             let guest = guest::make("debian-9p-6.1")?;
             run_command(npm(&["run", "test:examples", "--silent"]).env("GUEST", guest.dir))

@@ -23,8 +23,9 @@ const AHEAD_NS: u64 = 4_000_000;
 /// What part of its rate guest time goes at when it is that far ahead. Two reads of a counter, a dozen instructions apart, then still
 /// differ by the HPET's 10 ns; Linux gives the HPET up if it stands while the TSC moves.
 const SLOWED: u64 = 8;
-/// A smaller lag is closed at once: no guest can tell it from a busy host.
-const LAG_NS: u64 = 100_000_000;
+/// A smaller lag is closed at once: no guest can tell it from a busy host. One that has to share its processors lets a guest
+/// wait for some tenths of a second again and again; a guest that computes then would never be done with catching up.
+const LAG_NS: u64 = 1_000_000_000;
 /// A halted guest closes a larger lag in at most this many hops, so timers fire late by at most such a part of it.
 const HOPS: u64 = 4096;
 /// A computing guest closes it in about this many leaps, of [`LEAP_MAX_NS`] at most, after so many instructions each:
@@ -32,6 +33,9 @@ const HOPS: u64 = 4096;
 const LEAPS: u64 = 400;
 const LEAP_MAX_NS: u64 = 8_000_000_000;
 const LEAP_INSNS: u64 = 100_000;
+
+/// Input waits so long for a guest that catches up, host ns, and no longer: on a very busy host it may never be done.
+const INPUT_WAIT_NS: u64 = 10_000_000_000;
 
 /// Fixed-point nanoseconds an instruction: 20 fractional bits.
 const FRACTION: u32 = 20;
@@ -42,6 +46,8 @@ const MEASURE_INSNS: u64 = 10_000;
 /// The rate is the mean over this host time, most of all its end: longer than the tick of any host's clock, and short,
 /// since translated code is a hundred times as fast as code that is new.
 const MEASURE_NS: u64 = 20_000_000;
+/// A slice that took longer was not spent on instructions alone: a throttled tab.
+const MEASURE_MAX_NS: u64 = 100_000_000;
 /// Before anything is measured: two milliseconds at 10 ns an instruction.
 const MEASURED_AT_START: (u64, u64) = (2_000_000, 200_000);
 
@@ -75,11 +81,13 @@ struct Behind {
     /// The leap of a computing guest, ns, and the instruction count at which it comes next.
     leap: u64,
     leap_at: u64,
+    /// Host time at which this began.
+    since: u64,
 }
 
 impl Behind {
-    fn from(insns: u64) -> Self {
-        Self { hop: 0, leap: 0, leap_at: insns.saturating_add(LEAP_INSNS) }
+    fn from(insns: u64, since: u64) -> Self {
+        Self { hop: 0, leap: 0, leap_at: insns.saturating_add(LEAP_INSNS), since }
     }
 }
 
@@ -105,15 +113,17 @@ impl GuestClock {
         let now = self.now(insns);
         self.end_slice(host, insns);
         self.measuring = Some((host.monotonic_ns, insns));
-        self.host = host.monotonic_ns.saturating_sub(self.origin).max(self.host);
+        let host = host.monotonic_ns.saturating_sub(self.origin).max(self.host);
+        self.host = host;
         let lag = self.host.saturating_sub(now);
         if lag > LAG_NS {
-            let before = self.behind.unwrap_or_else(|| Behind::from(insns));
+            let before = self.behind.unwrap_or_else(|| Behind::from(insns, host));
             self.behind = Some(Behind {
                 // What is left shrinks while it is being closed; the steps do not.
                 hop: before.hop.max(lag / HOPS),
                 leap: before.leap.max(lag / LEAPS).min(LEAP_MAX_NS),
                 leap_at: before.leap_at,
+                since: before.since,
             });
             self.limit = self.host;
         } else {
@@ -139,8 +149,7 @@ impl GuestClock {
         if insns < MEASURE_INSNS {
             return;
         }
-        // A longer time was not spent on instructions alone: a throttled tab.
-        let ns = ns.min(LAG_NS);
+        let ns = ns.min(MEASURE_MAX_NS);
         // The slice weighs as much as the time it took or, should it be longer, as the time it was expected to take:
         // what was much too slow a rate is given up after few slices. A mean of quotients would not do: a coarse clock
         // says 0 for most of them.
@@ -209,9 +218,14 @@ impl GuestClock {
         }
     }
 
-    /// Guest time is being brought up to the host's after a gap. What happens now on the host is not yet to reach the guest.
-    #[inline]
-    pub fn is_behind(&self) -> bool {
+    /// Whether what happens now on the host is not yet to reach the guest, whose clock is far behind.
+    pub fn withholds_input(&self) -> bool {
+        self.behind.is_some_and(|b| self.host.saturating_sub(b.since) < INPUT_WAIT_NS)
+    }
+
+    /// Guest time is being brought up to the host's after a gap.
+    #[cfg(test)]
+    fn is_behind(&self) -> bool {
         self.behind.is_some()
     }
 
@@ -437,9 +451,36 @@ mod tests {
     #[test]
     fn a_busy_guest_catches_up_in_leaps() {
         let (leap, slices) = busy_after(60 * SEC);
-        assert!(leap < 200 * MS && (100..300).contains(&slices), "{leap} {slices}");
+        assert!(leap < LAG_NS + 200 * MS && (100..300).contains(&slices), "{leap} {slices}");
         let (leap, slices) = busy_after(10 * 3600 * SEC);
         assert!(leap < 9 * SEC && slices < 3000, "{leap} {slices}");
+    }
+
+    /// Slices of 2 ms on a host that has other things to do: 6 ms apart, and `gap` ns after each 20th. Whether input waits, and how
+    /// far the clock is behind, after each.
+    fn on_a_busy_host(mut t: u64, gap: u64, slices: u64) -> impl Iterator<Item = (bool, u64)> {
+        let mut c = GuestClock::new(host(0));
+        let mut insns = 0;
+        (0..slices).map(move |slice| {
+            c.begin_slice(host(t), insns);
+            let end = insns + 200_000;
+            while insns < end {
+                insns += c.insns_until(None, insns).min(end - insns);
+                c.leap(insns);
+            }
+            c.end_slice(host(t + 2 * MS), insns);
+            t += if slice % 20 == 19 { gap } else { 8 * MS };
+            (c.withholds_input(), t - c.now(insns))
+        })
+    }
+
+    #[test]
+    fn input_does_not_wait_for_a_busy_guest_on_a_busy_host() {
+        assert!(on_a_busy_host(0, 300 * MS, 5000).all(|(waits, lag)| !waits && lag < LAG_NS));
+        // It waits after a gap, but not for ever where the guest never catches up.
+        let all: Vec<_> = on_a_busy_host(3 * SEC, 2 * SEC, 5000).collect();
+        assert!(all.iter().all(|(_, lag)| *lag > LAG_NS), "it never catches up");
+        assert!(all[0].0 && all[500..].iter().all(|(waits, _)| !waits));
     }
 
     #[test]

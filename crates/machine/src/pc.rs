@@ -352,7 +352,7 @@ impl Board {
 
     /// Whether waiting bytes can go on to the receiver now.
     pub fn can_feed_console(&self) -> bool {
-        !self.input.is_empty() && !self.clock.is_behind() && self.chips.com1.can_receive() != 0
+        !self.input.is_empty() && !self.clock.withholds_input() && self.chips.com1.can_receive() != 0
     }
 
     /// Hands waiting bytes to the receiver as far as it has room.

@@ -62,8 +62,8 @@ pub enum Kind {
     /// Datagrams that arrive at `ADDRESS:PORT`; each, both ways, begins with the peer's address and port (4 bytes and 2,
     /// big-endian).
     UdpListen,
-    /// Binary messages to and from a WebSocket address. The host never splits or joins them; what the engine sends is
-    /// under flow control, what the host sends cannot be.
+    /// Binary messages to and from a WebSocket address, under flow control both ways. They are never split: with any credit
+    /// left the host may send a whole one. A host that cannot slow the other end down keeps what comes, or gives up.
     WebSocket,
     /// An HTTP request: the address is `METHOD URL`, then header lines as in HTTP, each ended by a line feed. The request's body
     /// is what the engine sends until it finishes. The first [`Event::Data`] is the status and header lines, as in

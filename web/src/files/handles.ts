@@ -1,10 +1,12 @@
 // Directories that a browser gives: one that the user has picked (File System Access), or the page's own (OPFS). They keep names
 // and contents. They know no owners, modes, links or devices: everything is root's, and what would change that is dropped
-// (`security_model=none`) or EPERM.
+// (`security_model=none`) or EPERM. A file that is removed or replaced while it is open is gone (ESTALE).
 
 import { encodeEntry } from "./codec.ts";
+import { Reader } from "./readers.ts";
 import { FileError, type Handlers } from "./server.ts";
 import { GETATTR_BASIC, type Messages, type Qid, SETATTR, type Stat } from "./wire.gen.ts";
+import { openWriter, type Writer } from "./writers.ts";
 
 type Handle = FileSystemDirectoryHandle | FileSystemFileHandle;
 /** What the types of some browsers' features lack. */
@@ -13,15 +15,19 @@ type Listed = { entries(): AsyncIterable<[string, Handle]> };
 
 interface Entry {
   handle: Handle;
-  parent: Entry | undefined;
-  name: string;
+  /** Where a file is found: the directory's number and the name. */
+  key: string;
   readonly id: bigint;
+  /** It was removed, or another file took its place: what its name means now is not this file. */
+  gone: boolean;
 }
 
 interface Fid {
   readonly entry: Entry;
-  open: boolean;
+  /** Open to be written. */
+  writes: boolean;
   append: boolean;
+  reader: Reader | undefined;
   names: [string, Handle][] | undefined;
 }
 
@@ -41,19 +47,36 @@ const CODES: Readonly<Record<string, string>> = {
   InvalidModificationError: "ENOTEMPTY",
   QuotaExceededError: "ENOSPC",
   InvalidStateError: "EIO",
+  TypeError: "EINVAL", // a name that the browser does not allow
 };
 
-/** Requests one after the other: a browser's directory has no operation that would be atomic otherwise. */
-export function shareHandle(root: FileSystemDirectoryHandle): Handlers {
+/** What whoever sits at the page has to know, and to do. */
+const ADVICE: Readonly<Record<string, string>> = {
+  EACCES:
+    "the browser does not let this page read or write it any more, the guest gets EACCES; allow it in the site's settings, " +
+    "or reload the page and pick it again",
+  ENOSPC: "there is no space left, the guest gets ENOSPC; free some",
+};
+
+/**
+ * Serves a directory. Requests one after the other: a browser's directory has no operation that would be atomic otherwise.
+ * `tell` gets a message, once, for what the page's user can help with.
+ */
+export function shareHandle(root: FileSystemDirectoryHandle, tell: (advice: string) => void = () => {}): Handlers {
   const directory = new HandleDirectory(root);
+  const told = new Set<string>();
   let last: Promise<unknown> = Promise.resolve();
   const wrapped = (name: keyof Handlers) => (fields: never) => {
     const act = async () => {
       try {
         return await (directory[name as keyof HandleDirectory] as (fields: never) => unknown)(fields);
       } catch (error) {
-        const code = error instanceof DOMException ? CODES[error.name] : undefined;
-        throw code === undefined ? error : new FileError(code);
+        const code = error instanceof FileError ? error.code : CODES[error instanceof Error ? error.name : ""];
+        if (code === undefined) throw error;
+        const advice = ADVICE[code];
+        if (advice !== undefined && !told.has(code)) tell(advice);
+        told.add(code);
+        throw new FileError(code);
       }
     };
     const result = last.then(act);
@@ -74,21 +97,27 @@ export async function originDirectory(name: string): Promise<FileSystemDirectory
 
 class HandleDirectory {
   readonly #root: Entry;
-  readonly #ids = new Map<string, bigint>();
+  /** Files and directories that the guest has seen, by where they are: they keep their numbers. */
+  readonly #entries = new Map<string, Entry>();
   readonly #fids = new Map<number, Fid>();
+  /** Files that are being written, by number. */
+  readonly #writers = new Map<bigint, Writer>();
+  #nextId = 2n;
 
   constructor(root: FileSystemDirectoryHandle) {
-    this.#root = { handle: root, parent: undefined, name: "", id: 1n };
+    this.#root = { handle: root, key: "", id: 1n, gone: false };
   }
 
-  readonly Tversion = ({ msize, version }: Messages["Tversion"]): Messages["Rversion"] => {
+  readonly Tversion = async ({ msize, version }: Messages["Tversion"]): Promise<Messages["Rversion"]> => {
     this.#fids.clear();
+    for (const id of [...this.#writers.keys()]) await this.#settle(id);
+    this.#entries.clear();
     return { msize, version };
   };
 
   readonly Tattach = ({ fid }: Messages["Tattach"]): Messages["Rattach"] => {
     this.#add(fid, this.#root);
-    return { qid: this.#qid(this.#root) };
+    return { qid: qid(this.#root) };
   };
 
   readonly Twalk = async ({ fid, newfid, names }: Messages["Twalk"]): Promise<Messages["Rwalk"]> => {
@@ -101,12 +130,15 @@ class HandleDirectory {
     if (names.length > 1) throw new FileError("EINVAL");
     const found = await this.#find(entry, text(name));
     this.#add(newfid, found);
-    return { qids: [this.#qid(found)] };
+    return { qids: [qid(found)] };
   };
 
-  readonly Tclunk = ({ fid }: Messages["Tclunk"]): Messages["Rclunk"] => {
-    this.#fid(fid);
+  readonly Tclunk = async ({ fid }: Messages["Tclunk"]): Promise<Messages["Rclunk"]> => {
+    const { entry } = this.#fid(fid);
     this.#fids.delete(fid);
+    const others = [...this.#fids.values()].filter((other) => other.entry === entry);
+    if (!others.some(({ writes }) => writes)) await this.#settle(entry.id);
+    if (others.length === 0 && entry.gone) this.#entries.delete(entry.key);
     return {};
   };
 
@@ -115,7 +147,10 @@ class HandleDirectory {
   };
 
   readonly Tsetattr = async ({ fid, changes }: Messages["Tsetattr"]): Promise<Messages["Rsetattr"]> => {
-    if (changes.valid & SETATTR.SIZE) await write(this.#file(fid), (file) => file.truncate(Number(changes.size)));
+    const { entry, writes } = this.#fid(fid);
+    if (!(changes.valid & SETATTR.SIZE)) return {};
+    await (await this.#writer(entry)).truncate(Number(changes.size));
+    if (!writes) await this.#settle(entry.id);
     return {};
   };
 
@@ -128,12 +163,13 @@ class HandleDirectory {
 
   readonly Tlopen = async ({ fid, flags }: Messages["Tlopen"]): Promise<Messages["Rlopen"]> => {
     const open = this.#fid(fid);
-    const directory = open.entry.handle.kind === "directory";
-    if (directory && (flags & WRITES || flags & TRUNC)) throw new FileError("EISDIR");
-    if (!directory && flags & TRUNC) await write(this.#file(fid), (file) => file.truncate(0));
-    open.open = true;
+    const writes = (flags & WRITES) !== 0;
+    if (open.entry.handle.kind === "directory" && (writes || flags & TRUNC)) throw new FileError("EISDIR");
+    if (flags & TRUNC) await (await this.#writer(open.entry)).truncate(0);
+    if (flags & TRUNC && !writes) await this.#settle(open.entry.id);
+    open.writes = writes;
     open.append = (flags & APPEND) !== 0;
-    return { qid: this.#qid(open.entry), iounit: 0 };
+    return { qid: qid(open.entry), iounit: 0 };
   };
 
   readonly Tlcreate = async ({ fid, name, flags }: Messages["Tlcreate"]): Promise<Messages["Rlcreate"]> => {
@@ -149,20 +185,24 @@ class HandleDirectory {
   };
 
   readonly Tread = async ({ fid, offset, count }: Messages["Tread"]): Promise<Messages["Rread"]> => {
-    const file = await this.#file(fid).getFile();
-    const start = Math.min(Number(offset), file.size);
-    return { data: new Uint8Array(await file.slice(start, start + count).arrayBuffer()) };
+    const open = this.#fid(fid);
+    const handle = file(open.entry);
+    const writer = this.#writers.get(open.entry.id);
+    if (!writer) open.reader ??= new Reader(handle);
+    return { data: (await (writer ?? open.reader)?.read(Number(offset), count)) ?? new Uint8Array(0) };
   };
 
   readonly Twrite = async ({ fid, offset, data }: Messages["Twrite"]): Promise<Messages["Rwrite"]> => {
-    const handle = this.#file(fid);
-    const position = this.#fid(fid).append ? (await handle.getFile()).size : Number(offset);
-    await write(handle, (file) => file.write({ type: "write", position, data: data.slice() }));
-    return { count: data.length };
+    const { entry, writes, append } = this.#fid(fid);
+    if (!writes) throw new FileError("EBADF");
+    const writer = await this.#writer(entry);
+    return { count: await writer.write(append ? writer.size : Number(offset), data.slice()) };
   };
 
-  /** Each write was closed, which is as durable as a browser's file gets. */
-  readonly Tfsync = (): Messages["Rfsync"] => ({});
+  readonly Tfsync = async ({ fid }: Messages["Tfsync"]): Promise<Messages["Rfsync"]> => {
+    await this.#writers.get(this.#fid(fid).entry.id)?.flush();
+    return {};
+  };
 
   readonly Treaddir = async ({ fid, offset, count }: Messages["Treaddir"]): Promise<Messages["Rreaddir"]> => {
     const open = this.#fid(fid);
@@ -180,7 +220,7 @@ class HandleDirectory {
       const [name, handle] = open.names[at] ?? ["", open.entry.handle];
       const entry = at < 2 ? open.entry : this.#entry(open.entry, name, handle);
       const type = handle.kind === "directory" ? 4 : 8;
-      const part = encodeEntry(this.#qid(entry), BigInt(at + 1), type, new TextEncoder().encode(name));
+      const part = encodeEntry(qid(entry), BigInt(at + 1), type, new TextEncoder().encode(name));
       if (length + part.length > count) {
         if (length === 0) throw new FileError("EINVAL");
         break;
@@ -201,37 +241,37 @@ class HandleDirectory {
     const parent = this.#fid(dfid).entry;
     if (await exists(directory(parent), text(name))) throw new FileError("EEXIST");
     await directory(parent).getDirectoryHandle(text(name), { create: true });
-    return { qid: this.#qid(await this.#find(parent, text(name))) };
+    return { qid: qid(await this.#find(parent, text(name))) };
   };
 
   readonly Tunlinkat = async ({ dirfd, name, flags }: Messages["Tunlinkat"]): Promise<Messages["Runlinkat"]> => {
     const parent = this.#fid(dirfd).entry;
-    const { handle } = await this.#find(parent, text(name));
-    if (handle.kind === "directory" && !(flags & REMOVE_DIRECTORY)) throw new FileError("EISDIR");
-    if (handle.kind === "file" && flags & REMOVE_DIRECTORY) throw new FileError("ENOTDIR");
+    const entry = await this.#find(parent, text(name));
+    if (entry.handle.kind === "directory" && !(flags & REMOVE_DIRECTORY)) throw new FileError("EISDIR");
+    if (entry.handle.kind === "file" && flags & REMOVE_DIRECTORY) throw new FileError("ENOTDIR");
+    await this.#settle(entry.id);
     await directory(parent).removeEntry(text(name));
-    this.#forget(parent, text(name));
+    this.#gone(entry);
     return {};
   };
 
-  /** What the browser cannot move in one step is EXDEV, upon which mv(1) copies. */
+  /** A directory, which no browser moves in one step, is EXDEV, upon which mv(1) copies. */
   readonly Trenameat = async (fields: Messages["Trenameat"]): Promise<Messages["Rrenameat"]> => {
     const [from, to] = [this.#fid(fields.olddirfid).entry, this.#fid(fields.newdirfid).entry];
-    const entry = await this.#find(from, text(fields.oldname));
-    const name = text(fields.newname);
-    const movable = entry.handle as Movable;
-    if (entry.handle.kind !== "file" || movable.move === undefined) throw new FileError("EXDEV");
-    if (await exists(directory(to), name)) {
-      const { handle } = await this.#find(to, name);
-      if (handle.kind === "directory") throw new FileError("EISDIR");
-      if (await handle.isSameEntry(entry.handle)) return {};
-    }
-    await movable.move(directory(to), name);
-    this.#forget(from, text(fields.oldname));
-    for (const fid of this.#fids.values()) {
-      if (fid.entry.parent === from && fid.entry.name === text(fields.oldname))
-        [fid.entry.parent, fid.entry.name] = [to, name];
-    }
+    const [oldName, newName] = [text(fields.oldname), text(fields.newname)];
+    const entry = await this.#find(from, oldName);
+    if (entry.handle.kind !== "file") throw new FileError("EXDEV");
+    const replaced = (await exists(directory(to), newName)) ? await this.#find(to, newName) : undefined;
+    if (replaced === entry) return {};
+    if (replaced?.handle.kind === "directory") throw new FileError("EISDIR");
+    await this.#settle(entry.id);
+    if (replaced) await this.#settle(replaced.id);
+    await move(entry.handle as FileSystemFileHandle, directory(from), oldName, directory(to), newName);
+    if (replaced) this.#gone(replaced);
+    this.#entries.delete(entry.key);
+    entry.key = keyOf(to, newName);
+    entry.handle = await directory(to).getFileHandle(newName);
+    this.#entries.set(entry.key, entry);
     return {};
   };
 
@@ -245,15 +285,9 @@ class HandleDirectory {
     return fid;
   }
 
-  #file(fid: number): FileSystemFileHandle {
-    const { handle } = this.#fid(fid).entry;
-    if (handle.kind === "directory") throw new FileError("EISDIR");
-    return handle as FileSystemFileHandle;
-  }
-
   #add(fid: number, entry: Entry): void {
     if (this.#fids.has(fid)) throw new FileError("EINVAL");
-    this.#fids.set(fid, { entry, open: false, append: false, names: undefined });
+    this.#fids.set(fid, { entry, writes: false, append: false, reader: undefined, names: undefined });
   }
 
   async #find(parent: Entry, name: string): Promise<Entry> {
@@ -267,34 +301,50 @@ class HandleDirectory {
   }
 
   #entry(parent: Entry, name: string, handle: Handle): Entry {
-    const key = `${parent.id}/${name}`;
-    const id = this.#ids.get(key) ?? BigInt(this.#nextId++);
-    this.#ids.set(key, id);
-    return { handle, parent, name, id };
+    const key = keyOf(parent, name);
+    const known = this.#entries.get(key);
+    if (known?.handle.kind === handle.kind) return known;
+    const entry = { handle, key, id: this.#nextId++, gone: false };
+    this.#entries.set(key, entry);
+    return entry;
   }
 
-  #nextId = 2;
-
-  #forget(parent: Entry, name: string): void {
-    this.#ids.delete(`${parent.id}/${name}`);
+  /** Its name has another meaning from now on, or none. */
+  #gone(entry: Entry): void {
+    entry.gone = true;
+    if (this.#entries.get(entry.key) === entry) this.#entries.delete(entry.key);
   }
 
-  #qid(entry: Entry): Qid {
-    return { kind: entry.handle.kind === "directory" ? 0x80 : 0, version: 1, path: entry.id };
+  async #writer(entry: Entry): Promise<Writer> {
+    const there = this.#writers.get(entry.id);
+    if (there) return there;
+    const writer = await openWriter(file(entry));
+    this.#writers.set(entry.id, writer);
+    return writer;
+  }
+
+  /** What was written to a file is in it, and the file not open any more. */
+  async #settle(id: bigint): Promise<void> {
+    const writer = this.#writers.get(id);
+    if (!writer) return;
+    this.#writers.delete(id);
+    for (const fid of this.#fids.values()) if (fid.entry.id === id) fid.reader = undefined;
+    await writer.close();
   }
 
   async #stat(entry: Entry): Promise<Stat> {
-    const file = entry.handle.kind === "file" ? await (entry.handle as FileSystemFileHandle).getFile() : undefined;
-    const ms = file?.lastModified ?? 0;
+    const writer = this.#writers.get(entry.id);
+    const now = entry.handle.kind === "file" ? await file(entry).getFile() : undefined;
+    const ms = writer ? Date.now() : (now?.lastModified ?? 0);
     const time = { sec: BigInt(Math.floor(ms / 1000)), nsec: BigInt(Math.floor(ms % 1000) * 1_000_000) };
-    const size = BigInt(file?.size ?? 0);
+    const size = BigInt(writer?.size ?? now?.size ?? 0);
     return {
       valid: GETATTR_BASIC,
-      qid: this.#qid(entry),
-      mode: file ? FILE_MODE : DIRECTORY_MODE,
+      qid: qid(entry),
+      mode: now ? FILE_MODE : DIRECTORY_MODE,
       uid: 0,
       gid: 0,
-      nlink: file ? 1n : 2n,
+      nlink: now ? 1n : 2n,
       rdev: 0n,
       size,
       blksize: 4096n,
@@ -345,8 +395,21 @@ function text(name: Uint8Array): string {
 }
 
 function directory(entry: Entry): FileSystemDirectoryHandle {
+  if (entry.gone) throw new FileError("ESTALE");
   if (entry.handle.kind !== "directory") throw new FileError("ENOTDIR");
   return entry.handle as FileSystemDirectoryHandle;
+}
+
+function file(entry: Entry): FileSystemFileHandle {
+  if (entry.gone) throw new FileError("ESTALE");
+  if (entry.handle.kind === "directory") throw new FileError("EISDIR");
+  return entry.handle as FileSystemFileHandle;
+}
+
+const keyOf = (parent: Entry, name: string): string => `${parent.id}/${name}`;
+
+function qid(entry: Entry): Qid {
+  return { kind: entry.handle.kind === "directory" ? 0x80 : 0, version: 1, path: entry.id };
 }
 
 async function exists(handle: FileSystemDirectoryHandle, name: string): Promise<boolean> {
@@ -360,13 +423,22 @@ async function exists(handle: FileSystemDirectoryHandle, name: string): Promise<
   }
 }
 
-async function write(handle: FileSystemFileHandle, act: (file: FileSystemWritableFileStream) => Promise<void>) {
-  const file = await handle.createWritable({ keepExistingData: true });
-  try {
-    await act(file);
-  } catch (error) {
-    await file.abort();
-    throw error;
+/** Moves a file, over another if there is one; where the browser cannot, by a copy that is whole before the old one is removed. */
+async function move(
+  handle: FileSystemFileHandle & Movable,
+  from: FileSystemDirectoryHandle,
+  oldName: string,
+  to: FileSystemDirectoryHandle,
+  name: string,
+): Promise<void> {
+  if (handle.move) {
+    try {
+      return await handle.move(to, name);
+    } catch (error) {
+      if (!(error instanceof DOMException) || error.name !== "NotSupportedError") throw error;
+    }
   }
-  await file.close();
+  const copy = await to.getFileHandle(name, { create: true });
+  await (await handle.getFile()).stream().pipeTo(await copy.createWritable());
+  await from.removeEntry(oldName);
 }

@@ -40,6 +40,10 @@ export class Line {
   /** Bytes of the stream that the engine allows. */
   #credit = 0;
   #waiting: Bytes[] = [];
+  /** Bytes that have not gone on. */
+  waiting = 0;
+  /** What waits are messages, which are not split. */
+  #whole = false;
   #ending = false;
   channel: Channel | undefined;
 
@@ -64,7 +68,15 @@ export class Line {
 
   /** The next piece of a stream. Returns whether it has gone on; if not, `resume` follows when it has. */
   stream(data: Bytes): boolean {
-    if (data.length > 0) this.#waiting.push(data);
+    if (data.length > 0) this.#wait(data);
+    this.#flush();
+    return this.#waiting.length === 0;
+  }
+
+  /** The next message, which goes as a whole as long as there is any credit. Returns as `stream` does. */
+  message(data: Bytes): boolean {
+    this.#whole = true;
+    this.#wait(data);
     this.#flush();
     return this.#waiting.length === 0;
   }
@@ -97,10 +109,16 @@ export class Line {
     if (this.#waiting.length === 0) this.channel?.resume?.();
   }
 
+  #wait(data: Bytes): void {
+    this.#waiting.push(data);
+    this.waiting += data.length;
+  }
+
   #flush(): void {
     for (let first = this.#waiting[0]; first && this.#credit > 0; first = this.#waiting[0]) {
-      const piece = first.subarray(0, this.#credit);
+      const piece = this.#whole ? first : first.subarray(0, this.#credit);
       this.#credit -= piece.length;
+      this.waiting -= piece.length;
       this.data(piece);
       if (piece.length === first.length) this.#waiting.shift();
       else this.#waiting[0] = first.subarray(piece.length);
@@ -148,6 +166,11 @@ export class Channels {
       channel_close: (channel) => this.#end(channel >>> 0),
       channel_credit: (channel, count) => act(channel, (line) => line.allow(count >>> 0)),
     };
+  }
+
+  /** Channels that are open. */
+  get size(): number {
+    return this.#open.size;
   }
 
   /** Tells the engine what has happened. */

@@ -1,7 +1,7 @@
 // Runs one machine, in a page's worker and in Node alike: fetches what it needs, executes slices, waits when the guest
 // does, and reports. Everything that differs between hosts is in `Platform`.
 
-import { Exit, NO_STATS } from "../abi.gen.ts";
+import { Exit, LogLevel, NO_STATS } from "../abi.gen.ts";
 import { Engine, type EngineApi, type EngineHost } from "../engine.ts";
 import { deferred, VmError } from "../error.ts";
 import { answer, type Handlers } from "../files/server.ts";
@@ -32,8 +32,13 @@ export interface Platform {
   disks: Disks;
   /** What the machine's networks can reach. */
   channels: Openers;
-  /** What serves a share with this path; throws what is wrong with it. */
-  share(path: string): Handlers | Promise<Handlers>;
+  /** What serves a share with this path, or the directory that the job has for it; throws what is wrong with it. `tell` gets what
+      the machine's user has to know. */
+  share(
+    path: string,
+    given: FileSystemDirectoryHandle | undefined,
+    tell: (text: string) => void,
+  ): Handlers | Promise<Handlers>;
   /** Compiles and instantiates the engine at an address. */
   engine(url: string, host: EngineHost, progress: Progress): Promise<EngineApi>;
 }
@@ -178,7 +183,7 @@ export class Session {
       engine.configure(job.options);
       this.#emit({ type: "console", mode: engine.consoleMode });
       for (let n = 0, path = engine.sharePath(n); path !== undefined; path = engine.sharePath(++n)) {
-        this.#shares.push(path === "" ? undefined : await this.#openShare(path));
+        this.#shares.push(path === "" ? undefined : await this.#openShare(path, job));
       }
       this.#configured.resolve(engine);
       const loader = new Loader(engine, this.#platform.open, job, (what) => this.#progress(what));
@@ -290,6 +295,7 @@ export class Session {
       helper_calls: this.#engine?.helperCalls() ?? {},
       net_sent_bytes: this.#channels.sent,
       net_received_bytes: this.#channels.received,
+      net_channels: this.#channels.size,
     };
   }
 
@@ -307,9 +313,12 @@ export class Session {
     };
   }
 
-  async #openShare(path: string): Promise<Handlers> {
+  async #openShare(path: string, { directories = {} }: Job): Promise<Handlers> {
+    const given = Object.hasOwn(directories, path) ? directories[path] : undefined;
+    const tell = (text: string) =>
+      this.#emit({ type: "log", level: LogLevel.Warn, text: `the shared directory ${path}: ${text}` });
     try {
-      return await this.#platform.share(path);
+      return await this.#platform.share(path, given, tell);
     } catch (cause) {
       const why = cause instanceof Error ? cause.message : String(cause);
       throw new VmError("machine", `the directory ${path} cannot be shared: ${why}`, { cause });

@@ -8,9 +8,71 @@ const DROPPED = /^(accept-encoding|cache-control|dnt|if-.*|pragma|te|upgrade-ins
 const BODY_MAX = 256 << 20;
 const PIECE = 64 << 10;
 
-/** Messages to and from a relay. The browser buffers what is sent; what it has sent is asked for now and then. */
+/** A relay that cannot be slowed down is given up when so many bytes wait for the guest. */
+const WAITING_MAX = 512 << 20;
+
+const ended = (wasOpen: boolean, code: number | undefined, reason: string | undefined): string => {
+  const why = [code === undefined ? "" : `code ${code}`, reason].filter(Boolean).join(", ");
+  const what = wasOpen ? "the relay has closed the connection" : "the relay cannot be reached";
+  return why === "" ? what : `${what} (${why})`;
+};
+
+/** Messages to and from a relay: by `WebSocketStream` where the browser has it, which slows the relay down. */
 export function webSocket(address: string, line: Line): Channel {
-  const socket = new WebSocket(address);
+  const Stream = (globalThis as { WebSocketStream?: WebSocketStreamType }).WebSocketStream;
+  return Stream ? messageStream(new Stream(address), line) : messageEvents(new WebSocket(address), line);
+}
+
+/** What is left out of TypeScript's library, as not all browsers have it. */
+type WebSocketStreamType = new (
+  address: string,
+) => {
+  opened: Promise<{ readable: ReadableStream<ArrayBuffer | Uint8Array | string>; writable: WritableStream<Bytes> }>;
+  closed: Promise<{ closeCode?: number; reason?: string }>;
+  close(): void;
+};
+
+function messageStream(socket: InstanceType<WebSocketStreamType>, line: Line): Channel {
+  let writer: WritableStreamDefaultWriter<Bytes> | undefined;
+  let resumed: () => void = () => {};
+  let closed = false;
+  const over = (error?: { closeCode?: number; reason?: string }) =>
+    line.closed(ended(writer !== undefined, error?.closeCode, error?.reason));
+
+  async function go(): Promise<void> {
+    const { readable, writable } = await socket.opened;
+    writer = writable.getWriter();
+    line.opened();
+    const reader = readable.getReader();
+    for (let next = await reader.read(); !next.done && !closed; next = await reader.read()) {
+      if (typeof next.value === "string") continue;
+      if (!line.message(new Uint8Array(next.value))) await new Promise<void>((resolve) => (resumed = resolve));
+    }
+    if (closed) await reader.cancel();
+  }
+  const close = () => {
+    closed = true;
+    resumed();
+    socket.close();
+  };
+  go().then(
+    () => socket.closed.then(over, over),
+    (error) => socket.closed.then(over, () => over(error)),
+  );
+  return {
+    send: (data) =>
+      void writer?.write(data).then(
+        () => line.paid(data.length),
+        () => {}, // it is closed, which is told
+      ),
+    finish: () => socket.close(),
+    close,
+    resume: () => resumed(),
+  };
+}
+
+/** The browser buffers what is sent; what it has sent is asked for now and then. */
+function messageEvents(socket: WebSocket, line: Line): Channel {
   socket.binaryType = "arraybuffer";
   let unpaid = 0;
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -24,17 +86,26 @@ export function webSocket(address: string, line: Line): Channel {
     if (unpaid > 0) timer ??= setTimeout(pay, 2);
   };
   let wasOpen = false;
+  const close = () => {
+    clearTimeout(timer);
+    socket.onmessage = null;
+    socket.onclose = null;
+    socket.close();
+  };
   socket.onopen = () => {
     wasOpen = true;
     line.opened();
   };
   socket.onmessage = ({ data }) => {
-    if (data instanceof ArrayBuffer) line.data(new Uint8Array(data));
+    if (!(data instanceof ArrayBuffer) || line.message(new Uint8Array(data)) || line.waiting <= WAITING_MAX) return;
+    close();
+    line.closed(
+      `it sends faster than the guest takes, and this host cannot slow it down: ${WAITING_MAX >> 20} MiB wait`,
+    );
   };
   socket.onclose = ({ code, reason }) => {
     clearTimeout(timer);
-    const why = [`code ${code}`, reason].filter(Boolean).join(", ");
-    line.closed(wasOpen ? `the relay has closed the connection (${why})` : `the relay cannot be reached (${why})`);
+    line.closed(ended(wasOpen, code, reason));
   };
   return {
     send(data) {
@@ -44,11 +115,7 @@ export function webSocket(address: string, line: Line): Channel {
       timer ??= setTimeout(pay, 0);
     },
     finish: () => socket.close(),
-    close() {
-      clearTimeout(timer);
-      socket.onclose = null;
-      socket.close();
-    },
+    close,
   };
 }
 
@@ -76,7 +143,9 @@ export function httpFetch(address: string, line: Line): Channel {
       referrerPolicy: "no-referrer",
       signal: abort.signal,
     };
-    const response = await fetch(url, init);
+    const response = await fetch(url, init).catch(async (error) => {
+      throw abort.signal.aborted ? error : new Error(await whyNot(url), { cause: error });
+    });
     line.opened();
     line.data(new TextEncoder().encode(responseHead(response)));
     const reader = response.body?.getReader();
@@ -100,6 +169,19 @@ export function httpFetch(address: string, line: Line): Channel {
     close: () => abort.abort(),
     resume: () => resumed?.(),
   };
+}
+
+/** Why a page cannot fetch an address. The browser does not say; a request whose answer the page does not see is not forbidden. */
+async function whyNot(url: string): Promise<string> {
+  try {
+    await fetch(url, { method: "HEAD", mode: "no-cors", credentials: "omit", referrerPolicy: "no-referrer" });
+    return `the server answers, but does not allow pages of ${self.origin} to read it (CORS)`;
+  } catch {
+    const mixed = self.location.protocol === "https:" && url.startsWith("http:");
+    return mixed
+      ? "the server cannot be reached, or the browser forbids it: this page came by https"
+      : "the server cannot be reached";
+  }
 }
 
 function responseHead(response: Response): string {

@@ -19,11 +19,18 @@ const channel = new MessageChannel();
 let turn: () => void = () => {};
 channel.port1.onmessage = () => turn();
 
-/** `opfs:NAME`: a directory of the page's own storage. */
-async function share(path: string): Promise<Handlers> {
+/** A directory that the user has picked, or `opfs:NAME`: one of the page's own storage. */
+async function share(
+  path: string,
+  given: FileSystemDirectoryHandle | undefined,
+  tell: (text: string) => void,
+): Promise<Handlers> {
+  if (given) return shareHandle(given, tell);
   const name = /^opfs:(.*)$/s.exec(path)?.[1];
-  if (name === undefined) throw new Error("a page has no such directories; give path=opfs:NAME");
-  return shareHandle(await originDirectory(name));
+  if (name === undefined) {
+    throw new Error("a page has no such directories; give path=opfs:NAME, or pick:NAME for one that its user picks");
+  }
+  return shareHandle(await originDirectory(name), tell);
 }
 
 const session = new Session(

@@ -13,7 +13,7 @@ export type { Match } from "../expect.ts";
 export type { Activity, End, Machine, MachineEvent } from "../machine.ts";
 export type { DiskInfo, Event, FileInfo, FileOptions, Job, Result, State, Stats, Step } from "../protocol.ts";
 
-export interface MachineOptions extends Omit<Job, "engine"> {
+export interface MachineOptions extends Omit<Job, "engine" | "directories"> {
   /** Where `engine.wasm` is, a path or an address; beside this module if not given. */
   engine?: string;
 }

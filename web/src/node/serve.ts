@@ -71,7 +71,9 @@ async function answer(
     response.writeHead(304, headers).end();
     return;
   }
-  const part = range(request.headers.range, info.size);
+  // who has a part of another version wants all of this one (RFC 9110, 13.1.5)
+  const wanted = request.headers["if-range"] ?? headers.etag;
+  const part = wanted === headers.etag ? range(request.headers.range, info.size) : undefined;
   if (part && part.start >= info.size) {
     response.writeHead(416, { ...headers, "content-range": `bytes */${info.size}` }).end();
     return;

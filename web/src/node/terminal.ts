@@ -7,7 +7,7 @@ import type { MachineEvent } from "../machine.ts";
 import type { Job, Result, Stats } from "../protocol.ts";
 
 /** What the command line's tools read, as JSON: from their argument, or from the file that it names. */
-export interface CliJob extends Omit<Job, "engine" | "files" | "origin"> {
+export interface CliJob extends Omit<Job, "engine" | "files" | "directories" | "origin"> {
   host?: "node" | "chromium" | "firefox";
   engine?: string;
   /** Gets the figures of the run as JSON. */

@@ -5,6 +5,7 @@ import { failure, type State, type Stats } from "../protocol.ts";
 import { join, split } from "./commandline.ts";
 import { type PageConfig, readConfig } from "./config.ts";
 import { acceptDrops, saveOverlays } from "./files.ts";
+import { pickDirectories } from "./pick.ts";
 import type { Screen } from "./terminal.ts";
 
 window.pagevmStarted = true;
@@ -96,6 +97,35 @@ function showActivity({ diskRead, diskWritten, netSent, netReceived }: MachineEv
   }
 }
 
+/** Shows a message with a button, which then does this. */
+let onButton: (() => void) | undefined;
+
+function asked(heading: string, text: string, button: string): Promise<void> {
+  showMessage(heading, text, button);
+  overlay.dataset.view = "question";
+  return new Promise((resolve) => {
+    onButton = () => {
+      overlay.dataset.view = "progress";
+      message.textContent = "";
+      resolve();
+    };
+  });
+}
+
+/** Messages of the machine's log that are kept. */
+const MESSAGES = 100;
+
+function showLogged(text: string): void {
+  console.warn(`pagevm: ${text}`);
+  note(text);
+  const item = document.createElement("li");
+  item.textContent = `${new Date().toLocaleTimeString()} ${text}`;
+  const list = get("log");
+  list.append(item);
+  if (list.childElementCount > MESSAGES) list.firstElementChild?.remove();
+  get("messages").hidden = false;
+}
+
 /** Says something beside the state, for a while. */
 function note(text: string): void {
   get("note").textContent = text;
@@ -168,7 +198,7 @@ function onEvent(event: MachineEvent): void {
       showState(event.state, event.message);
       break;
     case "log":
-      console.warn(`pagevm: ${event.text}`);
+      showLogged(event.text);
       break;
     default:
   }
@@ -181,6 +211,9 @@ async function boot(line?: string): Promise<void> {
   machine = undefined;
   message.textContent = "";
   save.hidden = true;
+  onButton = undefined;
+  get("log").replaceChildren();
+  get("messages").hidden = true;
   downloads.replaceChildren();
   showState("loading");
   try {
@@ -188,7 +221,8 @@ async function boot(line?: string): Promise<void> {
     const { arguments: options = [], about, onEvent: _, machine: __, ...job } = config;
     edit.value = join(options);
     get("about").textContent = about ?? edit.value;
-    machine = createMachine({ ...job, options, origin: performance.timeOrigin });
+    const directories = await pickDirectories(options, job.directories ?? {}, asked);
+    machine = createMachine({ ...job, options, directories, origin: performance.timeOrigin });
     machine.on("*", onEvent);
     window.pagevm = { ...config, machine };
     machine.start().catch(() => {}); // the event of the state says so
@@ -206,7 +240,10 @@ reset.onclick = () => machine?.reset();
 save.onclick = () => machine && saveOverlays(machine).then(note, (error: Error) => note(error.message));
 acceptDrops(() => machine, note);
 restart.onclick = () => {
-  if (state !== "failed") void machine?.reset();
+  const act = onButton;
+  onButton = undefined;
+  if (act) act();
+  else if (state !== "failed") void machine?.reset();
   else void boot(edit.value.trim() === "" ? undefined : edit.value);
 };
 

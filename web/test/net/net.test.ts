@@ -5,13 +5,13 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { createServer } from "node:http";
-import { type AddressInfo, connect } from "node:net";
+import { connect } from "node:net";
 import { dirname, join } from "node:path";
 import { before, type TestContext, test } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type * as Api from "../../src/node/index.ts";
 import type { Machine } from "../../src/node/index.ts";
+import { bytes, sha256, webServer, wispRelay } from "../servers.ts";
 
 const root = dirname(dirname(dirname(dirname(fileURLToPath(import.meta.url)))));
 const dist = process.env.DIST ?? join(root, "dist");
@@ -25,10 +25,10 @@ before(() => {
 
 /** A machine at its shell. */
 class Shell {
-  readonly #machine: Machine;
+  readonly machine: Machine;
 
   private constructor(machine: Machine) {
-    this.#machine = machine;
+    this.machine = machine;
   }
 
   static async boot(context: TestContext, ...options: string[]): Promise<Shell> {
@@ -46,9 +46,9 @@ class Shell {
   /** Types a command, and returns what it prints. */
   async run(command: string, seconds = 120): Promise<string> {
     // the echo of what is typed may be broken into lines
-    await this.#machine.type(`${command}; echo; echo =$?=\n`);
-    const { before, text } = await this.#machine.waitFor(/^=\d+=\n/m, { timeout: seconds * 1000 });
-    await this.#machine.waitFor(PROMPT, { timeout: seconds * 1000 });
+    await this.machine.type(`${command}; echo; echo =$?=\n`);
+    const { before, text } = await this.machine.waitFor(/^=\d+=\n/m, { timeout: seconds * 1000 });
+    await this.machine.waitFor(PROMPT, { timeout: seconds * 1000 });
     return before.slice(before.indexOf("\n") + 1) + text;
   }
 
@@ -61,27 +61,15 @@ class Shell {
   }
 }
 
-/** A server of `length` bytes, and their checksum. */
-async function serve(length: number): Promise<{ port: number; sum: string; close: () => void }> {
-  const body = Buffer.alloc(length);
-  for (let at = 0; at < length; at += 4) body.writeUInt32LE(Math.imul(at, 2654435761) >>> 0, at);
-  const server = createServer((_, response) => {
-    response.writeHead(200, { "content-length": length });
-    response.end(body);
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const close = () => {
-    server.closeAllConnections();
-    server.close();
-  };
-  return { port: (server.address() as AddressInfo).port, sum: createHash("sha256").update(body).digest("hex"), close };
+/** Channels to the outside that are open. */
+async function channels(shell: Shell): Promise<number> {
+  return (await shell.machine.stats()).net_channels;
 }
 
-test("Node's sockets: DHCP, echoes, names, 100 MiB, connections to the guest", async (t) => {
-  const server = await serve(100 * MIB);
+test("Node's sockets: DHCP, echoes, names, 100 MiB, 100 at once, connections to the guest", async (t) => {
+  const server = await webServer({ together: 100 });
   t.after(server.close);
-  const probe = await serve(0);
+  const probe = await webServer();
   probe.close();
   const shell = await Shell.boot(t, "-nic", `user,hostfwd=tcp:127.0.0.1:${probe.port}-:8080`);
   await shell.dhcp();
@@ -89,13 +77,20 @@ test("Node's sockets: DHCP, echoes, names, 100 MiB, connections to the guest", a
   assert.match(await shell.run("nslookup localhost"), /Address: 127\.0\.0\.1/);
   assert.match(await shell.run("nslookup no-such-name.invalid"), /NXDOMAIN/);
   const began = Date.now();
-  const fetched = await shell.run(`wget -q -O - http://10.0.2.2:${server.port}/ | sha256sum`, 600);
-  assert.ok(fetched.includes(server.sum), fetched);
-  console.log(`100 MiB and their checksum: ${Date.now() - began} ms`);
+  const fetched = await shell.run(`wget -q -O - http://10.0.2.2:${server.port}/${100 * MIB}/1 | sha256sum`, 600);
+  assert.ok(fetched.includes(sha256(bytes(100 * MIB, 1))), fetched);
+  console.log(`100 MiB by Node's sockets, and their checksum: ${Date.now() - began} ms`);
   assert.match(await shell.run("wget -q -O - http://10.0.2.2:1/"), /Connection refused/);
-  // many at once, and none is left
-  const many = `for n in $(seq 20); do wget -q -O - http://10.0.2.2:${server.port}/ | head -c 1000000 | wc -c & done; wait`;
-  assert.equal((await shell.run(many, 600)).match(/^1000000$/gm)?.length, 20);
+  // as many at once, each with data of its own, and none is left
+  const each = `(wget -q -O - http://10.0.2.2:${server.port}/all/100000/$n | sha256sum > /tmp/o/$n) &`;
+  await shell.run(`mkdir /tmp/o; for n in $(seq 100); do ${each} done; wait`, 600);
+  const sums = await shell.run("for n in $(seq 100); do cat /tmp/o/$n; done; rm -r /tmp/o");
+  for (let n = 1; n <= 100; n++) assert.ok(sums.includes(sha256(bytes(100_000, n))), `connection ${n}`);
+  assert.deepEqual(
+    [await channels(shell), server.sockets.size],
+    [1, 0],
+    "the port that is forwarded is all that is left",
+  );
   // the other way
   await shell.run("mkdir -p /tmp/www; echo hello from the guest > /tmp/www/index.html; httpd -p 8080 -h /tmp/www");
   const response = await fetch(`http://127.0.0.1:${probe.port}/`);
@@ -109,32 +104,21 @@ test("Node's sockets: DHCP, echoes, names, 100 MiB, connections to the guest", a
   socket.destroy();
 });
 
-test("a relay that speaks wisp", async (t) => {
-  // @ts-expect-error it has no types
-  const { server: wisp, logging } = await import("@mercuryworkshop/wisp-js/server");
-  logging.set_level(logging.NONE);
-  wisp.options.allow_loopback_ips = true;
-  wisp.options.allow_private_ips = true;
-  const relay = createServer();
-  relay.on("upgrade", (request, socket, head) => wisp.routeRequest(request, socket, head));
-  relay.listen(0, "127.0.0.1");
-  await once(relay, "listening");
-  const server = await serve(20 * MIB);
+test("a relay that speaks wisp, and sends faster than the guest takes", async (t) => {
+  const relay = await wispRelay();
+  t.after(relay.close);
+  const server = await webServer();
   t.after(server.close);
-  const shell = await Shell.boot(t, "-nic", `user,relay=ws://127.0.0.1:${(relay.address() as AddressInfo).port}/`);
+  const shell = await Shell.boot(t, "-nic", `user,relay=${relay.url}`);
   await shell.dhcp();
-  const byName = await shell.run(
-    `wget -q -O - http://localhost.localdomain:${server.port}/ | wc -c; nslookup relay.example`,
-  );
-  assert.match(byName, /Address: 198\.18\.0\./);
-  const fetched = await shell.run(`wget -q -O - http://10.0.2.2:${server.port}/ | sha256sum`, 600);
-  assert.ok(fetched.includes(server.sum), fetched);
+  assert.match(await shell.run("nslookup relay.example"), /Address: 198\.18\.0\./);
+  const began = Date.now();
+  const fetched = await shell.run(`wget -q -O - http://10.0.2.2:${server.port}/${100 * MIB}/1 | sha256sum`, 600);
+  assert.ok(fetched.includes(sha256(bytes(100 * MIB, 1))), fetched);
+  console.log(`100 MiB by a relay in Node, and their checksum: ${Date.now() - began} ms`);
   // what the relay cannot reach is not there
   assert.match(await shell.run("wget -q -O - http://10.0.2.2:1/"), /reset|refused|error/i);
-  t.after(() => {
-    relay.closeAllConnections();
-    relay.close();
-  });
+  assert.equal(await channels(shell), 1, "the relay's own");
 });
 
 test("two machines on one cable", async (t) => {

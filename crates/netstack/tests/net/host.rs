@@ -129,6 +129,11 @@ impl Channels for Shared {
 }
 
 impl Host {
+    /// Bytes that the engine has allowed on a channel since it was opened.
+    pub fn allowed(&self, id: ChannelId) -> usize {
+        self.channels.get(&id).map_or(0, |channel| channel.credit)
+    }
+
     fn open(&mut self, id: ChannelId, kind: Kind, address: &str) {
         self.opened.push((id, kind, address.to_owned()));
         let service = self.services.get(address).cloned();

@@ -158,3 +158,64 @@ fn a_stream_that_the_guest_has_finished_does_not_stay_for_ever() {
     assert_eq!(sent(&mut world), [(4, id, vec![2])]);
     world.until(60, "the end", |world| world.stack.flows().tcp == 0);
 }
+
+/// A packet of `len` bytes on `stream`, told without time passing.
+fn bring(world: &mut World, stream: u32, len: usize) {
+    let socket = socket(world);
+    world.host.0.borrow_mut().say(socket, packet(2, stream, &vec![0x55; len]));
+    world.step(0);
+}
+
+#[test]
+fn what_the_guest_does_not_take_is_not_paid_for() {
+    let mut world = relay();
+    let handle = world.guest.connect("192.0.2.1:1", 64 << 10);
+    run(&mut world);
+    say(&mut world, packet(3, 0, &4u32.to_le_bytes()));
+    let (id, socket) = (sent(&mut world)[0].1, socket(&world));
+    let allowed = |world: &World| world.host.0.borrow().allowed(socket);
+    let begin = allowed(&world);
+    let len = 256 << 10;
+    let mut brought = 0;
+    while brought < begin {
+        bring(&mut world, id, len);
+        brought += len + 5;
+    }
+    // A buffer of the gateway's and one of the guest's are full, the rest waits.
+    (0..1000).for_each(|_| world.step(10 * MS));
+    assert!(allowed(&world) - begin < 2 << 20, "{}", allowed(&world) - begin);
+    assert_eq!(world.guest.tcp(handle).state(), State::Established, "alone it may take its time");
+    // All of it comes when it is taken, and is paid for.
+    let mut taken = 0;
+    world.until(600, "the data", |world| {
+        let socket = world.guest.tcp(handle);
+        while let Ok(n) = socket.recv(|data| (data.len(), data.len()))
+            && n > 0
+        {
+            taken += n;
+        }
+        taken == brought / (len + 5) * len
+    });
+    assert_eq!(allowed(&world) - begin, brought);
+}
+
+#[test]
+fn a_stream_that_keeps_the_others_waiting_is_given_up() {
+    let mut world = relay();
+    let stuck = world.guest.connect("192.0.2.1:1", 64 << 10);
+    let other = world.guest.connect("192.0.2.1:2", 64 << 10);
+    run(&mut world);
+    say(&mut world, packet(3, 0, &4u32.to_le_bytes()));
+    let (connects, socket) = (sent(&mut world), socket(&world));
+    let begin = world.host.0.borrow().allowed(socket);
+    (0..begin / (1 << 20) + 2).for_each(|_| bring(&mut world, connects[0].1, 1 << 20));
+    run(&mut world);
+    let before = world.host.0.borrow().allowed(socket);
+    assert_eq!(sent(&mut world), []);
+    (0..110).for_each(|_| world.step(100 * MS));
+    assert_eq!(sent(&mut world), [(4, connects[0].1, vec![0x81])]);
+    assert!(world.host.0.borrow().allowed(socket) >= before + begin, "there is room again");
+    assert_eq!(world.guest.tcp(stuck).state(), State::Closed);
+    say(&mut world, packet(2, connects[1].1, b"on it goes"));
+    assert_eq!(world.guest.tcp(other).recv_queue(), 10);
+}

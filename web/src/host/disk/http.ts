@@ -22,6 +22,8 @@ export interface HttpOptions {
   /** Is told of bytes that have come. */
   account?: (bytes: number) => void;
   patience?: Patience;
+  /** Whether responses may come from a cache, as a browser's does. */
+  cached?: boolean;
 }
 
 /** Worth another attempt. */
@@ -150,10 +152,19 @@ class HttpFile extends ReadOnlyFile implements DiskFile {
   readonly #url: string;
   readonly #version: Version;
   readonly #first: Uint8Array;
+  readonly #cache: RequestCache;
   readonly #options: Required<HttpOptions>;
 
-  constructor(url: string, size: number, version: Version, first: Uint8Array, options: Required<HttpOptions>) {
+  constructor(
+    url: string,
+    size: number,
+    version: Version,
+    first: Uint8Array,
+    cache: RequestCache,
+    options: Required<HttpOptions>,
+  ) {
     super();
+    this.#cache = cache;
     this.#url = url;
     this.size = size;
     this.#version = version;
@@ -172,7 +183,8 @@ class HttpFile extends ReadOnlyFile implements DiskFile {
   }
 
   async #range(start: number, length: number, signal: AbortSignal, alive: () => void): Promise<Uint8Array> {
-    const response = await ask(this.#url, { headers: { range: `bytes=${start}-${start + length - 1}` } }, signal);
+    const headers = { range: `bytes=${start}-${start + length - 1}` };
+    const response = await ask(this.#url, { cache: this.#cache, headers }, signal);
     const range = contentRange(response);
     const wrong =
       !same(versionOf(response), this.#version) || response.status === 416 || (range && range.size !== this.size);
@@ -189,7 +201,11 @@ class HttpFile extends ReadOnlyFile implements DiskFile {
 }
 
 function complete(options: HttpOptions): Required<HttpOptions> {
-  return { account: options.account ?? (() => {}), patience: options.patience ?? PATIENCE };
+  return {
+    account: options.account ?? (() => {}),
+    patience: options.patience ?? PATIENCE,
+    cached: options.cached ?? false,
+  };
 }
 
 /** Opens a file by its first bytes, which say how long it is and whether there are ranges. */
@@ -205,7 +221,8 @@ export function openHttp(url: string, options: HttpOptions = {}): Promise<DiskFi
       const first = await body(response, range && range.end - range.start, FIRST, alive, all.account);
       if (range && range.start !== 0) throw new Passing("the server has answered with another part of the file");
       const size = range?.size ?? (first.length < FIRST ? first.length : await sizeByHead(url, signal));
-      return new HttpFile(url, size, version, first, all);
+      const cache = all.cached && !(await knowsVersions(url, signal)) ? "no-store" : "default";
+      return new HttpFile(url, size, version, first, cache, all);
     }
     if (response.status === 416) return new MemoryFileOf(new Uint8Array(0), version); // a file of no bytes has no range
     const length = response.headers.has("content-encoding") ? null : response.headers.get("content-length");
@@ -219,6 +236,21 @@ export function openHttp(url: string, options: HttpOptions = {}): Promise<DiskFi
     const expected = length === null ? undefined : Number(length);
     return new MemoryFileOf(await body(response, expected, WHOLE_LIMIT, alive, all.account), version);
   });
+}
+
+/**
+ * Whether the server looks at If-Range (RFC 9110, 13.1.5). A browser's cache asks by it for what it lacks of a file, and puts the
+ * headers of the version that it has before the bytes of another one, if the server sends such all the same.
+ */
+async function knowsVersions(url: string, signal: AbortSignal): Promise<boolean> {
+  try {
+    const headers = { range: "bytes=0-0", "if-range": '"another version"' };
+    const response = await fetch(url, { headers, cache: "no-store", signal });
+    await response.body?.cancel();
+    return response.status === 200;
+  } catch {
+    return false;
+  }
 }
 
 async function sizeByHead(url: string, signal: AbortSignal): Promise<number> {

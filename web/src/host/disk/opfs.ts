@@ -5,15 +5,16 @@ import type { Access, DiskFile } from "./file.ts";
 import { BlobFile } from "./memory.ts";
 
 /** What is left out of TypeScript's library for pages: it is there in workers only. */
-interface SyncAccessHandle {
+export interface SyncAccessHandle {
   read(into: Uint8Array, options: { at: number }): number;
   write(bytes: Uint8Array, options: { at: number }): number;
+  truncate(size: number): void;
   flush(): void;
   getSize(): number;
   close(): void;
 }
 
-type FileHandle = FileSystemFileHandle & { createSyncAccessHandle?: () => Promise<SyncAccessHandle> };
+export type FileHandle = FileSystemFileHandle & { createSyncAccessHandle?: () => Promise<SyncAccessHandle> };
 
 export const OPFS_PREFIX = "opfs:";
 

@@ -13,7 +13,7 @@ export const urlDisks: Disks = {
   },
   open: (address, access, account) => {
     if (access === "create") throw new Error("nothing can be written there; keep what is written in opfs:NAME");
-    return openHttp(address, { account });
+    return openHttp(address, { account, cached: true });
   },
   fetch: (address, again, account) => fetchHttp(address, again, { account }),
 };

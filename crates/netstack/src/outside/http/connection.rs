@@ -140,6 +140,7 @@ impl Connection {
                     log::warn!("network: {url}: the response broke off: {reason}");
                     self.broken = true;
                 } else {
+                    log::warn!("network: {url} could not be fetched: {reason}");
                     self.say(502, &failure(&url, &reason));
                 }
             }
@@ -307,8 +308,7 @@ fn failure(url: &str, reason: &str) -> String {
     format!(
         "{url} could not be fetched: {reason}\n\n\
          This machine runs in a web page, which fetches for it. A browser lets a page read only what the other server\n\
-         allows it to (Access-Control-Allow-Origin, \"CORS\"), and a page that came by https may fetch https only; it does\n\
-         not say which of these it was, or whether the server cannot be reached at all: the browser's console does.\n\n\
+         allows it to (Access-Control-Allow-Origin, \"CORS\"), and a page that came by https may fetch https only.\n\n\
          What helps: a server that allows it; or a relay, through which every connection works:\n\
          -netdev user,id=..,relay=wss://.. (a wisp server)."
     )

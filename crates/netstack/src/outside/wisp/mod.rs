@@ -3,53 +3,33 @@
 //!
 //! The protocol does not say when a stream is connected, so that the guest's connection is accepted at once and reset if the relay
 //! then refuses. It has no half-close: when the guest has finished, the stream goes on until the relay closes
-//! it or it was silent for [`LINGER_NS`]. And the relay may send what it likes, which is kept for the guest up to
-//! [`BUFFER`] bytes.
+//! it or it was silent for [`LINGER_NS`]. And it has no flow control towards the guest: the WebSocket as a whole has, where the
+//! host can slow it down. A stream that then keeps the others from going on is given up.
+
+mod protocol;
+mod stream;
 
 use super::names::Names;
 use super::{Outside, Report, Resolution};
 use crate::channel::{ChannelId, Channels, Event, Ids, Kind, SEND_WINDOW};
 use crate::dns::Family;
 use options::UserNet;
+use protocol::*;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use stream::Stream;
 
-/// Bytes of all streams that wait for the guest. The stream whose data exceeds it is closed.
-const BUFFER: usize = 64 << 20;
+/// Bytes of all streams that wait for the guest; the host is to bring no more.
+const BUFFER: usize = 16 << 20;
+/// What the guest has taken is told to the host in pieces of so many bytes.
+const PAYMENT: usize = 1 << 20;
+/// Guest nanoseconds for which the buffer may be full and nobody take anything, if there are several streams.
+const STALL_NS: u64 = 10_000_000_000;
 /// Payload of a packet at most: the relay counts packets, whatever their size.
 const PACKET: usize = 32 << 10;
 /// Guest nanoseconds of silence after which a stream that the guest has finished is closed.
 const LINGER_NS: u64 = 120_000_000_000;
-const HEADER: usize = 5;
-
-const CONNECT: u8 = 1;
-const DATA: u8 = 2;
-const CONTINUE: u8 = 3;
-const CLOSE: u8 = 4;
-
-const STREAM_TCP: u8 = 1;
-const STREAM_UDP: u8 = 2;
-
-const REASON_VOLUNTARY: u8 = 2;
-const REASON_CLIENT_ERROR: u8 = 0x81;
-
-struct Stream {
-    udp: bool,
-    /// Packets that the relay takes before it says `CONTINUE`.
-    packets: u32,
-    /// Less was taken than was given.
-    starved: bool,
-    /// Bytes that the guest takes, and what waits for that.
-    window: usize,
-    waiting: VecDeque<Vec<u8>>,
-    /// The relay has closed it: why.
-    closed: Option<u8>,
-    /// The guest has finished, and when something was last heard.
-    finished: bool,
-    last_ns: u64,
-}
-
 enum Socket {
     None,
     /// Nothing may be sent before the relay's first `CONTINUE`; these packets wait for it.
@@ -68,7 +48,11 @@ pub struct Wisp {
     credit: usize,
     /// What each new stream begins with.
     packets: u32,
+    /// Bytes that wait for the guest, and those that are not any more, of which the host was not told yet.
     buffered: usize,
+    owed: usize,
+    /// When the buffer was last not full, or something was taken from it.
+    moved_ns: u64,
     streams: FxHashMap<ChannelId, Stream>,
     names: Names,
     reports: VecDeque<(ChannelId, Report)>,
@@ -87,6 +71,8 @@ impl Wisp {
             credit: SEND_WINDOW,
             packets: 0,
             buffered: 0,
+            owed: 0,
+            moved_ns: 0,
             streams: FxHashMap::default(),
             names: Names::default(),
             reports: VecDeque::new(),
@@ -99,14 +85,11 @@ impl Wisp {
             let id = self.ids.next();
             self.credit = SEND_WINDOW;
             self.channels.open(id, Kind::WebSocket, &self.relay);
+            self.channels.credit(id, BUFFER);
             self.socket = Socket::Opening(id, Vec::new());
         }
         let id = self.ids.next();
-        let (packets, last_ns) = (self.packets, self.now_ns);
-        let waiting = VecDeque::new();
-        let stream =
-            Stream { udp, packets, starved: false, window: 0, waiting, closed: None, finished: false, last_ns };
-        self.streams.insert(id, stream);
+        self.streams.insert(id, Stream::new(udp, self.packets, self.now_ns));
         let host = match self.names.name(*to.ip()) {
             Some(name) => name.to_owned(),
             None if *to.ip() == self.net.host => Ipv4Addr::LOCALHOST.to_string(),
@@ -193,14 +176,8 @@ impl Wisp {
         if stream.closed.is_some() || payload.is_empty() {
             return;
         }
-        if self.buffered + payload.len() > BUFFER {
-            log::warn!("relay={}: the guest takes data slower than it comes; a connection is given up", self.relay);
-            self.packet(CLOSE, id.0, &[REASON_CLIENT_ERROR]);
-            self.end(id);
-            self.reports.push_back((id, Report::Closed));
-            return;
-        }
         self.buffered += payload.len();
+        self.owed -= payload.len();
         stream.waiting.push_back(payload.to_vec());
         self.flush(id);
     }
@@ -218,6 +195,8 @@ impl Wisp {
             }
             stream.window -= data.len();
             self.buffered -= data.len();
+            self.owed += data.len();
+            self.moved_ns = self.now_ns;
             self.reports.push_back((id, Report::Data(data)));
         }
         match stream.closed {
@@ -247,7 +226,7 @@ impl Wisp {
         log::warn!("relay={}: {reason}", self.relay);
         self.socket = Socket::None;
         self.packets = 0;
-        self.buffered = 0;
+        (self.buffered, self.owed) = (0, 0);
         for (id, stream) in self.streams.drain() {
             // Finished is told already.
             if stream.closed != Some(REASON_VOLUNTARY) || !stream.waiting.is_empty() {
@@ -258,8 +237,37 @@ impl Wisp {
 
     fn end(&mut self, id: ChannelId) -> Option<Stream> {
         let stream = self.streams.remove(&id)?;
-        self.buffered -= stream.waiting.iter().map(Vec::len).sum::<usize>();
+        self.buffered -= stream.len();
+        self.owed += stream.len();
         Some(stream)
+    }
+
+    /// Lets the host bring as much as has gone.
+    fn pay(&mut self) {
+        let (Socket::Opening(id, _) | Socket::Open(id)) = self.socket else { return };
+        if self.owed >= PAYMENT || self.owed > 0 && (self.buffered == 0 || self.buffered + self.owed >= BUFFER) {
+            self.channels.credit(id, std::mem::take(&mut self.owed));
+        }
+        if self.buffered < BUFFER {
+            self.moved_ns = self.now_ns;
+        }
+    }
+
+    /// When the stream that keeps the others from going on is to be given up.
+    fn stalled_at(&self) -> Option<u64> {
+        let stalls = self.buffered >= BUFFER && self.streams.len() > 1;
+        stalls.then(|| self.moved_ns.saturating_add(STALL_NS))
+    }
+
+    fn give_up(&mut self) {
+        let Some((&id, _)) = self.streams.iter().max_by_key(|(id, stream)| (stream.len(), **id)) else { return };
+        log::warn!(
+            "relay={}: the guest does not take what comes on one connection, and all others wait; it is given up",
+            self.relay
+        );
+        self.packet(CLOSE, id.0, &[REASON_CLIENT_ERROR]);
+        self.end(id);
+        self.reports.push_back((id, Report::Closed));
     }
 }
 
@@ -307,6 +315,7 @@ impl Outside for Wisp {
         {
             self.packet(CLOSE, id.0, &[REASON_VOLUNTARY]);
         }
+        self.pay();
     }
 
     fn credit(&mut self, id: ChannelId, bytes: usize) {
@@ -314,6 +323,7 @@ impl Outside for Wisp {
             stream.window = stream.window.saturating_add(bytes);
             if !stream.waiting.is_empty() {
                 self.flush(id);
+                self.pay();
             }
         }
     }
@@ -347,7 +357,11 @@ impl Outside for Wisp {
             return;
         }
         match event {
-            Event::Data(message) => self.message(&message),
+            Event::Data(message) => {
+                self.owed += message.len();
+                self.message(&message);
+                self.pay();
+            }
             Event::Credit(bytes) => {
                 self.credit = self.credit.saturating_add(bytes).min(SEND_WINDOW);
                 self.writable();
@@ -374,22 +388,10 @@ impl Outside for Wisp {
             self.close(id);
             self.reports.push_back((id, Report::Closed));
         }
-        self.streams.values().filter_map(deadline).min()
-    }
-}
-
-/// The protocol's table of reasons.
-fn reason_text(reason: u8) -> &'static str {
-    match reason {
-        0x02 => "the other end has closed it",
-        0x03 => "a network error",
-        0x41 => "the relay does not accept this address or port",
-        0x42 => "the host is unreachable, or there is no such name",
-        0x43 => "the host does not answer",
-        0x44 => "the host refuses connections to this port",
-        0x47 => "the transfer took too long",
-        0x48 => "the relay blocks this address",
-        0x49 => "the relay allows no more traffic now",
-        _ => "no reason given",
+        if self.stalled_at().is_some_and(|at| at <= now_ns) {
+            self.give_up();
+            self.pay();
+        }
+        self.streams.values().filter_map(deadline).chain(self.stalled_at()).min()
     }
 }

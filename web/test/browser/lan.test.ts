@@ -1,0 +1,48 @@
+// Two pages of one origin on one cable.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import type { Browser } from "puppeteer-core";
+import type { Server } from "../../src/node/serve.ts";
+import { launch } from "../../tools/browsers.mjs";
+import { sha256 } from "../servers.ts";
+import { site, Tab } from "./tab.ts";
+
+let server: Server;
+let browser: Browser;
+
+before(async () => {
+  server = await site({});
+  // both tabs run, whichever is seen
+  browser = await launch("chromium");
+});
+after(async () => {
+  await browser.close();
+  server.close();
+});
+
+test("two tabs on one LAN; a third, which did not ask for it, hears nothing", async () => {
+  const nic = (group: string, n: number) => ["-nic", `socket,mcast=${group}:4711,mac=52:54:00:00:00:0${n}`];
+  const [one, two] = await Promise.all([
+    Tab.boot(browser, server.url, nic("230.0.0.1", 1)),
+    Tab.boot(browser, server.url, nic("230.0.0.1", 2)),
+  ]);
+  const heard = await one.page.evaluateHandle(() => {
+    const heard: unknown[] = [];
+    new BroadcastChannel("pagevm-lan-230.0.0.2:4711").onmessage = ({ data }) => heard.push(data);
+    return heard;
+  });
+  await one.run("ip link set eth0 up; ip addr add 192.168.9.1/24 dev eth0");
+  await two.run("ip link set eth0 up; ip addr add 192.168.9.2/24 dev eth0");
+  assert.match(await one.run("ping -c 3 192.168.9.2"), /3 packets received/);
+  assert.match(await two.run("ping -c 1 -W 2 192.168.9.9"), /0 packets received/);
+  const www = "mkdir /tmp/www; seq 300000 > /tmp/www/file; httpd -p 80 -h /tmp/www";
+  assert.match(await two.run(www), /^=0=/m);
+  const text = Array.from({ length: 300_000 }, (_, n) => `${n + 1}\n`).join("");
+  const fetched = await one.run("wget -q -O - http://192.168.9.2/file | sha256sum");
+  assert.equal(fetched.slice(0, 64), sha256(Buffer.from(text)));
+  assert.deepEqual(await heard.jsonValue(), []);
+  await one.screenshot("lan");
+  await one.close();
+  await two.close();
+});

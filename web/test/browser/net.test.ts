@@ -1,0 +1,114 @@
+// A guest's network in a page: Linux's own driver and busybox's clients, HTTP by fetch, all else by a relay.
+
+import assert from "node:assert/strict";
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
+import { after, before, test } from "node:test";
+import type { Browser } from "puppeteer-core";
+import type { Server } from "../../src/node/serve.ts";
+import { launch } from "../../tools/browsers.mjs";
+import { bytes, sha256, webServer, wispRelay } from "../servers.ts";
+import { site, Tab } from "./tab.ts";
+
+const MIB = 1 << 20;
+let server: Server;
+let browser: Browser;
+
+before(async () => {
+  server = await site({});
+  browser = await launch("chromium");
+});
+after(async () => {
+  await browser.close();
+  server.close();
+});
+
+/** Channels to the outside that are open, and all of the engine's memory. */
+const figures = (tab: Tab) =>
+  tab.page.evaluate(async () => {
+    const stats = await window.pagevm?.machine?.stats();
+    return { channels: stats?.net_channels, memory: stats?.memory_bytes ?? 0 };
+  });
+
+test("HTTP by fetch: what CORS allows, and a clear answer to everything else", async (t) => {
+  const [open, closed] = [await webServer({ cors: true }), await webServer()];
+  t.after(open.close);
+  t.after(closed.close);
+  const tab = await Tab.boot(browser, server.url, ["-nic", "user,proxy=http"]);
+  await tab.dhcp();
+  const began = Date.now();
+  const sum = await tab.run(`wget -q -O - http://10.0.2.2:${open.port}/${20 * MIB}/1 | sha256sum`, 120);
+  console.log(`20 MiB by fetch in Chromium: ${Date.now() - began} ms`);
+  assert.equal(sum.slice(0, 64), sha256(bytes(20 * MIB, 1)));
+  const posted = await tab.run(`wget -q -O - --post-data 'a=1&b=2' http://10.0.2.2:${open.port}/`);
+  assert.equal(posted, "a=1&b=2\n=0=\n");
+  assert.ok(open.asked.includes("POST /"), "what a page may ask is asked as it is");
+  // what the other server does not allow, and what is not there at all, are told apart: to the guest, and in the page
+  const request = (port: number) => tab.run(`printf 'GET /1000/3 HTTP/1.0\\r\\n\\r\\n' | nc 10.0.2.2 ${port}`);
+  const forbidden =
+    /could not be fetched: the server answers, but does not allow pages of http:\S+ to read it \(CORS\)/;
+  assert.match(await request(closed.port), forbidden);
+  await tab.logged(forbidden);
+  const down = /http:\/\/localhost:1\/1000\/3 could not be fetched: the server cannot be reached/;
+  assert.match(await request(1), down);
+  await tab.logged(down);
+  // names are resolved when they are used; what is not HTTP is refused at once, and the page says what would do
+  assert.match(await tab.run("nslookup example.org"), /Address: 198\.18\.0\.1/);
+  assert.match(await tab.run("nc -w 5 1.2.3.4 22"), /Connection refused/);
+  await tab.logged(/connection to 1\.2\.3\.4:22 is refused.*name a relay/);
+  assert.equal((await figures(tab)).channels, 0);
+  await tab.screenshot("fetch");
+  await tab.close();
+});
+
+test("all by a relay: 100 MiB, 100 connections at once, datagrams, names; a relay that goes away", async (t) => {
+  const web = await webServer({ together: 100 });
+  t.after(web.close);
+  let relay = await wispRelay();
+  t.after(() => relay.close());
+  const echo = createSocket("udp4");
+  echo.on("message", (data, from) => echo.send(`echo ${data}`, from.port, from.address));
+  echo.bind(0, "127.0.0.1");
+  await once(echo, "listening");
+  t.after(() => echo.close());
+  const tab = await Tab.boot(browser, server.url, ["-nic", `user,relay=${relay.url}`]);
+  await tab.dhcp();
+  const began = Date.now();
+  const sum = await tab.run(`wget -q -O - http://10.0.2.2:${web.port}/${100 * MIB}/1 | sha256sum`, 300);
+  console.log(`100 MiB by a relay in Chromium: ${Date.now() - began} ms`);
+  assert.equal(sum.slice(0, 64), sha256(bytes(100 * MIB, 1)));
+
+  const expected = Array.from({ length: 100 }, (_, n) => `${sha256(bytes(100_000, n + 1))}  -`);
+  const each = `(wget -q -O - http://10.0.2.2:${web.port}/all/100000/$n | sha256sum > /tmp/o/$n) &`;
+  let before = 0;
+  for (let round = 1; round <= 3; round++) {
+    await tab.run(`mkdir -p /tmp/o; for n in $(seq 100); do ${each} done; wait`, 120);
+    const sums = await tab.run("for n in $(seq 100); do cat /tmp/o/$n; done; rm -r /tmp/o");
+    assert.deepEqual(sums.split("\n").slice(0, 100), expected);
+    const { channels, memory } = await figures(tab);
+    assert.deepEqual([channels, web.sockets.size], [1, 0], "the relay's channel is all that is left");
+    if (round > 1) assert.equal(memory, before, "no memory is lost");
+    before = memory;
+  }
+
+  const { port } = echo.address();
+  assert.match(await tab.run(`(echo one; sleep 1) | nc -u -w 2 10.0.2.2 ${port}`), /^echo one$/m);
+  const address = "a=$(nslookup localhost.localdomain | sed -n 's/^Address: //p')";
+  assert.match(await tab.run(`${address}; wget -q -O - http://$a:${web.port}/16/1 | wc -c`), /^16$/m);
+  assert.match(await tab.run("wget -O - http://10.0.2.2:1/"), /reset by peer|refused/i);
+
+  // in the middle of a response the relay goes away; then there is none; then it is back
+  await tab.type(`wget -O - http://10.0.2.2:${web.port}/all/100000/7; echo; echo =$?=\n`);
+  while (web.asked.at(-1) !== "GET /all/100000/7") await new Promise((resolve) => setTimeout(resolve, 20));
+  relay.close();
+  assert.match(await tab.waitFor(/^=\d+=\n/m, 20), /reset by peer/i);
+  await tab.waitFor(/ # $/);
+  await tab.logged(/^relay=ws:.*: the relay has closed the connection/);
+  assert.match(await tab.run("wget -O - http://10.0.2.2:1/", 20), /reset by peer/i);
+  await tab.logged(/^relay=ws:.*: the relay cannot be reached/);
+  relay = await wispRelay(Number(new URL(relay.url).port));
+  assert.match(await tab.run(`wget -q -O - http://10.0.2.2:${web.port}/1000/3 | wc -c`), /^1000$/m);
+  await tab.screenshot("relay");
+  await tab.close();
+  while (relay.clients.size > 0) await new Promise((resolve) => setTimeout(resolve, 20));
+});

@@ -1,0 +1,135 @@
+// A tab with the page and a Linux guest in it. DIST is the site (../dist); GUEST a guest with the drivers of virtio disks,
+// networks and 9p, as `cargo xtask guest debian-9p-6.1` makes it; ARTEFACTS gets screenshots.
+
+import assert from "node:assert/strict";
+import { existsSync, mkdirSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Browser, Page } from "puppeteer-core";
+import { type Server, serve } from "../../src/node/serve.ts";
+
+const root = dirname(dirname(dirname(dirname(fileURLToPath(import.meta.url)))));
+const guest = process.env.GUEST ?? join(root, "target/guests/debian-9p-6.1");
+const PROMPT = / # $/;
+
+/** The site, with the guest's files and these in it, by address. */
+export function site(files: Record<string, string>, port = 0): Promise<Server> {
+  assert.ok(existsSync(join(guest, "vmlinuz")), `there is no guest in ${guest}: cargo xtask guest debian-9p-6.1`);
+  files["/manifest.json"] = "/nonexistent"; // `xtask demo` leaves one in the site
+  for (const name of ["vmlinuz", "initrd.gz"]) files[`/${name}`] = join(guest, name);
+  return serve(process.env.DIST ?? join(root, "dist"), port, files);
+}
+
+interface Other {
+  prepare?: () => void;
+  kernel?: string;
+}
+
+export class Tab {
+  readonly page: Page;
+  /** What the page itself had to complain of. */
+  readonly errors: unknown[] = [];
+  /** Messages of the machine's log. */
+  readonly log: string[] = [];
+
+  constructor(page: Page) {
+    this.page = page;
+    page.on("pageerror", (error) => this.errors.push(error));
+    page.on("console", (message) => {
+      if (message.text().startsWith("pagevm: ")) this.log.push(message.text().slice("pagevm: ".length));
+    });
+  }
+
+  /** Opens the page with these options; `prepare` runs before the page's own code, `kernel` is another one than Linux. */
+  static async open(browser: Browser, url: string, options: string[], other: Other = {}): Promise<Tab> {
+    const page = await browser.newPage();
+    const tab = new Tab(page);
+    await page.emulateMediaFeatures([{ name: "prefers-reduced-motion", value: "reduce" }]);
+    if (other.prepare) await page.evaluateOnNewDocument(other.prepare);
+    const linux = ["-m", "192", "-kernel", "vmlinuz", "-initrd", "initrd.gz", "-append", "console=ttyS0 quiet"];
+    const machine = other.kernel === undefined ? linux : ["-m", "64", "-kernel", other.kernel];
+    await page.goto(`${url}?args=${encodeURIComponent(JSON.stringify([...machine, ...options]))}`);
+    return tab;
+  }
+
+  /** The same, at the guest's shell. */
+  static async boot(browser: Browser, url: string, options: string[]): Promise<Tab> {
+    const tab = await Tab.open(browser, url, options);
+    await tab.prompt();
+    return tab;
+  }
+
+  /** Waits for the guest's shell. */
+  async prompt(seconds = 120): Promise<void> {
+    const state = await this.until("running");
+    assert.equal(state, "running", await this.message());
+    await this.#wait(PROMPT, seconds);
+  }
+
+  /** Types a command, and returns what it prints and its status, as `=0=`. */
+  async run(command: string, seconds = 60): Promise<string> {
+    await this.type(`echo; echo ":"; ${command}; s=$?; echo; echo "=$s="\n`);
+    const text = await this.#wait(/^:\n[\s\S]*^=\d+=\n/m, seconds);
+    await this.#wait(PROMPT, seconds);
+    return text.slice(text.search(/^:\n/m) + 2);
+  }
+
+  async type(text: string): Promise<void> {
+    await this.page.evaluate((text) => window.pagevm?.machine?.type(text), text);
+  }
+
+  /** Waits until the guest has written what matches. */
+  waitFor(pattern: RegExp, seconds = 60): Promise<string> {
+    return this.#wait(pattern, seconds);
+  }
+
+  /** An address by DHCP, set by hand for want of a script. */
+  async dhcp(): Promise<void> {
+    const text = await this.run("ip link set eth0 up; udhcpc -i eth0 -n -q -t 10 -s /bin/true");
+    assert.match(text, /lease of 10\.0\.2\.15 obtained from 10\.0\.2\.2/);
+    await this.run("ip addr add 10.0.2.15/24 dev eth0; ip route add default via 10.0.2.2");
+    await this.run("echo nameserver 10.0.2.3 > /etc/resolv.conf");
+  }
+
+  /** Waits until the page shows one of these states, or that the machine has failed. */
+  async until(...states: string[]): Promise<string> {
+    const there = (states: string[]) => states.includes(document.body.dataset.state ?? "");
+    await this.page.waitForFunction(there, { timeout: 30_000 }, [...states, "failed"]);
+    return this.page.evaluate(() => document.body.dataset.state ?? "");
+  }
+
+  /** What the page says about the machine's state. */
+  message(): Promise<string> {
+    return this.page.evaluate(() => document.getElementById("message")?.textContent ?? "");
+  }
+
+  /** Waits for a message of the machine's log. */
+  async logged(pattern: RegExp, seconds = 20): Promise<string> {
+    const end = Date.now() + seconds * 1000;
+    for (;;) {
+      const found = this.log.find((text) => pattern.test(text));
+      if (found !== undefined) return found;
+      assert.ok(Date.now() < end, `no message like ${pattern} in:\n${this.log.join("\n")}`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  async screenshot(name: string): Promise<void> {
+    if (!process.env.ARTEFACTS) return;
+    mkdirSync(process.env.ARTEFACTS, { recursive: true });
+    await this.page.screenshot({ path: join(process.env.ARTEFACTS, `page-${name}.png`) as `${string}.png` });
+  }
+
+  async close(): Promise<void> {
+    await this.page.close();
+    assert.deepEqual(this.errors, []);
+  }
+
+  async #wait({ source, flags }: RegExp, seconds: number): Promise<string> {
+    const wait = async (source: string, flags: string, timeout: number) => {
+      const match = await window.pagevm?.machine?.waitFor(new RegExp(source, flags), { timeout });
+      return match && match.before + match.text;
+    };
+    return (await this.page.evaluate(wait, source, flags, seconds * 1000)) ?? "";
+  }
+}
