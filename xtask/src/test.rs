@@ -3,7 +3,7 @@
 use crate::boot::{self, Test};
 use crate::host::{self, Host};
 use crate::util::{root, run as run_command, say};
-use crate::{bench, build, guest, pack, refusals, setup, tiers};
+use crate::{bench, build, disks, guest, pack, refusals, setup, tiers};
 use anyhow::{Result, bail};
 use std::process::Command;
 use std::time::Instant;
@@ -118,6 +118,9 @@ pub fn run(long: bool) -> Result<()> {
         if long {
             summary.step("a packed guest, served without ranges, in Firefox", || pack::run(Host::Firefox));
         }
+        summary.step("random blocks on disks of every format", disks::verify);
+        let cuts = if long { disks::MANY_CUTS } else { disks::CUTS };
+        summary.step("disks after power cuts", || disks::power_cuts(cuts));
         summary.step("refusals", || refusals::run(Host::Node));
         summary.step("benchmarks, as a test", bench::smoke);
         boots(&mut summary, long)?;
