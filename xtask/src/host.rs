@@ -297,6 +297,16 @@ impl Session {
         Ok(())
     }
 
+    /// Ends the host at once, as a power cut does; then the console is read to its end.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        while !self.ended {
+            self.read(Duration::from_secs(10))?;
+        }
+        self.child.wait()?;
+        Ok(())
+    }
+
     fn read(&mut self, timeout: Duration) -> Result<()> {
         // a channel counts to the end of time by an Instant: a day is forever here
         match self.chunks.recv_timeout(timeout.min(Duration::from_secs(86_400))) {

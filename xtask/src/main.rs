@@ -5,6 +5,7 @@ mod boot;
 mod build;
 mod cpio;
 mod demo;
+mod disks;
 mod guest;
 mod host;
 mod lazy;
@@ -34,6 +35,7 @@ usage: cargo xtask COMMAND
                                 stress=SEED makes, drops and leaves it at random
   boot [NAME..] [--guest NAME] [--host chromium|firefox|node|qemu] [--code LIMITS]
                                 the boot tests of tests/boot in one place
+  disks [--cuts N]              random blocks on disks of every format, and N (3) power cuts, in Node
   bench [NAME..] [--peer qemu-tcg|qemu64|v86].. [--host chromium|firefox|node] [--rounds N] [--guest NAME]
                                 the benchmarks NAME (a benchmark or a family; all where none is named) here and in the
                                 peers, turn about; table, JSON and pictures in target/bench/; `bench boot` boots NAME
@@ -117,6 +119,16 @@ fn dispatch() -> Result<()> {
                 }
             }
             boot::by_hand(&names, &guest, host, code.as_ref())
+        }
+        Some("disks") => {
+            let mut cuts = disks::CUTS;
+            while let Some(arg) = args.next()? {
+                match arg {
+                    Long("cuts") => cuts = args.value()?.parse()?,
+                    other => return Err(other.unexpected().into()),
+                }
+            }
+            disks::run(cuts)
         }
         Some("bench") => {
             let mut opts = bench::Options::default();

@@ -28,9 +28,9 @@ pub struct Set {
 const SETS: &[Set] = &[
     Set { name: super::suite::PROGRAMS, sources: "bench/guest", programs: BENCH },
     Set {
-        name: "fs9p",
-        sources: "tests/fs9p",
-        programs: &[("errnos", &["errnos.c"], &[]), ("tree", &["tree.c"], &[])],
+        name: "tests",
+        sources: "tests/guest",
+        programs: &[("blocks", &["blocks.c"], &[]), ("errnos", &["errnos.c"], &[]), ("tree", &["tree.c"], &[])],
     },
 ];
 
