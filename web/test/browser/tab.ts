@@ -60,7 +60,7 @@ export class Tab {
   }
 
   /** Waits for the guest's shell. */
-  async prompt(seconds = 120): Promise<void> {
+  async prompt(seconds = 300): Promise<void> {
     const state = await this.until("running");
     assert.equal(state, "running", await this.message());
     await this.#wait(PROMPT, seconds);
