@@ -28,6 +28,12 @@ void measure(const char *name, body_fn body);
 // Ends the program with a message and `errno`.
 void die(const char *what) __attribute__((noreturn));
 
+// The last pass of the range of passes after `done`: 1, 2, 3 to 4, 5 to 8, and so on.
+unsigned range_end(unsigned done, unsigned passes);
+
+// Runs a command line of the shell, which must succeed; returns a checksum of what it prints.
+word run_line(const char *line);
+
 // A benchmark by name: either `body`, to be measured, or `whole`, which prints its own results. `passes` is how many
 // times `whole` goes through its work, for those that count.
 struct bench {
@@ -37,7 +43,7 @@ struct bench {
     unsigned passes;
 };
 
-// The families, each ended by an entry without a name.
-extern const struct bench hot[], memory[], math[], cold[], os[], code[], programs[];
+// The families, each ended by an entry without a name. `debian` needs an installed Debian, the others no file.
+extern const struct bench hot[], memory[], math[], cold[], os[], code[], programs[], debian[];
 
 #endif

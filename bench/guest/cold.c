@@ -22,12 +22,6 @@ static int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-// The last pass of the range of passes after `done`: 1, 2, 3 to 4, 5 to 8, and so on.
-static unsigned range_end(unsigned done, unsigned passes) {
-    unsigned end = done ? 2 * done : 1;
-    return end < passes ? end : passes;
-}
-
 // Goes through `sets` sets of `count` functions, each for itself. Prints the mean time of a function in pass 1, in pass 2,
 // in the passes 3 to 4, 5 to 8, ..., under the number of the last pass: of all sets, the median, since a short time is
 // easily spoiled by what else goes on.

@@ -9,6 +9,7 @@ use crate::util::{root, say, size, target};
 use anyhow::{Context, Result, bail};
 use apt::Apt;
 use disk::Disk;
+pub use disk::{IMAGE, ext4, write_tree};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -44,7 +45,13 @@ pub struct Guest {
 }
 
 impl Guest {
-    fn initrd(&self) -> &'static str {
+    /// One of its files.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// The initramfs among them.
+    pub fn initrd(&self) -> &'static str {
         match self.root {
             Root::Initramfs => "initrd.gz",
             Root::Disk => "initrd.img",
@@ -53,10 +60,10 @@ impl Guest {
 
     /// The options that boot it, for this machine and for QEMU alike. `memory` in MiB.
     pub fn options(&self, memory: u32) -> Vec<String> {
-        let file = |name| self.dir.join(name).to_string_lossy().into_owned();
+        let file = |name| self.file(name).to_string_lossy().into_owned();
         let drive = match self.root {
             Root::Initramfs => None,
-            Root::Disk => Some(("-drive", format!("file={},if=virtio,format=raw,snapshot=on", file(disk::IMAGE)))),
+            Root::Disk => Some(("-drive", format!("file={},if=virtio,format=raw,snapshot=on", file(IMAGE)))),
         };
         [
             ("-m", memory.to_string()),
@@ -175,43 +182,74 @@ pub fn list() -> Result<()> {
     Ok(())
 }
 
+/// What a guest is made of, and where.
+struct Plan {
+    recipe: Recipe,
+    /// What is copied over the root.
+    files: Files,
+    /// Of the recipe, its files and its programs.
+    stamp: String,
+    guest: Guest,
+}
+
+impl Plan {
+    fn new(name: &str) -> Result<Self> {
+        let recipe = recipe(name)?;
+        let mut files = Files::new();
+        for dir in &recipe.root {
+            files.extend(read_tree(&root().join("guests").join(dir))?);
+        }
+        if let Some(set) = recipe.programs {
+            files.extend(crate::bench::programs(set, recipe.architecture)?);
+        }
+        let mut hasher = DefaultHasher::new();
+        let Recipe { suite, architecture, kernel, modules, append, disk, .. } = &recipe;
+        (FORMAT, suite, architecture, kernel, modules, append, disk, &files).hash(&mut hasher);
+        let guest = Guest {
+            dir: target().join("guests").join(name),
+            about: recipe.about.clone(),
+            append: recipe.append.clone(),
+            root: if recipe.disk.is_some() { Root::Disk } else { Root::Initramfs },
+        };
+        Ok(Self { recipe, files, stamp: format!("{:016x}\n", hasher.finish()), guest })
+    }
+
+    /// Holds the stamp of what is made, and is written last: what is there without it is unfinished.
+    fn stamp_file(&self) -> PathBuf {
+        self.guest.dir.join("stamp")
+    }
+
+    fn is_made(&self) -> bool {
+        fs::read_to_string(self.stamp_file()).is_ok_and(|seen| seen == self.stamp)
+    }
+}
+
+/// The guest `name` if it is made from the recipe as it is now.
+pub fn made(name: &str) -> Result<Option<Guest>> {
+    let plan = Plan::new(name)?;
+    Ok(plan.is_made().then_some(plan.guest))
+}
+
 /// Makes the guest `name` under `target/guests`, or finds it made from the same recipe.
 pub fn make(name: &str) -> Result<Guest> {
-    let recipe = recipe(name)?;
-    let mut overlay = Files::new();
-    for dir in &recipe.root {
-        overlay.extend(read_tree(&root().join("guests").join(dir))?);
+    let plan = Plan::new(name)?;
+    if plan.is_made() {
+        return Ok(plan.guest);
     }
-    if let Some(set) = recipe.programs {
-        overlay.extend(crate::bench::programs(set, recipe.architecture)?);
-    }
-    let mut hasher = DefaultHasher::new();
-    let Recipe { suite, architecture, kernel, modules, append, disk, .. } = &recipe;
-    (FORMAT, suite, architecture, kernel, modules, append, disk, &overlay).hash(&mut hasher);
-    let stamp = format!("{:016x}\n", hasher.finish());
-
-    let guest = Guest {
-        dir: target().join("guests").join(name),
-        about: recipe.about.clone(),
-        append: recipe.append.clone(),
-        root: if recipe.disk.is_some() { Root::Disk } else { Root::Initramfs },
-    };
-    let stamp_file = guest.dir.join("stamp");
-    if fs::read_to_string(&stamp_file).is_ok_and(|seen| seen == stamp) {
-        return Ok(guest);
-    }
+    let stamp_file = plan.stamp_file();
+    let Plan { recipe, files, stamp, guest } = plan;
     say(format!("guest {name}: {}", recipe.about));
     let _ = fs::remove_dir_all(&guest.dir);
     fs::create_dir_all(&guest.dir)?;
     let apt = Apt::new(&recipe.suite, recipe.architecture)?;
     let image = apt.real_package(&recipe.kernel)?;
     match &recipe.disk {
-        None => small(&recipe, &apt, &image, overlay, &guest.dir)?,
-        Some(disk) => disk.make(&apt, &image, &overlay, &guest.dir)?,
+        None => small(&recipe, &apt, &image, files, &guest.dir)?,
+        Some(disk) => disk.make(&apt, &image, &files, &guest.dir)?,
     }
     let length = |file| anyhow::Ok(size(fs::metadata(guest.dir.join(file))?.len()));
     say(format!("guest {name}: {image}, kernel {}, initrd {}", length("vmlinuz")?, length(guest.initrd())?));
-    fs::write(stamp_file, stamp)?; // last: what is there without it is unfinished
+    fs::write(stamp_file, stamp)?;
     Ok(guest)
 }
 

@@ -54,6 +54,11 @@ impl Msix {
         self.pending = 0;
     }
 
+    /// The function was reset by its driver: messages that wait are no longer sent.
+    pub fn drop_pending(&mut self) {
+        self.pending = 0;
+    }
+
     /// Number of vectors.
     pub fn vectors(&self) -> u16 {
         self.entries.len() as u16

@@ -15,6 +15,8 @@ pub struct Decoded {
     pub insns: u32,
     /// Length in bytes.
     pub bytes: u32,
+    /// Physical address of the page in which its only instruction ends, where that is another one than it begins in.
+    pub next_page: Option<u64>,
     /// How often it was executed.
     pub runs: u32,
 }
@@ -31,6 +33,8 @@ pub trait Code {
     fn block(&self, id: u32) -> Decoded;
     /// Distance in bytes of instruction `k` of block `id` from the block's start. `k` may be the number of instructions.
     fn offset(&self, id: u32, k: u32) -> u32;
+    /// Linear addresses to which the computed jump or call at the end of block `id` has gone, the most frequent first.
+    fn targets(&self, id: u32) -> Vec<u64>;
     /// Writes down the meaning of instruction `k` of block `id`; `None` where it has none in the vocabulary: the interpreter must
     /// execute it.
     fn lift<E: EmitVector>(&self, id: u32, k: u32, e: &mut E) -> Option<Result<(), E::Exit>>;

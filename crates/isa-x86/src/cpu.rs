@@ -23,6 +23,10 @@ pub const BLOCK: u8 = 17;
 pub const SEG_BASE: u8 = 18;
 /// Direction of string instructions: 1, or all ones where RFLAGS.DF is set. The only place where DF lives.
 pub const DIRECTION: u8 = 24;
+/// Model-specific registers that translated code reads: IA32_KERNEL_GS_BASE, IA32_LSTAR, IA32_FMASK.
+pub const KERNEL_GS_BASE: u8 = 25;
+pub const LSTAR: u8 = 26;
+pub const FMASK: u8 = 27;
 
 /// The slot of general register `r` (0..=15).
 pub const fn gpr(r: u8) -> Slot {
@@ -114,15 +118,12 @@ pub const RFLAGS_REST: u64 = rflags::TF
     | rflags::VIP
     | rflags::ID;
 
-/// Model-specific registers that are plain storage of the core.
+/// Model-specific registers that are plain storage of the core; [`KERNEL_GS_BASE`], [`LSTAR`] and [`FMASK`] are in [`Cpu::regs`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Msrs {
     pub efer: u64,
     pub star: u64,
-    pub lstar: u64,
     pub cstar: u64,
-    pub sfmask: u64,
-    pub kernel_gs_base: u64,
     pub tsc_aux: u64,
     /// What the guest's writes of IA32_TIME_STAMP_COUNTER add to the machine's counter.
     pub tsc_offset: u64,

@@ -3,6 +3,7 @@
 mod cache;
 mod hot;
 mod index;
+mod targets;
 
 use guest_api::{NoTier, Tier, Width};
 

@@ -204,7 +204,7 @@ rows! {
     Wrgsbase    [Wrgsbase]              helper segments::wrgsbase;
     Swapgs      [Swapgs]                sem system::swapgs;
     MovToCr     []                      helper registers::mov_to_cr, end;
-    MovFromCr   []                      helper registers::mov_from_cr;
+    MovFromCr   []                      sem system::mov_from_cr;
     Clts   [Clts]                       helper registers::clts;
     Lmsw   [Lmsw]                       helper registers::lmsw, end;
     Smsw   [Smsw]                       helper registers::smsw;
@@ -234,7 +234,7 @@ rows! {
     Rdmsr  [Rdmsr]                      helper msr::rdmsr;
     Wrmsr  [Wrmsr]                      helper msr::wrmsr, end;
     Rdtsc  [Rdtsc]                      sem system::rdtsc;
-    Rdtscp [Rdtscp]                     helper msr::rdtscp;
+    Rdtscp [Rdtscp]                     sem system::rdtscp;
     Rdpid  [Rdpid]                      helper msr::rdpid;
     Rdpmc  [Rdpmc]                      helper msr::rdpmc;
     Rdrand [Rdrand Rdseed]              helper msr::random;

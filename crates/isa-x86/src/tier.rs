@@ -11,7 +11,9 @@ use mem::{Access, ENTRIES, Memory, PAGE_MASK, PAGE_SIZE};
 use crate::cpu::{Cpu, cr0, cr4};
 use crate::exec::Exec;
 use crate::sem::helpers;
+use crate::sem::system::SUPERVISOR;
 use crate::sem::vec::SSE;
+use crate::sys::interrupts::in_64_bit_mode;
 use crate::sys::{debug, paging};
 
 /// Where translated code finds the processor's state. `ram`: see [`StateLayout::ram`].
@@ -48,10 +50,8 @@ impl Exec<'_> {
 
     fn tell_environment(&mut self) {
         let c = &mut *self.cpu;
-        let off = c.cr0 & (cr0::EM | cr0::TS) | (c.cr4 & cr4::OSFXSR ^ cr4::OSFXSR);
-        let Unit(sse) = SSE;
         c.exchange.jumps = c.jumps.as_ptr().addr() as u32;
-        c.exchange.units = u32::from(off == 0) << sse;
+        c.exchange.units = units(c);
         c.exchange.inexact = inexact(c.mxcsr);
     }
 
@@ -82,6 +82,13 @@ impl Exec<'_> {
         self.cpu.mem.insert(access, va, pa);
         Some(pa)
     }
+}
+
+/// [`guest_api::Exchange::units`].
+fn units(c: &Cpu) -> u32 {
+    let off = c.cr0 & (cr0::EM | cr0::TS) | (c.cr4 & cr4::OSFXSR ^ cr4::OSFXSR);
+    let units = [(SSE, off == 0), (SUPERVISOR, c.cpl == 0 && in_64_bit_mode(c))];
+    units.into_iter().map(|(Unit(n), usable)| u32::from(usable) << n).sum()
 }
 
 /// [`guest_api::Exchange::inexact`] under `mxcsr`.
@@ -164,7 +171,7 @@ impl Guest for Exec<'_> {
         if r.is_none() {
             self.cpu.cr2 = cr2;
         }
-        if Helper(h) == helpers::LOAD_MXCSR {
+        if matches!(Helper(h), helpers::SYSCALL | helpers::SYSRET | helpers::LOAD_MXCSR) {
             self.tell_environment();
         }
         r

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Bare, RAM};
-use isa_x86::cpu::{SegReg, Segment, SystemSegment, TableRegister, cr0, cr4, efer};
+use isa_x86::cpu::{LSTAR, SegReg, Segment, SystemSegment, TableRegister, cr0, cr4, efer};
 use isa_x86::{Cpu, CpuExit, Vcpu};
 use mem::{GuestRam, Memory};
 
@@ -168,7 +168,7 @@ fn machine(r: &mut Random) -> Vcpu {
         [r.below(5) as usize]
         | if r.chance(2) { cr4::OSXSAVE | cr4::OSFXSR } else { 0 };
     cpu.msr.star = r.next() & 0x03ff_03ff << 32;
-    (cpu.msr.lstar, cpu.msr.sysenter_eip) = (r.below(0x4_0000), r.below(0x4_0000));
+    (cpu.regs[LSTAR as usize], cpu.msr.sysenter_eip) = (r.below(0x4_0000), r.below(0x4_0000));
     (cpu.msr.sysenter_esp, cpu.msr.sysenter_cs) = (r.below(RAM), r.below(0x400));
     if r.chance(4) {
         cpu.dr[7] = 0x400 | r.below(0x100) | r.below(0x1_0000) << 16;

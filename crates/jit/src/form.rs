@@ -1,4 +1,4 @@
-//! How regions are formed: from a hot block along direct jumps and calls to what the interpreter has executed too.
+//! How regions are formed: from a hot block along its jumps and calls to what the interpreter has executed too.
 
 use std::collections::VecDeque;
 
@@ -13,6 +13,8 @@ const MAX_BLOCKS: usize = 64;
 const MAX_INSNS: u32 = 400;
 /// Return addresses that a return is compared with.
 const MAX_RETURNS: usize = 6;
+/// Addresses that another computed jump is compared with.
+const MAX_TARGETS: usize = 16;
 /// Bytes in a page.
 const PAGE: u64 = 4096;
 
@@ -54,6 +56,19 @@ impl Node {
     fn end<C: Code>(&self, code: &C) -> u64 {
         self.pc.wrapping_add(code.offset(self.decoded.id, self.insns).into())
     }
+    /// Where its first `bytes` are, by pages.
+    fn ranges(&self, bytes: u32) -> impl Iterator<Item = (u64, u32)> {
+        let pa = self.decoded.pa;
+        let first = bytes.min((PAGE - pa % PAGE) as u32);
+        let parts = [(pa, first), (self.decoded.next_page.unwrap_or(0), bytes - first)];
+        parts.into_iter().filter(|part| part.1 > 0)
+    }
+    /// The linear pages that it is in, and the physical ones that they must be mapped to.
+    fn pages(&self) -> impl Iterator<Item = (u64, u64)> {
+        let page = self.pc & !(PAGE - 1);
+        let next = self.decoded.next_page.map(|pa| (page.wrapping_add(PAGE), pa));
+        [(page, self.decoded.pa & !(PAGE - 1))].into_iter().chain(next)
+    }
 }
 
 /// Forms the region whose entry is block `id` at linear address `base`. `least`: executions that make a block worth including.
@@ -74,7 +89,7 @@ pub(crate) fn form<C: Code>(
     // Where calls of the region come back to.
     let backs: Vec<(i64, u32)> = order
         .iter()
-        .filter(|&&n| nodes[n].next.first().is_some_and(|t| index.contains_key(t)))
+        .filter(|&&n| nodes[n].next.iter().any(|t| index.contains_key(t)))
         .filter_map(|&n| nodes[n].back)
         .filter_map(|back| Some((back.wrapping_sub(base) as i64, *index.get(&back)?)))
         .collect();
@@ -97,10 +112,7 @@ pub(crate) fn form<C: Code>(
             let refused = record(code, &mut lift, node);
             let r = lift.end_block();
             forms[k] = Some(r.form);
-            let done = code.offset(node.decoded.id, r.insns);
-            if done > 0 {
-                ranges.push((node.decoded.pa, done));
-            }
+            ranges.extend(node.ranges(code.offset(node.decoded.id, r.insns)));
             let offset = node.pc.wrapping_sub(base) as i64;
             let term = term(code, node, &r, refused, base, &index, &backs, around);
             blocks.push(Block { pc: offset, insns: r.insns, insts: r.insts, term });
@@ -172,7 +184,8 @@ fn follow<C: Code>(code: &C, node: &mut Node, supports: fn(ir::Op) -> bool) {
         End::Fall => node.next.push(node.end(code)),
         End::Jump(t) => node.next.push(t as u64),
         End::Branch { then, other, .. } => node.next.extend([then as u64, other as u64]),
-        End::Goto(_) => {}
+        End::Goto(_) if r.returns => {}
+        End::Goto(_) => node.next.extend(code.targets(node.decoded.id).into_iter().take(MAX_TARGETS)),
     }
     node.back = r.calls.map(|b| b as u64);
 }
@@ -293,7 +306,12 @@ fn term<C: Code>(
         End::Jump(t) => Term::Jump(target(t)),
         End::Branch { cond, then, other } => Term::Branch { cond, then: target(then), other: target(other) },
         End::Goto(to) => {
-            let known = if r.returns { backs[..backs.len().min(MAX_RETURNS)].to_vec() } else { Vec::new() };
+            let known = if r.returns {
+                backs[..backs.len().min(MAX_RETURNS)].to_vec()
+            } else {
+                let inside = |pc: &u64| Some((pc.wrapping_sub(base) as i64, *index.get(pc)?));
+                node.next.iter().filter_map(inside).collect()
+            };
             Term::Goto { to, known }
         }
     }
@@ -359,13 +377,11 @@ fn pages(region: &mut Region, nodes: &[Node], base: u64) {
     let entry = base & !(PAGE - 1);
     for block in &region.blocks {
         let pc = base.wrapping_add(block.pc as u64);
-        let page = pc & !(PAGE - 1);
-        let delta = page.wrapping_sub(entry) as i64;
-        if page != entry
-            && !region.pages.iter().any(|p| p.0 == delta)
-            && let Some(node) = nodes.iter().find(|n| n.pc == pc)
-        {
-            region.pages.push((delta, node.decoded.pa & !(PAGE - 1)));
+        for (page, pa) in nodes.iter().find(|n| n.pc == pc).into_iter().flat_map(Node::pages) {
+            let delta = page.wrapping_sub(entry) as i64;
+            if page != entry && !region.pages.iter().any(|p| p.0 == delta) {
+                region.pages.push((delta, pa));
+            }
         }
     }
 }

@@ -70,6 +70,53 @@ fn tamper(bytes: &mut Vec<u8>, rng: &mut Rng) {
     }
 }
 
+fn word(bytes: &[u8], at: usize) -> u64 {
+    bytes.get(at..at + 8).map_or(0, |word| u64::from_be_bytes(word.try_into().unwrap()))
+}
+
+/// Where a good image has the entries of its tables: of the L1 table and the tables it names, and of the refcount table
+/// and its blocks (as 64-bit words, however long the counts are).
+fn entries(bytes: &[u8]) -> Vec<usize> {
+    let cluster = 1_usize << word(bytes, 16) as u32;
+    let (l1, l1_entries) = (word(bytes, 40) as usize, (word(bytes, 32) as u32) as usize);
+    let refcounts = word(bytes, 48) as usize;
+    let mut places = Vec::new();
+    for table in (l1..).step_by(8).take(l1_entries).chain((refcounts..).step_by(8).take(8)) {
+        places.push(table);
+        let second = (word(bytes, table) & 0x00ff_ffff_ffff_fe00) as usize;
+        if second != 0 {
+            places.extend((second..second + cluster).step_by(8).filter(|at| word(bytes, *at) != 0));
+        }
+    }
+    places
+}
+
+/// Changes entries of the tables to what a program with an axe to grind would choose.
+fn twist(bytes: &mut [u8], places: &[usize], rng: &mut Rng) {
+    for _ in 0..1 + rng.below(4) {
+        let mut place = || places[rng.below(places.len() as u64) as usize];
+        let (at, other) = (place(), place());
+        let (old, end) = (word(bytes, at), bytes.len() as u64);
+        let new = match rng.below(12) {
+            0 => old ^ 1 << 63,
+            1 => old ^ 1 << 62,
+            2 => old ^ 1,
+            3 => word(bytes, other),
+            4 => (other as u64 & !511) | 1 << 63,
+            5 => old.wrapping_add(512 << rng.below(12)),
+            6 => 1 << 62 | rng.next() >> 2,
+            7 => (old & !0xffff) | rng.below(0x1_0000),
+            8 => end - end % 512 + (rng.below(3) << 9),
+            9 => [0, 1, u64::MAX, 1 << 62, 0x00ff_ffff_ffff_fe00, 1 << 63 | 1 << 55][rng.below(6) as usize],
+            10 => (1 << 62) | (61 - rng.below(3)).wrapping_shl(54) | rng.below(end),
+            _ => 1 << 63 | [word(bytes, 40), word(bytes, 48), 0][rng.below(3) as usize],
+        };
+        if let Some(place) = bytes.get_mut(at..at + 8) {
+            place.copy_from_slice(&new.to_be_bytes());
+        }
+    }
+}
+
 /// Operations on whatever was opened; each may fail.
 fn exercise(store: &dyn Store, rng: &mut Rng) {
     let size = store.size();
@@ -137,16 +184,23 @@ impl Store for Counted {
 
 #[test]
 fn qcow2_images() {
-    let images = images();
+    let images: Vec<_> = images().into_iter().map(|image| (entries(&image), image)).collect();
+    assert!(images.iter().all(|(places, _)| places.len() > 10), "the tables are found");
+    let backing: Rc<dyn Source> = Rc::new(Memory::new("backing", vec![7; 100_000]));
     let end = Instant::now() + seconds();
     let (mut count, mut opened) = (0, 0);
     while Instant::now() < end {
         let mut rng = Rng(seed() + count);
-        let mut bytes = images[rng.below(images.len() as u64) as usize].clone();
-        tamper(&mut bytes, &mut rng);
+        let (places, image) = &images[rng.below(images.len() as u64) as usize];
+        let mut bytes = image.clone();
+        if rng.one_in(3) {
+            tamper(&mut bytes, &mut rng);
+        } else {
+            twist(&mut bytes, places, &mut rng);
+        }
         let file = Rc::new(Counted::new(bytes));
         let layer = if rng.one_in(3) { Layer::ReadOnly(file.clone()) } else { Layer::ReadWrite(file.clone()) };
-        if let Ok(disk) = now(Qcow2::open(layer, None)) {
+        if let Ok(disk) = now(Qcow2::open(layer, rng.one_in(3).then(|| backing.clone()))) {
             opened += 1;
             exercise(&disk, &mut rng);
         }

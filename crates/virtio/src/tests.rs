@@ -307,6 +307,26 @@ fn msix_replaces_the_pin() {
     assert_eq!(r.read(0x2000, Width::B1), 0);
 }
 
+/// 2.4: what the device was about to say it no longer says, on whichever wire.
+#[test]
+fn a_reset_withdraws_interrupts() {
+    let mut r = rig();
+    r.request(0, &[], 4);
+    assert!(r.dev.intx());
+    r.set(20, Width::B1, 0);
+    assert!(!r.dev.intx());
+
+    let mut cx = DevCtx { irq: &mut IrqLines::default(), out: &mut Outbox::default(), clock: Clock::default() };
+    r.dev.config_write(&mut cx, 0x42, Width::B2, 0x8000);
+    r.start(feature::VERSION_1);
+    r.set(22, Width::B2, 0);
+    r.set(26, Width::B2, 1);
+    r.request(0, &[], 4); // its message waits: vector 1 is masked
+    r.set(20, Width::B1, 0);
+    r.dev.bar_write(&mut cx, 1, MmioAccess::new(28, Width::B4), 0).ok().unwrap();
+    assert_eq!((cx.irq.take_msi(), r.irq.take_msi()), (None, None));
+}
+
 /// The registers in memory: the same driver's steps by hand.
 #[test]
 fn mmio_version_2() {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bus::pci::{PciFunction, command, header};
 use bus::{Clock, DevCtx, IrqLines, MmioAccess, Outbox, Width};
-use storage::Disk;
+use storage::{BlockBackend, Completion, Disk, Request, Tag};
 use virtio::blk::DiskOptions;
 use virtio::console::{Port, PortKind};
 use virtio::input::{InputEvent, InputKind};
@@ -39,7 +39,37 @@ impl Dice {
     }
 }
 
-/// A network and a file server that give everything back.
+/// A disk that takes its time, and ends requests in another order than they came.
+struct Late {
+    disk: Disk,
+    held: Vec<Completion>,
+    /// Polls since it last gave something back.
+    patience: u32,
+}
+
+impl BlockBackend for Late {
+    fn capacity(&self) -> u64 {
+        self.disk.capacity()
+    }
+
+    fn read_only(&self) -> bool {
+        self.disk.read_only()
+    }
+
+    fn submit(&mut self, tag: Tag, request: Request) {
+        self.disk.submit(tag, request);
+        while let Some(ended) = self.disk.poll() {
+            self.held.push(ended);
+        }
+    }
+
+    fn poll(&mut self) -> Option<Completion> {
+        self.patience += 1;
+        (self.patience % 7 == 0).then(|| self.held.pop()).flatten()
+    }
+}
+
+/// A network and a file server that give everything back, the second one late.
 #[derive(Default)]
 struct Echo(Vec<Frame>, Vec<(RequestId, Vec<u8>)>);
 
@@ -59,7 +89,7 @@ impl P9Backend for Echo {
     }
 
     fn poll(&mut self) -> Option<(RequestId, Vec<u8>)> {
-        self.1.pop()
+        if self.1.len() % 3 == 1 { None } else { self.1.pop() }
     }
 
     fn reset(&mut self) {}
@@ -73,8 +103,13 @@ fn device(dice: &mut Dice) -> AnyDevice {
         3 => Net::new(Box::<Echo>::default(), [2; 6]).into(),
         4 => P9::new(Box::<Echo>::default(), "tag".into()).into(),
         5 => Rng::new(Box::new(|| 0x55)).into(),
-        _ => Blk::new(Box::new(Disk::memory("disk.img", vec![1; 64 << 10], dice.one_in(4))), DiskOptions::default())
-            .into(),
+        n => {
+            let disk = Disk::memory("disk.img", vec![1; 64 << 10], dice.one_in(4));
+            let late = Late { disk, held: Vec::new(), patience: 0 };
+            let disk = Disk::memory("disk.img", vec![1; 64 << 10], dice.one_in(4));
+            let backend: Box<dyn BlockBackend> = if n == 6 { Box::new(late) } else { Box::new(disk) };
+            Blk::new(backend, DiskOptions::default()).into()
+        }
     }
 }
 
@@ -115,7 +150,7 @@ impl Guest {
             self.write(BAR, 0, Width::B4, word);
             let offered = self.read(BAR, 4, Width::B4);
             self.write(BAR, 8, Width::B4, word);
-            let mask = if dice.one_in(2) { u64::MAX } else { dice.next() };
+            let mask = if dice.one_in(4) { dice.next() } else { u64::MAX };
             self.write(BAR, 12, Width::B4, offered & mask | word);
         }
         self.write(BAR, 20, Width::B1, 11);
@@ -130,6 +165,10 @@ impl Guest {
             }
             self.write(BAR, 28, Width::B2, 1);
             self.queues.push(parts);
+            // indices begin at zero, as drivers let them
+            if !dice.one_in(20) {
+                parts[1..].iter().for_each(|at| self.put(at.wrapping_add(2), &[0, 0]));
+            }
         }
         self.write(BAR, 20, Width::B1, 15);
     }
@@ -140,7 +179,94 @@ impl Guest {
         }
     }
 
-    /// A table of descriptors, mostly such as drivers write.
+    /// A request such as the device's driver sends, in descriptors of which one may be wrong: what it begins with, then
+    /// buffers for the device to write. In an indirect table or not.
+    fn honest(&mut self, dice: &mut Dice, q: u64) {
+        let [table, available, _] = self.queues[q as usize];
+        let mut parts: Vec<(u64, u32, u16)> = Vec::new();
+        let room = |dice: &mut Dice, len: u64| dice.below(RAM as u64 - len);
+        let head = self.head(dice, q);
+        let at = room(dice, head.len() as u64);
+        self.put(at, &head);
+        parts.push((at, head.len() as u32, 0));
+        for writable in [0, 2] {
+            for _ in 0..dice.below(4) {
+                let len = [512, 1024, 4096, 8, 1 + dice.below(6000)][dice.below(5) as usize];
+                parts.push((room(dice, len), len as u32, writable));
+            }
+        }
+        if dice.one_in(4) {
+            parts.remove(0);
+        }
+        parts.push((room(dice, 1), 1, 2));
+        if dice.one_in(8) {
+            let n = dice.below(parts.len() as u64) as usize;
+            parts[n] = (dice.next() >> dice.below(64), dice.next() as u32 >> dice.below(32), dice.below(8) as u16);
+        }
+        let indirect = dice.one_in(2);
+        let direct = parts.len() as u64 <= self.size;
+        let (to, first) = match indirect {
+            true => (room(dice, 16 * parts.len() as u64) & !15, 0),
+            false => (table, dice.below(self.size)),
+        };
+        let last = parts.len() - 1;
+        for (i, (address, len, flags)) in parts.iter().enumerate() {
+            let n = if indirect { i as u64 } else { (first + i as u64) % self.size };
+            let next = if indirect { n + 1 } else { (n + 1) % self.size };
+            let more = u16::from(i < last && (direct || indirect));
+            self.descriptor(to, n, (*address, *len, flags | more), next as u16);
+        }
+        if indirect {
+            self.descriptor(table, first, (to, 16 * parts.len() as u32, 4), 0);
+        }
+        self.offer(available, &[first as u16]);
+    }
+
+    /// What a request begins with, for whatever device this is.
+    fn head(&self, dice: &mut Dice, q: u64) -> Vec<u8> {
+        match self.dev.device() {
+            AnyDevice::Blk(_) => {
+                let kind = [0_u32, 0, 1, 1, 4, 8, 11, 13, 99][dice.below(9) as usize];
+                let mut head = [kind, 0].map(u32::to_le_bytes).concat();
+                head.extend((dice.below(140)).to_le_bytes());
+                if kind == 11 || kind == 13 {
+                    for _ in 0..dice.below(3) {
+                        head.extend(dice.below(130).to_le_bytes());
+                        head.extend([dice.below(9) as u32, dice.below(2) as u32].map(u32::to_le_bytes).concat());
+                    }
+                }
+                head
+            }
+            AnyDevice::Console(_) if q == 3 => {
+                let mut head = (dice.below(3) as u32).to_le_bytes().to_vec();
+                head.extend([dice.below(9) as u16, dice.below(2) as u16].map(u16::to_le_bytes).concat());
+                head
+            }
+            AnyDevice::P9(_) => {
+                let len = 7 + dice.below(300) as u32;
+                let mut head = len.to_le_bytes().to_vec();
+                head.resize(len as usize, dice.next() as u8);
+                head
+            }
+            AnyDevice::Balloon(_) => (0..dice.below(40)).flat_map(|_| (dice.below(80) as u32).to_le_bytes()).collect(),
+            AnyDevice::Net(_) => {
+                let mut head = vec![dice.below(3) as u8, dice.below(6) as u8];
+                head.extend((0..10 + dice.below(1600)).map(|_| dice.next() as u8));
+                head
+            }
+            _ => vec![0; dice.below(64) as usize],
+        }
+    }
+
+    fn descriptor(&mut self, table: u64, n: u64, (address, len, flags): (u64, u32, u16), next: u16) {
+        let mut d = Vec::from(address.to_le_bytes());
+        d.extend(len.to_le_bytes());
+        d.extend(flags.to_le_bytes());
+        d.extend(next.to_le_bytes());
+        self.put(table.wrapping_add(16 * n), &d);
+    }
+
+    /// A table of descriptors at random.
     fn describe(&mut self, dice: &mut Dice, table: u64) {
         for n in 0..self.size {
             let address = if dice.one_in(60) { dice.next() } else { dice.below(RAM as u64 - 5000) };
@@ -152,15 +278,15 @@ impl Guest {
             };
             let flags = if dice.one_in(20) { dice.below(8) as u16 } else { [0, 1, 1, 2, 3][dice.below(5) as usize] };
             let next = if dice.one_in(30) { dice.next() as u16 } else { ((n + 1) % self.size) as u16 };
-            let mut d = Vec::from(address.to_le_bytes());
-            d.extend(len.to_le_bytes());
-            d.extend(flags.to_le_bytes());
-            d.extend(next.to_le_bytes());
-            self.put(table.wrapping_add(16 * n), &d);
+            self.descriptor(table, n, (address, len, flags), next);
         }
     }
 
     fn step(&mut self, dice: &mut Dice) {
+        // A device that has given up, or was never started, does nothing any more.
+        if self.read(BAR, 20, Width::B1) & 0x44 != 4 && !dice.one_in(4) {
+            self.start(dice);
+        }
         match dice.below(12) {
             0 => {
                 let at = dice.below(0x4000);
@@ -174,6 +300,11 @@ impl Guest {
             }
             2 if dice.one_in(4) => self.start(dice),
             3 => self.outside(dice),
+            4..10 if !self.queues.is_empty() => {
+                let q = dice.below(self.queues.len() as u64);
+                (0..=dice.below(3)).for_each(|_| self.honest(dice, q));
+                self.write(BAR, 0x1000 + 4 * q, Width::B2, q);
+            }
             _ => self.request(dice),
         }
         let mut cx = DevCtx { irq: &mut self.irq, out: &mut self.out, clock: Clock::default() };
@@ -191,17 +322,22 @@ impl Guest {
         if dice.one_in(2) {
             self.describe(dice, table);
         }
+        let head = |dice: &mut Dice| if dice.one_in(100) { dice.next() } else { dice.below(self.size) } as u16;
+        let heads: Vec<_> = (0..dice.below(self.size + 1)).map(|_| head(dice)).collect();
+        self.offer(available, &heads);
+        self.write(BAR, 0x1000 + 4 * q, Width::B2, q);
+    }
+
+    /// Makes chains available in the ring there.
+    fn offer(&mut self, available: u64, heads: &[u16]) {
         let index_at = available.wrapping_add(2);
         let index = usize::try_from(index_at).ok().and_then(|at| self.ram.get(at..at.checked_add(2)?));
-        let index = index.map_or(0, |b| u16::from_le_bytes([b[0], b[1]]));
-        let more = dice.below(self.size + 1) as u16;
-        for i in 0..more {
-            let slot = u64::from(index.wrapping_add(i)) % self.size;
-            let head = if dice.one_in(100) { dice.next() as u16 } else { dice.below(self.size) as u16 };
-            self.put(available.wrapping_add(4 + 2 * slot), &head.to_le_bytes());
+        let mut index = index.map_or(0, |b| u16::from_le_bytes([b[0], b[1]]));
+        for head in heads {
+            self.put(available.wrapping_add(4 + 2 * (u64::from(index) % self.size)), &head.to_le_bytes());
+            index = index.wrapping_add(1);
         }
-        self.put(index_at, &index.wrapping_add(more).to_le_bytes());
-        self.write(BAR, 0x1000 + 4 * q, Width::B2, q);
+        self.put(index_at, &index.to_le_bytes());
     }
 
     /// Something happens at the other end.
@@ -241,7 +377,7 @@ fn random_drivers_neither_panic_nor_hang_a_device() {
             let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
             let mut guest = Guest::new(&mut dice);
             guest.start(&mut dice);
-            (0..60).for_each(|_| guest.step(&mut dice));
+            (0..200).for_each(|_| guest.step(&mut dice));
             // Used indices say how much was really done.
             let used = guest.queues.iter().map(|q| usize::try_from(q[2].wrapping_add(2)).unwrap_or(RAM));
             used.filter_map(|at| guest.ram.get(at..at.saturating_add(2)))
@@ -254,5 +390,6 @@ fn random_drivers_neither_panic_nor_hang_a_device() {
         }
         assert!(begin.elapsed() < LONGEST, "VIRTIO_FUZZ_SEED={seed} took {:?}", begin.elapsed());
     }
+    println!("{chains} chains were used");
     assert!(chains > 0);
 }

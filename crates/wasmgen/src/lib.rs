@@ -29,6 +29,7 @@ mod place;
 mod scalar;
 mod shared;
 mod structure;
+mod switch;
 pub mod vector;
 
 pub use emit::{Code, function, supports};

@@ -76,23 +76,14 @@ impl Emitter<'_> {
             Term::Goto { to, known } => {
                 self.value(*to);
                 self.i().local_set(TO);
-                for &(pc, block) in known {
-                    self.i().local_get(TO);
-                    self.pc(pc);
-                    self.i().i64_eq().if_(BlockType::Empty);
-                    self.labels.push(Label::If);
-                    self.branch(n, Target::Block(block));
-                    self.labels.pop();
-                    self.i().end();
-                }
-                self.look_up();
+                self.switch(n, known);
             }
             Term::Interpret { pc } => self.interpret(*pc),
         }
     }
 
     /// The edge from block `n` to `target`.
-    fn branch(&mut self, n: u32, target: Target) {
+    pub(crate) fn branch(&mut self, n: u32, target: Target) {
         let Target::Block(to) = target else { return self.leave_to(target) };
         if to <= n {
             // Each loop looks at the budget.

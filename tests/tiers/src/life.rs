@@ -7,7 +7,7 @@ use isa_x86::{CpuExit, Vcpu};
 use jit::{Host, Jit, Support};
 
 use crate::Report;
-use crate::asm::common::{Bare, CODE, long_mode};
+use crate::asm::common::{Bare, CODE, TABLES, long_mode};
 use crate::host::Runner;
 
 thread_local! {
@@ -268,8 +268,86 @@ fn wide(report: &mut Report) {
     report.line(format_args!("{wide} wide of {} regions", guest.tier.stats.regions));
 }
 
+/// A loop that calls functions in three pages through a table, in an order that does not repeat soon: they become one region. For one
+/// turn in 256 the table has another function, which the region leaves for.
+fn computed(report: &mut Report) {
+    const TABLE: u64 = 0x30_0000;
+    const TURNS: u32 = 200_000;
+    // MOV ECX, TURNS; MOV ESI, 1
+    // L: IMUL ESI, ESI, 1664525; ADD ESI, 1013904223; MOV EDX, ESI; SHR EDX, 24; CALL [TABLE + 8 * RDX]; DEC ECX; JNZ L; HLT
+    let mut code = vec![0xb9];
+    code.extend(TURNS.to_le_bytes());
+    code.extend([0xbe, 1, 0, 0, 0, 0x69, 0xf6]);
+    code.extend(1_664_525_u32.to_le_bytes());
+    code.extend([0x81, 0xc6]);
+    code.extend(1_013_904_223_u32.to_le_bytes());
+    code.extend([0x89, 0xf2, 0xc1, 0xea, 24, 0xff, 0x14, 0xd5]);
+    code.extend((TABLE as u32).to_le_bytes());
+    code.extend([0xff, 0xc9, 0x75, 0xe4, 0xf4]);
+    let mut guest = Guest::new(&code, 1 << 20);
+    (guest.tier.hot, guest.tier.warm) = (300, 10);
+    let function = |n: u8| if n == 77 { 12 } else { n % 12 };
+    for f in 0..13 {
+        // LEA RBX, [RBX + 2 * RBX + f]; RET
+        assert!(guest.v.cpu.mem.dma_write(FUNCTION + APART * u64::from(f), &[0x48, 0x8d, 0x5c, 0x5b, f, 0xc3]));
+    }
+    for n in 0..=255 {
+        let target = FUNCTION + APART * u64::from(function(n));
+        assert!(guest.v.cpu.mem.dma_write(TABLE + 8 * u64::from(n), &target.to_le_bytes()));
+    }
+    while guest.slice(10_000) == CpuExit::Budget {}
+    let (mut esi, mut rbx) = (1_u32, 0_u64);
+    for _ in 0..TURNS {
+        esi = esi.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        rbx = rbx.wrapping_mul(3).wrapping_add(function((esi >> 24) as u8).into());
+    }
+    let regions = guest.tier.live_regions();
+    if guest.v.cpu.regs[3] != rbx || regions > 5 {
+        report.fail(format_args!("RBX is {:x}, not {rbx:x}; {regions} regions", guest.v.cpu.regs[3]));
+    }
+    report.line(format_args!("computed calls of 12 functions: {regions} regions"));
+}
+
+/// A function whose first instruction crosses into a page that the guest maps to another one, back, and so on.
+fn crossing(report: &mut Report) {
+    const PAGES: [u64; 3] = [0x10_8000, 0x10_9000, 0x10_a000];
+    const TABLE: u64 = 0x10_b000;
+    const LINEAR: u64 = 0x20_0000;
+    const F: u64 = LINEAR + 0xffd;
+    // MOV ESI, 40; O: MOV ECX, 1000; L: CALL F; ADD RBX, RAX; DEC ECX; JNZ L
+    let mut code = vec![0xbe, 40, 0, 0, 0, 0xb9, 0xe8, 3, 0, 0, 0xe8];
+    code.extend((F.wrapping_sub(CODE + 15) as u32).to_le_bytes());
+    code.extend([0x48, 0x01, 0xc3, 0xff, 0xc9, 0x75, 0xf4]);
+    // XOR the page table's second entry, 0x3000; INVLPG [the page]; DEC ESI; JNZ O; HLT
+    code.extend([0x48, 0x81, 0x34, 0x25]);
+    code.extend((TABLE as u32 + 8).to_le_bytes());
+    code.extend(0x3000_u32.to_le_bytes());
+    code.extend([0x0f, 0x01, 0x3c, 0x25]);
+    code.extend((LINEAR as u32 + 0x1000).to_le_bytes());
+    code.extend([0xff, 0xce, 0x75, 0xd3, 0xf4]);
+    let mut guest = Guest::new(&code, 1 << 20);
+    let mem = &mut guest.v.cpu.mem;
+    // F: MOV EAX, 0x0001_1234 or 0x0002_1234, of which the upper half is in the second page; RET
+    assert!(mem.dma_write(PAGES[0] + 0xffd, &[0xb8, 0x34, 0x12]));
+    assert!(mem.dma_write(PAGES[1], &[1, 0, 0xc3]) && mem.dma_write(PAGES[2], &[2, 0, 0xc3]));
+    for (n, page) in PAGES[..2].iter().enumerate() {
+        assert!(mem.dma_write(TABLE + 8 * n as u64, &(page | 3).to_le_bytes()));
+    }
+    assert!(mem.dma_write(TABLES + 0x2008, &(TABLE | 3).to_le_bytes()));
+    guest.v.cpu.flush_tlb();
+    while guest.slice(10_000) == CpuExit::Budget {}
+    let want = 20_000 * (0x1_1234 + 0x2_1234);
+    let share = guest.v.translated * 100 / guest.v.cpu.insns;
+    if guest.v.cpu.regs[3] != want || share < 90 {
+        report.fail(format_args!("RBX is {:x}, not {want:x}; {share} % were translated", guest.v.cpu.regs[3]));
+    }
+    report.line(format_args!("an instruction in two pages: {share} % were translated"));
+}
+
 pub fn run(count: u32, report: &mut Report) {
     wide(report);
+    computed(report);
+    crossing(report);
     churn(count, report);
     refusals(false, report);
     refusals(true, report);

@@ -3,6 +3,7 @@
 
 mod boot;
 mod console;
+mod debian;
 mod plot;
 mod programs;
 mod report;
@@ -111,11 +112,19 @@ impl Place {
         }
     }
 
-    /// Boots the guest to run `names` and to power off; `stats` gets our engine's figures.
-    fn measure(self, names: &[String], stats: &Path) -> Result<console::Outcome> {
+    /// The options that boot a guest to run `names`, which are all of one guest, and to power off.
+    fn options(self, names: &[String]) -> Result<Vec<String>> {
+        if names.iter().any(|name| suite::needs_debian(name)) {
+            return debian::options(names, MEMORY);
+        }
         let mut guest = guest::make(self.guest())?;
         guest.append += &format!(" bench={}", names.join(","));
-        let mut job = Job { options: guest.options(MEMORY), ..Job::default() };
+        Ok(guest.options(MEMORY))
+    }
+
+    /// Boots a guest that runs `names`; `stats` gets our engine's figures.
+    fn measure(self, names: &[String], stats: &Path) -> Result<console::Outcome> {
+        let mut job = Job { options: self.options(names)?, ..Job::default() };
         if self == Self::V86 {
             job.until = Some(console::END.to_owned()); // it does not say that a guest has powered off
         }
@@ -127,8 +136,23 @@ impl Place {
     }
 }
 
+/// The benchmarks that `opts` means, and what is said of those that are left out.
+fn select(opts: &Options) -> Result<(Vec<String>, Option<String>)> {
+    let mut names = suite::select(&opts.names)?;
+    if !names.iter().any(|name| suite::needs_debian(name)) || debian::guest()?.is_some() {
+        return Ok((names, None));
+    }
+    if !opts.names.is_empty() {
+        bail!("{}", debian::MISSING);
+    }
+    let (without, left): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| !suite::needs_debian(name));
+    names = without;
+    Ok((names, Some(format!("LEFT OUT: {}: {}", left.join(", "), debian::MISSING))))
+}
+
 pub fn run(opts: &Options) -> Result<()> {
-    let names = suite::select(&opts.names)?;
+    let (names, left_out) = select(opts)?;
+    left_out.iter().for_each(say);
     if opts.rounds == 0 || opts.host == Host::Qemu {
         bail!("bench compares one or more rounds in a browser or Node with as many elsewhere");
     }
@@ -147,19 +171,17 @@ pub fn run(opts: &Options) -> Result<()> {
         .collect();
     let mut wrong = Vec::new();
     let mut engine = Vec::new();
-    let stats = stats_file()?;
     for round in 1..=opts.rounds {
         for (place, side) in places.iter().zip(&mut sides) {
             say(format!("round {round} of {}: {}", opts.rounds, place.name()));
-            let (rows, errors) = one_round(*place, &names, &opts.guest, &stats);
-            side.rounds.push(rows);
-            if let Ok(text) = fs::read_to_string(&stats) {
-                engine.push(serde_json::from_str::<Value>(&text)?);
-            }
-            wrong.extend(errors.into_iter().map(|e| format!("{}, round {round}: {e}", place.name())));
+            let turn = one_turn(*place, &names, &opts.guest);
+            side.rounds.push(turn.rows);
+            engine.extend(turn.engine);
+            wrong.extend(turn.wrong.into_iter().map(|e| format!("{}, round {round}: {e}", place.name())));
         }
     }
     report(&sides, &places, engine, opts)?;
+    left_out.iter().for_each(|line| println!("{line}"));
     if wrong.is_empty() { Ok(()) } else { bail!("{}", wrong.join("\n")) }
 }
 
@@ -170,26 +192,52 @@ fn stats_file() -> Result<PathBuf> {
     Ok(dir.join("turn.json"))
 }
 
-/// The rows of one place's turn, and what went wrong: what is there then still counts.
-fn one_round(place: Place, names: &[String], boot_guest: &str, stats: &Path) -> (Vec<Row>, Vec<String>) {
+/// One place's turn. What is there counts, whatever went wrong beside it.
+#[derive(Default)]
+struct Turn {
+    rows: Vec<Row>,
+    wrong: Vec<String>,
+    /// Our engine's figures of each boot.
+    engine: Vec<Value>,
+}
+
+impl Turn {
+    /// Boots a guest that runs `names`.
+    fn measure(&mut self, place: Place, names: &[String]) -> Result<()> {
+        let stats = stats_file()?;
+        let outcome = place.measure(names, &stats)?;
+        self.rows.extend(outcome.rows);
+        self.wrong.extend(outcome.wrong);
+        if let Ok(text) = fs::read_to_string(&stats) {
+            self.engine.push(serde_json::from_str(&text)?);
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, what: &str, result: Result<()>) {
+        if let Err(e) = result {
+            self.wrong.push(format!("{what}{e:#}"));
+        }
+    }
+}
+
+/// Runs `names` in a place: those of each guest in a boot of their own, and the boot that is itself measured.
+fn one_turn(place: Place, names: &[String], boot_guest: &str) -> Turn {
+    let mut turn = Turn::default();
     let (boot, names): (Vec<_>, Vec<_>) = names.iter().cloned().partition(|name| name == suite::BOOT);
-    let (mut rows, mut wrong) = (Vec::new(), Vec::new());
-    if !names.is_empty() {
-        match place.measure(&names, stats) {
-            Ok(outcome) => {
-                rows.extend(outcome.rows);
-                wrong.extend(outcome.wrong);
-            }
-            Err(e) => wrong.push(format!("{e:#}")),
+    let (debian, small): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| suite::needs_debian(name));
+    for names in [small, debian] {
+        let there = place != Place::V86 || !names.iter().any(|name| suite::needs_debian(name));
+        if !names.is_empty() && there {
+            let measured = turn.measure(place, &names);
+            turn.note("", measured);
         }
     }
     if !boot.is_empty() {
-        match boot::row(place, boot_guest) {
-            Ok(row) => rows.push(row),
-            Err(e) => wrong.push(format!("boot: {e:#}")),
-        }
+        let row = boot::row(place, boot_guest).map(|row| turn.rows.push(row));
+        turn.note("boot: ", row);
     }
-    (rows, wrong)
+    turn
 }
 
 /// The table to standard output; the JSON file, with the engine's own figures of each turn, and the pictures.

@@ -26,7 +26,7 @@ pub struct Set {
 }
 
 const SETS: &[Set] = &[
-    Set { name: "bench", sources: "bench/guest", programs: BENCH },
+    Set { name: super::suite::PROGRAMS, sources: "bench/guest", programs: BENCH },
     Set {
         name: "fs9p",
         sources: "tests/fs9p",
@@ -35,7 +35,11 @@ const SETS: &[Set] = &[
 ];
 
 const BENCH: &[(&str, &[&str], &[&str])] = &[
-    ("bench", &["main.c", "hot.c", "memory.c", "math.c", "cold.c", "cold.S", "os.c", "code.c", "programs.c"], &["-lm"]),
+    (
+        "bench",
+        &["main.c", "hot.c", "memory.c", "math.c", "cold.c", "cold.S", "os.c", "code.c", "programs.c", "debian.c"],
+        &["-lm"],
+    ),
     ("bench-nothing", &["nothing.S"], &["-nostdlib"]),
 ];
 

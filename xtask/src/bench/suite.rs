@@ -33,6 +33,12 @@ pub const MEAN: f64 = 2.0;
 /// The time to the shell, which the host measures.
 pub const BOOT: &str = "boot";
 
+/// The family of programs that need an installed Debian.
+pub const DEBIAN: &str = "debian";
+
+/// What [`super::programs::set`] calls the benchmarks' programs.
+pub const PROGRAMS: &str = "bench";
+
 const fn warm(family: &'static str, row: &'static str, about: &'static str, target: f64) -> Entry {
     Entry { family, row, about, class: Class::Warm, target }
 }
@@ -78,6 +84,14 @@ pub const SUITE: &[Entry] = &[
     warm("programs", "ash-loop", "200,000 turns", 1.2),
     warm("programs", "awk-loop", "a million turns", 1.2),
     warm("programs", "applets", "200 processes of busybox", 1.0),
+    cold(DEBIAN, "python-start/1", "python3 -c, the first time, from the disk", 2.0),
+    warm(DEBIAN, "python-start/8", "runs 5 to 8", 1.0),
+    warm(DEBIAN, "python-compute", "a script of loops, calls, lists, dictionaries, strings", 1.2),
+    cold(DEBIAN, "gcc-compile/1", "gcc -O2 -c of four files, the first time", 2.0),
+    warm(DEBIAN, "gcc-compile/2", "the second time", 1.0),
+    cold(DEBIAN, "sqlite/1", "60,000 rows inserted, joined, updated, checked: the first time", 2.0),
+    warm(DEBIAN, "sqlite/2", "the second time", 1.2),
+    warm(DEBIAN, "xz", "1.5 MB of a program compressed", 1.2),
     cold("boot", BOOT, "power-on to the shell's prompt", 2.0),
 ];
 
@@ -95,6 +109,12 @@ pub fn find(row: &str) -> Option<&'static Entry> {
 
 pub fn class(row: &str) -> Class {
     find(row).map_or(Class::Between, |entry| entry.class)
+}
+
+/// Whether the benchmark of this name, which may have `:PASSES`, needs an installed Debian.
+pub fn needs_debian(name: &str) -> bool {
+    let name = name.split(':').next();
+    SUITE.iter().any(|entry| entry.family == DEBIAN && Some(entry.name()) == name)
 }
 
 /// The names of all benchmarks, each once.
@@ -151,6 +171,7 @@ mod tests {
         assert_eq!(select(&["cold", "block"]).unwrap(), ["cold-2k", "cold-50k", "block"]);
         assert_eq!(select(&["cold-2k:8"]).unwrap(), ["cold-2k:8"]);
         assert!(select(&["blok"]).unwrap_err().to_string().contains("block"));
+        assert!(needs_debian("xz") && needs_debian("python-start:2") && !needs_debian("gzip") && !needs_debian(BOOT));
         assert_eq!(class("cold-2k/8"), Class::Between);
         assert_eq!(class("cold-2k/1"), Class::Cold);
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::process::Command;
 
 /// The disk's image among the guest's files.
 pub const IMAGE: &str = "root.img";
@@ -89,7 +90,14 @@ impl Disk {
     }
 }
 
-fn write_tree(files: &Files, to: &Path) -> Result<()> {
+/// Makes `image`, an ext4 file system of `mib` MiB with what is in the directory `tree`.
+pub fn ext4(tree: &Path, image: &Path, mib: u32) -> Result<()> {
+    let mut mke2fs = Command::new(setup::mke2fs()?);
+    output(mke2fs.args(["-q", "-F", "-t", "ext4", "-d"]).arg(tree).arg(image).arg(format!("{mib}M"))).map(drop)
+}
+
+/// Writes `files` to the directory `to`.
+pub fn write_tree(files: &Files, to: &Path) -> Result<()> {
     for (name, (mode, contents)) in files {
         let path = to.join(name);
         fs::create_dir_all(path.parent().expect("below `to`"))?;

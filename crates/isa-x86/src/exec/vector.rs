@@ -13,7 +13,9 @@ use zerocopy::transmute;
 use super::Exec;
 use crate::cpu::{cr0, cr4};
 use crate::fault::{NM, Stop, UD, XM};
+use crate::sem::system::SUPERVISOR;
 use crate::sem::vec::{MM, MMX, SSE};
+use crate::sys::interrupts::in_64_bit_mode;
 
 /// Lane-wise operations for one lane size.
 macro_rules! lanes {
@@ -407,6 +409,9 @@ impl EmitVector for Exec<'_> {
 
     #[inline(always)]
     fn require(&mut self, unit: Unit) -> Result<(), Stop> {
+        if unit == SUPERVISOR {
+            return if in_64_bit_mode(self.cpu) { self.require_cpl0() } else { Err(self.ud()) };
+        }
         let c = &self.cpu;
         let off = c.cr0 & (cr0::EM | cr0::TS) | (c.cr4 & cr4::OSFXSR ^ cr4::OSFXSR);
         if unit == SSE && off == 0 { Ok(()) } else { self.refuse(unit) }

@@ -7,10 +7,12 @@ use crate::cpu::{BLOCK, CodeSize, Cpu, NOWHERE as NO_REGION, SegReg, ZERO};
 use crate::decode::{DecodeError, decode_to};
 use crate::exec::Exec;
 use crate::fault::{GP, Stop};
-use crate::insn::Insn;
+use crate::insn::{Insn, Kind};
 use crate::sys::paging;
+use crate::table::Op;
 
 use super::index::{Index, Key};
+use super::targets::Targets;
 
 /// Longest block, in instructions: bounds the time to the next look at interrupts.
 const MAX_INSNS: usize = 64;
@@ -31,6 +33,8 @@ pub(super) struct Block {
     pub(super) bits: CodeSize,
     /// Its code ends in another page than it begins in.
     crosses: bool,
+    /// Its number among those that end with a computed jump, by which [`Targets`] knows it; 0: it does not.
+    computed: u16,
     /// How often it was executed, up to the number that makes it hot.
     pub(super) runs: u32,
     /// Table slot of translated code that starts here; 0: none.
@@ -69,6 +73,7 @@ pub(super) struct CodeCache {
     index: Index,
     /// Finds blocks by linear address, in the form of [`guest_api::Jump`], by [`jump_index`].
     jumps: Box<[Jump]>,
+    targets: Targets,
     last: Last,
     /// Instructions decoded so far.
     pub(super) decoded: u64,
@@ -92,6 +97,7 @@ impl CodeCache {
             blocks,
             index: Index::new(room(limit) / MEAN_INSNS),
             jumps: vec![NOWHERE; JUMPS].into(),
+            targets: Targets::default(),
             last: NO_LAST,
             decoded: 0,
         }
@@ -112,6 +118,7 @@ impl CodeCache {
         self.insns.clear();
         self.blocks.clear();
         self.index.clear();
+        self.targets.clear();
         self.forget_jumps();
         self.last = NO_LAST;
         mem.clear_all_code();
@@ -204,14 +211,17 @@ impl CodeCache {
         } else {
             self.find_slow(cx, tier, pc)?
         };
-        if near {
+        let computed = self.blocks.get(self.last.block as usize).map_or(0, |from| from.computed);
+        if computed != 0 {
+            self.targets.note(computed, pc);
+        } else if near {
             self.link(pc, id);
         }
         self.last = Last { page, key, block: id };
         Ok(id)
     }
 
-    /// The block at `pc`, which is in the page of the last one, if it has followed that before.
+    /// The block at `pc`, which is in the page of the last one, if it has followed that before. Behind computed jumps none is known.
     #[inline(always)]
     fn linked(&self, pc: u64) -> Option<BlockId> {
         let from = self.blocks.get(self.last.block as usize)?;
@@ -340,7 +350,9 @@ impl CodeCache {
                 _ => cx.gp0(), // longer than 15 bytes
             });
         }
+        let computed = self.insns.last().is_some_and(|i| matches!(i.op, Op::Jmp | Op::Call) && i.kinds[0] != Kind::Imm);
         let block = Block {
+            computed: if computed { self.targets.number() } else { 0 },
             first: first as u32,
             count: (self.insns.len() - first) as u16,
             bytes: off as u16,
@@ -366,7 +378,7 @@ impl CodeCache {
 impl Block {
     /// Translated code can start here.
     pub(super) fn can_be_hot(&self) -> bool {
-        self.bits == CodeSize::Bits64 && !self.crosses
+        self.bits == CodeSize::Bits64
     }
 }
 
@@ -384,16 +396,23 @@ impl Code for View<'_> {
         let pa = self.cpu.mem.lookup(Access::Execute, pc)?;
         let key = Key::new(pa, self.cpu.fetch_mode(pc));
         let id = self.code.index.find(key)?;
-        self.code.block(id).can_be_hot().then(|| self.block(id))
+        let block = self.code.block(id).can_be_hot().then(|| self.block(id))?;
+        let next = |page: u64| self.cpu.mem.lookup(Access::Execute, (pc | PAGE_MASK).wrapping_add(1)) == Some(page);
+        block.next_page.is_none_or(next).then_some(block)
     }
     fn block(&self, id: u32) -> Decoded {
         let b = self.code.block(id);
         let key = self.code.index.key(id);
-        Decoded { id, pa: key.pa(), mode: key.mode(), insns: b.count.into(), bytes: b.bytes.into(), runs: b.runs }
+        let next_page = b.crosses.then(|| self.code.index.second_page(id));
+        let (insns, bytes) = (b.count.into(), b.bytes.into());
+        Decoded { id, pa: key.pa(), mode: key.mode(), insns, bytes, next_page, runs: b.runs }
     }
     fn offset(&self, id: u32, k: u32) -> u32 {
         let b = self.code.block(id);
         self.code.insns(b).get(k as usize).map_or_else(|| b.bytes.into(), |i| i.off.into())
+    }
+    fn targets(&self, id: u32) -> Vec<u64> {
+        self.code.targets.of(self.code.block(id).computed)
     }
     fn lift<E: EmitVector>(&self, id: u32, k: u32, e: &mut E) -> Option<Result<(), E::Exit>> {
         crate::table::translate(e, self.code.insns(self.code.block(id)).get(k as usize)?)

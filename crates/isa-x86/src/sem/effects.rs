@@ -183,8 +183,8 @@ impl EmitVector for Effects {
 fn every_form(mut f: impl FnMut(&[u8], &Insn)) {
     const PREFIXES: &[&[u8]] = &[&[], &[0x66], &[0x67], &[0xf2], &[0xf3], &[0xf0], &[0x48], &[0x66, 0x48], &[0x64]];
     const MAPS: &[&[u8]] = &[&[], &[0x0f], &[0x0f, 0x38], &[0x0f, 0x3a]];
-    // Registers 0 and 4 (AH), 2 and 3 (where they are part of the opcode), [rBX], [rSP] or 16 bits' [SI], disp32 or RIP-relative, [rBP + disp8].
-    const RM: [u8; 8] = [0xc0, 0xc4, 0xc2, 0xc3, 0x03, 0x04, 0x05, 0x45];
+    // Registers 0 and 4 (AH), 1, 2 and 3 (where they are part of the opcode), [rBX], [rSP] or 16 bits' [SI], disp32 or RIP-relative, [rBP + disp8].
+    const RM: [u8; 9] = [0xc0, 0xc4, 0xc1, 0xc2, 0xc3, 0x03, 0x04, 0x05, 0x45];
     // What follows ModRM: displacements, immediates; a level for ENTER.
     const REST: [u8; 2] = [0, 5];
     for (bits, stack) in

@@ -1,6 +1,6 @@
 //! Exchange and compare-exchange (SDM 2: XCHG, XADD, CMPXCHG, CMPXCHG8B, CMPXCHG16B). On one processor LOCK changes nothing.
 
-use guest_api::{Bin, Emit, Flag, FlagOp, Rel, Width};
+use guest_api::{Align, Bin, Emit, EmitVector, Flag, FlagOp, Lane, Rel, Width};
 
 use super::Sem;
 use super::operand::*;
@@ -92,23 +92,23 @@ pub fn cmpxchg8b<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 }
 
 /// CMPXCHG16B: #GP(0) where the operand is not aligned to 16 bytes; only ZF changes.
-pub fn cmpxchg16b<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
+pub fn cmpxchg16b<E: EmitVector>(e: &mut E, i: &Insn) -> Sem<E> {
     let a = address(e, i);
     let odd = e.and_imm(a, 15);
     let odd = e.rel_imm(Rel::Ne, odd, 0);
     e.raise_if(odd, TRAP_GP0)?;
-    let b = e.add_imm(a, 8);
-    let old_low = e.load_rmw(Width::W64, a, i.space)?;
-    let old_high = e.load_rmw(Width::W64, b, i.space)?;
+    e.probe_write(16, a, i.space)?;
+    let old = e.loadx(Align::Any, a, i.space)?;
+    let [old_low, old_high] = [0, 1].map(|n| e.extract(Lane::B64, n, old));
     let (acc_low, acc_high) = (e.get(gpr(RAX)), e.get(gpr(RDX)));
     let (new_low, new_high) = (e.get(gpr(RBX)), e.get(gpr(RCX)));
     let low = e.rel(Rel::Eq, acc_low, old_low);
     let high = e.rel(Rel::Eq, acc_high, old_high);
     let equal = e.both(low, high);
-    let v = e.select(equal, new_low, old_low);
-    e.store(Width::W64, a, v, i.space)?;
-    let v = e.select(equal, new_high, old_high);
-    e.store(Width::W64, b, v, i.space)?;
+    let (low, high) = (e.select(equal, new_low, old_low), e.select(equal, new_high, old_high));
+    let v = e.widen(low);
+    let v = e.insert(Lane::B64, 1, v, high);
+    e.storex(Align::Any, a, v, i.space)?;
     let differs = e.not(equal);
     e.when(differs, |e| {
         e.put(gpr(RAX), old_low);

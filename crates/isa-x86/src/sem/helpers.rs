@@ -9,7 +9,7 @@ use crate::cpu::{CodeSize, SegReg, rflags};
 use crate::exec::Exec;
 use crate::fault::{DE, Stop};
 use crate::insn::Insn;
-use crate::sys::{far, interrupts, misc, msr};
+use crate::sys::{far, interrupts, misc, msr, registers};
 
 /// Bits of MXCSR that exist, DAZ among them (SDM 1 11.6.6).
 pub const MXCSR_MASK: u32 = 0xffff;
@@ -52,9 +52,7 @@ helpers! {
     /// The number of elements that are not `v`.
     BULK_SCAS = |cx, v| { let [v, to, n, how] = args(cx, v)?; Ok(bulk_scas(cx, v, to, n, how).unwrap_or(0)) };
 
-    /// RFLAGS without the condition flags and DF.
-    RFLAGS_REST = |cx, _| Ok(2 | cx.cpu.rflags_rest);
-    /// The same as PUSHF pushes it; #GP(0) in virtual-8086 mode where IOPL is below 3.
+    /// RFLAGS without the condition flags and DF, as PUSHF pushes it; #GP(0) in virtual-8086 mode where IOPL is below 3.
     RFLAGS_TO_PUSH = |cx, _| {
         far::require_iopl_in_v86(cx)?;
         Ok(2 | cx.cpu.rflags_rest & !(rflags::RF | rflags::VM))
@@ -65,19 +63,12 @@ helpers! {
     STI = |cx, _| interrupts::sti(cx);
     /// STAC and CLAC.
     SET_AC = |cx, v| { let [on] = args(cx, v)?; misc::set_ac(cx, on != 0) };
-    /// Exchanges the kernel's GS base for `base`.
-    SWAP_GS = |cx, v| {
-        let [base] = args(cx, v)?;
-        if !interrupts::in_64_bit_mode(cx.cpu) {
-            return Err(cx.ud());
-        }
-        cx.require_cpl0()?;
-        Ok(core::mem::replace(&mut cx.cpu.msr.kernel_gs_base, base))
-    };
     READ_TSC = |cx, _| msr::read_tsc(cx);
-    /// IA32_FMASK.
-    SYSCALL_MASK = |cx, _| Ok(cx.cpu.msr.sfmask);
-    /// Enters the kernel, but for RCX, R11, the condition flags and DF; where it continues.
+    /// IA32_TSC_AUX.
+    READ_TSC_AUX = |cx, _| Ok(cx.cpu.msr.tsc_aux);
+    /// Control register `n`.
+    READ_CR = |cx, v| { let [n] = args(cx, v)?; registers::read_cr(cx, n) };
+    /// Enters the kernel, but for RIP, RCX, R11, the condition flags and DF; what the rest of RFLAGS was.
     SYSCALL = |cx, _| far::syscall(cx);
     /// Returns from it to `target` with RFLAGS `flags`, in 64-bit mode where `long`.
     SYSRET = |cx, v| { let [target, flags, long] = args(cx, v)?; far::sysret(cx, target, flags, long != 0) };

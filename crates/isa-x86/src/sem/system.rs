@@ -1,13 +1,16 @@
 //! System instructions that kernels use all the time, in the vocabulary so that translated code need not be left for them: what is
 //! not a general register or a condition flag is a helper's affair.
 
-use guest_api::{Bin, Emit, Flag, Rel, Slot, Width};
+use guest_api::{Bin, Emit, EmitVector, Flag, Rel, Slot, Unit, Width};
 
 use super::Sem;
 use super::helpers::*;
 use super::operand::{peek, push, set_stack_pointer, write_gpr};
-use crate::cpu::{DIRECTION, R11, RAX, RCX, RDX, SEG_BASE, SegReg, gpr, rflags};
+use crate::cpu::{DIRECTION, FMASK, KERNEL_GS_BASE, LSTAR, R11, RAX, RCX, RDX, SEG_BASE, SegReg, gpr, rflags};
 use crate::insn::Insn;
+
+/// What only CPL 0 of 64-bit mode has.
+pub const SUPERVISOR: Unit = Unit(3);
 
 /// The condition flags by their bits in RFLAGS.
 const FLAGS: [(Flag, u32); 6] =
@@ -80,11 +83,12 @@ pub fn clac<E: Emit>(e: &mut E, _: &Insn) -> Sem<E> {
 }
 
 /// SWAPGS (SDM 2): 64-bit mode, CPL 0.
-pub fn swapgs<E: Emit>(e: &mut E, _: &Insn) -> Sem<E> {
-    let gs = Slot(SEG_BASE + SegReg::Gs as u8);
-    let base = e.get(gs);
-    let kernel = e.helper(SWAP_GS, &[base])?;
-    e.put(gs, kernel);
+pub fn swapgs<E: EmitVector>(e: &mut E, _: &Insn) -> Sem<E> {
+    e.require(SUPERVISOR)?;
+    let slots = [SEG_BASE + SegReg::Gs as u8, KERNEL_GS_BASE].map(Slot);
+    let [base, kernel] = slots.map(|s| e.get(s));
+    e.put(slots[0], kernel);
+    e.put(slots[1], base);
     Ok(())
 }
 
@@ -98,12 +102,28 @@ pub fn rdtsc<E: Emit>(e: &mut E, _: &Insn) -> Sem<E> {
     Ok(())
 }
 
+/// RDTSCP: IA32_TSC_AUX as well.
+pub fn rdtscp<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
+    let aux = e.helper(READ_TSC_AUX, &[])?;
+    rdtsc(e, i)?;
+    write_gpr(e, Width::W64, RCX, aux);
+    Ok(())
+}
+
+/// MOV from a control register.
+pub fn mov_from_cr<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
+    let n = e.imm(i.regs[1].into());
+    let v = e.helper(READ_CR, &[n])?;
+    let v = e.zext(i.width, v);
+    write_gpr(e, i.width, i.regs[0], v);
+    Ok(())
+}
+
 /// SYSCALL (SDM 2). Intel's processors have it in 64-bit mode only.
 pub fn syscall<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
-    let rest = e.helper(RFLAGS_REST, &[])?;
+    let rest = e.helper(SYSCALL, &[])?;
     let flags = assemble(e, rest);
-    let mask = e.helper(SYSCALL_MASK, &[])?;
-    let target = e.helper(SYSCALL, &[])?;
+    let [target, mask] = [LSTAR, FMASK].map(|s| e.get(Slot(s)));
     let back = i.next_pc(e.block_pc());
     let back = e.code_address(back);
     e.put(gpr(RCX), back);

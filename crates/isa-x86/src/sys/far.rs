@@ -7,7 +7,7 @@ use super::paging::{as_system, canonical, with_privilege};
 use super::segments::{Descriptor, attr, mark_accessed, need_descriptor, stack_descriptor, system, upper_base};
 use super::stack::Stack;
 use super::task::{self, Cause};
-use crate::cpu::{Cpu, RCX, RDX, RSP, SegReg, Segment, cr0, efer, rflags};
+use crate::cpu::{Cpu, FMASK, RCX, RDX, RSP, SegReg, Segment, cr0, efer, rflags};
 use crate::exec::Exec;
 use crate::fault::{GP, NP, Stop};
 use crate::insn::{Insn, Kind};
@@ -446,10 +446,11 @@ pub(crate) fn syscall(cx: &mut Exec<'_>) -> Result<u64, Stop> {
     let cpu = &mut *cx.cpu;
     let cs = (cpu.msr.star >> 32) as u16 & !3;
     flat_segments(cpu, cs, cs.wrapping_add(8), 0, true);
-    cpu.rflags_rest &= !(cpu.msr.sfmask | rflags::RF);
+    let rest = 2 | cpu.rflags_rest;
+    cpu.rflags_rest &= !(cpu.regs[FMASK as usize] | rflags::RF);
     cpu.update_context();
     cpu.step_by_new_flags();
-    Ok(cpu.msr.lstar)
+    Ok(rest)
 }
 
 /// What SYSRET does but for the condition flags and DF; where it goes. `long`: to 64-bit mode, else to compatibility mode.

@@ -4,7 +4,7 @@ use guest_api::Width;
 
 use super::cpuid::bits64;
 use super::paging::{PHYSICAL_BITS, canonical};
-use crate::cpu::{RAX, RCX, RDX, SegReg, cr0, cr4, efer};
+use crate::cpu::{self, RAX, RCX, RDX, SegReg, cr0, cr4, efer};
 use crate::exec::Exec;
 use crate::fault::Stop;
 use crate::insn::Insn;
@@ -103,12 +103,12 @@ pub fn read_msr(cx: &mut Exec<'_>, n: u32) -> Option<u64> {
         },
         EFER => m.efer,
         STAR => m.star,
-        LSTAR => m.lstar,
+        LSTAR => cx.cpu.regs[cpu::LSTAR as usize],
         CSTAR => m.cstar,
-        FMASK => m.sfmask,
+        FMASK => cx.cpu.regs[cpu::FMASK as usize],
         FS_BASE => cx.cpu.seg_base(SegReg::Fs),
         GS_BASE => cx.cpu.seg_base(SegReg::Gs),
-        KERNEL_GS_BASE => m.kernel_gs_base,
+        KERNEL_GS_BASE => cx.cpu.regs[cpu::KERNEL_GS_BASE as usize],
         TSC_AUX => m.tsc_aux,
         _ => return cx.platform.msr_read(n, at),
     })
@@ -183,16 +183,16 @@ pub fn write_msr(cx: &mut Exec<'_>, n: u32, v: u64) -> bool {
         }
         EFER => write_efer(cx, v),
         STAR => checked(&mut m.star, true),
-        LSTAR => address(&mut m.lstar),
+        LSTAR => address(&mut cx.cpu.regs[cpu::LSTAR as usize]),
         CSTAR => address(&mut m.cstar),
-        FMASK => checked(&mut m.sfmask, v >> 32 == 0),
+        FMASK => checked(&mut cx.cpu.regs[cpu::FMASK as usize], v >> 32 == 0),
         FS_BASE | GS_BASE => {
             if canonical(v) {
                 cx.cpu.set_seg_base(if n == FS_BASE { SegReg::Fs } else { SegReg::Gs }, v);
             }
             canonical(v)
         }
-        KERNEL_GS_BASE => address(&mut m.kernel_gs_base),
+        KERNEL_GS_BASE => address(&mut cx.cpu.regs[cpu::KERNEL_GS_BASE as usize]),
         TSC_AUX => checked(&mut m.tsc_aux, v >> 32 == 0),
         _ => {
             cx.cpu.attention = true;
@@ -254,13 +254,6 @@ pub(crate) fn read_tsc(cx: &mut Exec<'_>) -> Result<u64, Stop> {
         cx.require_cpl0()?;
     }
     Ok(cx.guest_tsc())
-}
-
-pub fn rdtscp(cx: &mut Exec<'_>, _: &Insn) -> Result<(), Stop> {
-    let v = read_tsc(cx)?;
-    put_edx_eax(cx, v);
-    cx.cpu.regs[RCX as usize] = cx.cpu.msr.tsc_aux;
-    Ok(())
 }
 
 pub fn rdpid(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {

@@ -8,7 +8,7 @@ use crate::cpu::{RAX, RCX, RDX, SegReg, cr0, cr4, efer};
 use crate::exec::Exec;
 use crate::fault::Stop;
 use crate::insn::{Insn, Kind};
-use crate::sem::operand::{read, write, write_gpr};
+use crate::sem::operand::{read, write};
 
 /// Bits of CR0 that exist.
 const CR0_MASK: u64 = cr0::PE | cr0::MP | cr0::EM | cr0::TS | cr0::NE | cr0::WP | cr0::AM | cr0::NW | cr0::CD | cr0::PG;
@@ -36,22 +36,19 @@ pub const XCR0_X87: u64 = 1;
 pub const XCR0_SSE: u64 = 2;
 pub const XCR0_SUPPORTED: u64 = XCR0_X87 | XCR0_SSE;
 
-pub fn mov_from_cr(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
-    let v = match i.regs[1] {
-        0 | 2 | 3 | 4 | 8 => {
-            cx.require_cpl0()?;
-            match i.regs[1] {
-                0 => cx.cpu.cr0,
-                2 => cx.cpu.cr2,
-                3 => cx.cpu.cr3,
-                4 => cx.cpu.cr4,
-                _ => u64::from(cx.platform.cr8()),
-            }
-        }
-        _ => return Err(cx.ud()),
-    };
-    write_gpr(cx, i.width, i.regs[0], v & i.width.mask());
-    Ok(())
+/// What MOV from control register `n` reads.
+pub(crate) fn read_cr(cx: &mut Exec<'_>, n: u64) -> Result<u64, Stop> {
+    if !matches!(n, 0 | 2 | 3 | 4 | 8) {
+        return Err(cx.ud());
+    }
+    cx.require_cpl0()?;
+    Ok(match n {
+        0 => cx.cpu.cr0,
+        2 => cx.cpu.cr2,
+        3 => cx.cpu.cr3,
+        4 => cx.cpu.cr4,
+        _ => u64::from(cx.platform.cr8()),
+    })
 }
 
 pub fn mov_to_cr(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {

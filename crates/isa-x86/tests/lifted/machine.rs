@@ -1,6 +1,6 @@
 //! A processor with a few pages of data, on which a program runs instruction by instruction or as a region on `ir`'s evaluator.
 
-use guest_api::{Flag, Helper, Slot, Space, Width};
+use guest_api::{EmitVector, Flag, Helper, Slot, Space, Unit, Width};
 use ir::eval::{self, Env, Outcome, State};
 use ir::{Lift, Op, Region};
 use isa_x86::cpu::{BLOCK, Cpu};
@@ -90,6 +90,13 @@ impl Machine {
 
     /// Runs `region`, made for [`CODE`]; why something was refused. `flags` are the flags at the start, in their form.
     pub fn run(&mut self, region: &Region, flags: &guest_api::LazyFlags, left: i64) -> (Outcome, Option<Why>) {
+        let usable =
+            self.with(|cx| (0..32).filter(|n| region.units >> n & 1 != 0).all(|n| cx.require(Unit(n)).is_ok()));
+        if !usable {
+            self.cpu.rip = CODE;
+            set_flags(&mut self.cpu, flags.packed());
+            return (Outcome { pc: CODE, left, interpret: true, exit: None }, None);
+        }
         let mut state = State { xslots: self.cpu.xmm, ..State::default() };
         let n = self.cpu.regs.len();
         state.slots[..n].copy_from_slice(&self.cpu.regs);

@@ -5,7 +5,7 @@ use crate::guest::{ADDRESS, Guest};
 use crate::host::Service;
 use crate::world::{MS, Rng, SOCKETS, World};
 use netstack::{ChannelId, Event, Kind};
-use smoltcp::wire::Ipv4Packet;
+use smoltcp::wire::{Ipv4Packet, TcpPacket};
 use std::time::{Duration, Instant};
 
 fn number(name: &str, default: u64) -> u64 {
@@ -17,8 +17,79 @@ fn garbage(rng: &mut Rng, max: usize) -> Vec<u8> {
     (0..len).map(|_| rng.next() as u8).collect()
 }
 
-/// A frame that is nearly right: addresses, lengths and checksums mostly fit, so that it comes far.
-fn frame(rng: &mut Rng) -> Vec<u8> {
+/// A connection as its last segment to the guest left it: what the guest may answer.
+#[derive(Clone, Copy)]
+struct Heard {
+    remote: ([u8; 4], u16),
+    port: u16,
+    /// Sequence numbers that the other end expects, and that it sends next.
+    expects: u32,
+    next: u32,
+}
+
+impl Heard {
+    fn of(frame: &[u8]) -> Option<Self> {
+        let ip = Ipv4Packet::new_checked(frame.get(14..)?).ok()?;
+        if frame[12..14] != [8, 0] || u8::from(ip.next_header()) != 6 {
+            return None;
+        }
+        let tcp = TcpPacket::new_checked(ip.payload()).ok()?;
+        let next = tcp.seq_number().0 as u32;
+        Some(Self {
+            remote: (ip.src_addr().octets(), tcp.src_port()),
+            port: tcp.dst_port(),
+            expects: tcp.ack_number().0 as u32,
+            next: next.wrapping_add(tcp.segment_len() as u32),
+        })
+    }
+
+    /// An answer, mostly one that continues the connection.
+    fn answer(self, rng: &mut Rng) -> Vec<u8> {
+        let mut near = |n: u32| match rng.below(12) {
+            0 => n.wrapping_sub(rng.next() as u32 % 2000),
+            1 => n.wrapping_add(rng.next() as u32 % 70_000),
+            _ => n,
+        };
+        let (seq, ack) = (near(self.expects), near(self.next));
+        let mut tcp = [self.port, self.remote.1].map(u16::to_be_bytes).concat();
+        tcp.extend(seq.to_be_bytes());
+        tcp.extend(ack.to_be_bytes());
+        tcp.extend([5 << 4, [16, 16, 24, 24, 24, 17, 25, 20, 18, rng.next() as u8][rng.below(10)]]);
+        tcp.extend([[0, 0], [255, 255], [16, 0], [0, rng.next() as u8]][rng.below(4)]);
+        tcp.extend([0; 4]);
+        tcp.extend(if rng.below(3) == 0 { http(rng) } else { garbage(rng, 1400) });
+        tcp
+    }
+}
+
+/// What a proxy may read as a request, or nearly.
+fn http(rng: &mut Rng) -> Vec<u8> {
+    const LINES: [&str; 10] = [
+        "Host: example.org\r\n",
+        "Host: a\r\n",
+        "Content-Length: 5\r\n",
+        "Content-Length: 99999999999999999999\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "Connection: close\r\n",
+        "Expect: 100-continue\r\n",
+        "\r\n",
+        "5\r\nhello\r\n0\r\n\r\n",
+        "ffffffffffffffff\r\n",
+    ];
+    let first =
+        ["GET / HTTP/1.1\r\n", "POST http://a/ HTTP/1.1\r\n", "CONNECT a:443 HTTP/1.1\r\n", "G", ""][rng.below(5)];
+    let mut text = first.as_bytes().to_vec();
+    (0..rng.below(8)).for_each(|_| text.extend(LINES[rng.below(LINES.len())].as_bytes()));
+    if rng.below(4) == 0 && !text.is_empty() {
+        let at = rng.below(text.len());
+        text[at] = rng.next() as u8;
+    }
+    text
+}
+
+/// A frame that is nearly right: addresses, lengths and checksums mostly fit, so that it comes far. Often it answers one
+/// of `heard`, so that connections are made, and used, and end.
+fn frame(rng: &mut Rng, heard: &[Heard]) -> Vec<u8> {
     let mut frame = vec![0x52, 0x55, 10, 0, 2, 2 + rng.below(2) as u8];
     if rng.below(8) == 0 {
         frame = vec![0xff; 6];
@@ -33,9 +104,11 @@ fn frame(rng: &mut Rng) -> Vec<u8> {
     }
     frame.extend([8, 0]);
     let protocol = [6, 6, 6, 17, 17, 1, rng.next() as u8][rng.below(7)];
-    let payload = match protocol {
-        6 => segment(rng),
-        17 => datagram(rng),
+    let answered = heard.get(rng.below(heard.len().max(1))).filter(|_| protocol == 6 && rng.below(4) != 0);
+    let payload = match (protocol, answered) {
+        (6, Some(heard)) => heard.answer(rng),
+        (6, None) => segment(rng),
+        (17, _) => datagram(rng),
         _ => garbage(rng, 128),
     };
     let words = if rng.below(16) == 0 { 5 + rng.below(4) } else { 5 };
@@ -43,6 +116,7 @@ fn frame(rng: &mut Rng) -> Vec<u8> {
     frame.extend(vec![0; words * 4]);
     frame.extend(&payload);
     let dst = [[10, 0, 2, 2], [10, 0, 2, 3], [192, 0, 2, 1], [192, 0, 2, 1], [255; 4], [224, 0, 0, 1]][rng.below(6)];
+    let dst = answered.map_or(dst, |heard| heard.remote.0);
     let mut ip = Ipv4Packet::new_unchecked(&mut frame[at..]);
     ip.set_version(4);
     ip.set_header_len(words as u8 * 4);
@@ -70,7 +144,7 @@ fn frame(rng: &mut Rng) -> Vec<u8> {
 fn segment(rng: &mut Rng) -> Vec<u8> {
     let words = 5 + if rng.below(4) == 0 { rng.below(11) } else { 0 };
     let mut tcp = (4000 + rng.below(4) as u16).to_be_bytes().to_vec();
-    tcp.extend([7u16, 19, 9, 1][rng.below(4)].to_be_bytes());
+    tcp.extend([7u16, 19, 9, 1, 80, 443][rng.below(6)].to_be_bytes());
     tcp.extend((rng.below(4) as u32 * 1000).to_be_bytes());
     tcp.extend((rng.next() as u32).to_be_bytes());
     tcp.extend([(words as u8) << 4, [2, 2, 16, 24, 17, 4, rng.next() as u8][rng.below(7)]]);
@@ -112,13 +186,20 @@ fn datagram(rng: &mut Rng) -> Vec<u8> {
 
 /// What a host that has lost its mind may say.
 fn event(rng: &mut Rng) -> Event {
-    match rng.below(7) {
+    match rng.below(8) {
         0 => Event::Opened,
-        1 => Event::Credit(rng.next() as usize),
-        2 => Event::Finished,
-        3 => Event::Closed(String::new()),
-        4 => Event::Accepted(rng.next() as u32),
-        5 => Event::Data(garbage(rng, 100_000)),
+        // a relay's packet: its kind, a stream, what it says
+        1 => {
+            let mut packet = vec![rng.below(6) as u8];
+            packet.extend((rng.below(4) as u32).to_le_bytes());
+            packet.extend(garbage(rng, 40));
+            Event::Data(packet)
+        }
+        2 => Event::Credit(rng.next() as usize),
+        3 => Event::Finished,
+        4 => Event::Closed(String::new()),
+        5 => Event::Accepted(rng.next() as u32),
+        6 => Event::Data(garbage(rng, 100_000)),
         _ => Event::Data(b"200 OK\ncontent-length: 5\n".to_vec()),
     }
 }
@@ -131,10 +212,12 @@ fn fuzz(options: &str, kinds: &[Kind], offload: bool, seed: u64, time: Duration)
     let services =
         [("192.0.2.1:7", Service::Echo), ("192.0.2.1:19", Service::Source(1 << 20)), ("192.0.2.1:9", Service::Sink)];
     world.host.0.borrow_mut().services = services.map(|(address, service)| (address.to_owned(), service)).into();
+    let mut heard = Vec::new();
+    let mut most = 0;
     while Instant::now() < end {
         rounds += 1;
         for _ in 0..rng.below(20) {
-            world.stack.transmit(&frame(&mut rng));
+            world.stack.transmit(&frame(&mut rng, &heard));
         }
         world.now += rng.next() % (10 * MS);
         world.stack.poll(world.now);
@@ -147,9 +230,12 @@ fn fuzz(options: &str, kinds: &[Kind], offload: bool, seed: u64, time: Duration)
         world.stack.poll(world.now);
         while let Some(frame) = world.stack.receive() {
             assert!(frame.bytes.len() <= if offload { 65_549 } else { 1514 });
+            heard.extend(Heard::of(&frame.bytes));
         }
+        heard.drain(..heard.len().saturating_sub(16));
         let flows = world.stack.flows();
         assert!(flows.tcp <= 512 && flows.udp <= 256);
+        most = most.max(world.host.0.borrow().sent.len());
         if rng.below(20_000) == 0 {
             world.stack.reset();
         }
@@ -157,7 +243,9 @@ fn fuzz(options: &str, kinds: &[Kind], offload: bool, seed: u64, time: Duration)
         world.host.0.borrow_mut().sums.clear();
         world.host.0.borrow_mut().finished.clear();
     }
+    println!("{options:?}: {rounds} rounds, up to {most} chunks of data to the host in one");
     assert!(rounds > 100, "it did little in {time:?}");
+    assert!(most > 0, "no connection carried anything");
     world.stack.reset();
     assert_eq!(world.stack.flows().tcp + world.stack.flows().udp, 0);
 }

@@ -11,6 +11,12 @@ use std::ops::Range;
 /// Room in a new log for what comes after its first record, at least.
 const LOG_ROOM: u64 = 256 << 10;
 
+/// Slots of a log over a disk of `granules` at most: several times what is ever reserved. What lies behind the log
+/// begins so far out, and a file that claims more is to be refused rather than to grow.
+fn longest_log(granules: u64) -> u64 {
+    (4 * (RECORD_HEADER as u64 + granules.saturating_mul(ENTRY as u64)) + 64 * LOG_ROOM).div_ceil(SLOT)
+}
+
 /// Where the next record goes.
 #[derive(Clone, Default)]
 pub struct Log {
@@ -65,15 +71,18 @@ impl Overlay {
     pub(super) async fn load(&mut self, superblock: Superblock) -> Result<()> {
         let file_slots = self.store.size().div_ceil(SLOT).min(u64::from(u32::MAX)) as u32;
         let slots = superblock.log..superblock.log.saturating_add(superblock.log_slots);
+        let granules = self.size.div_ceil(SLOT);
         if slots.start < SUPERBLOCKS || slots.start >= file_slots || slots.is_empty() {
             return Err(self.damaged("its log is in no place"));
+        }
+        if u64::from(superblock.log_slots) > longest_log(granules) {
+            return Err(self.damaged(format!("its log has {} slots", superblock.log_slots)));
         }
         let mut log = Log { generation: superblock.generation, slots: slots.clone(), end: 0, sequence: 0 };
         while self.load_record(&mut log).await? {}
         if log.sequence == 0 {
             return Err(self.damaged("its log does not begin"));
         }
-        let granules = self.size.div_ceil(SLOT);
         let mut used = FxHashSet::default();
         for (granule, slot) in self.map.borrow().iter() {
             let fits = slot == ZEROS || (slot >= SUPERBLOCKS && slot < file_slots && !slots.contains(&slot));

@@ -140,6 +140,7 @@ impl<D: VirtioDevice> VirtioPci<D> {
 
     fn reset_registers(&mut self) {
         self.isr = 0;
+        self.msix.drop_pending();
         (self.device_feature_select, self.driver_feature_select, self.queue_select) = (0, 0, 0);
         self.config_vector = NO_VECTOR;
         self.queue_vectors.fill(NO_VECTOR);
