@@ -32,6 +32,8 @@ export async function webServer(options: { together?: number; cors?: boolean } =
   let waiting: (() => void)[] = [];
   const server = createServer((request, response) => {
     asked.push(`${request.method} ${request.url}`);
+    // wisp-js loses what it has of a stream when the other end has closed: the guest is to close first
+    response.setHeader("connection", "keep-alive");
     if (options.cors) response.setHeader("access-control-allow-origin", "*");
     if (request.method === "POST") {
       request.pipe(response);

@@ -85,8 +85,9 @@ test("all by a relay: 100 MiB, 100 connections at once, datagrams, names; a rela
     await tab.run(`mkdir -p /tmp/o; for n in $(seq 100); do ${each} done; wait`, 120);
     const sums = await tab.run("for n in $(seq 100); do cat /tmp/o/$n; done; rm -r /tmp/o");
     assert.deepEqual(sums.split("\n").slice(0, 100), expected);
+    while (web.sockets.size > 0) await new Promise((resolve) => setTimeout(resolve, 20));
     const { channels, memory } = await figures(tab);
-    assert.deepEqual([channels, web.sockets.size], [1, 0], "the relay's channel is all that is left");
+    assert.equal(channels, 1, "the relay's channel is all that is left");
     if (round > 1) assert.equal(memory, before, "no memory is lost");
     before = memory;
   }
