@@ -16,8 +16,8 @@ use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A boot to the prompt, and then a command, end within these on the slowest machine that tests run on.
-const BOOT: Duration = Duration::from_secs(300);
-const COMMAND: Duration = Duration::from_secs(120);
+const BOOT: Duration = Duration::from_secs(600);
+const COMMAND: Duration = Duration::from_secs(300);
 
 /// In a test's options: the disk that is made for it, and a directory for it alone, empty.
 const DISK: &str = "{disk}";
