@@ -3,6 +3,7 @@
 
 use crate::guest::{self, Guest, PROMPT, Root};
 use crate::host::{Host, Job, Session, artefacts, code_limits};
+use crate::lazy;
 use crate::pack;
 use crate::refusals;
 use crate::util::{output, root, say, target};
@@ -372,7 +373,7 @@ impl Reference<'_> {
 pub fn by_hand(wanted: &[String], guest: &str, host: Host, code: Option<&Value>) -> Result<()> {
     host.prepare()?;
     let tests = all()?;
-    let names: Vec<_> = tests.iter().map(|test| test.name.as_str()).chain(["refusals", "packed"]).collect();
+    let names: Vec<_> = tests.iter().map(|test| test.name.as_str()).chain(["refusals", "packed", "lazy"]).collect();
     if let Some(unknown) = wanted.iter().find(|name| !names.contains(&name.as_str())) {
         bail!("no boot test `{unknown}`; there are: {}", names.join(", "));
     }
@@ -384,6 +385,14 @@ pub fn by_hand(wanted: &[String], guest: &str, host: Host, code: Option<&Value>)
     if is_wanted("packed") && matches!(host, Host::Chromium | Host::Firefox) {
         pack::run(host)?;
         say(format!("packed in {}: ok", host.name()));
+    }
+    // not unless asked for: its guest takes minutes to make
+    if wanted.iter().any(|wanted| wanted == "lazy") {
+        if !matches!(host, Host::Chromium | Host::Firefox) {
+            bail!("lazy: in chromium or firefox, which fetch the disk");
+        }
+        lazy::run(host)?;
+        say(format!("lazy in {}: ok", host.name()));
     }
     for test in tests.iter().filter(|test| is_wanted(&test.name)) {
         let took = run_with(test, guest, host, code.or(test.code.as_ref()).cloned())?;

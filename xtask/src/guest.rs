@@ -9,7 +9,7 @@ use crate::util::{root, say, size, target};
 use anyhow::{Context, Result, bail};
 use apt::Apt;
 use disk::Disk;
-pub use disk::{ext4, write_tree};
+pub use disk::{IMAGE, ext4, write_tree};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -45,7 +45,13 @@ pub struct Guest {
 }
 
 impl Guest {
-    fn initrd(&self) -> &'static str {
+    /// One of its files.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// The initramfs among them.
+    pub fn initrd(&self) -> &'static str {
         match self.root {
             Root::Initramfs => "initrd.gz",
             Root::Disk => "initrd.img",
@@ -54,10 +60,10 @@ impl Guest {
 
     /// The options that boot it, for this machine and for QEMU alike. `memory` in MiB.
     pub fn options(&self, memory: u32) -> Vec<String> {
-        let file = |name| self.dir.join(name).to_string_lossy().into_owned();
+        let file = |name| self.file(name).to_string_lossy().into_owned();
         let drive = match self.root {
             Root::Initramfs => None,
-            Root::Disk => Some(("-drive", format!("file={},if=virtio,format=raw,snapshot=on", file(disk::IMAGE)))),
+            Root::Disk => Some(("-drive", format!("file={},if=virtio,format=raw,snapshot=on", file(IMAGE)))),
         };
         [
             ("-m", memory.to_string()),

@@ -7,6 +7,7 @@ mod cpio;
 mod demo;
 mod guest;
 mod host;
+mod lazy;
 mod modules;
 mod pack;
 mod refusals;

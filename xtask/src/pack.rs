@@ -50,11 +50,11 @@ pub fn run(host: Host) -> Result<()> {
     let result = check(&mut session, &guest, &share);
     fs::write(artefacts()?.join(format!("{stem}.log")), &session.console)?;
     result.with_context(|| format!("the console is in target/artefacts/{stem}.log"))?;
-    report(&server.log, &served, &image)
+    report(&server.fetched(&served)?, &image)
 }
 
 /// What `pagevm pack` makes of a machine.
-fn pack(site: &Path, options: &[String]) -> Result<()> {
+pub fn pack(site: &Path, options: &[String]) -> Result<()> {
     let mut command = Command::new(setup::node()?);
     command.arg(root().join("dist/node-cli.mjs")).args(["pack", "-o"]).arg(site).args(options);
     output(&mut command).map(drop)
@@ -96,14 +96,23 @@ fn sha256(file: &Path) -> Result<String> {
 }
 
 /// `python3 -m http.server`, which knows no ranges, and logs what it is asked for.
-struct Server {
+pub struct Server {
     child: Child,
-    url: String,
+    pub url: String,
     log: PathBuf,
 }
 
+/// Bytes and requests, without the browser's own for an icon.
+pub struct Fetched {
+    pub all: u64,
+    pub requests: usize,
+    /// Of that, disks.
+    pub disk: u64,
+    pub chunks: usize,
+}
+
 impl Server {
-    fn start(dir: &Path, log: &Path) -> Result<Self> {
+    pub fn start(dir: &Path, log: &Path) -> Result<Self> {
         let mut child = Command::new("python3")
             .args(["-u", "-m", "http.server", "--bind", "127.0.0.1", "--directory"])
             .arg(dir)
@@ -120,6 +129,27 @@ impl Server {
         let server = Self { child, url, log: log.to_owned() };
         if port.parse::<u16>().is_err() { bail!("python3 -m http.server says `{line}`") } else { Ok(server) }
     }
+
+    /// What was fetched of the files in `dir`, by the log; an error if the page asked for what there is not.
+    pub fn fetched(&self, dir: &Path) -> Result<Fetched> {
+        let text = fs::read_to_string(&self.log)?;
+        if let Some(line) = text.lines().find(|line| line.contains("\" 404 ") && !line.contains("favicon.ico")) {
+            bail!("the page asks for what there is not: {line}");
+        }
+        let paths: Vec<_> = text
+            .lines()
+            .filter_map(|line| Some(line.split_once("\"GET /")?.1.split_once(" HTTP/")?.0))
+            .filter(|path| !path.ends_with("favicon.ico"))
+            .collect();
+        let bytes = |path: &&str| fs::metadata(dir.join(path)).map_or(0, |m| if m.is_file() { m.len() } else { 0 });
+        let chunks: BTreeSet<_> = paths.iter().copied().filter(|path| path.contains("chunks/")).collect();
+        Ok(Fetched {
+            all: paths.iter().map(bytes).sum(),
+            requests: paths.len(),
+            disk: chunks.iter().map(bytes).sum(),
+            chunks: chunks.len(),
+        })
+    }
 }
 
 impl Drop for Server {
@@ -129,32 +159,18 @@ impl Drop for Server {
     }
 }
 
-/// What was fetched, by the server's log, against what there is.
-fn report(log: &Path, served: &Path, image: &Path) -> Result<()> {
-    let text = fs::read_to_string(log)?;
-    let fetched: Vec<_> = text
-        .lines()
-        .filter_map(|line| Some(line.split_once("\"GET /")?.1.split_once(" HTTP/")?.0))
-        .filter(|path| !path.ends_with("favicon.ico"))
-        .collect();
-    if let Some(line) = text.lines().find(|line| line.contains("\" 404 ") && !line.contains("favicon.ico")) {
-        bail!("the page asks for what there is not: {line}");
-    }
-    let bytes = |path: &str| fs::metadata(served.join(path)).map_or(0, |m| if m.is_file() { m.len() } else { 0 });
-    let chunks: BTreeSet<_> = fetched.iter().filter(|path| path.contains("/chunks/")).collect();
-    let disk: u64 = chunks.iter().map(|path| bytes(path)).sum();
-    let all: u64 = fetched.iter().map(|path| bytes(path)).sum();
+/// Says what was fetched of the disk `image`: little.
+fn report(fetched: &Fetched, image: &Path) -> Result<()> {
+    let Fetched { all, requests, disk, chunks } = *fetched;
     let whole = fs::metadata(image)?.len();
     say(format!(
-        "fetched {} in {} requests; of the disk's {} that is {} in {} chunks",
+        "fetched {} in {requests} requests; of the disk's {} that is {} in {chunks} chunks",
         size(all),
-        fetched.len(),
         size(whole),
-        size(disk),
-        chunks.len()
+        size(disk)
     ));
-    if chunks.is_empty() || disk > whole / 10 {
-        bail!("of the disk's {} bytes {disk} were fetched", whole);
+    if chunks == 0 || disk > whole / 10 {
+        bail!("of the disk's {whole} bytes {disk} were fetched");
     }
     Ok(())
 }

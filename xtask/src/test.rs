@@ -3,7 +3,7 @@
 use crate::boot::{self, Test};
 use crate::host::{self, Host};
 use crate::util::{root, run as run_command, say};
-use crate::{bench, build, guest, pack, refusals, setup, tiers};
+use crate::{bench, build, guest, lazy, pack, refusals, setup, tiers};
 use anyhow::{Result, bail};
 use std::process::Command;
 use std::time::Instant;
@@ -113,6 +113,7 @@ pub fn run(long: bool) -> Result<()> {
         summary.step("a packed guest, served without ranges, in Chromium", || pack::run(Host::Chromium));
         if long {
             summary.step("a packed guest, served without ranges, in Firefox", || pack::run(Host::Firefox));
+            summary.step("a Debian whose disk is fetched as it is read, in Chromium", || lazy::run(Host::Chromium));
         }
         summary.step("refusals", || refusals::run(Host::Node));
         summary.step("benchmarks, as a test", bench::smoke);
