@@ -8,6 +8,8 @@ import { hashedName, type Site } from "./site.ts";
 const compress = promisify(deflateRaw);
 /** Chunks that are compressed at a time: zlib has a few threads. */
 const AT_ONCE = 8;
+/** Zlib's best takes five times as long, for 0.6 % less of a Debian's disk. */
+const LEVEL = 6;
 
 export interface PackedDrive {
   /** The manifest's name in the site. */
@@ -38,7 +40,7 @@ export async function packDrive(
     } else {
       chunks += 1;
       if (site.has(piece.name)) continue;
-      const done = compress(piece.content, { level: 9 }).then((bytes) => {
+      const done = compress(piece.content, { level: LEVEL }).then((bytes) => {
         site.put(piece.name, bytes);
         busy.delete(done);
       });
