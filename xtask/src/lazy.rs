@@ -14,7 +14,7 @@ const GUEST: &str = "debian-x86_64";
 const MEMORY: u32 = 512;
 const PROMPT: &str = " login: ";
 /// On the slowest machine that tests run on.
-const TIMEOUT: Duration = Duration::from_secs(400);
+const TIMEOUT: Duration = Duration::from_secs(600);
 /// For the tool to end in, after that.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// No more than one part in so many of the image may be fetched.
