@@ -1,6 +1,6 @@
 // Made by `cargo run -p host-abi` from crates/host-abi/src/lib.rs; edit that.
 
-export const VERSION = 6;
+export const VERSION = 7;
 export const IMPORT_MODULE = "pagevm";
 export const CODE_IMPORT_MODULE = "e";
 export const TABLE = "__indirect_function_table";
@@ -100,6 +100,14 @@ export const FileFlags = {
   Writable: 1,
   /** Reading takes long, however little is read. */
   Remote: 2,
+} as const;
+
+/** Bits of what a disk is like. */
+export const DiskFlags = {
+  /** The guest cannot write to it. */
+  ReadOnly: 1,
+  /** What is written is kept apart from the image, and can be exported. */
+  Overlay: 2,
 } as const;
 
 /** What is at the other end of a channel. Streams are under flow control in both directions. */
@@ -230,6 +238,10 @@ export interface EngineImports {
   share_request(share: number, ptr: number, len: number): number;
   /** Writes the reply that the last `share_request` has announced to `ptr`. */
   share_reply(ptr: number): void;
+  /** What `disk_read` or `disk_export` was asked for is done; what was read is in the `len` bytes at `ptr`. */
+  disk_done(request: number, ptr: number, len: number): void;
+  /** It cannot be done; why is in the `len` bytes of UTF-8 text at `ptr`. */
+  disk_failed(request: number, ptr: number, len: number): void;
 }
 
 /** What a host may call. A `u32` result comes as a signed number: `>>> 0` makes it an address. */
@@ -248,6 +260,8 @@ export interface EngineExports {
   configure(len: number): number;
   /** The file name that the options give for an `Image`, as a byte range; 0 if they give none. */
   image_name(image: number): bigint;
+  /** The name that the options give share number `share`, as a byte range; 0 if there is no such share. */
+  share_id(share: number): bigint;
   /**
    * What the options give as the path of share number `share` on the host, as a byte range, 0 if there is no such share.
    * One that is in memory has the length 0. Shares are asked for until there is none.
@@ -297,6 +311,11 @@ export interface EngineExports {
    * share, all ended by a zero byte; where one is empty, the old name stays. A byte range, in the form of `configure`.
    */
   pack_options(len: number): bigint;
+  /**
+   * What is in a directory of a share that is in memory, like `share_get`: for each name, in order, a line of mode (octal), size,
+   * time of the last change (seconds since 1970) and the name, which ends with a zero byte.
+   */
+  share_list(share: number, path_len: number): bigint;
   /** What the options connect the serial console to, a `Console`. */
   console_mode(): number;
   /** Room for an `Image` of `len` bytes, which the host fills before `create`; 0 if there is no memory for it. */
@@ -315,6 +334,22 @@ export interface EngineExports {
   file_done(request: number, len: number): void;
   /** What `request` asked for cannot be done; why, without the file's name, is in the first `len` bytes of the scratch room. */
   file_failed(request: number, len: number): void;
+  /** The name that the options give drive number `disk`, as a byte range, which may be empty; 0 if there is no such drive. */
+  disk_id(disk: number): bigint;
+  /** Bytes of a disk; 0 before there is a machine. */
+  disk_size(disk: number): bigint;
+  /** What a disk is like: `DiskFlags`. */
+  disk_flags(disk: number): number;
+  /**
+   * Reads `len` bytes from `offset` on, as the disk is now. `disk_done` or `disk_failed` says so with `request`, perhaps
+   * within this call.
+   */
+  disk_read(disk: number, offset: bigint, len: number, request: number): void;
+  /**
+   * Writes what differs from the disk's image, as an overlay, to a new file: the host's, by the name in the first `name_len`
+   * bytes of the scratch room. Answered like `disk_read`.
+   */
+  disk_export(disk: number, name_len: number, request: number): void;
   /** Runs the guest for about `slice_ms` milliseconds, or until it has nothing to do. Returns an `Exit`. */
   run(slice_ms: number): number;
   /** After `Exit::Idle`: when the guest wants to run again, by `clock_monotonic`; infinity if only input wakes it. */
@@ -327,6 +362,8 @@ export interface EngineExports {
   channel_event(channel: number, event: number, value: number, len: number): void;
   /** Resets the machine as its reset button does. */
   reset(): void;
+  /** Presses the power button, to which the guest may listen. */
+  power_button(): void;
   /** Brings the `Stats` up to date and returns their address, which stays the same. */
   stats(): number;
   /** Calls of helpers by translated code, as a byte range of text, valid until the next call: a line each, the name and how many. */
@@ -360,6 +397,8 @@ export const IMPORT_NAMES = [
   "channel_credit",
   "share_request",
   "share_reply",
+  "disk_done",
+  "disk_failed",
 ] as const satisfies readonly (keyof EngineImports)[];
 
 export const EXPORT_NAMES = [
@@ -367,6 +406,7 @@ export const EXPORT_NAMES = [
   "scratch",
   "configure",
   "image_name",
+  "share_id",
   "share_path",
   "share_complete",
   "share_put",
@@ -379,18 +419,25 @@ export const EXPORT_NAMES = [
   "pack_name",
   "pack_content",
   "pack_options",
+  "share_list",
   "console_mode",
   "image_begin",
   "create",
   "file_opened",
   "file_done",
   "file_failed",
+  "disk_id",
+  "disk_size",
+  "disk_flags",
+  "disk_read",
+  "disk_export",
   "run",
   "idle_until",
   "console_input",
   "console_output",
   "channel_event",
   "reset",
+  "power_button",
   "stats",
   "helper_calls",
   "message",
@@ -439,6 +486,9 @@ export interface EngineStats {
   refusals: number;
   /** Guest RAM, in bytes. */
   ram_bytes: number;
+  /** Bytes that the guest has asked its disks for, and given them. */
+  disk_read_bytes: number;
+  disk_written_bytes: number;
 }
 
 /** Of a machine that has done nothing. */
@@ -465,6 +515,8 @@ export const NO_STATS: EngineStats = {
   evictions: 0,
   refusals: 0,
   ram_bytes: 0,
+  disk_read_bytes: 0,
+  disk_written_bytes: 0,
 };
 
 /** Reads the `Stats` at `ptr`. */
@@ -493,5 +545,7 @@ export function readStats(memory: ArrayBufferLike, ptr: number): EngineStats {
     evictions: Number(view.getBigUint64(152, true)),
     refusals: Number(view.getBigUint64(160, true)),
     ram_bytes: Number(view.getBigUint64(168, true)),
+    disk_read_bytes: Number(view.getBigUint64(176, true)),
+    disk_written_bytes: Number(view.getBigUint64(184, true)),
   };
 }

@@ -2,6 +2,7 @@
 
 import {
   Console,
+  DiskFlags,
   type EngineExports,
   type EngineImports,
   type EngineStats,
@@ -15,12 +16,13 @@ import {
   readStats,
   VERSION,
 } from "./abi.gen.ts";
+import { deferred, VmError } from "./error.ts";
 import { ERRNO } from "./files/wire.gen.ts";
 import { type Bytes, Channels } from "./host/channels.ts";
 import { CodeHost } from "./host/code.ts";
 import type { DiskHost } from "./host/disk/file.ts";
 import { FileTable } from "./host/disk/table.ts";
-import type { CodeLimits } from "./protocol.ts";
+import type { CodeLimits, DiskInfo, FileInfo } from "./protocol.ts";
 
 export type ExitCode = (typeof Exit)[keyof typeof Exit];
 export type ImageKind = (typeof Image)[keyof typeof Image];
@@ -30,18 +32,6 @@ export type ConsoleMode = "none" | "raw" | "escape";
 export type PackedPiece =
   | { last: false; content: Uint8Array<ArrayBuffer>; name: string }
   | { last: true; content: Uint8Array<ArrayBuffer> };
-
-/** What kept a machine from starting or running, as one message for its user. */
-export class VmError extends Error {
-  /** `options`: what was asked for is wrong; `machine`: the files or this browser do not allow it; `engine`: our fault. */
-  readonly kind: "options" | "machine" | "engine";
-
-  constructor(kind: VmError["kind"], message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "VmError";
-    this.kind = kind;
-  }
-}
 
 /** The engine's surroundings. Times in milliseconds. */
 export interface EngineHost {
@@ -64,6 +54,8 @@ export interface EngineApi {
   imageName(image: ImageKind): string | undefined;
   /** Room for an image of `length` bytes; `write` puts bytes at an offset in it. */
   imageBegin(image: ImageKind, length: number): (offset: number, bytes: Uint8Array) => void;
+  /** The name that the options give a share; nothing if there are no more. */
+  shareId(share: number): string | undefined;
   /** The path of a share; empty for one in memory, nothing if there are no more. */
   sharePath(share: number): string | undefined;
   /** The reply to a request of `EngineHost.share`, later. */
@@ -76,6 +68,15 @@ export interface EngineApi {
   shareArchive(share: number): string | undefined;
   /** Puts the files of a cpio archive into a share in memory. */
   unpackShare(share: number, archive: Uint8Array): void;
+  /** What is in a directory of a share in memory, in order of names; throws Linux's error. */
+  listFiles(share: number, path: string): FileInfo[];
+  /** The drives, in the order of the options. */
+  disks(): DiskInfo[];
+  /** Bytes of a disk as it is now. */
+  diskRead(disk: number, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** Writes what differs from the disk's image to a new file of the host's, as an overlay. */
+  diskExport(disk: number, name: string): Promise<void>;
+  powerButton(): void;
   /** Builds the machine; false if the host has to answer first (`DiskHost.answered`), and then to call again. */
   create(): boolean;
   /** Closes the files. */
@@ -101,17 +102,20 @@ export class Engine implements EngineApi {
   readonly #memory: WebAssembly.Memory;
   readonly #last: { panic: string | undefined };
   readonly #files: FileTable;
+  readonly #disks: Answers;
 
   private constructor(
     exports: EngineExports,
     memory: WebAssembly.Memory,
     last: { panic: string | undefined },
     files: FileTable,
+    disks: Answers,
   ) {
     this.#exports = exports;
     this.#memory = memory;
     this.#last = last;
     this.#files = files;
+    this.#disks = disks;
   }
 
   static async instantiate(module: WebAssembly.Module, host: EngineHost): Promise<Engine> {
@@ -121,6 +125,7 @@ export class Engine implements EngineApi {
     const last: { panic: string | undefined } = { panic: undefined };
     const code = new CodeHost(host.code);
     const files = new FileTable(host.files, bytes);
+    const disks = new Answers();
     let reply: Uint8Array | undefined;
     const imports: EngineImports = {
       ...code.imports,
@@ -138,6 +143,9 @@ export class Engine implements EngineApi {
         if (reply) bytes(ptr, reply.length).set(reply);
         reply = undefined;
       },
+      disk_done: (request, ptr, len) => disks.done(request, bytes(ptr, len).slice() as Bytes),
+      disk_failed: (request, ptr, len) =>
+        disks.failed(request, new VmError("machine", new TextDecoder().decode(bytes(ptr, len)))),
       log: (level, ptr, len) => {
         const text = new TextDecoder().decode(bytes(ptr, len));
         // a panic ends in a trap, and the call that traps reports it
@@ -159,7 +167,7 @@ export class Engine implements EngineApi {
     }
     memory = exports.memory;
     code.attach(exports);
-    const engine = new Engine(exports as unknown as EngineExports, memory, last, files);
+    const engine = new Engine(exports as unknown as EngineExports, memory, last, files, disks);
     files.attach({
       scratch: (len) => engine.#call("scratch", len),
       file_opened: (...answer) => engine.#call("file_opened", ...answer),
@@ -259,6 +267,50 @@ export class Engine implements EngineApi {
     return this.#text(this.#call("pack_options", length)).split("\0").slice(0, -1);
   }
 
+  shareId(share: number): string | undefined {
+    const range = this.#call("share_id", share);
+    return range === 0n ? undefined : this.#text(range);
+  }
+
+  listFiles(share: number, path: string): FileInfo[] {
+    const range = BigInt.asUintN(64, this.#call("share_list", share, this.#give(new TextEncoder().encode(path))));
+    if ((range & 0xffff_ffffn) === 0n) checkFile(path, Number(range >> 32n));
+    const lines = this.#text(range).split("\0").slice(0, -1);
+    return lines.map((line) => {
+      const [, mode = "", size, seconds, name = ""] = /^([0-7]+) (\d+) (\d+) (.*)$/s.exec(line) ?? [];
+      const bits = Number.parseInt(mode, 8);
+      return { name, type: fileType(bits), size: Number(size), mode: bits & 0o7777, modified: Number(seconds) * 1000 };
+    });
+  }
+
+  disks(): DiskInfo[] {
+    const disks: DiskInfo[] = [];
+    for (let disk = 0; ; disk++) {
+      const id = this.#call("disk_id", disk);
+      if (id === 0n) return disks;
+      const flags = this.#call("disk_flags", disk);
+      disks.push({
+        id: this.#text(id),
+        size: Number(BigInt.asUintN(64, this.#call("disk_size", disk))),
+        readOnly: (flags & DiskFlags.ReadOnly) !== 0,
+        overlay: (flags & DiskFlags.Overlay) !== 0,
+      });
+    }
+  }
+
+  async diskRead(disk: number, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+    return this.#disks.ask((request) => this.#call("disk_read", disk, BigInt(offset), length, request));
+  }
+
+  async diskExport(disk: number, name: string): Promise<void> {
+    const length = this.#give(new TextEncoder().encode(name));
+    await this.#disks.ask((request) => this.#call("disk_export", disk, length, request));
+  }
+
+  powerButton(): void {
+    this.#call("power_button");
+  }
+
   create(): boolean {
     const outcome = this.#call("create");
     if (outcome === Outcome.Pending) return false;
@@ -267,6 +319,7 @@ export class Engine implements EngineApi {
   }
 
   close(): void {
+    this.#disks.close();
     this.#files.close();
   }
 
@@ -348,11 +401,58 @@ export class Engine implements EngineApi {
   }
 }
 
+/** Questions to the engine that it answers later. */
+class Answers {
+  readonly #waiting = new Map<number, PromiseWithResolvers<Uint8Array<ArrayBuffer>>>();
+  #last = 0;
+
+  ask(begin: (request: number) => void): Promise<Uint8Array<ArrayBuffer>> {
+    this.#last = (this.#last + 1) & 0x7fff_ffff;
+    const waiting = deferred<Uint8Array<ArrayBuffer>>();
+    this.#waiting.set(this.#last, waiting);
+    begin(this.#last);
+    return waiting.promise;
+  }
+
+  done(request: number, data: Uint8Array<ArrayBuffer>): void {
+    this.#take(request)?.resolve(data);
+  }
+
+  failed(request: number, error: VmError): void {
+    this.#take(request)?.reject(error);
+  }
+
+  /** No more answers will come. */
+  close(): void {
+    for (const request of [...this.#waiting.keys()])
+      this.failed(request, new VmError("machine", "the machine is gone"));
+  }
+
+  #take(request: number): PromiseWithResolvers<Uint8Array<ArrayBuffer>> | undefined {
+    const waiting = this.#waiting.get(request);
+    this.#waiting.delete(request);
+    return waiting;
+  }
+}
+
+/** The types of `st_mode`, as far as they have names of their own. */
+function fileType(mode: number): FileInfo["type"] {
+  switch (mode & 0o170000) {
+    case 0o040000:
+      return "directory";
+    case 0o100000:
+      return "file";
+    case 0o120000:
+      return "link";
+    default:
+      return "other";
+  }
+}
+
 function checkFile(path: string, errno: number): void {
   if (errno === 0) return;
   const name = Object.entries(ERRNO).find(([, number]) => number === errno)?.[0] ?? `error ${errno}`;
-  const error = new VmError("machine", `${path}: ${name} in the guest's files`);
-  throw Object.assign(error, { code: name });
+  throw new VmError("machine", `${path}: ${name} in the guest's files`, { code: name });
 }
 
 function text(cause: unknown): string {

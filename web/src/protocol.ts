@@ -2,6 +2,7 @@
 
 import { type EngineStats, NO_STATS } from "./abi.gen.ts";
 import type { ConsoleMode } from "./engine.ts";
+import type { VmError } from "./error.ts";
 
 /** One exchange on the guest's console. */
 export interface Step {
@@ -76,6 +77,9 @@ export interface Stats extends EngineStats {
   memory_bytes: number;
   fetched_bytes: number;
   helper_calls: Record<string, number>;
+  /** What the networks' connections to the outside have carried. */
+  net_sent_bytes: number;
+  net_received_bytes: number;
 }
 
 export type Result =
@@ -99,10 +103,65 @@ export type Event =
   | { type: "result"; result: Result; stats: Stats }
   | { type: "log"; level: number; text: string };
 
+/** What is in a directory of a share. */
+export interface FileInfo {
+  name: string;
+  type: "file" | "directory" | "link" | "other";
+  /** Bytes. */
+  size: number;
+  /** Permission bits. */
+  mode: number;
+  /** The last change, in Unix milliseconds. */
+  modified: number;
+}
+
+/** A drive. */
+export interface DiskInfo {
+  /** As option `-drive` gives it; empty if it gives none. */
+  id: string;
+  /** Bytes. */
+  size: number;
+  readOnly: boolean;
+  /** Whether what the guest writes is kept apart from the image, and can be exported. */
+  overlay: boolean;
+}
+
+export interface FileOptions {
+  /** The share's id; the first one in memory if not given. */
+  share?: string;
+  /** Permission bits of a file that is put; 0o644 if not given. */
+  mode?: number;
+}
+
+/** What a machine is asked, and answers later. */
+export interface Calls {
+  start(): Promise<void>;
+  input(data: Uint8Array<ArrayBuffer>): void;
+  pause(): void;
+  resume(): void;
+  reset(): void;
+  powerButton(): void;
+  /** Takes the power away. */
+  switchOff(why: string): void;
+  stats(): Stats;
+  putFile(path: string, contents: Uint8Array, options: FileOptions): void;
+  getFile(path: string, options: FileOptions): Uint8Array<ArrayBuffer>;
+  listFiles(path: string, options: FileOptions): FileInfo[];
+  disks(): DiskInfo[];
+  /** The machine stands still until `exportEnd`; so it is one moment's disk. */
+  exportBegin(disk: string | number, what: "disk" | "overlay"): { number: number; size: number };
+  exportRead(number: number, offset: number, length: number): Uint8Array<ArrayBuffer>;
+  exportEnd(number: number): void;
+}
+
 export type Command =
-  | { type: "start"; job: Job }
-  | { type: "input"; data: Uint8Array<ArrayBuffer> }
-  | { type: "pause" | "resume" | "reset" };
+  | { type: "load"; job: Job }
+  | { [N in keyof Calls]: { type: "call"; id: number; name: N; args: Parameters<Calls[N]> } }[keyof Calls];
+
+/** The answer to the call with this number: its value, or what went wrong. */
+export type Answer =
+  | { type: "answer"; id: number; value: unknown }
+  | { type: "answer"; id: number; error: { kind: VmError["kind"]; message: string; code?: string } };
 
 /** Nothing has run. */
 const NOTHING: Stats = {
@@ -121,6 +180,8 @@ const NOTHING: Stats = {
   memory_bytes: 0,
   fetched_bytes: 0,
   helper_calls: {},
+  net_sent_bytes: 0,
+  net_received_bytes: 0,
 };
 
 /** The events of a machine that could not even be asked. */

@@ -240,7 +240,7 @@ test("files of this computer", async () => {
 
 test("names are found with the job, or relative to the file that names them", async () => {
   const server = await serve();
-  const watch = { answered: () => {}, account: () => {} };
+  const watch = { targets: new Map<string, DiskFile>(), answered: () => {}, account: () => {} };
   const job = {
     base: new URL("sub/page.html", server.url).href,
     files: { "mine.img": BYTES, "else.img": "../there.img" },

@@ -130,6 +130,8 @@ test("a stats file has exact counts and rounded times", () => {
     memory_bytes: 2,
     fetched_bytes: 3,
     helper_calls: {},
+    net_sent_bytes: 4,
+    net_received_bytes: 5,
   };
   const out = figures("node", stats, { ok: true, reason: "until" });
   assert.equal(out.load_ms, 1.23);

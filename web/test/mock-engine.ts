@@ -1,10 +1,11 @@
 // An engine whose guest is a few lines of TypeScript: the session sees nothing but its interface and cannot tell.
 
 import { Exit, Image, NO_STATS } from "../src/abi.gen.ts";
-import { type EngineApi, type EngineHost, type ExitCode, VmError } from "../src/engine.ts";
+import type { EngineApi, EngineHost, ExitCode } from "../src/engine.ts";
+import { VmError } from "../src/error.ts";
 import type { Source } from "../src/host/files.ts";
 import { Session } from "../src/host/loop.ts";
-import type { Event, Job } from "../src/protocol.ts";
+import type { DiskInfo, Event, FileInfo, Job } from "../src/protocol.ts";
 
 /** What the guest does in one slice: returns why it ends. */
 export type Guest = (vm: MockEngine) => ExitCode;
@@ -60,6 +61,15 @@ export class MockEngine implements EngineApi {
   /** Replies that came later, by share. */
   readonly replies: [number, Uint8Array][] = [];
 
+  readonly put = new Map<string, Uint8Array>();
+  disk = new Uint8Array(0);
+  buttons = 0;
+  readonly counters = { ...NO_STATS };
+
+  shareId(share: number): string | undefined {
+    return this.shares[share] === undefined ? undefined : `share${share}`;
+  }
+
   sharePath(share: number): string | undefined {
     return this.shares[share];
   }
@@ -80,10 +90,43 @@ export class MockEngine implements EngineApi {
     this.unpacked.push([share, archive]);
   }
 
-  putFile(): void {}
+  putFile(share: number, path: string, contents: Uint8Array): void {
+    this.put.set(`${share}:${path}`, contents);
+  }
 
-  getFile(): Uint8Array<ArrayBuffer> {
-    return new Uint8Array(0);
+  getFile(share: number, path: string): Uint8Array<ArrayBuffer> {
+    const contents = this.put.get(`${share}:${path}`);
+    if (!contents) throw new VmError("machine", `${path}: ENOENT in the guest's files`, { code: "ENOENT" });
+    return new Uint8Array(contents);
+  }
+
+  listFiles(share: number): FileInfo[] {
+    const names = [...this.put].filter(([key]) => key.startsWith(`${share}:`));
+    return names.map(([key, { length }]) => ({
+      name: key.slice(2),
+      type: "file",
+      size: length,
+      mode: 0o644,
+      modified: 0,
+    }));
+  }
+
+  disks(): DiskInfo[] {
+    return this.disk.length === 0 ? [] : [{ id: "d0", size: this.disk.length, readOnly: false, overlay: true }];
+  }
+
+  async diskRead(_disk: number, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+    return this.disk.slice(offset, offset + length);
+  }
+
+  async diskExport(_disk: number, name: string): Promise<void> {
+    const file = await this.host.files?.open(name, "", "create");
+    file?.write(2, Uint8Array.of(7));
+    file?.write(0, Uint8Array.of(5));
+  }
+
+  powerButton(): void {
+    this.buttons += 1;
   }
 
   imageName(image: number): string | undefined {
@@ -152,7 +195,7 @@ export class MockEngine implements EngineApi {
   }
 
   stats() {
-    return { ...NO_STATS, guest_insns: this.slices * 1000, interp_insns: this.slices * 250, ram_bytes: 512 << 20 };
+    return { ...this.counters, guest_insns: this.slices * 1000, interp_insns: this.slices * 250, ram_bytes: 512 << 20 };
   }
 
   message(): string {
@@ -176,6 +219,8 @@ export function run(
   guest: Guest,
   files: Record<string, () => Source> = {},
   prepare: (engine: MockEngine) => void = () => {},
+  /** Without it, the machine is started at once. */
+  onEvent?: (event: Event) => void,
 ): Run {
   const events: Event[] = [];
   const watchers = new Set<(event: Event) => void>();
@@ -213,6 +258,7 @@ export function run(
       },
       (event) => {
         events.push(event);
+        onEvent?.(event);
         for (const watcher of watchers) watcher(event);
       },
     ),
@@ -228,7 +274,8 @@ export function run(
         if (!events.some(look)) watchers.add(look);
       }),
   };
-  void result.session.start({ options: [], engine: "engine.wasm", ...job });
+  void result.session.load({ options: [], engine: "engine.wasm", ...job });
+  if (!onEvent) result.session.start().catch(() => {}); // told as events
   return result;
 }
 

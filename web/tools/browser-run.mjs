@@ -59,8 +59,7 @@ async function main(argument) {
       const cli = new Cli(
         { ...job, ...(stats === undefined ? {} : { stats }) },
         host,
-        (data) =>
-          void page.evaluate((text) => window.pagevm?.vm?.input(text), new TextDecoder().decode(data)).catch(() => {}),
+        (data) => page.evaluate((text) => window.pagevm?.machine?.type(text), new TextDecoder().decode(data)),
         done,
       );
       const failed = (/** @type {string} */ message) => cli.end({ ok: false, reason: "engine", message });

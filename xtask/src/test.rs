@@ -105,6 +105,10 @@ pub fn run(long: bool) -> Result<()> {
             let guest = guest::make("debian-virtio-6.1")?;
             run_command(npm(&["run", "test:net", "--silent"]).env("GUEST", guest.dir))
         });
+        summary.step("the examples", || {
+            let guest = guest::make("debian-9p-6.1")?;
+            run_command(npm(&["run", "test:examples", "--silent"]).env("GUEST", guest.dir))
+        });
         if long {
             summary.step("tests of what was built, in Firefox", || {
                 run_command(npm(&["run", "test:built", "--silent"]).env("BROWSER", "firefox"))

@@ -8,7 +8,7 @@ use crate::pacer::Pacer;
 use crate::pack::Packer;
 use crate::shares::Shares;
 use fs9p::Errno;
-use host_abi::{Console, Exit, Image, Outcome, Packing, Stats};
+use host_abi::{Console, DiskFlags, Exit, Image, Outcome, Packing, Stats};
 use jit::Jit;
 use machine::{Files, Machine, MachineError};
 use netstack::{ChannelId, Ids};
@@ -104,6 +104,10 @@ impl Engine {
         }
     }
 
+    pub fn share_id(&self, share: u32) -> Option<&str> {
+        Some(&self.config.as_ref()?.shares.get(share as usize)?.id)
+    }
+
     /// The host's path of a share, empty for one in memory.
     pub fn share_path(&self, share: u32) -> Option<&str> {
         match &self.config.as_ref()?.shares.get(share as usize)?.source {
@@ -186,6 +190,12 @@ impl Engine {
         }
     }
 
+    pub fn share_list(&mut self, share: u32, path_len: u32) -> Result<&[u8], Errno> {
+        let path = self.scratch.get(..path_len as usize).ok_or(Errno::EINVAL)?;
+        self.file = self.shares.list(share, path)?;
+        Ok(&self.file)
+    }
+
     pub fn console_mode(&self) -> Console {
         match self.config.as_ref().map(Config::terminal) {
             None | Some(Serial::None) => Console::None,
@@ -211,6 +221,31 @@ impl Engine {
         let mut bytes = std::mem::take(&mut self.scratch);
         bytes.truncate(len as usize);
         self.drives.answer(request, ended(bytes));
+    }
+
+    pub fn disk_id(&self, disk: u32) -> Option<&str> {
+        let drive = self.config.as_ref()?.drives.get(disk as usize)?;
+        Some(drive.id.as_deref().unwrap_or_default())
+    }
+
+    pub fn disk_size(&self, disk: u32) -> u64 {
+        self.drives.contents(disk).map_or(0, |disk| disk.capacity())
+    }
+
+    pub fn disk_flags(&self, disk: u32) -> u32 {
+        let flag = |is: bool, flag: DiskFlags| if is { flag as u32 } else { 0 };
+        self.drives.contents(disk).map_or(0, |disk| {
+            flag(disk.read_only(), DiskFlags::ReadOnly) | flag(disk.has_overlay(), DiskFlags::Overlay)
+        })
+    }
+
+    pub fn disk_read(&self, disk: u32, offset: u64, len: u32, request: u32) {
+        self.drives.read(disk, offset, len, request);
+    }
+
+    pub fn disk_export(&self, disk: u32, name_len: u32, request: u32) {
+        let name = self.scratch.get(..name_len as usize).unwrap_or_default();
+        self.drives.export(disk, &String::from_utf8_lossy(name), request);
     }
 
     /// A network for each that the options name.
@@ -328,7 +363,14 @@ impl Engine {
         }
     }
 
+    pub fn power_button(&mut self) {
+        if let Some(machine) = &mut self.machine {
+            machine.power_button();
+        }
+    }
+
     pub fn stats(&mut self) -> &Stats {
+        (self.stats.disk_read_bytes, self.stats.disk_written_bytes) = self.drives.traffic();
         if let Some(machine) = &self.machine {
             let stats = machine.stats();
             self.stats.guest_insns = stats.insns;

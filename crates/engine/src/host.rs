@@ -170,6 +170,19 @@ pub mod shares {
     }
 }
 
+/// Answers to who reads disks from outside.
+pub mod disks {
+    use super::imports;
+
+    pub fn done(request: u32, data: &[u8]) {
+        imports::disk_done(request, data.as_ptr() as usize as u32, data.len() as u32);
+    }
+
+    pub fn failed(request: u32, why: &str) {
+        imports::disk_failed(request, why.as_ptr() as usize as u32, why.len() as u32);
+    }
+}
+
 /// Tells whoever looks after the engine.
 pub fn log(level: host_abi::LogLevel, text: &str) {
     imports::log(level as u32, text.as_ptr() as usize as u32, text.len() as u32);
@@ -290,4 +303,8 @@ mod imports {
     }
 
     pub fn share_reply(_ptr: u32) {}
+
+    pub fn disk_done(_request: u32, _ptr: u32, _len: u32) {}
+
+    pub fn disk_failed(_request: u32, _ptr: u32, _len: u32) {}
 }

@@ -44,6 +44,14 @@ fn address<T>(ptr: *const T) -> u32 {
     ptr as usize as u32
 }
 
+/// Bytes of a share, or the error's number.
+fn found(result: Result<&[u8], Errno>) -> u64 {
+    match result {
+        Ok(contents) => bytes(contents),
+        Err(errno) => range(0, errno.0),
+    }
+}
+
 /// The bodies of the exports, by their names in the table.
 mod body {
     use super::*;
@@ -67,6 +75,10 @@ mod body {
         })
     }
 
+    pub fn share_id(share: u32) -> u64 {
+        with(0, |engine| engine.share_id(share).map_or(0, |id| bytes(id.as_bytes())))
+    }
+
     pub fn share_path(share: u32) -> u64 {
         with(0, |engine| engine.share_path(share).map_or(0, |path| bytes(path.as_bytes())))
     }
@@ -80,10 +92,11 @@ mod body {
     }
 
     pub fn share_get(share: u32, path_len: u32) -> u64 {
-        with(range(0, Errno::EBUSY.0), |engine| match engine.share_get(share, path_len) {
-            Ok(contents) => bytes(contents),
-            Err(errno) => range(0, errno.0),
-        })
+        with(range(0, Errno::EBUSY.0), |engine| found(engine.share_get(share, path_len)))
+    }
+
+    pub fn share_list(share: u32, path_len: u32) -> u64 {
+        with(range(0, Errno::EBUSY.0), |engine| found(engine.share_list(share, path_len)))
     }
 
     pub fn share_archive(share: u32) -> u64 {
@@ -147,6 +160,26 @@ mod body {
         with((), |engine| engine.file_answer(request, len, |why| Ended::Failed(text(why))));
     }
 
+    pub fn disk_id(disk: u32) -> u64 {
+        with(0, |engine| engine.disk_id(disk).map_or(0, |id| bytes(id.as_bytes())))
+    }
+
+    pub fn disk_size(disk: u32) -> u64 {
+        with(0, |engine| engine.disk_size(disk))
+    }
+
+    pub fn disk_flags(disk: u32) -> u32 {
+        with(0, |engine| engine.disk_flags(disk))
+    }
+
+    pub fn disk_read(disk: u32, offset: u64, len: u32, request: u32) {
+        with((), |engine| engine.disk_read(disk, offset, len, request));
+    }
+
+    pub fn disk_export(disk: u32, name_len: u32, request: u32) {
+        with((), |engine| engine.disk_export(disk, name_len, request));
+    }
+
     pub fn run(slice_ms: f64) -> u32 {
         with(Exit::NoMachine, |engine| engine.run(slice_ms)) as u32
     }
@@ -169,6 +202,10 @@ mod body {
 
     pub fn reset() {
         with((), Engine::reset);
+    }
+
+    pub fn power_button() {
+        with((), Engine::power_button);
     }
 
     pub fn stats() -> u32 {

@@ -73,6 +73,17 @@ impl Shares {
         self.memory(share)?.put(path, contents, mode)
     }
 
+    /// What is in a directory of a tree in memory, a line for each name, as `host-abi` describes it: [`MemoryTree::list`].
+    pub fn list(&self, share: u32, path: &[u8]) -> Result<Vec<u8>, Errno> {
+        let mut lines = Vec::new();
+        for (name, stat) in self.memory(share)?.list(path)? {
+            lines.extend(format!("{:o} {} {} ", stat.mode, stat.size, stat.mtime.sec).into_bytes());
+            lines.extend(name);
+            lines.push(0);
+        }
+        Ok(lines)
+    }
+
     /// Gets a file out of a tree in memory: [`MemoryTree::get`].
     pub fn get(&self, share: u32, path: &[u8]) -> Result<Vec<u8>, Errno> {
         self.memory(share)?.get(path)

@@ -17,7 +17,7 @@ mod typescript;
 pub use typescript::typescript;
 
 /// Raised when a function, a code or a layout changes its meaning; the host refuses an engine of another version.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// The name of the module that the engine imports from.
 pub const IMPORT_MODULE: &str = "pagevm";
@@ -94,6 +94,10 @@ macro_rules! imports {
             fn share_request(share: u32, ptr: u32, len: u32) -> u32;
             /// Writes the reply that the last `share_request` has announced to `ptr`.
             fn share_reply(ptr: u32);
+            /// What `disk_read` or `disk_export` was asked for is done; what was read is in the `len` bytes at `ptr`.
+            fn disk_done(request: u32, ptr: u32, len: u32);
+            /// It cannot be done; why is in the `len` bytes of UTF-8 text at `ptr`.
+            fn disk_failed(request: u32, ptr: u32, len: u32);
         }
     };
 }
@@ -114,6 +118,8 @@ macro_rules! exports {
             fn configure(len: u32) -> u32;
             /// The file name that the options give for an `Image`, as a byte range; 0 if they give none.
             fn image_name(image: u32) -> u64;
+            /// The name that the options give share number `share`, as a byte range; 0 if there is no such share.
+            fn share_id(share: u32) -> u64;
             /// What the options give as the path of share number `share` on the host, as a byte range, 0 if there is no such share.
             /// One that is in memory has the length 0. Shares are asked for until there is none.
             fn share_path(share: u32) -> u64;
@@ -147,6 +153,9 @@ macro_rules! exports {
             /// The options with other names, those in the first `len` bytes of the scratch room: for the kernel, the initrd, each drive, each
             /// share, all ended by a zero byte; where one is empty, the old name stays. A byte range, in the form of `configure`.
             fn pack_options(len: u32) -> u64;
+            /// What is in a directory of a share that is in memory, like `share_get`: for each name, in order, a line of mode (octal), size,
+            /// time of the last change (seconds since 1970) and the name, which ends with a zero byte.
+            fn share_list(share: u32, path_len: u32) -> u64;
             /// What the options connect the serial console to, a `Console`.
             fn console_mode() -> u32;
             /// Room for an `Image` of `len` bytes, which the host fills before `create`; 0 if there is no memory for it.
@@ -161,6 +170,18 @@ macro_rules! exports {
             fn file_done(request: u32, len: u32);
             /// What `request` asked for cannot be done; why, without the file's name, is in the first `len` bytes of the scratch room.
             fn file_failed(request: u32, len: u32);
+            /// The name that the options give drive number `disk`, as a byte range, which may be empty; 0 if there is no such drive.
+            fn disk_id(disk: u32) -> u64;
+            /// Bytes of a disk; 0 before there is a machine.
+            fn disk_size(disk: u32) -> u64;
+            /// What a disk is like: `DiskFlags`.
+            fn disk_flags(disk: u32) -> u32;
+            /// Reads `len` bytes from `offset` on, as the disk is now. `disk_done` or `disk_failed` says so with `request`, perhaps
+            /// within this call.
+            fn disk_read(disk: u32, offset: u64, len: u32, request: u32);
+            /// Writes what differs from the disk's image, as an overlay, to a new file: the host's, by the name in the first `name_len`
+            /// bytes of the scratch room. Answered like `disk_read`.
+            fn disk_export(disk: u32, name_len: u32, request: u32);
             /// Runs the guest for about `slice_ms` milliseconds, or until it has nothing to do. Returns an `Exit`.
             fn run(slice_ms: f64) -> u32;
             /// After `Exit::Idle`: when the guest wants to run again, by `clock_monotonic`; infinity if only input wakes it.
@@ -173,6 +194,8 @@ macro_rules! exports {
             fn channel_event(channel: u32, event: u32, value: u32, len: u32);
             /// Resets the machine as its reset button does.
             fn reset();
+            /// Presses the power button, to which the guest may listen.
+            fn power_button();
             /// Brings the `Stats` up to date and returns their address, which stays the same.
             fn stats() -> u32;
             /// Calls of helpers by translated code, as a byte range of text, valid until the next call: a line each, the name and how many.
@@ -340,6 +363,13 @@ codes! {
         /// Reading takes long, however little is read.
         Remote = 2,
     }
+    /// Bits of what a disk is like.
+    enum DiskFlags {
+        /// The guest cannot write to it.
+        ReadOnly = 1,
+        /// What is written is kept apart from the image, and can be exported.
+        Overlay = 2,
+    }
     /// What is at the other end of a channel. Streams are under flow control in both directions.
     enum ChannelKind {
         /// A TCP connection to `ADDRESS:PORT`: a stream.
@@ -456,6 +486,9 @@ layout! {
         refusals,
         /// Guest RAM, in bytes.
         ram_bytes,
+        /// Bytes that the guest has asked its disks for, and given them.
+        disk_read_bytes,
+        disk_written_bytes,
     }
 }
 

@@ -183,6 +183,12 @@ impl Machine {
         }
     }
 
+    /// The power button: a guest that listens to it (ACPI 6.5, 4.8.2.2.1) switches itself off in its own time.
+    pub fn power_button(&mut self) {
+        self.board.power_button(self.vcpu.cpu.insns);
+        self.idle = false;
+    }
+
     /// Runs the guest for about `max_insns` instructions or until it has nothing to do. `time` is the host's now.
     pub fn run(&mut self, time: HostTime, max_insns: u64) -> Exit {
         self.run_with(&mut NoTier, time, max_insns, &mut |_| 0)

@@ -182,6 +182,14 @@ impl Board {
         (self.event, self.nmi, self.transfers) = (None, false, false);
     }
 
+    /// Someone presses the power button. `at`: instructions executed since power-on.
+    pub fn power_button(&mut self, at: u64) {
+        self.last = Clock::at(self.clock.now(at));
+        let mut cx = DevCtx { irq: &mut self.irq, out: &mut self.out, clock: self.last };
+        self.chips.acpi_pm.press_power_button(&mut cx);
+        self.settle(Chip::AcpiPm);
+    }
+
     /// Calls a chip with everything it may touch, then carries on the wires what it said.
     #[inline]
     fn with<R>(&mut self, chip: Chip, at: u64, f: impl FnOnce(&mut dyn Device, &mut DevCtx) -> R) -> R {

@@ -1,7 +1,10 @@
 //! Requests as futures over an image: the [`BlockBackend`] of everything.
 
 use crate::io::{read_padded, room};
-use crate::{BlockBackend, BlockError, Completion, Executor, Memory, Request, Result, SECTOR, Source, Store, Tag};
+use crate::{
+    BlockBackend, BlockError, Completion, Contents, Executor, Memory, Overlay, Request, Result, SECTOR, Source, Store,
+    Tag, Traffic,
+};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -34,7 +37,9 @@ impl Layer {
 /// A disk that is an image. Clones of the executor are shared by all disks of a machine.
 pub struct Disk {
     layer: Layer,
+    overlay: Option<Rc<Overlay>>,
     capacity: u64,
+    traffic: Rc<Traffic>,
     executor: Rc<Executor>,
     ended: Rc<RefCell<VecDeque<Completion>>>,
 }
@@ -43,7 +48,18 @@ impl Disk {
     /// An image whose last sector is not whole reads as if zeros filled it.
     pub fn new(layer: Layer, executor: Rc<Executor>) -> Self {
         let capacity = layer.source().size().div_ceil(SECTOR).saturating_mul(SECTOR);
-        Self { layer, capacity, executor, ended: Rc::default() }
+        Self { layer, overlay: None, capacity, traffic: Rc::default(), executor, ended: Rc::default() }
+    }
+
+    /// The same, where what is written goes to `overlay`, which is or is in the image.
+    pub fn with_overlay(self, overlay: Option<Rc<Overlay>>) -> Self {
+        Self { overlay, ..self }
+    }
+
+    /// The disk as others than the guest see it.
+    pub fn contents(&self) -> Contents {
+        let overlay = self.overlay.clone();
+        Contents::new(self.layer.source(), overlay, self.capacity, self.read_only(), self.traffic.clone())
     }
 
     /// A raw image that is in memory as a whole, with an executor of its own.
@@ -82,6 +98,7 @@ impl BlockBackend for Disk {
             self.ended.borrow_mut().push_back(Completion { tag, result: Err(error) });
             return;
         }
+        self.traffic.count(&request);
         let (layer, ended) = (self.layer.clone(), self.ended.clone());
         self.executor.spawn(async move {
             let result = perform(&layer, request).await;

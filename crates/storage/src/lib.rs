@@ -12,6 +12,7 @@
 
 mod cache;
 mod chunked;
+mod contents;
 mod disk;
 mod error;
 mod executor;
@@ -26,6 +27,7 @@ mod sync;
 
 pub use cache::{Cached, Loader};
 pub use chunked::{Chunked, Codec, Manifest, Objects, Packer, Piece};
+pub use contents::{Contents, Traffic};
 pub use disk::{Disk, Layer};
 pub use error::{BlockError, Result};
 pub use executor::Executor;

@@ -100,6 +100,7 @@ impl Opener {
         let write = !drive.read_only && !drive.snapshot && drive.overlay.is_none();
         let access = if write { Access::Write } else { Access::Read };
         let (image, identity) = self.image(&drive.file, "", drive.format, access, 0).await?;
+        let mut kept = None;
         let layer = match (&drive.overlay, image) {
             (Some(name), image) => {
                 let Layer::ReadWrite(store) = self.files.open(name, "", Access::Create).await?.layer else {
@@ -108,7 +109,8 @@ impl Opener {
                         why: "the host does not let it be written",
                     });
                 };
-                let overlay: Rc<dyn Store> = Rc::new(Overlay::open(store, image.source(), identity).await?);
+                let overlay = Rc::new(Overlay::open(store, image.source(), identity).await?);
+                kept = Some(overlay.clone());
                 if drive.read_only { Layer::ReadOnly(overlay) } else { Layer::ReadWrite(overlay) }
             }
             (None, image) if drive.read_only => Layer::ReadOnly(image.source()),
@@ -117,11 +119,13 @@ impl Opener {
                     log::warn!("{}: it can only be read here: what the guest writes is kept in memory", drive.file);
                 }
                 let memory = Rc::new(Memory::new(format!("what is written to {}", drive.file), Vec::new()));
-                Layer::ReadWrite(Rc::new(Overlay::open(memory, base, identity).await?))
+                let overlay = Rc::new(Overlay::open(memory, base, identity).await?);
+                kept = Some(overlay.clone());
+                Layer::ReadWrite(overlay)
             }
             (None, image) => image,
         };
-        Ok(Disk::new(layer, self.executor.clone()))
+        Ok(Disk::new(layer, self.executor.clone()).with_overlay(kept))
     }
 
     /// What a drive's image holds, to be packed: nothing is written to it.

@@ -118,6 +118,9 @@ export class Channels {
   readonly #wake: () => void;
   readonly #open = new Map<number, Line>();
   #events: [channel: number, event: number, value: number, data: Bytes][] = [];
+  /** Bytes in all channels. */
+  sent = 0;
+  received = 0;
 
   /** `wake` is called when something waits for `deliver`. */
   constructor(openers: Openers, wake: () => void) {
@@ -137,7 +140,10 @@ export class Channels {
       channel_open: (channel, kind, ptr, len) =>
         this.#begin(channel >>> 0, kind, new TextDecoder().decode(bytes(ptr, len))),
       channel_send: (channel, ptr, len) =>
-        act(channel, (line) => line.channel?.send(new Uint8Array(bytes(ptr, len)) as Bytes)),
+        act(channel, (line) => {
+          this.sent += len >>> 0;
+          line.channel?.send(new Uint8Array(bytes(ptr, len)) as Bytes);
+        }),
       channel_finish: (channel) => act(channel, (line) => line.channel?.finish()),
       channel_close: (channel) => this.#end(channel >>> 0),
       channel_credit: (channel, count) => act(channel, (line) => line.allow(count >>> 0)),
@@ -149,6 +155,7 @@ export class Channels {
     const events = this.#events;
     this.#events = [];
     for (const [channel, event, value, data] of events) {
+      if (event === ChannelEvent.Data) this.received += data.length;
       if (this.#open.has(channel)) sink.channelEvent(channel, event, value, data);
       if (event === ChannelEvent.Closed) this.#open.delete(channel);
     }

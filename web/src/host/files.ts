@@ -1,6 +1,6 @@
 // Files by name, as streams that count their bytes.
 
-import { VmError } from "../engine.ts";
+import { VmError } from "../error.ts";
 
 export interface Source {
   /** Bytes in the stream, where known. */

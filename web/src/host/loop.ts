@@ -1,15 +1,17 @@
 // Runs one machine, in a page's worker and in Node alike: fetches what it needs, executes slices, waits when the guest
 // does, and reports. Everything that differs between hosts is in `Platform`.
 
-import { Exit, Image, NO_STATS } from "../abi.gen.ts";
-import { Engine, type EngineApi, type EngineHost, type ImageKind, VmError } from "../engine.ts";
+import { Exit, NO_STATS } from "../abi.gen.ts";
+import { Engine, type EngineApi, type EngineHost } from "../engine.ts";
+import { deferred, VmError } from "../error.ts";
 import { answer, type Handlers } from "../files/server.ts";
-import type { Command, Event, Job, Result, State, Stats } from "../protocol.ts";
+import type { Calls, Event, Job, Result, State, Stats } from "../protocol.ts";
+import { Outside } from "./calls.ts";
 import { Channels, type Openers } from "./channels.ts";
 import { type Disks, diskHost } from "./disk/host.ts";
 import { missingFeatures } from "./features.ts";
 import { compile, type Open, type Progress } from "./files.ts";
-import { fill, openImage } from "./images.ts";
+import { Loader } from "./load.ts";
 import { Script } from "./script.ts";
 
 /** Long enough that entering the engine costs nothing, short enough that input and pause feel immediate. */
@@ -45,11 +47,6 @@ export function commonPlatform(parts: Omit<Platform, "now" | "engine">): Platfor
   };
 }
 
-const IMAGES: readonly [ImageKind, string][] = [
-  [Image.Kernel, "kernel"],
-  [Image.Initrd, "initrd"],
-];
-
 export class Session {
   readonly #platform: Platform;
   readonly #emit: (event: Event) => void;
@@ -57,6 +54,16 @@ export class Session {
   #state: State = "loading";
   #script = new Script({});
   readonly #channels: Channels;
+  readonly #outside: Outside;
+  readonly #calls: { readonly [N in keyof Calls]: (...args: Parameters<Calls[N]>) => unknown };
+  /** The engine as soon as it knows the options, and when it has a machine. */
+  readonly #configured = deferred<EngineApi>();
+  readonly #made = deferred<EngineApi>();
+  readonly #wanted = deferred<void>();
+  #failure: VmError | undefined;
+  #closed = false;
+  /** How many want the machine to stand still. */
+  #held = 0;
   #result: Result | undefined;
   /** Typed before there was a machine. */
   readonly #early: Uint8Array[] = [];
@@ -98,25 +105,39 @@ export class Session {
       if (this.#state === "running") this.#schedule();
     });
     this.#created = platform.now();
+    for (const { promise } of [this.#configured, this.#made]) promise.catch(() => {}); // told as an event
+    this.#outside = new Outside({
+      configured: () => this.#usable(this.#configured.promise),
+      made: () => this.#usable(this.#made.promise),
+      hold: () => this.#hold(1),
+      release: () => this.#hold(-1),
+    });
+    this.#calls = {
+      ...this.#outside.calls,
+      start: () => this.start(),
+      input: (data) => this.#alive().input(data),
+      pause: () => this.#alive().pause(),
+      resume: () => this.#alive().resume(),
+      reset: () => this.#alive().reset(),
+      powerButton: async () => {
+        const engine = await this.#usable(this.#made.promise);
+        this.#guarded(() => engine.powerButton());
+        if (this.#state === "running") this.#schedule();
+      },
+      switchOff: (why) => this.#alive().switchOff(why),
+      stats: () => this.stats(),
+    };
   }
 
-  command(command: Command): void {
-    switch (command.type) {
-      case "start":
-        void this.start(command.job);
-        break;
-      case "input":
-        this.input(command.data);
-        break;
-      case "pause":
-        this.pause();
-        break;
-      case "resume":
-        this.resume();
-        break;
-      case "reset":
-        this.reset();
-        break;
+  /** Does what it is asked; throws what went wrong. */
+  async call<N extends keyof Calls>(name: N, ...args: Parameters<Calls[N]>): Promise<Awaited<ReturnType<Calls[N]>>> {
+    try {
+      const act = this.#calls[name] as (...args: Parameters<Calls[N]>) => Awaited<ReturnType<Calls[N]>>;
+      return await act(...args);
+    } catch (error) {
+      // the engine's own fault is the machine's end
+      if (error instanceof VmError && error.kind === "engine" && this.#engine) this.#fail(error);
+      throw error;
     }
   }
 
@@ -124,8 +145,9 @@ export class Session {
     return this.#state;
   }
 
-  /** Loads the engine and the images and switches the machine on. What goes wrong is reported, not thrown. */
-  async start(job: Job): Promise<void> {
+  /** Loads the engine and the images, and switches the machine on after `start`. What goes wrong is reported, not thrown. */
+  async load(job: Job): Promise<void> {
+    if (this.#closed) return;
     this.#script = new Script(job);
     this.#setState("loading");
     try {
@@ -142,12 +164,14 @@ export class Session {
         share: (share, message) => this.#share(share, message),
         ...(job.code === undefined ? {} : { code: job.code }),
         files: diskHost(this.#platform.disks, job, {
+          targets: this.#outside.targets,
           answered: () => this.#answered(),
           account: (bytes) => (this.#fetched += bytes),
         }),
       };
       const engine = await this.#platform.engine(job.engine, host, this.#progress("engine.wasm"));
       this.#closeFiles = () => engine.close();
+      this.#open();
       const origin = job.origin === undefined ? this.#created : this.#platform.now() - (Date.now() - job.origin);
       this.#engineMs = this.#platform.now() - origin;
       if (job.timeout !== undefined) this.#limit(job.timeout);
@@ -156,17 +180,18 @@ export class Session {
       for (let n = 0, path = engine.sharePath(n); path !== undefined; path = engine.sharePath(++n)) {
         this.#shares.push(path === "" ? undefined : await this.#openShare(path));
       }
-      await Promise.all([
-        ...IMAGES.map(([image, what]) =>
-          this.#fetchImage(engine.imageName(image), what, job, (length) => engine.imageBegin(image, length)),
-        ),
-        ...this.#shares.map((_, share) => this.#fetchArchive(engine, share, job)),
-      ]);
+      this.#configured.resolve(engine);
+      const loader = new Loader(engine, this.#platform.open, job, (what) => this.#progress(what));
+      await loader.load(this.#shares.length);
+      await this.#wanted.promise;
+      this.#open();
       this.#started = this.#platform.now();
       this.#loadMs = this.#started - origin;
       while (!engine.create()) await new Promise<void>((resolve) => (this.#answered = resolve));
+      this.#open();
       this.#engine = engine;
       this.#answered = () => this.#state === "running" && this.#schedule();
+      this.#made.resolve(engine);
       for (const data of this.#early.splice(0)) engine.consoleInput(data);
       if (this.#result) return; // the time was over first
       this.#powerOn = this.#platform.now();
@@ -178,6 +203,13 @@ export class Session {
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  /** Switches the machine on as soon as everything is loaded; throws what keeps it from running. */
+  async start(): Promise<void> {
+    this.#wanted.resolve();
+    await this.#usable(this.#made.promise);
+    if (this.#state === "loading" && this.#result?.ok === false) throw new VmError("machine", this.#result.message);
   }
 
   /** Types on the guest's console. */
@@ -215,8 +247,19 @@ export class Session {
     this.#schedule();
   }
 
+  /** Takes the power away, whatever the guest does. */
+  switchOff(why: string): void {
+    if (this.#state === "off" || this.#state === "failed" || this.#state === "loading") return;
+    this.#cancelTimer();
+    this.#setState("off", why);
+    this.#finish({ ok: false, reason: "quit", message: why });
+  }
+
   /** Ends the session and its timers. */
   close(): void {
+    this.#closed = true;
+    this.#failure ??= new VmError("machine", "the machine was closed");
+    for (const waiting of [this.#configured, this.#made]) waiting.reject(this.#failure);
     this.#cancelTimer();
     clearInterval(this.#statsTimer);
     clearTimeout(this.#timeoutTimer);
@@ -245,6 +288,8 @@ export class Session {
       memory_bytes: this.#engine?.memoryBytes ?? 0,
       fetched_bytes: this.#fetched,
       helper_calls: this.#engine?.helperCalls() ?? {},
+      net_sent_bytes: this.#channels.sent,
+      net_received_bytes: this.#channels.received,
     };
   }
 
@@ -260,38 +305,6 @@ export class Session {
       if (loaded > 0) shown = now;
       this.#emit({ type: "progress", name, loaded, ...(total === undefined ? {} : { total }) });
     };
-  }
-
-  async #fetchImage(
-    name: string | undefined,
-    what: string,
-    job: Job,
-    room: (length: number) => (offset: number, bytes: Uint8Array) => void,
-    filled = () => {},
-  ): Promise<void> {
-    if (name === undefined) return;
-    try {
-      await fill(await openImage(this.#platform.open, job, name, this.#progress(what)), room);
-      filled();
-    } catch (cause) {
-      const why = cause instanceof Error ? cause.message : String(cause);
-      throw new VmError("machine", `${what} ${name}: ${why}`, { cause });
-    }
-  }
-
-  /** What is in a share in memory in the beginning. */
-  async #fetchArchive(engine: EngineApi, share: number, job: Job): Promise<void> {
-    let archive = new Uint8Array(0);
-    await this.#fetchImage(
-      engine.shareArchive(share),
-      "archive",
-      job,
-      (length) => {
-        archive = new Uint8Array(length);
-        return (offset, bytes) => archive.set(bytes, offset);
-      },
-      () => engine.unpackShare(share, archive),
-    );
   }
 
   async #openShare(path: string): Promise<Handlers> {
@@ -316,9 +329,32 @@ export class Session {
 
   #schedule(): void {
     this.#cancelTimer();
-    if (this.#turnDue) return;
+    if (this.#turnDue || this.#held > 0) return;
     this.#turnDue = true;
     this.#platform.soon(this.#turn);
+  }
+
+  #hold(more: 1 | -1): void {
+    this.#held += more;
+    if (this.#held === 0 && this.#state === "running") this.#schedule();
+  }
+
+  /** Throws if the session was closed meanwhile. */
+  #open(): void {
+    if (this.#closed) this.#alive();
+  }
+
+  /** This session, unless it has failed. */
+  #alive(): this {
+    if (this.#failure) throw this.#failure;
+    return this;
+  }
+
+  /** The engine, unless it is no more. */
+  async #usable(engine: Promise<EngineApi>): Promise<EngineApi> {
+    const there = await engine;
+    this.#alive();
+    return there;
   }
 
   #cancelTimer(): void {
@@ -329,7 +365,7 @@ export class Session {
   readonly #turn = (): void => {
     this.#turnDue = false;
     const engine = this.#engine;
-    if (this.#state !== "running" || !engine) return;
+    if (this.#state !== "running" || !engine || this.#held > 0) return;
     try {
       this.#channels.deliver(engine);
       const before = this.#platform.now();
@@ -431,11 +467,17 @@ export class Session {
   }
 
   #fail(error: unknown): void {
+    if (this.#closed) {
+      this.#closeFiles();
+      return;
+    }
     this.#cancelTimer();
     clearInterval(this.#statsTimer);
     this.#channels.closeAll();
-    const { kind, message } =
-      error instanceof VmError ? error : { kind: "engine" as const, message: `pagevm failed: ${String(error)}` };
+    const failure = error instanceof VmError ? error : new VmError("engine", `pagevm failed: ${String(error)}`);
+    const { kind, message } = failure;
+    this.#failure = failure;
+    for (const waiting of [this.#configured, this.#made]) waiting.reject(failure);
     // a trapped engine's memory can be in any state: ask it nothing more
     this.#engine = undefined;
     this.#closeFiles();

@@ -1,13 +1,10 @@
 // `until`, `type` and `script`: reads the guest's console as text and says what to type.
 
 import type { Job } from "../protocol.ts";
+import { ConsoleText } from "./text.ts";
 
 /** Where a shell or a login waits for input, at the end of the output. */
 const PROMPT = /(?:[#$] |login: )$/;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: terminal control sequences begin with one
-const CONTROL_SEQUENCE = /\x1b\[[0-9;?]*[@-~]|\x1b[78=>]|\r/g;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: the beginning of one
-const UNFINISHED_SEQUENCE = /\x1b(?:\[[0-9;?]*)?$/;
 /** More output than any message spans; older text is dropped. */
 const WINDOW = 1 << 16;
 
@@ -22,9 +19,8 @@ export class Script {
   readonly #waits: Wait[] = [];
   readonly #until: string | undefined;
   readonly #scripted: boolean;
-  readonly #decoder = new TextDecoder();
+  readonly #console = new ConsoleText();
   #text = "";
-  #tail = "";
 
   constructor(job: Pick<Job, "until" | "type" | "script">) {
     if (job.type !== undefined) this.#waits.push({ expect: PROMPT, orQuiet: true, send: job.type });
@@ -48,10 +44,7 @@ export class Script {
 
   /** Takes what the guest wrote; `send` is called with what to type. Returns what the run has come to, if it has. */
   output(data: Uint8Array, send: (text: string) => void): "until" | "script" | undefined {
-    const raw = this.#tail + this.#decoder.decode(data, { stream: true });
-    const cut = raw.search(UNFINISHED_SEQUENCE);
-    this.#tail = cut < 0 ? "" : raw.slice(cut);
-    this.#text += (cut < 0 ? raw : raw.slice(0, cut)).replace(CONTROL_SEQUENCE, "");
+    this.#text += this.#console.add(data);
     for (let wait = this.#waits[0]; wait !== undefined; wait = this.#waits[0]) {
       const end = find(this.#text, wait.expect);
       if (end === undefined) break;

@@ -1,8 +1,9 @@
 // The page's worker: a session behind `postMessage`.
 
+import { VmError } from "../error.ts";
 import { originDirectory, shareHandle } from "../files/handles.ts";
 import type { Handlers } from "../files/server.ts";
-import type { Command, Event } from "../protocol.ts";
+import type { Answer, Calls, Command, Event } from "../protocol.ts";
 import { urlDisks } from "./disk/urls.ts";
 import { openUrl } from "./files.ts";
 import { commonPlatform, Session } from "./loop.ts";
@@ -10,7 +11,7 @@ import { webChannels } from "./webchannels.ts";
 
 const scope = self as unknown as {
   onmessage: ((message: MessageEvent<Command>) => void) | null;
-  postMessage(event: Event, transfer: Transferable[]): void;
+  postMessage(message: Event | Answer, transfer: Transferable[]): void;
 };
 
 // A message to oneself is the fastest way round the event loop that cannot starve other messages.
@@ -38,4 +39,22 @@ const session = new Session(
   }),
   (event) => scope.postMessage(event, event.type === "output" ? [event.data.buffer] : []),
 );
-scope.onmessage = (message) => session.command(message.data);
+
+async function answer<N extends keyof Calls>(id: number, name: N, args: Parameters<Calls[N]>): Promise<void> {
+  try {
+    const value = await session.call(name, ...args);
+    scope.postMessage({ type: "answer", id, value }, value instanceof Uint8Array ? [value.buffer as ArrayBuffer] : []);
+  } catch (cause) {
+    const { kind, message, code } = failed(cause);
+    scope.postMessage({ type: "answer", id, error: { kind, message, ...(code === undefined ? {} : { code }) } }, []);
+  }
+}
+
+function failed(cause: unknown): VmError {
+  return cause instanceof VmError ? cause : new VmError("engine", `pagevm failed: ${String(cause)}`);
+}
+
+scope.onmessage = ({ data: command }) => {
+  if (command.type === "load") void session.load(command.job);
+  else void answer(command.id, command.name, command.args);
+};

@@ -3,8 +3,8 @@
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { VmError } from "../engine.ts";
-import { start } from "./index.ts";
+import { VmError } from "../error.ts";
+import { createMachine } from "./index.ts";
 import { readJob } from "./job.ts";
 import { pack } from "./pack/index.ts";
 import { serve } from "./serve.ts";
@@ -59,14 +59,16 @@ function run(job: CliJob): void {
   const cli = new Cli(
     job,
     "node",
-    (data) => session.input(data),
+    (data) => machine.type(data),
     (status) => {
-      session.close();
+      machine.close();
       process.exit(status);
     },
   );
   const { host: _host, stats: _stats, screenshot: _screenshot, page: _page, ...rest } = job;
-  const session = start({ ...rest, origin: performance.timeOrigin }, (event) => cli.event(event));
+  const machine = createMachine({ ...rest, origin: performance.timeOrigin });
+  machine.on("*", (event) => cli.event(event));
+  machine.start().catch(() => {}); // the event of the result says so
 }
 
 async function packSite(args: readonly string[]): Promise<void> {

@@ -3,7 +3,8 @@
 
 import { writeFileSync } from "node:fs";
 import type { ConsoleMode } from "../engine.ts";
-import type { Event, Job, Result, Stats } from "../protocol.ts";
+import type { MachineEvent } from "../machine.ts";
+import type { Job, Result, Stats } from "../protocol.ts";
 
 /** What the command line's tools read, as JSON: from their argument, or from the file that it names. */
 export interface CliJob extends Omit<Job, "engine" | "files" | "origin"> {
@@ -64,7 +65,7 @@ function rounded(ms: number): number {
 export class Cli {
   readonly #job: CliJob;
   readonly #host: string;
-  readonly #input: (data: Uint8Array<ArrayBuffer>) => void;
+  readonly #input: (data: Uint8Array<ArrayBuffer>) => Promise<void>;
   readonly #end: (status: number) => void;
   #mode: ConsoleMode = "raw";
   #attached = false;
@@ -75,7 +76,7 @@ export class Cli {
   constructor(
     job: CliJob,
     host: string,
-    input: (data: Uint8Array<ArrayBuffer>) => void,
+    input: (data: Uint8Array<ArrayBuffer>) => Promise<void>,
     end: (status: number) => void,
   ) {
     this.#job = job;
@@ -84,7 +85,7 @@ export class Cli {
     this.#end = end;
   }
 
-  event(event: Event): void {
+  event(event: MachineEvent): void {
     if (this.#ended) return;
     switch (event.type) {
       case "console":
@@ -136,7 +137,7 @@ export class Cli {
     stdin.on("data", (typed: Buffer) => {
       const bytes = new Uint8Array(typed);
       const keys = terminal && this.#mode === "escape" ? escapeKey.filter(bytes) : { data: bytes, quit: false };
-      if (keys.data.length > 0) this.#input(keys.data);
+      if (keys.data.length > 0) this.#input(keys.data).catch(() => {}); // a machine that has failed says so
       if (keys.quit) this.end({ ok: false, reason: "quit", message: "ended by Ctrl-A x" });
     });
     stdin.on("error", () => {}); // a console nobody types on

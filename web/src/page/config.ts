@@ -1,7 +1,8 @@
 // Which machine the page runs: from `window.pagevm`, else the page's address, else a `<script type="application/json"
 // id="pagevm">` in the page, else `manifest.json` beside it.
 
-import type { Event, Job } from "../protocol.ts";
+import type { Machine, MachineEvent } from "../machine.ts";
+import type { Job } from "../protocol.ts";
 
 /** `window.pagevm`: what an embedding page, or a program that drives the browser, sets before the page's own code runs. */
 export interface PageConfig extends Partial<Omit<Job, "options" | "engine">> {
@@ -11,9 +12,9 @@ export interface PageConfig extends Partial<Omit<Job, "options" | "engine">> {
   about?: string;
   engine?: string;
   /** Sees every event. */
-  onEvent?(event: Event): void;
+  onEvent?(event: MachineEvent): void;
   /** The running machine; set by the page. */
-  vm?: import("../index.ts").Vm;
+  machine?: Machine;
 }
 
 declare global {

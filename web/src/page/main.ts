@@ -1,9 +1,10 @@
 // The page: a machine, its terminal, and what its user needs to know and do.
 
-import { start, type Vm } from "../index.ts";
-import { type Event, failure, type State, type Stats } from "../protocol.ts";
+import { createMachine, type Machine, type MachineEvent } from "../index.ts";
+import { failure, type State, type Stats } from "../protocol.ts";
 import { join, split } from "./commandline.ts";
 import { type PageConfig, readConfig } from "./config.ts";
+import { acceptDrops, saveOverlays } from "./files.ts";
 import type { Screen } from "./terminal.ts";
 
 window.pagevmStarted = true;
@@ -14,11 +15,12 @@ const message = get("message");
 const downloads = get("downloads");
 const pause = get("pause") as HTMLButtonElement;
 const reset = get("reset") as HTMLButtonElement;
+const save = get("save") as HTMLButtonElement;
 const restart = get("restart") as HTMLButtonElement;
 const edit = get("options") as HTMLTextAreaElement;
 
 let config: PageConfig | undefined;
-let vm: Vm | undefined;
+let machine: Machine | undefined;
 let state: State = "loading";
 let screen: Screen | undefined;
 /** What the guest wrote before the terminal was there. */
@@ -50,7 +52,7 @@ function showMessage(heading: string, text: string, button: string): void {
   overlay.dataset.view = "message";
 }
 
-function showProgress({ name, loaded, total }: Event & { type: "progress" }): void {
+function showProgress({ name, loaded, total }: MachineEvent & { type: "progress" }): void {
   let row = downloads.querySelector<HTMLElement>(`[data-name="${CSS.escape(name)}"]`);
   if (!row) {
     row = document.createElement("label");
@@ -75,6 +77,37 @@ function showStats(stats: Stats): void {
   show("busy", `${(stats.busy * 100).toFixed(0)} %`);
   show("memory", `${bytes(stats.ram_bytes)} + ${bytes(stats.memory_bytes - stats.ram_bytes)}`);
   show("uptime", duration(stats.uptime_ms));
+  show("disk", `${bytes(stats.disk_read_bytes)} / ${bytes(stats.disk_written_bytes)}`);
+  show("net", `${bytes(stats.net_received_bytes)} / ${bytes(stats.net_sent_bytes)}`);
+}
+
+/** Lights up what was used since the last time. */
+function showActivity({ diskRead, diskWritten, netSent, netReceived }: MachineEvent & { type: "activity" }): void {
+  for (const [id, used] of [
+    ["disk", diskRead + diskWritten],
+    ["net", netSent + netReceived],
+  ] as const) {
+    const item = get(id).parentElement as HTMLElement;
+    item.hidden = used === 0;
+    if (item.dataset.used === String(used)) continue;
+    item.dataset.used = String(used);
+    for (const flash of item.getAnimations()) flash.cancel();
+    item.animate({ opacity: [0.35, 1] }, 400);
+  }
+}
+
+/** Says something beside the state, for a while. */
+function note(text: string): void {
+  get("note").textContent = text;
+  clearTimeout(noteTimer);
+  noteTimer = setTimeout(() => (get("note").textContent = ""), 10_000);
+}
+let noteTimer: ReturnType<typeof setTimeout> | undefined;
+
+/** There is something to save once a disk has an overlay. */
+async function showSave(): Promise<void> {
+  const disks = await machine?.disks();
+  save.hidden = !disks?.some(({ overlay }) => overlay);
 }
 
 /** What stays the same is not laid out and painted again. */
@@ -99,6 +132,7 @@ function showState(next: State, text = ""): void {
       title.textContent = "Booting";
       if (message.textContent !== "" || overlay.dataset.view !== "progress") overlay.dataset.view = "none";
       screen?.focus();
+      showSave().catch(() => {}); // a machine that has failed meanwhile says so
       break;
     case "off":
       showMessage("Powered off", text, "Switch on");
@@ -114,7 +148,7 @@ function showState(next: State, text = ""): void {
   }
 }
 
-function onEvent(event: Event): void {
+function onEvent(event: MachineEvent): void {
   switch (event.type) {
     case "progress":
       showProgress(event);
@@ -126,6 +160,9 @@ function onEvent(event: Event): void {
       break;
     case "stats":
       showStats(event.stats);
+      break;
+    case "activity":
+      showActivity(event);
       break;
     case "state":
       showState(event.state, event.message);
@@ -140,18 +177,21 @@ function onEvent(event: Event): void {
 
 /** Starts a machine in a worker of its own; `line`: with these options instead of the page's. */
 async function boot(line?: string): Promise<void> {
-  vm?.close();
-  vm = undefined;
+  machine?.close();
+  machine = undefined;
   message.textContent = "";
+  save.hidden = true;
   downloads.replaceChildren();
   showState("loading");
   try {
     config = line === undefined ? await readConfig() : { ...window.pagevm, arguments: split(line) };
-    const { arguments: options = [], about, onEvent: _, vm: __, ...job } = config;
+    const { arguments: options = [], about, onEvent: _, machine: __, ...job } = config;
     edit.value = join(options);
     get("about").textContent = about ?? edit.value;
-    vm = start({ ...job, options, origin: performance.timeOrigin, onEvent });
-    window.pagevm = { ...config, vm };
+    machine = createMachine({ ...job, options, origin: performance.timeOrigin });
+    machine.on("*", onEvent);
+    window.pagevm = { ...config, machine };
+    machine.start().catch(() => {}); // the event of the state says so
   } catch (error) {
     failure(error instanceof Error ? error.message : String(error)).forEach(onEvent);
   }
@@ -161,15 +201,19 @@ get("look").onclick = () => {
   overlay.dataset.view = "none";
   screen?.focus();
 };
-pause.onclick = () => (state === "paused" ? vm?.resume() : vm?.pause());
-reset.onclick = () => vm?.reset();
+pause.onclick = () => (state === "paused" ? machine?.resume() : machine?.pause());
+reset.onclick = () => machine?.reset();
+save.onclick = () => machine && saveOverlays(machine).then(note, (error: Error) => note(error.message));
+acceptDrops(() => machine, note);
 restart.onclick = () => {
-  if (state !== "failed") vm?.reset();
+  if (state !== "failed") void machine?.reset();
   else void boot(edit.value.trim() === "" ? undefined : edit.value);
 };
 
 void boot();
 const { open } = await import("./terminal.ts");
-screen = open(get("terminal"), (data) => vm?.input(data));
+screen = open(get("terminal"), (data) => {
+  machine?.type(data).catch(() => {}); // a machine that has failed says so itself
+});
 for (const data of early) screen.write(data);
 early = [];

@@ -10,14 +10,14 @@ import { type AddressInfo, connect } from "node:net";
 import { dirname, join } from "node:path";
 import { before, type TestContext, test } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import type { start as Start } from "../../src/node/index.ts";
+import type * as Api from "../../src/node/index.ts";
+import type { Machine } from "../../src/node/index.ts";
 
 const root = dirname(dirname(dirname(dirname(fileURLToPath(import.meta.url)))));
 const dist = process.env.DIST ?? join(root, "dist");
 const guest = process.env.GUEST ?? join(root, "target/guests/debian-virtio-6.1");
 const MIB = 1 << 20;
-// busybox then asks the terminal where the cursor is
-const PROMPT = new RegExp(`/ # (${String.fromCharCode(27)}\\[6n)?$`);
+const PROMPT = /\/ # $/;
 
 before(() => {
   assert.ok(existsSync(join(guest, "vmlinuz")), `there is no guest in ${guest}: cargo xtask guest debian-virtio-6.1`);
@@ -25,54 +25,31 @@ before(() => {
 
 /** A machine at its shell. */
 class Shell {
-  #text = "";
-  #look: () => void = () => {};
-  readonly #session: ReturnType<typeof Start>;
+  readonly #machine: Machine;
 
-  private constructor(start: typeof Start, options: readonly string[]) {
-    const images = ["-kernel", join(guest, "vmlinuz"), "-initrd", join(guest, "initrd.gz")];
-    const job = { options: ["-m", "256", ...images, "-append", "console=ttyS0 quiet", ...options] };
-    this.#session = start(job, (event) => {
-      if (event.type === "output") this.#text += new TextDecoder().decode(event.data);
-      if (event.type === "result") this.#text += `\nthe machine ended: ${JSON.stringify(event.result)}\n`;
-      this.#look();
-    });
+  private constructor(machine: Machine) {
+    this.#machine = machine;
   }
 
   static async boot(context: TestContext, ...options: string[]): Promise<Shell> {
-    const { start } = (await import(pathToFileURL(join(dist, "node.mjs")).href)) as { start: typeof Start };
-    const shell = new Shell(start, options);
-    context.after(() => shell.#session.close());
-    await shell.#prompt("boot", 300);
+    const { createMachine } = (await import(pathToFileURL(join(dist, "node.mjs")).href)) as typeof Api;
+    const images = ["-kernel", join(guest, "vmlinuz"), "-initrd", join(guest, "initrd.gz")];
+    const machine = createMachine({ options: ["-m", "256", ...images, "-append", "console=ttyS0 quiet", ...options] });
+    context.after(() => machine.close());
+    await machine.start();
+    await machine.waitFor(PROMPT, { timeout: 300_000 });
+    const shell = new Shell(machine);
     await shell.run("ip link set lo up; ip link set eth0 up");
     return shell;
-  }
-
-  async #prompt(what: string, seconds: number): Promise<string> {
-    const start = Date.now();
-    while (!PROMPT.test(this.#text)) {
-      const left = start + seconds * 1000 - Date.now();
-      assert.ok(left > 0 && !this.#text.includes("the machine ended"), `${what}: ${this.#text.slice(-2000)}`);
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, Math.min(left, 1000));
-        this.#look = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-      });
-    }
-    const text = this.#text;
-    this.#text = "";
-    return text.replace(PROMPT, "").replaceAll("\r", "");
   }
 
   /** Types a command, and returns what it prints. */
   async run(command: string, seconds = 120): Promise<string> {
     // the echo of what is typed may be broken into lines
-    this.#session.input(new TextEncoder().encode(`${command}; echo; echo =$?=\n`));
-    let text = "";
-    while (!/^=\d+=$/m.test(text)) text += await this.#prompt(command, seconds);
-    return text.slice(text.indexOf("\n") + 1);
+    await this.#machine.type(`${command}; echo; echo =$?=\n`);
+    const { before, text } = await this.#machine.waitFor(/^=\d+=\n/m, { timeout: seconds * 1000 });
+    await this.#machine.waitFor(PROMPT, { timeout: seconds * 1000 });
+    return before.slice(before.indexOf("\n") + 1) + text;
   }
 
   /** An address by DHCP, set by hand for want of a script. */

@@ -170,6 +170,7 @@ fn command_line(config: &Config, most: usize) -> Result<Vec<u8>, LoadError> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use std::path::PathBuf;
 
     pub fn config(ram_mib: u64, append: &str) -> Config {
         let m = ram_mib.to_string();
@@ -228,9 +229,11 @@ pub(crate) mod tests {
     /// The guests that `cargo xtask guest` has made, if any: Debian's kernels and an initrd, whole and cut.
     #[test]
     fn real_images() {
-        let guests = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/guests");
+        let guests = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/guests");
         let dirs = std::fs::read_dir(guests).into_iter().flatten().flatten();
-        for dir in dirs.map(|d| d.path()).filter(|d| d.join("vmlinuz").exists() && d.join("initrd.gz").exists()) {
+        let whole = |d: &PathBuf| d.join("vmlinuz").exists() && d.join("initrd.gz").exists();
+        // The benchmarks of a peer for i386 have a kernel that is refused.
+        for dir in dirs.map(|d| d.path()).filter(|d| whole(d) && !d.ends_with("bench-i386")) {
             let (kernel, initrd) =
                 (std::fs::read(dir.join("vmlinuz")).unwrap(), std::fs::read(dir.join("initrd.gz")).unwrap());
             let with = |kernel: &[u8], initrd: &[u8]| {

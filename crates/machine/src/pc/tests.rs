@@ -197,6 +197,23 @@ fn the_guest_switches_off_and_resets_as_the_acpi_tables_say() {
 }
 
 #[test]
+fn the_power_button_interrupts_a_guest_that_listens() {
+    let mut b = board();
+    b.power_button(0);
+    assert_eq!(b.io_read(map::PM_BASE, 2, 0) & 1 << 8, 1 << 8, "PWRBTN_STS");
+    b.io_write(map::PM_BASE, 2, 1 << 8, 0);
+    assert_eq!(b.io_read(map::PM_BASE, 2, 0) & 1 << 8, 0);
+    b.io_write(map::PM_BASE + 2, 2, 1 << 8, 0); // PWRBTN_EN
+    for (port, mask) in [(0x21, 0xfb), (0xa1, 0xfd)] {
+        outb(&mut b, port, mask); // the cascade and interrupt 9, the SCI's
+    }
+    assert!(!b.interrupt_pending());
+    b.power_button(0);
+    assert!(b.interrupt_pending());
+    assert_eq!(b.take_event(), None, "it is the guest that switches off");
+}
+
+#[test]
 fn the_hpet_takes_over_irq_0() {
     let mut b = board();
     lapic(&mut b, 0xf0, 0x1ff);

@@ -13,12 +13,18 @@ export interface Disks {
 }
 
 export interface Watch {
+  /** Files that the host itself has the engine write, by name. */
+  targets: ReadonlyMap<string, DiskFile>;
   answered(): void;
   /** Bytes have come over the network. */
   account(bytes: number): void;
 }
 
-export function diskHost(disks: Disks, job: Pick<Job, "base" | "files">, { answered, account }: Watch): DiskHost {
+export function diskHost(
+  disks: Disks,
+  job: Pick<Job, "base" | "files">,
+  { targets, answered, account }: Watch,
+): DiskHost {
   const given = (name: string) => (job.files && Object.hasOwn(job.files, name) ? job.files[name] : undefined);
   const address = (name: string, base: string): string => {
     const there = given(name);
@@ -30,6 +36,8 @@ export function diskHost(disks: Disks, job: Pick<Job, "base" | "files">, { answe
   return {
     answered,
     async open(name, base, access) {
+      const target = targets.get(name);
+      if (target) return target;
       const there = given(name);
       if (there instanceof Uint8Array) return new MemoryFile(there);
       if (there instanceof Blob) return new BlobFile(there);

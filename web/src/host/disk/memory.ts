@@ -19,6 +19,11 @@ export class MemoryFile implements DiskFile {
     return this.#size;
   }
 
+  /** What it holds. */
+  bytes(): Uint8Array {
+    return this.#bytes.subarray(0, this.#size);
+  }
+
   read(offset: number, into: Uint8Array): undefined {
     into.set(this.#bytes.subarray(offset, Math.min(offset + into.length, this.#size)));
   }

@@ -4,7 +4,8 @@
 import { readFileSync, statSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 import { Image } from "../../abi.gen.ts";
-import { Engine, VmError } from "../../engine.ts";
+import { Engine } from "../../engine.ts";
+import { VmError } from "../../error.ts";
 import { diskHost } from "../../host/disk/host.ts";
 import { compile } from "../../host/files.ts";
 import { COMPRESSED } from "../../host/images.ts";
@@ -70,7 +71,7 @@ async function loadEngine(from: string, answered: () => void): Promise<Engine> {
     random: (bytes) => crypto.getRandomValues(bytes),
     log: (_, text) => process.stderr.write(`pagevm: ${text}\n`),
     share: () => undefined,
-    files: diskHost(nodeDisks, {}, { answered, account: () => {} }),
+    files: diskHost(nodeDisks, {}, { targets: new Map(), answered, account: () => {} }),
   });
 }
 
