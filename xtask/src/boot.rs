@@ -240,7 +240,7 @@ fn steps(test: &Test, guest: &Guest, host: Host, session: &mut Session) -> Resul
 /// Waits for the first prompt of the boot whose output begins at `from`, and makes the console fit to be compared.
 pub fn to_prompt(session: &mut Session, guest: &Guest, from: usize) -> Result<()> {
     if guest.root == Root::Disk {
-        log_in(session, from)?;
+        log_in(session, guest, from)?;
     }
     // a kernel message may follow the prompt at once, so the prompt need not be the end
     let booted = |console: &str| {
@@ -256,8 +256,8 @@ pub fn to_prompt(session: &mut Session, guest: &Guest, from: usize) -> Result<()
 }
 
 /// Logs in as root, and gives the shell the prompt of the small guests.
-fn log_in(session: &mut Session, from: usize) -> Result<()> {
-    let asks = |console: &str| console[from..].contains(" login: ").then_some(());
+fn log_in(session: &mut Session, guest: &Guest, from: usize) -> Result<()> {
+    let asks = |console: &str| console[from..].contains(guest.prompt()).then_some(());
     session.wait_for(BOOT, asks).context("no login prompt")?;
     session.send("root\n")?;
     session.wait_for(COMMAND, |console| console.ends_with(":~# ").then_some(())).context("no shell after the login")?;

@@ -23,6 +23,9 @@ pub const DEFAULT: &str = "debian-cloud-6.1";
 /// What the shell of every busybox guest prints when it waits for input.
 pub const PROMPT: &str = "/ # ";
 
+/// What an installed Debian asks at the end of its boot, behind its host's name.
+const LOGIN: &str = " login: ";
+
 /// Changes when the files made from one recipe change for a reason that is in this program.
 const FORMAT: u32 = 2;
 
@@ -55,6 +58,14 @@ impl Guest {
         match self.root {
             Root::Initramfs => "initrd.gz",
             Root::Disk => "initrd.img",
+        }
+    }
+
+    /// What it writes when it is ready: the shell's prompt, or the one to log in.
+    pub fn prompt(&self) -> &'static str {
+        match self.root {
+            Root::Initramfs => PROMPT,
+            Root::Disk => LOGIN,
         }
     }
 

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 const GUEST: &str = "debian-x86_64";
 const MEMORY: u32 = 512;
-const PROMPT: &str = " login: ";
 /// On the slowest machine that tests run on.
 const TIMEOUT: Duration = Duration::from_secs(600);
 /// For the tool to end in, after that.
@@ -31,7 +30,7 @@ fn ranges(host: Host, guest: &Guest) -> Result<()> {
     let dir = target().join("tmp/lazy");
     fs::create_dir_all(&dir)?;
     let stats = dir.join("stats.json");
-    boot(host, Job { options: guest.options(MEMORY), stats: Some(stats.clone()), ..Job::default() }, "ranges")?;
+    boot(host, guest, Job { options: guest.options(MEMORY), stats: Some(stats.clone()), ..Job::default() }, "ranges")?;
     let figures: Value = serde_json::from_str(&fs::read_to_string(&stats)?)?;
     let fetched = figures["fetched_bytes"].as_u64().context("no `fetched_bytes` in the figures of the run")?;
     let whole = [guest.file("vmlinuz"), guest.file(guest.initrd()), root().join("dist/engine.wasm")];
@@ -48,17 +47,17 @@ fn chunks(host: Host, guest: &Guest) -> Result<()> {
     say("packing the disk (a minute or two)");
     pack(&site, &guest.options(MEMORY))?;
     let server = Server::start(&site, &artefacts()?.join(format!("lazy-chunks-{}-server.log", host.name())))?;
-    boot(host, Job { page: Some(server.url.clone()), ..Job::default() }, "chunks")?;
+    boot(host, guest, Job { page: Some(server.url.clone()), ..Job::default() }, "chunks")?;
     let fetched = server.fetched(&site)?;
     say(format!("fetched {} in {} requests, {} of them chunks", size(fetched.all), fetched.requests, fetched.chunks));
     judge(guest, "in compressed chunks", fetched.disk)
 }
 
 /// Boots to the login prompt; the console and a picture of the page are kept.
-fn boot(host: Host, job: Job, how: &str) -> Result<()> {
+fn boot(host: Host, guest: &Guest, job: Job, how: &str) -> Result<()> {
     let stem = artefacts()?.join(format!("lazy-{how}-{}", host.name()));
     let job = Job {
-        until: Some(PROMPT.to_owned()),
+        until: Some(guest.prompt().to_owned()),
         timeout: Some(TIMEOUT),
         screenshot: Some(stem.with_extension("png")),
         ..job

@@ -3,7 +3,7 @@
 use super::console::Row;
 use super::report::median;
 use super::{MEMORY, Options, Place};
-use crate::guest::{self, PROMPT};
+use crate::guest::{self, Guest, PROMPT};
 use crate::host::{self, Host, Job};
 use crate::util::{say, target};
 use anyhow::{Context, Result};
@@ -32,13 +32,13 @@ impl Round {
 pub fn run(opts: &Options) -> Result<()> {
     opts.host.prepare()?;
     Host::Qemu.prepare()?;
-    let options = guest::make(&opts.guest)?.options(MEMORY);
+    let guest = guest::make(&opts.guest)?;
     let (mut here, mut native) = (Vec::new(), Vec::new());
     for round in 1..=opts.rounds {
         say(format!("boot {round} of {} in {}", opts.rounds, opts.host.name()));
-        here.push(one(opts.host, &options)?);
+        here.push(one(opts.host, &guest, &[])?);
         say(format!("boot {round} of {} in native QEMU", opts.rounds));
-        native.push(one(Host::Qemu, &options)?);
+        native.push(one(Host::Qemu, &guest, &[])?);
     }
 
     println!("{}, {MEMORY} MB, power-on to prompt, {} round(s)", opts.guest, opts.rounds);
@@ -85,12 +85,8 @@ pub fn run(opts: &Options) -> Result<()> {
 /// One boot as a row of the suite.
 pub fn row(place: Place, guest: &str) -> Result<Row> {
     let round = match place {
-        Place::Host(host) => one(host, &guest::make(guest)?.options(MEMORY))?,
-        Place::Qemu(cpu) => {
-            let mut options = guest::make(guest)?.options(MEMORY);
-            options.extend(["-cpu", cpu].map(str::to_owned));
-            one(Host::Qemu, &options)?
-        }
+        Place::Host(host) => one(host, &guest::make(guest)?, &[])?,
+        Place::Qemu(cpu) => one(Host::Qemu, &guest::make(guest)?, &["-cpu", cpu])?,
         Place::V86 => {
             let options = guest::make(place.guest())?.options(MEMORY);
             let job = Job { options, until: Some(PROMPT.to_owned()), timeout: Some(TIMEOUT), ..Job::default() };
@@ -100,13 +96,21 @@ pub fn row(place: Place, guest: &str) -> Result<Row> {
     Ok(Row { name: super::suite::BOOT.to_owned(), ns: round.ms("until_ms")? * 1e6, ops: 1, checksum: 0, clock: 1.0 })
 }
 
-/// One boot to the prompt, console unseen.
-fn one(host: Host, options: &[String]) -> Result<Round> {
+/// One boot to the prompt with `more` options, console unseen.
+fn one(host: Host, guest: &Guest, more: &[&str]) -> Result<Round> {
     measured(|stats| {
         // by the command line itself, so that what is measured is what `run` prints
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["run", "--host", host.name(), "--until", PROMPT, "--timeout", &TIMEOUT.as_secs().to_string()]);
-        command.arg("--stats").arg(stats).arg("--").args(options);
+        command.args([
+            "run",
+            "--host",
+            host.name(),
+            "--until",
+            guest.prompt(),
+            "--timeout",
+            &TIMEOUT.as_secs().to_string(),
+        ]);
+        command.arg("--stats").arg(stats).arg("--").args(guest.options(MEMORY)).args(more);
         Ok(command)
     })
 }
