@@ -66,11 +66,12 @@ test("all by a relay: 100 MiB, 100 connections at once, datagrams, names; a rela
   t.after(web.close);
   let relay = await wispRelay();
   t.after(() => relay.close());
-  const echo = createSocket("udp4");
-  echo.on("message", (data, from) => echo.send(`echo ${data}`, from.port, from.address));
-  echo.bind(0, "127.0.0.1");
-  await once(echo, "listening");
-  t.after(() => echo.close());
+  const tftp = createSocket("udp4");
+  // TFTP (RFC 1350): the answer to a request is the first and last block
+  tftp.on("message", (data, from) => data[1] === 1 && tftp.send("\0\x03\0\x01by UDP\n", from.port, from.address));
+  tftp.bind(0, "127.0.0.1");
+  await once(tftp, "listening");
+  t.after(() => tftp.close());
   const tab = await Tab.boot(browser, server.url, ["-nic", `user,relay=${relay.url}`]);
   await tab.dhcp();
   const began = Date.now();
@@ -92,8 +93,8 @@ test("all by a relay: 100 MiB, 100 connections at once, datagrams, names; a rela
     before = memory;
   }
 
-  const { port } = echo.address();
-  assert.match(await tab.run(`(echo one; sleep 1) | nc -u -w 2 10.0.2.2 ${port}`), /^echo one$/m);
+  const { port } = tftp.address();
+  assert.match(await tab.run(`tftp -g -l /tmp/file -r file 10.0.2.2 ${port}; cat /tmp/file`), /^by UDP$/m);
   const address = "a=$(nslookup localhost.localdomain | sed -n 's/^Address: //p')";
   assert.match(await tab.run(`${address}; wget -q -O - http://$a:${web.port}/16/1 | wc -c`), /^16$/m);
   assert.match(await tab.run("wget -O - http://10.0.2.2:1/"), /reset by peer|refused/i);
