@@ -7,7 +7,7 @@ import { after, before, test } from "node:test";
 import type { Browser } from "puppeteer-core";
 import type { Server } from "../../src/node/serve.ts";
 import { launch } from "../../tools/browsers.mjs";
-import { bytes, sha256, webServer, wispRelay } from "../servers.ts";
+import { bytes, sha256, until, webServer, wispRelay } from "../servers.ts";
 import { site, Tab } from "./tab.ts";
 
 const MIB = 1 << 20;
@@ -86,7 +86,7 @@ test("all by a relay: 100 MiB, 100 connections at once, datagrams, names; a rela
     await tab.run(`mkdir -p /tmp/o; for n in $(seq 100); do ${each} done; wait`, 120);
     const sums = await tab.run("for n in $(seq 100); do cat /tmp/o/$n; done; rm -r /tmp/o");
     assert.deepEqual(sums.split("\n").slice(0, 100), expected);
-    while (web.sockets.size > 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    await until("all connections are closed", () => web.sockets.size === 0);
     const { channels, memory } = await figures(tab);
     assert.equal(channels, 1, "the relay's channel is all that is left");
     if (round > 1) assert.equal(memory, before, "no memory is lost");
@@ -101,7 +101,7 @@ test("all by a relay: 100 MiB, 100 connections at once, datagrams, names; a rela
 
   // in the middle of a response the relay goes away; then there is none; then it is back
   await tab.type(`wget -O - http://10.0.2.2:${web.port}/all/100000/7; echo; echo =$?=\n`);
-  while (web.asked.at(-1) !== "GET /all/100000/7") await new Promise((resolve) => setTimeout(resolve, 20));
+  await until("the request is there", () => web.asked.at(-1) === "GET /all/100000/7");
   relay.close();
   assert.match(await tab.waitFor(/^=\d+=\n/m, 20), /reset by peer/i);
   await tab.waitFor(/ # $/);
@@ -112,5 +112,5 @@ test("all by a relay: 100 MiB, 100 connections at once, datagrams, names; a rela
   assert.match(await tab.run(`wget -q -O - http://10.0.2.2:${web.port}/1000/3 | wc -c`), /^1000$/m);
   await tab.screenshot("relay");
   await tab.close();
-  while (relay.clients.size > 0) await new Promise((resolve) => setTimeout(resolve, 20));
+  await until("the page has left the relay", () => relay.clients.size === 0);
 });
