@@ -101,6 +101,11 @@ export async function wispRelay(port = 0): Promise<Relay> {
   logging.set_level(logging.NONE);
   wisp.options.allow_loopback_ips = true;
   wisp.options.allow_private_ips = true;
+  // the one name that the relay knows
+  wisp.options.dns_method = async (name: string) => {
+    if (name !== "relayed.example") throw new Error(`${name} is not known`);
+    return "127.0.0.1";
+  };
   const server = createServer();
   const clients = new Set<Socket>();
   server.on("upgrade", (request, socket, head) => {

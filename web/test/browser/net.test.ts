@@ -89,13 +89,14 @@ test("all by a relay: 100 MiB, 100 connections at once, datagrams, names; a rela
     await until("all connections are closed", () => web.sockets.size === 0);
     const { channels, memory } = await figures(tab);
     assert.equal(channels, 1, "the relay's channel is all that is left");
-    if (round > 1) assert.equal(memory, before, "no memory is lost");
+    // buffers of a hundred connections are more than this; new code, translated, is less
+    if (round > 1) assert.ok(memory - before < 4 * MIB, `${memory - before} bytes are lost`);
     before = memory;
   }
 
   const { port } = tftp.address();
   assert.match(await tab.run(`tftp -g -l /tmp/file -r file 10.0.2.2 ${port}; cat /tmp/file`), /^by UDP$/m);
-  const address = "a=$(nslookup localhost.localdomain | sed -n 's/^Address: //p')";
+  const address = "a=$(nslookup relayed.example | sed -n 's/^Address: //p')";
   assert.match(await tab.run(`${address}; wget -q -O - http://$a:${web.port}/16/1 | wc -c`), /^16$/m);
   assert.match(await tab.run("wget -O - http://10.0.2.2:1/"), /reset by peer|refused/i);
 
