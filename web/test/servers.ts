@@ -14,6 +14,14 @@ export function bytes(length: number, seed: number): Buffer {
 
 export const sha256 = (data: Uint8Array): string => createHash("sha256").update(data).digest("hex");
 
+/** Waits until something is so, for a minute. */
+export async function until(what: string, is: () => boolean): Promise<void> {
+  for (const end = Date.now() + 60_000; !is(); ) {
+    if (Date.now() > end) throw new Error(`not in a minute: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
 export interface WebServer {
   port: number;
   /** Requests that have come, as `METHOD PATH`. */
@@ -32,6 +40,8 @@ export async function webServer(options: { together?: number; cors?: boolean } =
   let waiting: (() => void)[] = [];
   const server = createServer((request, response) => {
     asked.push(`${request.method} ${request.url}`);
+    // wisp-js loses what it has of a stream when the other end has closed: the guest is to close first
+    response.setHeader("connection", "keep-alive");
     if (options.cors) response.setHeader("access-control-allow-origin", "*");
     if (request.method === "POST") {
       request.pipe(response);

@@ -27,7 +27,8 @@ function program(name, candidates) {
  * @returns {Promise<import("puppeteer-core").Browser>}
  */
 export async function launch(host, flags = []) {
-  const common = { headless: true, defaultViewport: { width: 1100, height: 720 } };
+  // a guest may take its time; who waits for it has a limit of its own
+  const common = { headless: true, defaultViewport: { width: 1100, height: 720 }, protocolTimeout: 600_000 };
   const browser =
     host === "firefox"
       ? await puppeteer.launch({

@@ -4,7 +4,7 @@
 
 import { encodeEntry } from "./codec.ts";
 import { Reader } from "./readers.ts";
-import { FileError, type Handlers } from "./server.ts";
+import { FileError } from "./server.ts";
 import { GETATTR_BASIC, type Messages, type Qid, SETATTR, type Stat } from "./wire.gen.ts";
 import { openWriter, type Writer } from "./writers.ts";
 
@@ -37,65 +37,7 @@ const REMOVE_DIRECTORY = 0x200;
 const WRITES = 3;
 const [EXCL, TRUNC, APPEND] = [0o200, 0o1000, 0o2000];
 
-/** Linux's name for what a browser's exception says. */
-const CODES: Readonly<Record<string, string>> = {
-  NotFoundError: "ENOENT",
-  TypeMismatchError: "ENOTDIR",
-  NotAllowedError: "EACCES",
-  SecurityError: "EACCES",
-  NoModificationAllowedError: "EBUSY",
-  InvalidModificationError: "ENOTEMPTY",
-  QuotaExceededError: "ENOSPC",
-  InvalidStateError: "EIO",
-  TypeError: "EINVAL", // a name that the browser does not allow
-};
-
-/** What whoever sits at the page has to know, and to do. */
-const ADVICE: Readonly<Record<string, string>> = {
-  EACCES:
-    "the browser does not let this page read or write it any more, the guest gets EACCES; allow it in the site's settings, " +
-    "or reload the page and pick it again",
-  ENOSPC: "there is no space left, the guest gets ENOSPC; free some",
-};
-
-/**
- * Serves a directory. Requests one after the other: a browser's directory has no operation that would be atomic otherwise.
- * `tell` gets a message, once, for what the page's user can help with.
- */
-export function shareHandle(root: FileSystemDirectoryHandle, tell: (advice: string) => void = () => {}): Handlers {
-  const directory = new HandleDirectory(root);
-  const told = new Set<string>();
-  let last: Promise<unknown> = Promise.resolve();
-  const wrapped = (name: keyof Handlers) => (fields: never) => {
-    const act = async () => {
-      try {
-        return await (directory[name as keyof HandleDirectory] as (fields: never) => unknown)(fields);
-      } catch (error) {
-        const code = error instanceof FileError ? error.code : CODES[error instanceof Error ? error.name : ""];
-        if (code === undefined) throw error;
-        const advice = ADVICE[code];
-        if (advice !== undefined && !told.has(code)) tell(advice);
-        told.add(code);
-        throw new FileError(code);
-      }
-    };
-    const result = last.then(act);
-    last = result.catch(() => {});
-    return result;
-  };
-  return Object.fromEntries(HANDLED.map((name) => [name, wrapped(name)])) as Handlers;
-}
-
-/** The page's own directory of this name, made if there is none. */
-export async function originDirectory(name: string): Promise<FileSystemDirectoryHandle> {
-  let directory = await navigator.storage.getDirectory();
-  for (const part of name.split("/").filter((part) => part !== "")) {
-    directory = await directory.getDirectoryHandle(part, { create: true });
-  }
-  return directory;
-}
-
-class HandleDirectory {
+export class HandleDirectory {
   readonly #root: Entry;
   /** Files and directories that the guest has seen, by where they are: they keep their numbers. */
   readonly #entries = new Map<string, Entry>();
@@ -358,28 +300,6 @@ class HandleDirectory {
     };
   }
 }
-
-const HANDLED = [
-  "Tversion",
-  "Tattach",
-  "Twalk",
-  "Tclunk",
-  "Tgetattr",
-  "Tsetattr",
-  "Tstatfs",
-  "Tlopen",
-  "Tlcreate",
-  "Tread",
-  "Twrite",
-  "Tfsync",
-  "Treaddir",
-  "Tmkdir",
-  "Tunlinkat",
-  "Trenameat",
-  "Tsymlink",
-  "Tlink",
-  "Tmknod",
-] as const satisfies readonly (keyof Handlers)[];
 
 function refuse(): never {
   throw new FileError("EPERM");

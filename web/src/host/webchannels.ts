@@ -8,8 +8,8 @@ const DROPPED = /^(accept-encoding|cache-control|dnt|if-.*|pragma|te|upgrade-ins
 const BODY_MAX = 256 << 20;
 const PIECE = 64 << 10;
 
-/** A relay that cannot be slowed down is given up when so many bytes wait for the guest. */
-const WAITING_MAX = 512 << 20;
+/** When so many bytes wait for the guest, a relay is slowed down, or else given up. */
+const WAITING_MAX = 256 << 20;
 
 const ended = (wasOpen: boolean, code: number | undefined, reason: string | undefined): string => {
   const why = [code === undefined ? "" : `code ${code}`, reason].filter(Boolean).join(", ");
@@ -46,7 +46,8 @@ function messageStream(socket: InstanceType<WebSocketStreamType>, line: Line): C
     const reader = readable.getReader();
     for (let next = await reader.read(); !next.done && !closed; next = await reader.read()) {
       if (typeof next.value === "string") continue;
-      if (!line.message(new Uint8Array(next.value))) await new Promise<void>((resolve) => (resumed = resolve));
+      if (line.message(new Uint8Array(next.value)) || line.waiting <= WAITING_MAX) continue;
+      await new Promise<void>((resolve) => (resumed = resolve));
     }
     if (closed) await reader.cancel();
   }

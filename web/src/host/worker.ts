@@ -1,7 +1,7 @@
 // The page's worker: a session behind `postMessage`.
 
 import { VmError } from "../error.ts";
-import { originDirectory, shareHandle } from "../files/handles.ts";
+import { originDirectory, shareHandle } from "../files/browser.ts";
 import type { Handlers } from "../files/server.ts";
 import type { Answer, Calls, Command, Event } from "../protocol.ts";
 import { urlDisks } from "./disk/urls.ts";

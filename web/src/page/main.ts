@@ -118,9 +118,15 @@ const MESSAGES = 100;
 function showLogged(text: string): void {
   console.warn(`pagevm: ${text}`);
   note(text);
-  const item = document.createElement("li");
-  item.textContent = `${new Date().toLocaleTimeString()} ${text}`;
   const list = get("log");
+  const last = list.lastElementChild;
+  if (last instanceof HTMLElement && last.dataset.text === text) {
+    last.dataset.times = String(Number(last.dataset.times ?? 1) + 1); // shown by the style sheet
+    return;
+  }
+  const item = document.createElement("li");
+  item.dataset.text = text;
+  item.textContent = `${new Date().toLocaleTimeString()} ${text}`;
   list.append(item);
   if (list.childElementCount > MESSAGES) list.firstElementChild?.remove();
   get("messages").hidden = false;
@@ -221,6 +227,8 @@ async function boot(line?: string): Promise<void> {
     const { arguments: options = [], about, onEvent: _, machine: __, ...job } = config;
     edit.value = join(options);
     get("about").textContent = about ?? edit.value;
+    // or the browser may throw away what is kept when its disk gets full
+    if (options.some((option) => option.includes("opfs:"))) void navigator.storage?.persist?.().catch(() => {});
     const directories = await pickDirectories(options, job.directories ?? {}, asked);
     machine = createMachine({ ...job, options, directories, origin: performance.timeOrigin });
     machine.on("*", onEvent);

@@ -60,7 +60,7 @@ export class Tab {
   }
 
   /** Waits for the guest's shell. */
-  async prompt(seconds = 120): Promise<void> {
+  async prompt(seconds = 300): Promise<void> {
     const state = await this.until("running");
     assert.equal(state, "running", await this.message());
     await this.#wait(PROMPT, seconds);
@@ -94,7 +94,8 @@ export class Tab {
   /** Waits until the page shows one of these states, or that the machine has failed. */
   async until(...states: string[]): Promise<string> {
     const there = (states: string[]) => states.includes(document.body.dataset.state ?? "");
-    await this.page.waitForFunction(there, { timeout: 30_000 }, [...states, "failed"]);
+    // a tab that is not seen has no frames to look at
+    await this.page.waitForFunction(there, { timeout: 60_000, polling: 100 }, [...states, "failed"]);
     return this.page.evaluate(() => document.body.dataset.state ?? "");
   }
 
