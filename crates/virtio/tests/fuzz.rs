@@ -46,7 +46,7 @@ impl BlockBackend for Late {
 
     fn poll(&mut self) -> Option<Completion> {
         self.patience += 1;
-        (self.patience % 7 == 0).then(|| self.held.pop()).flatten()
+        self.patience.is_multiple_of(7).then(|| self.held.pop()).flatten()
     }
 }
 
