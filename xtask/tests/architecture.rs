@@ -15,6 +15,9 @@ const LAYERS: &[&[&str]] = &[
     &["engine"],
 ];
 
+/// Crates that only tests use, and all that they may use of the workspace: less than they test.
+const FOR_TESTS: &[(&str, &[&str])] = &[("random", &[]), ("bare", &["isa-x86", "mem", "random"])];
+
 /// Crates that guest semantics must not see: they would tie them to one way of running.
 const TRANSLATORS: &[&str] = &["ir", "wasmgen", "jit"];
 
@@ -141,6 +144,20 @@ fn dependencies_point_down() {
         for other in used {
             let other_layer = layer(&other).unwrap_or_else(|| panic!("{name} uses {other}, which has no layer"));
             assert!(other_layer < own, "{name} uses {other}, which is not below it");
+        }
+    }
+}
+
+#[test]
+fn what_tests_share_is_below_them() {
+    let crates = crates();
+    for (name, may) in FOR_TESTS {
+        let (_, used) = crates.get(*name).unwrap_or_else(|| panic!("there is no crate {name}"));
+        for other in used {
+            assert!(may.contains(&other.as_str()), "{name} uses {other}");
+        }
+        for (engine, (_, used)) in engine_crates() {
+            assert!(!used.contains(*name), "{engine} uses {name}, which is for its tests: [dev-dependencies]");
         }
     }
 }

@@ -9,39 +9,24 @@ use bus::{
     Snapshot, Stream, Width,
 };
 use devices::{AcpiPm, Hpet, I8042, IoApic, Lapic, PciHost, Pic, Pit, ResetCtl, Rtc, Uart16550, pci_host::Nothing};
+use random::Rng;
 
 const STEPS: usize = 20_000;
 const SEEDS: u64 = 4;
 
-/// xorshift64*.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    /// Small, large, all ones, a single bit, anything.
-    fn value(&mut self) -> u64 {
-        match self.below(5) {
-            0 => self.below(16),
-            1 => u64::MAX - self.below(16),
-            2 => 1 << self.below(64),
-            3 => self.next() & 0xffff,
-            _ => self.next(),
-        }
+/// Small, large, all ones, a single bit, anything.
+fn value(r: &mut Rng) -> u64 {
+    match r.below(5) {
+        0 => r.below(16),
+        1 => u64::MAX - r.below(16),
+        2 => 1 << r.below(64),
+        3 => r.next() & 0xffff,
+        _ => r.next(),
     }
 }
 
 /// What else happens to a chip than accesses.
-type Extra<D> = fn(&mut D, &mut DevCtx, &mut Random);
+type Extra<D> = fn(&mut D, &mut DevCtx, &mut Rng);
 
 struct Plan<'a, D> {
     fresh: fn() -> D,
@@ -56,7 +41,7 @@ fn step<D: Device>(
     plan: &Plan<D>,
     irq: &mut IrqLines,
     now: &mut u64,
-    r: &mut Random,
+    r: &mut Rng,
 ) -> (u64, Option<u64>, u32, Vec<u8>) {
     *now += match r.below(8) {
         0 => r.below(1 << 36),
@@ -78,7 +63,7 @@ fn step<D: Device>(
     }
     let pio_width = [Width::B1, Width::B1, Width::B2, Width::B4][r.below(4) as usize];
     let mmio_width = [Width::B4, Width::B4, Width::B8, Width::B1][r.below(4) as usize];
-    let (what, v, pick) = (r.below(8), r.value(), r.next());
+    let (what, v, pick) = (r.below(8), value(r), r.next());
     let seen = match what {
         0 => {
             (plan.extra)(d, &mut cx, r);
@@ -112,7 +97,7 @@ fn step<D: Device>(
 
 fn torture<D: Device + Snapshot<State: Clone>>(plan: &Plan<D>) {
     for seed in 1..=SEEDS {
-        let mut r = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut r = Rng(seed);
         let (mut d, mut irq, mut now) = ((plan.fresh)(), IrqLines::default(), 0);
         for _ in 0..STEPS {
             step(&mut d, plan, &mut irq, &mut now, &mut r);
@@ -120,7 +105,7 @@ fn torture<D: Device + Snapshot<State: Clone>>(plan: &Plan<D>) {
         let bytes = postcard::to_allocvec(&d.save()).unwrap();
         let mut e = (plan.fresh)();
         e.restore(postcard::from_bytes(&bytes).unwrap()).expect("a state that the chip itself reached");
-        let (mut irq2, mut now2, mut r2) = (irq.clone(), now, Random(r.0));
+        let (mut irq2, mut now2, mut r2) = (irq.clone(), now, r.clone());
         for n in 0..STEPS / 4 {
             let a = step(&mut d, plan, &mut irq, &mut now, &mut r);
             let b = step(&mut e, plan, &mut irq2, &mut now2, &mut r2);
@@ -129,9 +114,9 @@ fn torture<D: Device + Snapshot<State: Clone>>(plan: &Plan<D>) {
     }
 }
 
-fn nothing<D>(_: &mut D, _: &mut DevCtx, _: &mut Random) {}
+fn nothing<D>(_: &mut D, _: &mut DevCtx, _: &mut Rng) {}
 
-fn wires(r: &mut Random) -> LineChange {
+fn wires(r: &mut Rng) -> LineChange {
     let (level, rose) = (r.next() as u32 & 0xff_ffff, r.next() as u32 & 0xff_ffff);
     LineChange { level, rose, changed: level | rose }
 }
@@ -211,10 +196,10 @@ fn lapic() {
         extra: |d, cx, r| {
             match r.below(8) {
                 0 => d.receive(cx, Msi { address: 0xfee0_0000, data: r.next() as u32 & 0xcfff }),
-                1 => d.set_tsc_deadline(cx, r.value(), r.value() >> 1),
+                1 => d.set_tsc_deadline(cx, value(r), value(r) >> 1),
                 2 => d.set_lint0(cx, r.below(2) == 0),
                 3 => d.set_lint1(cx, r.below(2) == 0),
-                4 => _ = d.write_msr(cx, 0x800 + r.below(0x40) as u32, r.value()),
+                4 => _ = d.write_msr(cx, 0x800 + r.below(0x40) as u32, value(r)),
                 5 => _ = d.read_msr(cx, 0x800 + r.below(0x100) as u32),
                 6 if r.below(16) == 0 => {
                     _ = d.write_msr(cx, 0x1b, [0xfee0_0900, 0xfee0_0d00, 0xfee0_0100][r.below(3) as usize])

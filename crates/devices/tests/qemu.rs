@@ -8,6 +8,7 @@ use bus::{
     BadAccessLog, Clock, DevCtx, Device, Frequency, IrqLines, Line, MmioAccess, Outbox, PioAccess, Stream, Width,
 };
 use devices::{Hpet, I8042, IoApic, Lapic, Pic, Pit, Rtc, Uart16550};
+use random::Rng;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -146,29 +147,14 @@ impl Ours {
     }
 }
 
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % n
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.below(256) as u8
-    }
-
-    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len() as u64) as usize]
-    }
+fn byte(r: &mut Rng) -> u8 {
+    r.next() as u8
 }
 
 /// Runs scripts on both sides; `differs` judges what a read gave here and there.
-fn compare(seeds: u64, script: impl Fn(&mut Random) -> Vec<Op>, differs: impl Fn(Op, u64, u64) -> bool) {
+fn compare(seeds: u64, script: impl Fn(&mut Rng) -> Vec<Op>, differs: impl Fn(Op, u64, u64) -> bool) {
     for seed in 1..=seeds {
-        let script = script(&mut Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        let script = script(&mut Rng(seed));
         let (mut ours, mut qemu) = (Ours::new(), Qemu::start());
         for (n, op) in script.iter().enumerate() {
             let here = ours.apply(*op);
@@ -211,7 +197,7 @@ fn pic() {
             for _ in 0..300 {
                 let chip = r.pick(&[0x20, 0x20, 0xa0]);
                 match r.below(10) {
-                    1 => s.push(Op::Out(chip + 1, r.byte() & 0xfa)),
+                    1 => s.push(Op::Out(chip + 1, byte(r) & 0xfa)),
                     2 => s.extend([Op::Out(chip, 0x0a + r.below(2) as u8), Op::In(chip)]),
                     3 => s.extend([Op::Out(chip, 0x20), Op::In(chip + 1)]),
                     4 => s.push(Op::Out(chip, r.pick(&[0x60, 0x80, 0xa0, 0xc0, 0xe0, 0x00]) | r.below(8) as u8)),
@@ -236,10 +222,10 @@ fn uart16550() {
             let mut s = vec![Op::Out(0x3fb, 3), Op::Out(0x3fc, 0)];
             for _ in 0..400 {
                 match r.below(9) {
-                    0 => s.extend([Op::Out(0x3f9, r.byte() & 7)]),
+                    0 => s.extend([Op::Out(0x3f9, byte(r) & 7)]),
                     1 => s.extend([Op::Out(0x3fa, r.pick(&[0, 1, 7, 0x41, 0x81, 0xc1]))]),
-                    2 => s.extend([Op::Out(0x3fc, r.byte() & 0x1f)]),
-                    3 => s.extend([Op::Out(0x3f8, r.byte())]),
+                    2 => s.extend([Op::Out(0x3fc, byte(r) & 0x1f)]),
+                    3 => s.extend([Op::Out(0x3f8, byte(r))]),
                     4 => s.extend([Op::In(0x3f8)]),
                     _ => s.push(Op::In(0x3f8 + 2 + r.below(6) as u16)),
                 }
@@ -277,7 +263,7 @@ fn rtc() {
                         }
                         s.extend([Op::Out(0x70, 0xb), Op::Out(0x71, 0x02)]);
                     }
-                    3 => s.extend([Op::Out(0x70, 0x0e + r.below(0x20) as u8), Op::Out(0x71, r.byte())]),
+                    3 => s.extend([Op::Out(0x70, 0x0e + r.below(0x20) as u8), Op::Out(0x71, byte(r))]),
                     _ => s.extend([
                         Op::Out(0x70, r.pick(&[0, 2, 4, 7, 8, 9, 0xa, 0xb, 0xd, 0x32, 0x10, 0x20])),
                         Op::In(0x71),
@@ -304,7 +290,7 @@ fn i8042() {
                     1 => s.extend([Op::Out(0x64, 0x60), Op::Out(0x60, r.pick(&[0x65, 0x25]))]),
                     2 => s.push(Op::Out(0x60, r.pick(&[0xf2, 0xee, 0xf4, 0xf6, 0xff]))),
                     3 => s.extend([Op::Out(0x60, 0xed), Op::In(0x60), Op::Out(0x60, r.below(8) as u8), Op::In(0x60)]),
-                    4 => s.extend([Op::Out(0x64, 0xd2), Op::Out(0x60, r.byte())]),
+                    4 => s.extend([Op::Out(0x64, 0xd2), Op::Out(0x60, byte(r))]),
                     _ => {}
                 }
                 s.extend([Op::In(0x64), Op::In(0x60), Op::In(0x64), Op::In(0x60), Op::In(0x60)]);

@@ -1,11 +1,9 @@
 //! The instruction set as a whole: what CPUID announces decodes to an operation, everything else is an invalid opcode. All prefixes that
 //! select an instruction, opcodes and ModRM bytes are tried in all three modes.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{long_mode, run};
+use bare::{long_mode, run};
 use guest_api::Width;
 use iced_x86::{Code, CpuidFeature, Decoder, DecoderOptions, EncodingKind, Instruction, Mnemonic, OpKind};
 use isa_x86::cpu::CodeSize;

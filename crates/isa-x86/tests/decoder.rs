@@ -1,18 +1,14 @@
 //! The decoder against yaxpeax-x86, another author's: random instructions in the three modes must be valid in both or in neither,
 //! of one length, and with the same memory operand. What may differ is listed with its reason: [`not_announced`], [`yaxpeax_differs`].
 
-#[path = "common/rng.rs"]
-mod rng;
-
 use std::collections::BTreeMap;
 
 use guest_api::Width;
 use isa_x86::cpu::{BLOCK, CodeSize, SEG_BASE, SegReg, ZERO};
 use isa_x86::insn::{Kind, space_segment};
 use isa_x86::{DecodeError, Insn, decode};
+use random::Rng;
 use yaxpeax_arch::{Decoder, LengthedInstruction, U8Reader};
-
-use rng::Rng;
 
 /// Instructions a mode in the short test; `PAGEVM_DECODINGS` asks for more.
 const SHORT: u64 = 150_000;

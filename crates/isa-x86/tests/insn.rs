@@ -11,15 +11,13 @@
 //! A program begins at `_start` = 0x10_0000 (0x7c00 for 16 bits) with all registers 0 but the stack pointer, 0xf000, and flags clear. It ends where its
 //! bytes do. Memory is flat; in 16 bits the segments' bases are 0 as in real mode. Labels are found in NASM's listing.
 
-mod common;
-
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Bare, long_mode};
-use isa_x86::cpu::{BLOCK, SegReg, Segment, cr0, efer};
+use bare::Bare;
+use isa_x86::cpu::{BLOCK, Cpu};
 use isa_x86::fault::StopReason;
 use isa_x86::{CpuExit, DecodeError, Exception, Exec, Vcpu, decode, execute};
 
@@ -124,28 +122,10 @@ fn assemble(source: &Path, bits: u64, start: u64) -> (Vec<u8>, HashMap<String, u
     (std::fs::read(&bin).expect("binary"), labels.collect())
 }
 
-fn machine(bits: u64, start: u64, code: &[u8]) -> Vcpu {
-    let mut v = long_mode(&[]);
-    assert!(v.cpu.mem.ram.write_bytes(start, code));
-    let cpu = &mut v.cpu;
-    cpu.cr0 &= !cr0::PG;
-    if bits != 64 {
-        cpu.msr.efer &= !(efer::LMA | efer::LME);
-        let big = if bits == 32 { 0xc000 } else { 0 };
-        let limit = if bits == 32 { u32::MAX } else { 0xffff };
-        for s in SegReg::ALL {
-            cpu.seg[s as usize] = Segment { selector: 0, attr: 0x93 | big, limit };
-        }
-        cpu.seg[SegReg::Cs as usize].attr = 0x9b | big;
-        if bits == 16 {
-            cpu.cr0 &= !cr0::PE;
-        }
-    }
-    cpu.regs[..16].fill(0);
-    cpu.regs[4] = 0xf000;
-    cpu.rip = start;
-    cpu.flush_tlb();
-    cpu.update_context();
+fn machine(bits: u64, code: &[u8]) -> Vcpu {
+    let mut v = bare::vcpu(Cpu::new(bare::memory(bare::RAM)));
+    assert!(v.cpu.mem.ram.write_bytes(bare::start_of_insn(bits), code));
+    bare::begin_insn(&mut v.cpu, bits);
     v
 }
 
@@ -210,7 +190,7 @@ fn check(v: &Vcpu, c: &Case) -> String {
 
 fn run(source: &Path) -> Result<(), String> {
     let c = parse(&std::fs::read_to_string(source).expect("source"));
-    let start = if c.bits == 16 { 0x7c00 } else { common::CODE };
+    let start = bare::start_of_insn(c.bits);
     let (mut code, labels) = assemble(source, c.bits, start);
     let end = start + code.len() as u64;
     code.extend([0xeb, 0xfe]); // where the interpreter's loop stays
@@ -232,7 +212,7 @@ fn run(source: &Path) -> Result<(), String> {
     type Tier<'a> = &'a dyn Fn(&mut Vcpu) -> Result<(), String>;
     let tiers: [(&str, Tier); 2] = [("alone", &alone), ("in blocks", &in_blocks)];
     for (tier, execute) in tiers {
-        let mut v = machine(c.bits, start, &code);
+        let mut v = machine(c.bits, &code);
         let outcome = execute(&mut v);
         let mut wrong = check(&v, &c);
         match (&c.fault, outcome) {

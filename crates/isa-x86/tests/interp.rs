@@ -1,8 +1,6 @@
 //! The interpreter's loop: blocks, budgets, self-modifying code.
 
-mod common;
-
-use common::{CODE, long_mode, run};
+use bare::{CODE, long_mode, run};
 use isa_x86::CpuExit;
 use isa_x86::cpu::cr0;
 

@@ -1,9 +1,7 @@
 //! MMX and SSE: when they may be used (SDM 3 2.5, 13.1; SDM 2 2.4), and what they report. Results are compared with the host's
 //! processor by crate `diff`.
 
-mod common;
-
-use common::{Bare, long_mode};
+use bare::{Bare, long_mode};
 use isa_x86::cpu::{SegReg, cr0, cr4};
 use isa_x86::{CpuExit, Exception, Vcpu};
 

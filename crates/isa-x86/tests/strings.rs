@@ -1,27 +1,18 @@
 //! Repeated string instructions, which skip ahead in bulk, against a loop of the same instruction without a prefix.
 
-mod common;
-
-use common::{Bare, CODE, long_mode};
+use bare::{Bare, CODE, TABLES, long_mode};
 use isa_x86::cpu::{RAX, RCX, RDI, RSI, rflags};
 use isa_x86::{CpuExit, Vcpu};
 use mem::PAGE_SIZE;
+use random::Rng;
 
 /// Eight pages of data, the only ones mapped around here.
 const DATA: u64 = 0x30_0000;
 const DATA_LEN: u64 = 8 * PAGE_SIZE;
 /// Page table of the 2 MiB that hold [`DATA`]; the identity map elsewhere has large pages.
-const TABLE: u64 = common::TABLES + 0x3000;
+const TABLE: u64 = TABLES + 0x3000;
 /// Length of the code slot of each of the two programs.
 const LOOP: u64 = CODE + 0x40;
-
-struct Rng(u64);
-impl Rng {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (self.0 >> 33) % n
-    }
-}
 
 /// How the instruction is repeated.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -80,7 +71,7 @@ fn programs(c: &Case) -> (Vec<u8>, Vec<u8>) {
 
 fn machine(rng: &mut Rng) -> Vcpu {
     let mut v = long_mode(&[]);
-    assert!(v.cpu.mem.ram.write(common::TABLES + 0x2000 + 8 * (DATA >> 21), TABLE | 3));
+    assert!(v.cpu.mem.ram.write(TABLES + 0x2000 + 8 * (DATA >> 21), TABLE | 3));
     // Runs of equal bytes, so that comparisons go on for a while.
     let mut fill = 0;
     for at in DATA..DATA + DATA_LEN {

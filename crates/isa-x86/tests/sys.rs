@@ -3,15 +3,11 @@
 //! The reports were checked line by line against QEMU's TCG (`-dLAX` leaves out what it does not check) and the manual.
 //! TCG faults at a target that is not canonical; processors at the branch (`tests/diff`), and so do we. `BLESS=1` rewrites them.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::Bare;
-use isa_x86::cpu::SegReg;
-use isa_x86::{Cpu, CpuExit, Vcpu};
-use mem::{GuestRam, Memory};
+use bare::Bare;
+use isa_x86::{Cpu, CpuExit};
 
 fn assemble(source: &Path) -> Vec<u8> {
     let out =
@@ -30,13 +26,8 @@ fn assemble(source: &Path) -> Vec<u8> {
 
 /// What the program wrote to port 0xE9, and how it ended if not by port 0xF4.
 fn run(code: &[u8]) -> String {
-    let mut mem = Memory::new(GuestRam::new(8 << 20).expect("RAM"), &[]);
-    assert!(mem.ram.write_bytes(0x7c00, code));
-    let mut cpu = Cpu::new(mem);
-    cpu.seg[SegReg::Cs as usize].selector = 0;
-    cpu.set_seg_base(SegReg::Cs, 0);
-    cpu.rip = 0x7c00;
-    let mut v = Vcpu::new(cpu, 1 << 20);
+    let mut v = bare::vcpu(Cpu::new(bare::memory(8 << 20)));
+    bare::begin_sys(&mut v.cpu, code);
     let mut platform = Bare::default();
     let exit = v.run(&mut platform, 5_000_000);
     let mut text: String = platform.io.iter().filter(|w| w.0 == 0xe9).map(|w| char::from(w.2 as u8)).collect();

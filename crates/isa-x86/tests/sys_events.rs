@@ -1,8 +1,6 @@
 //! External interrupts and NMI: when they are taken, when they wait, what they push.
 
-mod common;
-
-use common::{Bare, CODE, long_mode};
+use bare::{Bare, CODE, long_mode};
 use isa_x86::cpu::{SystemSegment, TableRegister, rflags};
 use isa_x86::{CpuExit, Platform, Vcpu};
 

@@ -1,28 +1,10 @@
 //! No guest can panic the emulator or meet a lack of it: random system code in every mode, with random tables under it.
 
-mod common;
-
-use common::{Bare, RAM};
+use bare::{Bare, RAM};
 use isa_x86::cpu::{LSTAR, SegReg, Segment, SystemSegment, TableRegister, cr0, cr4, efer};
 use isa_x86::{Cpu, CpuExit, Vcpu};
 use mem::{GuestRam, Memory};
-
-/// xorshift64*: repeatable from its seed.
-struct Random(u64);
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-    fn below(&mut self, n: u64) -> u64 {
-        (self.next() >> 16) % n
-    }
-    fn chance(&mut self, one_in: u64) -> bool {
-        self.below(one_in) == 0
-    }
-}
+use random::Rng;
 
 /// Opcodes of system instructions, less their operands: what follows is random.
 const OPCODES: &[&[u8]] = &[
@@ -87,7 +69,7 @@ const OPCODES: &[&[u8]] = &[
 const GDT: u64 = 0x8_0000;
 const IDT: u64 = 0x9_0000;
 
-fn machine(r: &mut Random) -> Vcpu {
+fn machine(r: &mut Rng) -> Vcpu {
     let hole = 0xa_0000..0xc_0000;
     let mut mem = Memory::new(GuestRam::new(RAM).expect("RAM"), core::slice::from_ref(&hole));
     let mut bytes = vec![0; 1 << 20];
@@ -126,7 +108,7 @@ fn machine(r: &mut Random) -> Vcpu {
     assert!(mem.ram.write(GDT + 8, 0x00cf_9b00_0000_ffff_u64 ^ if long { 0x60 << 48 } else { 0 }));
     for k in 0..256 {
         let kind = [0x8e, 0x8f, 0xee, 0xef, 0x8e, 0xee, 0x86, 0xe5][r.below(if long { 6 } else { 8 }) as usize];
-        let selector = if r.chance(6) { r.below(0x200) } else { 8 };
+        let selector = if r.one_in(6) { r.below(0x200) } else { 8 };
         let offset = r.below(0x4_0000);
         let gate = offset & 0xffff | selector << 16 | kind << 40 | (offset >> 16) << 48;
         let at = IDT + k * if long { 16 } else { 8 };
@@ -137,40 +119,40 @@ fn machine(r: &mut Random) -> Vcpu {
     }
     let mut cpu = Cpu::new(mem);
     if mode > 0 {
-        cpu.cr0 |= cr0::PE | if r.chance(2) { cr0::WP | cr0::AM } else { 0 };
+        cpu.cr0 |= cr0::PE | if r.one_in(2) { cr0::WP | cr0::AM } else { 0 };
     }
     for k in 0..16 {
-        cpu.regs[k] = if r.chance(2) { r.below(RAM) } else { r.next() };
+        cpu.regs[k] = if r.one_in(2) { r.below(RAM) } else { r.next() };
     }
     cpu.regs[1] =
         [0xc000_0080 + r.below(8), 0xc000_0100 + r.below(4), r.below(0x400), 0x174 + r.below(3)][r.below(4) as usize];
     for s in SegReg::ALL {
-        let attr = 0x93 | if r.chance(2) { 0x4000 } else { 0 } | if r.chance(4) { 4 } else { 0 };
-        let limit = if r.chance(2) { u32::MAX } else { r.below(0x4_0000) as u32 };
+        let attr = 0x93 | if r.one_in(2) { 0x4000 } else { 0 } | if r.one_in(4) { 4 } else { 0 };
+        let limit = if r.one_in(2) { u32::MAX } else { r.below(0x4_0000) as u32 };
         cpu.seg[s as usize] = Segment { selector: r.below(0x400) as u16 & !3, attr, limit };
         cpu.set_seg_base(s, if long { 0 } else { r.below(0x2_0000) });
     }
-    let code = [0x9b, 0xc09b, 0x9b, 0xc09b, if r.chance(3) { 0xc09b } else { 0xa09b }][mode as usize];
+    let code = [0x9b, 0xc09b, 0x9b, 0xc09b, if r.one_in(3) { 0xc09b } else { 0xa09b }][mode as usize];
     cpu.seg[SegReg::Cs as usize] = Segment { selector: 8, attr: code, limit: u32::MAX };
     cpu.set_seg_base(SegReg::Cs, 0);
-    cpu.gdtr = TableRegister { base: GDT, limit: if r.chance(4) { r.next() as u16 } else { 0x1ff } };
-    cpu.idtr = TableRegister { base: IDT, limit: if r.chance(4) { r.next() as u16 } else { 0xfff } };
+    cpu.gdtr = TableRegister { base: GDT, limit: if r.one_in(4) { r.next() as u16 } else { 0x1ff } };
+    cpu.idtr = TableRegister { base: IDT, limit: if r.one_in(4) { r.next() as u16 } else { 0xfff } };
     cpu.ldtr = SystemSegment {
         base: r.below(RAM),
         segment: Segment { selector: 8, attr: 0x82, limit: r.below(0x1_0000) as u32 },
     };
-    let tss = if r.chance(2) { 0x8b } else { 0x83 };
+    let tss = if r.one_in(2) { 0x8b } else { 0x83 };
     cpu.tr = SystemSegment {
         base: r.below(RAM),
         segment: Segment { selector: 16, attr: tss, limit: r.below(0x2000) as u32 },
     };
     cpu.cr4 = [0, cr4::PSE, cr4::PAE, cr4::PAE | cr4::SMAP | cr4::SMEP, cr4::UMIP | cr4::FSGSBASE | cr4::PAE]
         [r.below(5) as usize]
-        | if r.chance(2) { cr4::OSXSAVE | cr4::OSFXSR } else { 0 };
+        | if r.one_in(2) { cr4::OSXSAVE | cr4::OSFXSR } else { 0 };
     cpu.msr.star = r.next() & 0x03ff_03ff << 32;
     (cpu.regs[LSTAR as usize], cpu.msr.sysenter_eip) = (r.below(0x4_0000), r.below(0x4_0000));
     (cpu.msr.sysenter_esp, cpu.msr.sysenter_cs) = (r.below(RAM), r.below(0x400));
-    if r.chance(4) {
+    if r.one_in(4) {
         cpu.dr[7] = 0x400 | r.below(0x100) | r.below(0x1_0000) << 16;
         cpu.dr[0] = r.below(0x4_0000);
     }
@@ -185,7 +167,7 @@ fn machine(r: &mut Random) -> Vcpu {
         // Identity-mapped, with holes and odd rights.
         let tables = 0x10_0000;
         for k in 0..512 {
-            let odd = if r.chance(6) { r.next() & 0x7 } else { 7 };
+            let odd = if r.one_in(6) { r.next() & 0x7 } else { 7 };
             let _ = cpu.mem.ram.write::<u64>(tables + 0x3000 + 8 * k, k << 12 | odd);
             let _ = cpu.mem.ram.write::<u64>(tables + 0x2000 + 8 * k, k << 21 | 0x80 | odd | 1);
         }
@@ -210,13 +192,13 @@ fn machine(r: &mut Random) -> Vcpu {
 fn random_system_code_never_panics() {
     let (mut executed, mut triple) = (0, 0);
     for seed in 1..=250_u64 {
-        let mut r = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut r = Rng(seed);
         let mut v = machine(&mut r);
         let mut platform = Bare::default();
         // Seen where it fails.
         print!("seed {seed} ");
         for _ in 0..20 {
-            platform.pending = r.chance(3).then_some(r.next() as u8);
+            platform.pending = r.one_in(3).then_some(r.next() as u8);
             match v.run(&mut platform, 100) {
                 CpuExit::Budget => {}
                 CpuExit::Exception(e) => panic!("seed {seed}: {e:?} was not delivered"),

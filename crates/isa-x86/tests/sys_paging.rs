@@ -1,8 +1,6 @@
 //! Page walks against an independent model: every combination of rights, in every paging mode.
 
-mod common;
-
-use common::{Bare, TABLES, long_mode};
+use bare::{Bare, TABLES, long_mode};
 use guest_api::Space;
 use isa_x86::cpu::{cr0, cr4, efer, rflags};
 use isa_x86::fault::{GP, PF, SS, StopReason};

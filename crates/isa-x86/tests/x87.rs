@@ -1,9 +1,7 @@
 //! When the x87 may be used, and how it reports (SDM 3 2.5, table 2-2). Results are compared with the host's processor by crate `diff`,
 //! images and pending exceptions are programs in `insn/x87_*.asm`.
 
-mod common;
-
-use common::{Bare, long_mode};
+use bare::{Bare, long_mode};
 use isa_x86::cpu::cr0;
 use isa_x86::{CpuExit, Exception, Vcpu};
 

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Rng, hard80};
+use common::{Operands, hard80, rng};
 use rustc_apfloat::ieee::{Double, Single, X87DoubleExtended};
 use rustc_apfloat::{Float, Round as R, Status};
 use softfloat::{Env, Env80, F80, f80, flag, sse};
@@ -30,7 +30,7 @@ fn equal<T: Float>(ours: T, theirs: T) -> bool {
 
 #[test]
 fn f80() {
-    let mut rng = Rng::new();
+    let mut rng = rng();
     let supported = |v: &F80| v.class() != f80::Class::Unsupported && !(v.se & 0x7fff == 0 && v.m >> 63 != 0);
     let hard: Vec<_> = hard80().into_iter().filter(supported).collect();
     for i in 0..200_000 {
@@ -64,7 +64,7 @@ macro_rules! format {
     ($name:ident $T:ident $u:ident $rand:ident $($op:ident $ap:ident)*) => {
         #[test]
         fn $name() {
-            let mut rng = Rng::new();
+            let mut rng = rng();
             for _ in 0..100_000 {
                 let (a, b) = (rng.$rand(), rng.$rand());
                 let (x, y) = ($T::from_bits(a.into()), $T::from_bits(b.into()));

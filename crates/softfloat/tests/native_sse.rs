@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Rng, hard};
+use common::{Operands, hard, rng};
 use core::arch::asm;
 use softfloat::{Env, Round, sse};
 
@@ -159,7 +159,7 @@ fn hard_values_of_f32_in_every_mode() {
 
 #[test]
 fn random_values_in_every_mode() {
-    let (mut rng, modes) = (Rng::new(), modes());
+    let (mut rng, modes) = (rng(), modes());
     for _ in 0..200_000 {
         let csr = rng.pick(&modes);
         let a = rng.f64();
@@ -175,7 +175,7 @@ fn random_values_in_every_mode() {
 /// Small multiples of powers of two: results exact about as often as not, for the fast path's exactness checks.
 #[test]
 fn nearly_exact_values_raise_precision_rightly() {
-    let mut rng = Rng::new();
+    let mut rng = rng();
     for _ in 0..200_000 {
         let mut small = || {
             let bits = 1 + rng.below(53);
@@ -249,10 +249,10 @@ fn fused_multiply_add() {
     if !std::is_x86_feature_detected!("fma") {
         return;
     }
-    let (mut rng, modes, hard) = (Rng::new(), modes(), hard(52, 11));
+    let (mut rng, modes, hard) = (rng(), modes(), hard(52, 11));
     for i in 0..400_000 {
         let csr = rng.pick(&modes);
-        let value = |rng: &mut Rng| if i % 2 == 0 { rng.pick(&hard) } else { rng.f64() };
+        let value = |rng: &mut random::Rng| if i % 2 == 0 { rng.pick(&hard) } else { rng.f64() };
         let (a, b) = (value(&mut rng), value(&mut rng));
         let product = (f64x(a) * f64x(b)).to_bits();
         let c = if rng.below(4) == 0 { product ^ rng.below(8) ^ rng.below(2) << 63 } else { value(&mut rng) };

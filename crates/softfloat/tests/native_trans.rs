@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Rng, hard80};
+use common::{Operands, hard80, rng};
 use core::arch::asm;
 use softfloat::{Env80, F80, Round, f80};
 
@@ -92,7 +92,7 @@ fn hard_values() {
 
 #[test]
 fn random_values() {
-    let (mut rng, mut different) = (Rng::new(), 0);
+    let (mut rng, mut different) = (rng(), 0);
     let count = 50_000;
     for i in 0..count {
         // mostly moderate exponents

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Rng, hard};
+use common::{Operands, hard, rng};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 use softfloat::{Env, sse};
@@ -95,7 +95,7 @@ fn unmasked_exceptions_set_the_flags_the_machine_sets() {
         action.sa_flags = libc::SA_SIGINFO;
         libc::sigaction(libc::SIGFPE, &action, core::ptr::null_mut());
     }
-    let mut rng = Rng::new();
+    let mut rng = rng();
     let (hard64, hard32) = (hard(52, 11), hard(23, 8));
     for i in 0..100_000 {
         let csr = (rng.next() as u32 & 0xffff) & !0x3f | if i % 4 == 0 { 0x20 } else { 0 };

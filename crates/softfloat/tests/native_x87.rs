@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Rng, hard, hard80};
+use common::{Operands, hard, hard80, rng};
 use core::arch::asm;
 use core::cmp::Ordering;
 use softfloat::{Env80, F80, Round, f80};
@@ -201,7 +201,7 @@ fn arithmetic_on_hard_values() {
 
 #[test]
 fn arithmetic_on_random_values() {
-    let (mut rng, modes) = (Rng::new(), modes());
+    let (mut rng, modes) = (rng(), modes());
     for _ in 0..50_000 {
         let (a, mut b) = (rng.f80(), rng.f80());
         if rng.below(4) == 0 {
@@ -216,7 +216,7 @@ fn arithmetic_on_random_values() {
 
 #[test]
 fn stores_in_every_mode() {
-    let (mut rng, modes) = (Rng::new(), modes());
+    let (mut rng, modes) = (rng(), modes());
     for &cw in &modes {
         for a in hard80() {
             stores(a, cw);
@@ -229,7 +229,7 @@ fn stores_in_every_mode() {
 
 #[test]
 fn memory_operands_in_every_mode() {
-    let (mut rng, modes) = (Rng::new(), modes());
+    let (mut rng, modes) = (rng(), modes());
     for &cw in &modes {
         for a in hard80() {
             for (s, d) in hard(23, 8).into_iter().zip(hard(52, 11)) {
@@ -244,7 +244,7 @@ fn memory_operands_in_every_mode() {
 
 #[test]
 fn packed_bcd_loads() {
-    let mut rng = Rng::new();
+    let mut rng = rng();
     for _ in 0..10_000 {
         let mut mem = [0u8; 16];
         let digits = rng.below(19) as usize;

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Rng, hard80};
+use common::{Operands, hard80, rng};
 use softfloat::f80::{self, Class};
 use softfloat::{Env80, F80, Round};
 
@@ -42,7 +42,7 @@ fn all(a: F80, b: F80, cw: u16) {
 
 #[test]
 fn operations_are_total() {
-    let mut rng = Rng::new();
+    let mut rng = rng();
     let hard = hard80();
     for &a in &hard {
         for &b in &hard {
@@ -51,7 +51,7 @@ fn operations_are_total() {
         }
     }
     for _ in 0..50_000 {
-        let bits = |rng: &mut Rng| F80 { m: rng.next(), se: rng.next() as u16 };
+        let bits = |rng: &mut random::Rng| F80 { m: rng.next(), se: rng.next() as u16 };
         let (a, b) = (bits(&mut rng), bits(&mut rng));
         all(a, b, rng.next() as u16);
         all(rng.f80(), rng.f80(), rng.next() as u16);

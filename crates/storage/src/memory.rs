@@ -195,11 +195,8 @@ mod tests {
     /// Random operations around the ends of pieces, against plain bytes.
     #[test]
     fn it_is_as_plain_bytes() {
-        let mut x = 1_u64;
-        let mut below = |n: usize| {
-            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (x >> 33) as usize % n
-        };
+        let mut rng = random::Rng(1);
+        let mut below = |n| rng.index(n);
         for first in [0, 1000, PIECE + 7] {
             let memory = Memory::new("file", vec![9; first]);
             let mut plain = vec![9; first];

@@ -3,8 +3,8 @@
 mod common;
 
 use common::now;
-use common::rng::Rng;
 use common::slow::{Gate, Slow};
+use random::Rng;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use storage::{

@@ -4,8 +4,8 @@
 mod common;
 
 use common::files::Dir;
-use common::rng::Rng;
 use common::{now, qemu_img};
+use random::Rng;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};

@@ -4,8 +4,8 @@ mod common;
 
 use common::files::{Dir, Native};
 use common::model::Model;
-use common::rng::Rng;
 use common::{now, qemu_img};
+use random::Rng;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;

@@ -6,7 +6,7 @@ mod common;
 use common::crash::Recorded;
 use common::model::Model;
 use common::now;
-use common::rng::Rng;
+use random::Rng;
 use std::rc::Rc;
 use storage::{BlockError, Identity, Memory, Overlay, Source, Store};
 

@@ -5,8 +5,8 @@ mod common;
 use common::crash::Recorded;
 use common::files::{Dir, Native, NativeFiles};
 use common::model::Model;
-use common::rng::Rng;
 use common::{now, qemu_img};
+use random::Rng;
 use std::rc::Rc;
 use storage::{BlockBackend, Completion, Drive, Executor, Format, Layer, Opener, Qcow2, Request, Source, Store, Tag};
 

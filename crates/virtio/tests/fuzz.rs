@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bus::pci::{PciFunction, command, header};
 use bus::{Clock, DevCtx, IrqLines, MmioAccess, Outbox, Width};
+use random::Rng as Dice; // `Rng` is a device here
 use storage::{BlockBackend, Completion, Disk, Request, Tag};
 use virtio::blk::DiskOptions;
 use virtio::console::{Port, PortKind};
@@ -18,26 +19,6 @@ const RAM: usize = 256 << 10;
 const BAR: usize = 4;
 /// A transfer moves at most some thousands of chains of this RAM.
 const LONGEST: Duration = Duration::from_secs(5);
-
-/// xorshift64* (Vigna, 2014).
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        (self.next() >> 32) % n
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-}
 
 /// A disk that takes its time, and ends requests in another order than they came.
 struct Late {
@@ -374,7 +355,7 @@ fn random_drivers_neither_panic_nor_hang_a_device() {
         }
         let begin = Instant::now();
         let round = std::panic::catch_unwind(|| {
-            let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+            let mut dice = Dice(seed);
             let mut guest = Guest::new(&mut dice);
             guest.start(&mut dice);
             (0..200).for_each(|_| guest.step(&mut dice));

@@ -1,9 +1,10 @@
 //! Random cases: bytes that decode to a user-mode instruction, and a state in which it mostly meets good memory.
 
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+use random::Rng;
 
 use crate::segments::{self, CODE16, CODE32, FLAT_CODE32, FLAT_CODE64, FLAT_DATA};
-use crate::{CODE, Case, DATA, DATA_LEN, Rng, START, State, undefined};
+use crate::{CODE, Case, DATA, DATA_LEN, START, State, undefined};
 
 /// Instructions that cannot be compared: privileged or system ones (their own tests), those that leave the code page, that read what
 /// differs by nature (time, model), or that the host has and the guest does not announce (LZCNT, TZCNT decode as BSR, BSF).

@@ -1,54 +1,15 @@
 //! Runs a case in the interpreter, at CPL 3 with the same memory map as the host's.
 
+use bare::Bare;
 use guest_api::Width;
 use iced_x86::{Decoder, DecoderOptions};
-use isa_x86::cpu::{CodeSize, Cpu, SegReg, Segment, SystemSegment, TableRegister, cr0, cr4, efer};
-use isa_x86::{CpuExit, Exception, Platform, Vcpu};
-use mem::{GuestRam, Memory};
+use isa_x86::cpu::{CodeSize, Cpu, SegReg, Segment, SystemSegment, TableRegister};
+use isa_x86::{CpuExit, Exception, Vcpu};
 
 use crate::segments::{self, GDT, LDT};
 use crate::{
     CODE, CODE_LEN, Case, DATA, DATA_LEN, END, Event, Outcome, READ_ONLY, SCRATCH, SCRATCH_LEN, START, State, in_code,
 };
-
-/// No devices.
-pub struct Nothing;
-
-impl Platform for Nothing {
-    fn mmio_read(&mut self, _: u64, _: u32, _: u64) -> u64 {
-        u64::MAX
-    }
-    fn mmio_write(&mut self, _: u64, _: u32, _: u64, _: u64) {}
-    fn io_read(&mut self, _: u16, _: u32, _: u64) -> u32 {
-        u32::MAX
-    }
-    fn io_write(&mut self, _: u16, _: u32, _: u32, _: u64) {}
-    fn interrupt_pending(&mut self) -> bool {
-        false
-    }
-    fn interrupt_ack(&mut self) -> u8 {
-        0xff
-    }
-    fn msr_read(&mut self, _: u32, _: u64) -> Option<u64> {
-        None
-    }
-    fn msr_write(&mut self, _: u32, _: u64, _: u64) -> bool {
-        false
-    }
-    fn cr8(&mut self) -> u8 {
-        0
-    }
-    fn set_cr8(&mut self, _: u8) {}
-    fn tsc(&mut self, at: u64) -> u64 {
-        at
-    }
-    fn random(&mut self) -> u64 {
-        4
-    }
-    fn wants_exit(&mut self) -> bool {
-        false
-    }
-}
 
 /// Physical addresses of the code page, the data pages and the tables.
 pub const CODE_PA: u64 = 0x1000;
@@ -74,7 +35,7 @@ impl Default for Guest {
 
 impl Guest {
     pub fn new() -> Guest {
-        let mut mem = Memory::new(GuestRam::new(0x4_0000).expect("RAM"), &[]);
+        let mut mem = bare::memory(0x4_0000);
         let mut next = TABLES + 0x1000;
         let mut map = |va: u64, pa: u64, bits: u64| {
             let mut table = TABLES;
@@ -103,10 +64,7 @@ impl Guest {
         map(READ_ONLY, DATA_PA + DATA_LEN as u64, 0x65 | 1 << 63);
         assert!(mem.ram.write_bytes(CODE_PA, &[END; CODE_LEN]));
         let mut cpu = Cpu::new(mem);
-        cpu.cr0 = cr0::PE | cr0::PG | cr0::ET | cr0::NE | cr0::WP | cr0::MP;
-        cpu.cr3 = TABLES;
-        cpu.cr4 = cr4::PAE | cr4::OSFXSR | cr4::OSXMMEXCPT | cr4::FSGSBASE;
-        cpu.msr.efer = efer::LME | efer::LMA | efer::SCE | efer::NXE;
+        bare::set_long_mode(&mut cpu, TABLES);
         for (k, d) in GDT.into_iter().enumerate() {
             assert!(cpu.mem.ram.write(GDT_PA + 8 * k as u64, d));
         }
@@ -121,7 +79,7 @@ impl Guest {
         cpu.cpl = 3;
         cpu.flush_tlb();
         cpu.update_context();
-        let mut vcpu = Vcpu::new(cpu, 1 << 20);
+        let mut vcpu = bare::vcpu(cpu);
         vcpu.catch_exceptions = true;
         Guest { vcpu }
     }
@@ -168,10 +126,10 @@ impl Guest {
         code[..case.bytes.len()].copy_from_slice(&case.bytes);
         self.load(case, &code);
         let v = &mut self.vcpu;
-        let mut event = Event::Completed;
+        let (mut event, mut platform) = (Event::Completed, Bare::default());
         // A repeated string instruction runs an iteration at a time.
         for _ in 0..100_000 {
-            match v.run(&mut Nothing, 1) {
+            match v.run(&mut platform, 1) {
                 // The same instruction again, or a branch to where no code is: the fetch faults.
                 CpuExit::Budget if v.cpu.rip == case.state.rip || !in_code(v.cpu.rip, v.cpu.seg[1].selector) => {
                     continue;

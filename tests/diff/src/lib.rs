@@ -75,30 +75,6 @@ pub struct Case {
     pub memory: Box<[u8; DATA_LEN]>,
 }
 
-/// A small generator of random numbers (SplitMix64), seeded so that each case can be had again.
-#[derive(Clone)]
-pub struct Rng(pub u64);
-
-impl Rng {
-    #[expect(clippy::should_implement_trait, reason = "it never ends")]
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-    /// Below `n`, which is not 0.
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-    pub fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize]
-    }
-}
-
 /// The differences between what the CPU did and what the interpreter did, as text; empty where they agree.
 pub fn differences(case: &Case, native: &Outcome, guest: &Outcome) -> String {
     const NAMES: [&str; 16] =
@@ -275,7 +251,7 @@ pub fn run(seed: u64, count: u64, bits: Option<u32>, only: &dyn Fn(iced_x86::Mne
     let native = native::Native::get();
     let mut guest = guest::Guest::new();
     let mut report = Report::default();
-    let mut rng = Rng(seed);
+    let mut rng = random::Rng(seed);
     while report.cases < count {
         let case_seed = rng.next();
         let bits = bits.unwrap_or(match case_seed & 7 {
@@ -283,7 +259,7 @@ pub fn run(seed: u64, count: u64, bits: Option<u32>, only: &dyn Fn(iced_x86::Mne
             2 => 16,
             _ => 64,
         });
-        let Some((case, insn)) = generate::case(&mut Rng(case_seed), bits, only) else { continue };
+        let Some((case, insn)) = generate::case(&mut random::Rng(case_seed), bits, only) else { continue };
         let name = format!(
             "{:?}{}",
             insn.mnemonic(),

@@ -4,7 +4,7 @@
 //! telling where to go on after a fault (R15) and by counting down R12D, with which the program ends. RBP points into the data,
 //! R13 is the base of one of the two views of the code, through which code is written. What else registers and stack hold is anything.
 
-use crate::Rng;
+use random::Rng;
 
 /// The two views of the code's pages, and the data: writable pages, one that can only be read, one not mapped, one of a device. The program's
 /// stack is in the last writable page.

@@ -1,7 +1,9 @@
 //! Segments of the cases that are not 64-bit code: a local descriptor table, the same on the host and in the guest, and what a program
 //! can name of Linux's global one.
 
-use crate::{CODE, DATA, Rng};
+use random::Rng;
+
+use crate::{CODE, DATA};
 
 /// A descriptor of the local table: code or data of DPL 3, as modify_ldt(2) makes it.
 #[derive(Clone, Copy)]

@@ -1,13 +1,14 @@
 //! Random programs that rewrite themselves, on this machine's CPU and in the interpreter.
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
-use diff::guest::{Nothing, save_fx};
+use bare::Bare;
+use diff::guest::save_fx;
 use diff::native::Native;
 use diff::programs::{BASE, DATA, DATA_PAGES, Kind, PAGES, Program, READ_ONLY, TABLE, VIEWS, fault, program};
-use diff::{END, Rng, State};
-use isa_x86::cpu::{Cpu, SegReg, Segment, cr0, cr4, efer};
+use diff::{END, State};
+use isa_x86::cpu::Cpu;
 use isa_x86::{CpuExit, Vcpu};
-use mem::{GuestRam, Memory};
+use random::Rng;
 
 const CODE_PA: u64 = 0x1_0000;
 const DATA_PA: u64 = 0x1_8000;
@@ -17,7 +18,7 @@ const FLAGS: u64 = 0xcc5;
 
 /// A user's program in memory laid out as the host's.
 fn guest() -> Vcpu {
-    let mut mem = Memory::new(GuestRam::new(0x2_0000).expect("RAM"), &[]);
+    let mut mem = bare::memory(0x2_0000);
     let mut put = |at: u64, v: u64| assert!(mem.ram.write(at, v));
     put(0x1000, 0x2067);
     put(0x2008, 0x3067);
@@ -31,19 +32,11 @@ fn guest() -> Vcpu {
     }
     put(0x5000 + 8 * ((READ_ONLY - DATA) >> 12), 0x6065);
     let mut cpu = Cpu::new(mem);
-    cpu.cr0 = cr0::PE | cr0::PG | cr0::ET | cr0::NE | cr0::WP | cr0::MP;
-    cpu.cr3 = 0x1000;
-    cpu.cr4 = cr4::PAE | cr4::OSFXSR | cr4::OSXMMEXCPT;
-    cpu.msr.efer = efer::LME | efer::LMA | efer::SCE | efer::NXE;
-    for s in SegReg::ALL {
-        cpu.seg[s as usize] = Segment { selector: 0x2b, attr: 0xc0f3, limit: u32::MAX };
-        cpu.set_seg_base(s, 0);
-    }
-    cpu.seg[SegReg::Cs as usize] = Segment { selector: 0x33, attr: 0xa0fb, limit: u32::MAX };
-    cpu.cpl = 3;
+    bare::set_long_mode(&mut cpu, 0x1000);
+    bare::set_flat_segments(&mut cpu, 0x33, 0x2b, 3);
     cpu.flush_tlb();
     cpu.update_context();
-    let mut v = Vcpu::new(cpu, 1 << 20);
+    let mut v = bare::vcpu(cpu);
     v.catch_exceptions = true;
     v
 }
@@ -58,9 +51,9 @@ fn run(v: &mut Vcpu, p: &Program, state: &State, data: &[u8]) -> Option<u64> {
     for k in 0..16 {
         v.cpu.xmm[k] = u128::from_le_bytes(state.fx[160 + 16 * k..176 + 16 * k].try_into().expect("16 bytes"));
     }
-    let mut faults = 0;
+    let (mut faults, mut platform) = (0, Bare::default());
     for _ in 0..20_000 {
-        match v.run(&mut Nothing, 10_000) {
+        match v.run(&mut platform, 10_000) {
             CpuExit::Budget => {}
             CpuExit::Exception(e) => {
                 let at = v.cpu.rip.wrapping_sub(VIEWS[0]);

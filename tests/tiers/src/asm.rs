@@ -3,18 +3,14 @@
 
 use core::fmt::Write;
 
+use bare::Bare;
 use guest_api::{NoTier, Tier};
-use isa_x86::cpu::{Cpu, SegReg, Segment, cr0, efer};
+use isa_x86::cpu::Cpu;
 use isa_x86::{CpuExit, Vcpu};
 use jit::Jit;
-use mem::{GuestRam, Memory};
 
 use crate::Report;
 use crate::host::Runner;
-
-#[path = "../../../crates/isa-x86/tests/common/mod.rs"]
-pub mod common;
-use common::Bare;
 
 include!(concat!(env!("OUT_DIR"), "/asm.rs"));
 
@@ -22,38 +18,6 @@ const RAM: usize = 8 << 20;
 const LIMIT: u64 = 5_000_000;
 /// The programs of `sys` fill tables by REP STOS, which does at once what the TLB knows: when that is emptied, it has one turn more.
 const REPEATS: u64 = 8;
-
-fn vcpu() -> Vcpu {
-    Vcpu::new(Cpu::new(Memory::new(GuestRam::new(RAM as u64).expect("RAM"), &[])), 1 << 20)
-}
-
-/// The processor where a program of `insn` begins, as the interpreter's test has it.
-fn begin(cpu: &mut Cpu, bits: u64, start: u64) {
-    let model = common::long_mode(&[]).cpu;
-    cpu.reset();
-    (cpu.cr0, cpu.cr3, cpu.cr4, cpu.msr.efer) = (model.cr0 & !cr0::PG, model.cr3, model.cr4, model.msr.efer);
-    (cpu.seg, cpu.xmm) = (model.seg, [0; 16]);
-    for s in SegReg::ALL {
-        cpu.set_seg_base(s, 0);
-    }
-    if bits != 64 {
-        cpu.msr.efer &= !(efer::LMA | efer::LME);
-        let big = if bits == 32 { 0xc000 } else { 0 };
-        let limit = if bits == 32 { u32::MAX } else { 0xffff };
-        for s in SegReg::ALL {
-            cpu.seg[s as usize] = Segment { selector: 0, attr: 0x93 | big, limit };
-        }
-        cpu.seg[SegReg::Cs as usize].attr = 0x9b | big;
-        if bits == 16 {
-            cpu.cr0 &= !cr0::PE;
-        }
-    }
-    cpu.regs[..16].fill(0);
-    cpu.regs[4] = 0xf000;
-    cpu.rip = start;
-    cpu.flush_tlb();
-    cpu.update_context();
-}
 
 /// Memory as a program of `insn` finds it. Code that the last run has not changed stays as it is, translated.
 fn fill(v: &mut Vcpu, start: u64, code: &[u8]) {
@@ -112,10 +76,10 @@ fn differences(a: &Outcome, b: &Outcome) -> String {
 }
 
 pub fn run(seed: u64, report: &mut Report) {
-    let (mut a, mut b) = (vcpu(), vcpu());
+    let [mut a, mut b] = [0, 0].map(|_| bare::vcpu(Cpu::new(bare::memory(RAM as u64))));
     let mut tier = Jit::new(Runner, isa_x86::tier::layout(&b.cpu), 1 << 20);
     for &(name, bits, code) in INSN {
-        let start = if bits == 16 { 0x7c00 } else { common::CODE };
+        let start = bare::start_of_insn(bits);
         let mut code = code.to_vec();
         code.extend([0xf4, 0xf4]);
         // REP may count its iterations otherwise.
@@ -124,13 +88,13 @@ pub fn run(seed: u64, report: &mut Report) {
         a.reset();
         b.reset();
         fill(&mut a, start, &code);
-        begin(&mut a.cpu, bits, start);
+        bare::begin_insn(&mut a.cpu, bits);
         let mut want = run_one(&mut a, &mut NoTier, &mut |_| {});
         // First it is seen, then it is translated; afterwards it is there.
         for turn in 0..4 {
             tier.stress(seed ^ turn, 1);
             fill(&mut b, start, &code);
-            begin(&mut b.cpu, bits, start);
+            bare::begin_insn(&mut b.cpu, bits);
             let got = run_one(&mut b, &mut tier, &mut Jit::slice_over);
             if !counts {
                 want.insns = got.insns;
@@ -148,11 +112,7 @@ pub fn run(seed: u64, report: &mut Report) {
             let load = |v: &mut Vcpu| {
                 v.reset();
                 v.cpu.mem.ram.slice_mut(0, RAM).expect("RAM").fill(0);
-                assert!(v.cpu.mem.ram.write_bytes(0x7c00, code));
-                v.cpu.seg[SegReg::Cs as usize].selector = 0;
-                v.cpu.set_seg_base(SegReg::Cs, 0);
-                v.cpu.rip = 0x7c00;
-                v.cpu.update_context();
+                bare::begin_sys(&mut v.cpu, code);
             };
             load(&mut a);
             let want = run_one(&mut a, &mut NoTier, &mut |_| {});

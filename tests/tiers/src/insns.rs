@@ -4,8 +4,9 @@
 //! an instruction addresses memory with are set before it, in each turn to something else: mostly to good memory, in the last turns
 //! perhaps to bad. It ends where its counter is 0, or with an exception. Both ways to run it must come to the same end.
 
+use bare::Bare;
 use diff::guest::{CODE_PA, DATA_PA, Guest, SCRATCH_PA, save_fx};
-use diff::{CODE, CODE_LEN, Case, DATA, DATA_LEN, END, Rng, SCRATCH, SCRATCH_LEN, START, generate};
+use diff::{CODE, CODE_LEN, Case, DATA, DATA_LEN, END, SCRATCH, SCRATCH_LEN, START, generate};
 use guest_api::{Code, Left, Slot, Tier};
 use iced_x86::{
     Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
@@ -13,8 +14,7 @@ use iced_x86::{
 use isa_x86::cpu::CodeSize;
 use isa_x86::{CpuExit, Vcpu};
 use jit::Jit;
-
-pub use diff::guest::Nothing;
+use random::Rng;
 
 use crate::Report;
 use crate::host::Runner;
@@ -328,16 +328,16 @@ fn outcome(v: &Vcpu, exit: CpuExit, before: u64) -> Outcome {
 
 fn interpret(guest: &mut Guest) -> Outcome {
     let before = guest.vcpu.cpu.insns;
-    let exit = guest.vcpu.run(&mut Nothing, LIMIT);
+    let exit = guest.vcpu.run(&mut Bare::default(), LIMIT);
     outcome(&guest.vcpu, exit, before)
 }
 
 fn translate(guest: &mut Guest, tier: &mut Eager, code: &[u8], repeats: bool, rng: &mut Rng) -> Outcome {
-    let v = &mut guest.vcpu;
+    let (v, mut platform) = (&mut guest.vcpu, Bare::default());
     let before = v.cpu.insns;
     let exit = loop {
         let slice = if rng.one_in(3) { 1 + rng.below(40) } else { 60 + rng.below(300) };
-        match v.run_with(&mut Nothing, tier, slice) {
+        match v.run_with(&mut platform, tier, slice) {
             CpuExit::Budget if v.cpu.insns.wrapping_sub(before) < 2 * LIMIT => tier.0.flush(),
             exit => break exit,
         }

@@ -3,11 +3,11 @@
 use core::cell::Cell;
 use core::num::NonZeroU32;
 
+use bare::{Bare, CODE, TABLES, long_mode};
 use isa_x86::{CpuExit, Vcpu};
 use jit::{Host, Jit, Support};
 
 use crate::Report;
-use crate::asm::common::{Bare, CODE, TABLES, long_mode};
 use crate::host::Runner;
 
 thread_local! {

@@ -4,9 +4,10 @@
 //! equal generators are the same sequence. Each operation is an instruction of its own: where generated code leaves by its
 //! side exit, the state must be that of before it.
 
+use bare::Bare;
 use core::mem::offset_of;
+use random::Rng;
 
-use diff::Rng;
 use diff::generate::{double, integer, single, vector};
 use guest_api::{EmitVector, Exchange, F2, Float, Fp, Guest, Jump, LazyFlags, Slot, StateLayout, XSlot};
 use ir::{Block, Lift, Op, Region, Target, Term};
@@ -70,7 +71,7 @@ fn float(op: u32) -> u32 {
         // SAFETY: the state outlives the run, and generated code, which has lent it, waits.
         let x = unsafe { &mut (*slow.state).exchange };
         let [a, b] = x.vectors.map(|[low, high]| u128::from(high) << 64 | u128::from(low));
-        let mut platform = crate::insns::Nothing;
+        let mut platform = Bare::default();
         let mut e = Exec { cpu: &mut slow.cpu, platform: &mut platform };
         let Some(r) = e.float(op, a, b) else { return 0 };
         x.vectors[0] = [r as u64, (r >> 64) as u64];
@@ -395,7 +396,7 @@ fn case(
     if reached > n {
         return show(report, format_args!("left by {leave:?} {}", state.exchange.pc));
     }
-    let mut platform = crate::insns::Nothing;
+    let mut platform = Bare::default();
     let mut e = Exec { cpu, platform: &mut platform };
     for k in 0..reached {
         if operation(&mut e, s.ops[k], &mut s.rng(k)).is_err() {

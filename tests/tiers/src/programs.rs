@@ -3,16 +3,16 @@
 
 use core::fmt::Write;
 
-use diff::Rng;
+use bare::{Bare, Registers};
 use diff::programs::{
     BASE, CHOICES, DATA, DATA_PAGES, DEVICE, ENTRIES, Kind, OTHER, PAGES, Program, READ_ONLY, TABLE, VIEWS, program,
 };
 use guest_api::{NoTier, Tier};
 use iced_x86::{Decoder, DecoderOptions, Formatter, GasFormatter};
-use isa_x86::cpu::{Cpu, SegReg, Segment, SystemSegment, TableRegister, cr0, cr4, efer, rflags};
-use isa_x86::{CpuExit, Platform, Vcpu};
+use isa_x86::cpu::{Cpu, Segment, SystemSegment, TableRegister, rflags};
+use isa_x86::{CpuExit, Vcpu};
 use jit::Jit;
-use mem::{GuestRam, Memory};
+use random::Rng;
 
 use crate::Report;
 use crate::host::Runner;
@@ -40,48 +40,19 @@ const COUNTERS: u64 = HANDLERS + 0x4000;
 const LIMIT: u64 = 12_000;
 
 /// A device whose registers read differently each time.
-#[derive(Default, Clone, PartialEq)]
+#[derive(Default)]
 struct Device {
     reads: u64,
     written: u64,
 }
 
-impl Platform for Device {
-    fn mmio_read(&mut self, addr: u64, size: u32, _: u64) -> u64 {
+impl Registers for Device {
+    fn read(&mut self, addr: u64, size: u32) -> u64 {
         self.reads += 1;
         Rng(self.reads ^ addr << 8 ^ u64::from(size) << 32).next() >> (64 - 8 * size)
     }
-    fn mmio_write(&mut self, addr: u64, size: u32, value: u64, _: u64) {
+    fn write(&mut self, addr: u64, size: u32, value: u64) {
         self.written = Rng(self.written ^ addr ^ u64::from(size) << 32 ^ value << 7).next();
-    }
-    fn io_read(&mut self, _: u16, _: u32, _: u64) -> u32 {
-        0
-    }
-    fn io_write(&mut self, _: u16, _: u32, _: u32, _: u64) {}
-    fn interrupt_pending(&mut self) -> bool {
-        false
-    }
-    fn interrupt_ack(&mut self) -> u8 {
-        0xff
-    }
-    fn msr_read(&mut self, _: u32, _: u64) -> Option<u64> {
-        None
-    }
-    fn msr_write(&mut self, _: u32, _: u64, _: u64) -> bool {
-        false
-    }
-    fn cr8(&mut self) -> u8 {
-        0
-    }
-    fn set_cr8(&mut self, _: u8) {}
-    fn tsc(&mut self, _: u64) -> u64 {
-        0
-    }
-    fn random(&mut self) -> u64 {
-        4
-    }
-    fn wants_exit(&mut self) -> bool {
-        false
     }
 }
 
@@ -118,19 +89,18 @@ fn handlers() -> Vec<u8> {
 
 struct World {
     v: Vcpu,
-    device: Device,
+    platform: Bare<Device>,
 }
 
 impl World {
     fn new() -> World {
-        let mem = Memory::new(GuestRam::new(RAM as u64).expect("RAM"), &[]);
-        World { v: Vcpu::new(Cpu::new(mem), 1 << 20), device: Device::default() }
+        World { v: bare::vcpu(Cpu::new(bare::memory(RAM as u64))), platform: Bare::with(Device::default()) }
     }
 
     /// The processor at the start of `p`.
     fn load(&mut self, p: &Program, seed: u64) {
         let mut rng = Rng(seed);
-        self.device = Device::default();
+        self.platform = Bare::with(Device::default());
         self.v.reset();
         let cpu = &mut self.v.cpu;
         let ram = &mut cpu.mem.ram;
@@ -178,15 +148,7 @@ impl World {
             assert!(ram.write((DATA_PA + BASE - DATA).wrapping_add_signed((8 * k as i32 - TABLE).into()), v));
         }
 
-        cpu.cr0 = cr0::PE | cr0::PG | cr0::ET | cr0::NE | cr0::WP | cr0::MP;
-        cpu.cr3 = TABLES;
-        cpu.cr4 = cr4::PAE | cr4::OSFXSR | cr4::OSXMMEXCPT | cr4::FSGSBASE;
-        cpu.msr.efer = efer::LME | efer::LMA | efer::SCE | efer::NXE;
-        for s in SegReg::ALL {
-            cpu.seg[s as usize] = Segment { selector: 0x10, attr: 0xc093, limit: u32::MAX };
-            cpu.set_seg_base(s, 0);
-        }
-        cpu.seg[SegReg::Cs as usize] = Segment { selector: 8, attr: 0xa09b, limit: u32::MAX };
+        bare::enter_flat(cpu, TABLES);
         cpu.gdtr = TableRegister { base: GDT, limit: 0xff };
         cpu.idtr = TableRegister { base: IDT, limit: 0x1ff };
         cpu.tr = SystemSegment { base: TSS, segment: Segment { selector: 0x18, attr: 0x8b, limit: 0x67 } };
@@ -201,8 +163,6 @@ impl World {
         cpu.regs[13] = VIEWS[0];
         cpu.rip = VIEWS[rng.below(2) as usize] + p.start;
         cpu.regs[15] = cpu.rip;
-        cpu.flush_tlb();
-        cpu.update_context();
     }
 
     /// Executes one instruction, or delivers an exception.
@@ -213,7 +173,7 @@ impl World {
             let flags = self.v.cpu.rflags() | rflags::RF;
             self.v.cpu.set_rflags(flags);
         }
-        self.v.run(&mut self.device, 1)
+        self.v.run(&mut self.platform, 1)
     }
 
     /// Writes to the code as a device does.
@@ -244,8 +204,8 @@ fn differences(a: &World, b: &World, exact: bool) -> String {
     if exact {
         line("instructions", x.insns.into(), y.insns.into());
     }
-    line("device reads", a.device.reads.into(), b.device.reads.into());
-    line("device writes", a.device.written.into(), b.device.written.into());
+    line("device reads", a.platform.mmio.reads.into(), b.platform.mmio.reads.into());
+    line("device writes", a.platform.mmio.written.into(), b.platform.mmio.written.into());
     let ram = |w: &World| w.v.cpu.mem.ram.slice(0, RAM).expect("RAM").as_ptr();
     // SAFETY: both are RAM bytes long, and nothing is written meanwhile.
     let (x, y) = unsafe { (core::slice::from_raw_parts(ram(a), RAM), core::slice::from_raw_parts(ram(b), RAM)) };
@@ -304,7 +264,7 @@ fn compare<T: Tier>(
     let mut trail = [0_u64; 12];
     loop {
         let budget = if rng.one_in(3) { 1 + rng.below(30) } else { 30 + rng.below(400) };
-        let exit = b.v.run_with(&mut b.device, tier, budget);
+        let exit = b.v.run_with(&mut b.platform, tier, budget);
         between(tier);
         let n = b.v.cpu.insns;
         let exit = if b.v.cpu.halted { CpuExit::Halted } else { exit };

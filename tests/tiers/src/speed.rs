@@ -1,10 +1,12 @@
 //! Loops of floating point, translated and as WebAssembly of its own: figures to look at, nothing is asserted.
 
-use diff::guest::{Guest, Nothing};
-use diff::{DATA, END, Rng, generate};
+use bare::Bare;
+use diff::guest::Guest;
+use diff::{DATA, END, generate};
 use iced_x86::Mnemonic;
 use isa_x86::CpuExit;
 use jit::Jit;
+use random::Rng;
 
 use crate::Report;
 use crate::host::{Runner, time};
@@ -169,12 +171,13 @@ pub fn run(report: &mut Report) {
             let turns = if exact { TURNS / 4 } else { TURNS };
             cpu.regs[1] = turns;
             let mut tier = Jit::new(Runner, layout, 1 << 20);
+            let mut platform = Bare::default();
             for _ in 0..8 {
-                guest.vcpu.run_with(&mut Nothing, &mut tier, 4000);
+                guest.vcpu.run_with(&mut platform, &mut tier, 4000);
                 tier.flush();
             }
             let start = time();
-            while let CpuExit::Budget = guest.vcpu.run_with(&mut Nothing, &mut tier, 1_000_000) {}
+            while let CpuExit::Budget = guest.vcpu.run_with(&mut platform, &mut tier, 1_000_000) {}
             let ns = (time() - start) * 1e6 / turns as f64;
             let start = time();
             let r = (l.raw)(TURNS);

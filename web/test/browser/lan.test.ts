@@ -1,31 +1,17 @@
 // Two pages of one origin on one cable.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import type { Browser } from "puppeteer-core";
-import type { Server } from "../../src/node/serve.ts";
-import { launch } from "../../tools/browsers.mjs";
+import { test } from "node:test";
 import { sha256 } from "../servers.ts";
-import { site, Tab } from "./tab.ts";
+import { setting, Tab } from "./tab.ts";
 
-let server: Server;
-let browser: Browser;
-
-before(async () => {
-  server = await site({});
-  // both tabs run, whichever is seen
-  browser = await launch("chromium");
-});
-after(async () => {
-  await browser.close();
-  server.close();
-});
+const site = setting();
 
 test("two tabs on one LAN; a third, which did not ask for it, hears nothing", async () => {
   const nic = (group: string, n: number) => ["-nic", `socket,mcast=${group}:4711,mac=52:54:00:00:00:0${n}`];
   const [one, two] = await Promise.all([
-    Tab.boot(browser, server.url, nic("230.0.0.1", 1)),
-    Tab.boot(browser, server.url, nic("230.0.0.1", 2)),
+    Tab.boot(site.browser, site.server.url, nic("230.0.0.1", 1)),
+    Tab.boot(site.browser, site.server.url, nic("230.0.0.1", 2)),
   ]);
   const heard = await one.page.evaluateHandle(() => {
     const heard: unknown[] = [];

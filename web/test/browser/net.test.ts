@@ -3,25 +3,12 @@
 import assert from "node:assert/strict";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { after, before, test } from "node:test";
-import type { Browser } from "puppeteer-core";
-import type { Server } from "../../src/node/serve.ts";
-import { launch } from "../../tools/browsers.mjs";
+import { test } from "node:test";
 import { bytes, sha256, until, webServer, wispRelay } from "../servers.ts";
-import { site, Tab } from "./tab.ts";
+import { setting, Tab } from "./tab.ts";
 
 const MIB = 1 << 20;
-let server: Server;
-let browser: Browser;
-
-before(async () => {
-  server = await site({});
-  browser = await launch("chromium");
-});
-after(async () => {
-  await browser.close();
-  server.close();
-});
+const site = setting();
 
 /** Channels to the outside that are open, and all of the engine's memory. */
 const figures = (tab: Tab) =>
@@ -34,7 +21,7 @@ test("HTTP by fetch: what CORS allows, and a clear answer to everything else", a
   const [open, closed] = [await webServer({ cors: true }), await webServer()];
   t.after(open.close);
   t.after(closed.close);
-  const tab = await Tab.boot(browser, server.url, ["-nic", "user,proxy=http"]);
+  const tab = await Tab.boot(site.browser, site.server.url, ["-nic", "user,proxy=http"]);
   await tab.dhcp();
   const began = Date.now();
   const sum = await tab.run(`wget -q -O - http://10.0.2.2:${open.port}/${20 * MIB}/1 | sha256sum`, 120);
@@ -72,7 +59,7 @@ test("all by a relay: 100 MiB, 100 connections at once, datagrams, names; a rela
   tftp.bind(0, "127.0.0.1");
   await once(tftp, "listening");
   t.after(() => tftp.close());
-  const tab = await Tab.boot(browser, server.url, ["-nic", `user,relay=${relay.url}`]);
+  const tab = await Tab.boot(site.browser, site.server.url, ["-nic", `user,relay=${relay.url}`]);
   await tab.dhcp();
   const began = Date.now();
   const sum = await tab.run(`wget -q -O - http://10.0.2.2:${web.port}/${100 * MIB}/1 | sha256sum`, 300);

@@ -1,23 +1,10 @@
 // Directories of a browser in a guest, over 9p: the page's own storage, and one that its user picks.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import type { Browser } from "puppeteer-core";
-import type { Server } from "../../src/node/serve.ts";
-import { launch } from "../../tools/browsers.mjs";
-import { site, Tab } from "./tab.ts";
+import { test } from "node:test";
+import { setting, Tab } from "./tab.ts";
 
-let server: Server;
-let browser: Browser;
-
-before(async () => {
-  server = await site({});
-  browser = await launch("chromium");
-});
-after(async () => {
-  await browser.close();
-  server.close();
-});
+const site = setting();
 
 const share = (path: string, tag: string) => ["-virtfs", `local,path=${path},mount_tag=${tag},security_model=none`];
 
@@ -54,8 +41,8 @@ async function inWorker(tab: Tab, script: string): Promise<void> {
 }
 
 test("what a guest does to files is seen in the page, and the other way round", async () => {
-  const page = await browser.newPage();
-  await page.goto(`${server.url}package.json`);
+  const page = await site.browser.newPage();
+  await page.goto(`${site.server.url}package.json`);
   // an automated browser shows no picker: a directory of the site's storage is what it gives
   await page.evaluate(async () => {
     const top = await (await navigator.storage.getDirectory()).getDirectoryHandle("mine", { create: true });
@@ -70,9 +57,14 @@ test("what a guest does to files is seen in the page, and the other way round", 
       showDirectoryPicker: async () => (await navigator.storage.getDirectory()).getDirectoryHandle("mine"),
     });
   };
-  const tab = await Tab.open(browser, server.url, [...share("opfs:work", "work"), ...share("pick:notes", "mine")], {
-    prepare: picker,
-  });
+  const tab = await Tab.open(
+    site.browser,
+    site.server.url,
+    [...share("opfs:work", "work"), ...share("pick:notes", "mine")],
+    {
+      prepare: picker,
+    },
+  );
   await tab.page.waitForFunction(() => document.getElementById("title")?.textContent === "Which directory is notes?");
   await tab.screenshot("pick");
   await tab.page.click("#restart");
@@ -116,7 +108,7 @@ test("what a guest does to files is seen in the page, and the other way round", 
 
   // storage is full, then it is not
   const cdp = await tab.page.createCDPSession();
-  const origin = new URL(server.url).origin;
+  const origin = new URL(site.server.url).origin;
   await cdp.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: 30e6 });
   assert.match(await tab.run("dd if=/dev/zero of=/work/full bs=64k count=320"), /No space left on device/);
   await tab.logged(/^the shared directory opfs:work: there is no space left, the guest gets ENOSPC/);

@@ -4,9 +4,11 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { after, before } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { Browser, Page } from "puppeteer-core";
 import { type Server, serve } from "../../src/node/serve.ts";
+import { launch } from "../../tools/browsers.mjs";
 
 const root = dirname(dirname(dirname(dirname(fileURLToPath(import.meta.url)))));
 const guest = process.env.GUEST ?? join(root, "target/guests/debian-9p-6.1");
@@ -18,6 +20,26 @@ export function site(files: Record<string, string>, port = 0): Promise<Server> {
   files["/manifest.json"] = "/nonexistent"; // `xtask demo` leaves one in the site
   for (const name of ["vmlinuz", "initrd.gz"]) files[`/${name}`] = join(guest, name);
   return serve(process.env.DIST ?? join(root, "dist"), port, files);
+}
+
+/** The site and Chromium, for the tests of a file. */
+interface Setting {
+  server: Server;
+  browser: Browser;
+}
+
+/** Has them there before the file's tests, and ends them afterwards. */
+export function setting(): Setting {
+  const there = {} as Setting;
+  before(async () => {
+    there.server = await site({});
+    there.browser = await launch("chromium");
+  });
+  after(async () => {
+    await there.browser.close();
+    there.server.close();
+  });
+  return there;
 }
 
 interface Other {

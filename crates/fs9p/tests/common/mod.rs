@@ -23,14 +23,10 @@ pub fn memory(capacity: u64) -> MemoryTree {
     })
 }
 
+/// Numbers below the one that is given.
 pub fn rng(seed: u64) -> impl FnMut(u64) -> u64 {
-    let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    move |n| {
-        x ^= x >> 12;
-        x ^= x << 25;
-        x ^= x >> 27;
-        (x.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % n
-    }
+    let mut rng = random::Rng(seed);
+    move |n| rng.below(n)
 }
 
 impl<T: FileTree> Client<T> {

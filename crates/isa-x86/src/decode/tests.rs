@@ -1,14 +1,11 @@
 //! The table against iced-x86: whatever it decodes must be the same instruction, in every field.
 
 use guest_api::Width;
+use random::Rng;
 
 use super::{DecodeError, complete, decode, frequent};
 use crate::cpu::CodeSize;
 use crate::insn::Insn;
-
-#[path = "../../tests/common/rng.rs"]
-mod rng;
-use rng::Rng;
 
 /// Compares one; whether the table has it.
 fn compare(bytes: &[u8], off: u16) -> bool {

@@ -1,5 +1,6 @@
 //! A processor with a few pages of data, on which a program runs instruction by instruction or as a region on `ir`'s evaluator.
 
+use bare::{Bare, flat};
 use guest_api::{EmitVector, Flag, Helper, Slot, Space, Unit, Width};
 use ir::eval::{self, Env, Outcome, State};
 use ir::{Lift, Op, Region};
@@ -7,9 +8,7 @@ use isa_x86::cpu::{BLOCK, Cpu};
 use isa_x86::fault::StopReason;
 use isa_x86::sys::paging;
 use isa_x86::{Exec, Insn, Stop, execute};
-use mem::{Access, GuestRam, Memory, PAGE_MASK};
-
-use crate::common::{Bare, flat};
+use mem::{Access, PAGE_MASK};
 
 /// Where code is thought to lie; nothing is mapped there.
 pub const CODE: u64 = 0x4010_0000;
@@ -40,7 +39,7 @@ pub struct Machine {
 
 impl Machine {
     pub fn new() -> Machine {
-        let mut mem = Memory::new(GuestRam::new(RAM).expect("RAM"), &[]);
+        let mut mem = bare::memory(RAM);
         let tables: [u64; 3] = core::array::from_fn(|k| TABLES + 0x1000 * k as u64);
         assert!(mem.ram.write(tables[0], tables[1] | 3)); // PML4
         assert!(mem.ram.write(tables[1] + 8, tables[2] | 3)); // the second GiB

@@ -2,8 +2,6 @@
 //!
 //! `LIFTED_CASES=N` asks for N cases of each test, `LIFTED_SEED=S` for others than the usual ones.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod cost;
 mod machine;
 mod program;
@@ -13,9 +11,10 @@ use std::collections::BTreeMap;
 use guest_api::FlagForm;
 use ir::{Block, End, Recorded, Region, Target, Term};
 use isa_x86::{Op, translate};
+use random::Rng;
 
 use machine::{CODE, Machine, Why, lifter};
-use program::{Opcodes, Program, Rng};
+use program::{Opcodes, Program};
 
 /// A program as a region: its blocks reachable from the first, in reverse post-order. How many instructions were not for translation.
 fn lift(rng: &mut Rng, p: &Program, start: FlagForm) -> (Region, Vec<String>) {

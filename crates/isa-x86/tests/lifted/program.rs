@@ -6,9 +6,9 @@ use guest_api::{FlagForm, FlagSource, LazyFlags, Width};
 use ir::Region;
 use isa_x86::cpu::CodeSize;
 use isa_x86::{Insn, Kind, decode, translate};
+use random::Rng;
 
 use super::machine::{CODE, DATA, Machine, PAGES, lifter, set_flags};
-pub use crate::common::rng::Rng;
 
 /// An opcode: what stands before ModRM, without a REX prefix.
 #[derive(Clone, Copy)]

@@ -4,25 +4,9 @@ use crate::guest::Guest;
 use crate::host::{Service, Shared};
 use netstack::{Ids, Kind, Offload, UserStack};
 use options::{Netdev, UserNet};
+use random::Rng;
 
 pub const MS: u64 = 1_000_000;
-
-/// Marsaglia's xorshift64.
-#[derive(Clone)]
-pub struct Rng(pub u64);
-
-impl Rng {
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-}
 
 /// What the cable does to frames, in thousandths of them.
 #[derive(Clone, Copy, Default)]
@@ -78,7 +62,7 @@ impl World {
 
     /// What becomes of a frame: lost, passed by the next one, or nothing.
     fn carry(cable: Cable, rng: &mut Rng, late: &mut Vec<Vec<u8>>, frame: Vec<u8>, deliver: &mut dyn FnMut(Vec<u8>)) {
-        let fate = rng.below(1000);
+        let fate = rng.index(1000);
         if fate < cable.lost {
             return;
         }

@@ -1,35 +1,35 @@
 //! Operands for the tests: hard values, and random ones from a printed seed.
 #![allow(dead_code)]
 
+use random::Rng;
 use softfloat::F80;
 
-/// SplitMix64.
-pub struct Rng(u64);
+/// Seeded from `SOFTFLOAT_SEED`, or else fixed; the seed is printed, for a failure to be repeated.
+pub fn rng() -> Rng {
+    let seed = std::env::var("SOFTFLOAT_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
+    println!("SOFTFLOAT_SEED={seed}");
+    Rng(seed)
+}
 
-impl Rng {
-    /// Seeded from `SOFTFLOAT_SEED`, or else fixed; the seed is printed, for a failure to be repeated.
-    pub fn new() -> Self {
-        let seed = std::env::var("SOFTFLOAT_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
-        println!("SOFTFLOAT_SEED={seed}");
-        Self(seed)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize]
-    }
-
+/// Numbers near the ends of what their formats can hold.
+pub trait Operands {
     /// A significand fraction of `bits` bits, often with long runs of equal bits.
+    fn fraction(&mut self, bits: u32) -> u64;
+    /// A pattern of an interchange format with `f` fraction and `e` exponent bits.
+    fn float(&mut self, f: u32, e: u32) -> u64;
+    /// Any f80 encoding: mostly supported ones.
+    fn f80(&mut self) -> F80;
+
+    fn f32(&mut self) -> u32 {
+        self.float(23, 8) as u32
+    }
+
+    fn f64(&mut self) -> u64 {
+        self.float(52, 11)
+    }
+}
+
+impl Operands for Rng {
     fn fraction(&mut self, bits: u32) -> u64 {
         let r = self.next();
         let v = match self.below(6) {
@@ -44,8 +44,7 @@ impl Rng {
         if bits == 64 { v } else { v & ((1 << bits) - 1) }
     }
 
-    /// A pattern of an interchange format with `f` fraction and `e` exponent bits.
-    pub fn float(&mut self, f: u32, e: u32) -> u64 {
+    fn float(&mut self, f: u32, e: u32) -> u64 {
         let max = (1u64 << e) - 1;
         let exp = match self.below(8) {
             0 => self.below(4),
@@ -58,16 +57,7 @@ impl Rng {
         self.below(2) << (f + e) | exp << f | self.fraction(f)
     }
 
-    pub fn f32(&mut self) -> u32 {
-        self.float(23, 8) as u32
-    }
-
-    pub fn f64(&mut self) -> u64 {
-        self.float(52, 11)
-    }
-
-    /// Any f80 encoding: mostly supported ones.
-    pub fn f80(&mut self) -> F80 {
+    fn f80(&mut self) -> F80 {
         let sign = (self.next() as u16) & 0x8000;
         let max = 0x7fffu64;
         let exp = match self.below(12) {

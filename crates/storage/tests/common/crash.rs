@@ -1,6 +1,6 @@
 //! A file whose host dies: what was not flushed is there, or not, or in part.
 
-use super::rng::Rng;
+use random::Rng;
 use std::cell::RefCell;
 use storage::{Io, Memory, Source, Store};
 

@@ -1,10 +1,9 @@
-//! What the tests share: random numbers, files, QEMU's tools, a way to wait.
+//! What the tests share: files, QEMU's tools, a way to wait.
 #![allow(dead_code)] // each test uses its own part
 
 pub mod crash;
 pub mod files;
 pub mod model;
-pub mod rng;
 pub mod slow;
 
 use std::process::Command;

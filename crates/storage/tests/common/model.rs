@@ -1,7 +1,7 @@
 //! Random operations on a store and on plain bytes.
 
 use super::now;
-use super::rng::Rng;
+use random::Rng;
 use storage::{SECTOR, Store};
 
 /// What a disk is to hold. Discarded ranges may hold either.

@@ -1,6 +1,6 @@
 //! A store whose operations end when the test says so, in any order, each done at its end.
 
-use super::rng::Rng;
+use random::Rng;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
