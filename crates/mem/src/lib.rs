@@ -126,14 +126,16 @@ impl Memory {
         core::mem::offset_of!(Memory, tlb.context)
     }
 
-    /// Says whether what is entered next holds in all contexts of its privilege: see [`Memory::move_global`].
+    /// Says whether what is entered next holds in all contexts of its privilege: see [`Memory::adopt_global`].
     #[inline(always)]
     pub fn next_is_global(&mut self, global: bool) {
         self.tlb.next_is_global = global;
     }
-    /// Gives the bits `mask` of the contexts of all global entries the value of those of `context`.
-    pub fn move_global(&mut self, mask: u64, context: u64) {
-        self.tlb.move_global(mask & PAGE_MASK, context);
+    /// Physical address that `va` maps to for `access`, where a global entry says so that was made in a context which differs from the
+    /// current one in the bits `mask` alone. The entry is one of the current context then.
+    pub fn adopt_global(&mut self, access: Access, va: u64, mask: u64) -> Option<u64> {
+        let host = self.tlb.adopt_global(access, va, mask & PAGE_MASK)?;
+        Some(host.wrapping_sub(self.ram.base()) as u64)
     }
 
     /// Forgets all mappings.

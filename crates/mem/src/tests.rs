@@ -24,7 +24,7 @@ fn an_access_hits_only_in_its_own_table_context_and_page() {
 }
 
 #[test]
-fn global_entries_move_to_another_context() {
+fn global_entries_serve_in_other_contexts() {
     let mut m = memory();
     m.set_context(5);
     m.next_is_global(true);
@@ -33,17 +33,18 @@ fn global_entries_move_to_another_context() {
     m.next_is_global(false);
     m.insert(Access::Read, 0x4000, 0x2000);
     m.insert(Access::Read, 0x5000, 0x2000);
-    m.flush_page(0x6000);
-    m.move_global(!3, 8);
     let seen = |m: &Memory| [0x3000, 0x4000, 0x5000].map(|va| m.load::<u8>(va).is_some());
-    assert_eq!(seen(&m), [false, true, true]);
+    assert_eq!(seen(&m), [true; 3]);
+    let adopt = |m: &mut Memory| [0x3000, 0x4000, 0x5000].map(|va| m.adopt_global(Access::Read, va, !3));
     m.set_context(9);
-    assert_eq!(seen(&m), [true, false, false]);
+    assert_eq!((seen(&m), adopt(&mut m), seen(&m)), ([false; 3], [Some(0x2000), None, None], [true, false, false]));
+    m.set_context(10);
+    assert_eq!(adopt(&mut m), [None; 3], "of another mode");
+    m.set_context(5);
+    assert_eq!(seen(&m), [false, true, true]);
     // An entry that was dropped does not come back as that of some page.
     m.flush_page(0x3000);
-    m.move_global(!3, 12);
-    m.set_context(13);
-    assert_eq!(seen(&m), [false; 3]);
+    assert_eq!((adopt(&mut m), m.adopt_global(Access::Read, !0xfff | 0x123, !3)), ([None; 3], None));
 }
 
 #[test]

@@ -9,7 +9,7 @@ pub const PAGE_SIZE: u64 = 4096;
 pub const PAGE_MASK: u64 = PAGE_SIZE - 1;
 
 /// Entries in each of the three tables; a power of two.
-pub const ENTRIES: usize = 1024;
+pub const ENTRIES: usize = 4096;
 
 /// Kind of access, each with its own table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,20 +102,18 @@ impl Tlb {
         self.global.as_flattened_mut().fill(0);
     }
 
-    /// Gives the bits `mask` of the global entries' contexts the value `context`.
-    pub(crate) fn move_global(&mut self, mask: u64, context: u64) {
-        for (table, words) in self.tables.iter_mut().zip(&self.global) {
-            for (n, &word) in words.iter().enumerate() {
-                let mut left = word;
-                while left != 0 {
-                    let entry = &mut table[n * 64 + left.trailing_zeros() as usize];
-                    left &= left - 1;
-                    if entry.tag != EMPTY.tag {
-                        entry.tag = entry.tag & !mask | context & mask;
-                    }
-                }
-            }
+    /// Host address of `va`, where a global entry has it that was made in a context which differs from this one in the bits `mask`
+    /// alone: it is one of this context then.
+    pub(crate) fn adopt_global(&mut self, access: Access, va: u64, mask: u64) -> Option<usize> {
+        let k = index(va);
+        let entry = &mut self.tables[access as usize][k];
+        let tag = va & !PAGE_MASK | self.context;
+        let is_global = self.global[access as usize][k / 64] >> (k % 64) & 1 != 0;
+        if !is_global || entry.tag == EMPTY.tag || (entry.tag ^ tag) & !mask != 0 {
+            return None;
         }
+        entry.tag = tag;
+        Some(entry.addend.wrapping_add(va as usize))
     }
 
     pub(crate) fn flush_page(&mut self, va: u64) {

@@ -34,7 +34,8 @@ const CODE_USER: u32 = 1 << 2;
 const CODE_RESERVED: u32 = 1 << 3;
 const CODE_FETCH: u32 = 1 << 4;
 
-/// Privilege modes in the low two bits of the TLB's context.
+/// The bits of the TLB's context that are the privilege mode; the others are the address space.
+const MODE_BITS: u64 = 3;
 const MODE_USER: u64 = 0;
 const MODE_SUPERVISOR: u64 = 1;
 /// Supervisor with SMAP suspended by RFLAGS.AC.
@@ -158,8 +159,6 @@ impl Cpu {
     pub(crate) fn enter_address_space(&mut self, pcid: u16, flush: bool) {
         let known = self.spaces.by_pcid[usize::from(pcid & 0xfff)];
         self.spaces.current = if flush || known == 0 { self.new_asn(pcid) } else { known };
-        // Global translations are of no address space: they come along.
-        self.mem.move_global(!3, u64::from(self.spaces.current) << 2);
         self.update_context();
     }
 
@@ -271,6 +270,11 @@ pub fn translate(cx: &mut Exec<'_>, va: u64, access: Access, s: Space) -> Result
     if cx.cpu.cr0 & cr0::PG == 0 {
         cx.cpu.mem.next_is_global(false);
         return Ok(va);
+    }
+    // Global translations are of no address space: they come along when they are needed.
+    if let Some(pa) = cx.cpu.mem.adopt_global(access, va, !MODE_BITS) {
+        cx.cpu.mem.next_is_global(true);
+        return Ok(pa);
     }
     if let Some(pa) = short_walk(cx.cpu, va, access) {
         return Ok(pa);
