@@ -17,6 +17,10 @@ pub use ram::{GuestRam, OutOfMemory, Prim};
 pub use tlb::{Access, ENTRIES, Entry, PAGE_MASK, PAGE_SIZE};
 use tlb::{Tlb, line_mask};
 
+/// In [`Memory::writers`]: more than one.
+const SEVERAL: u16 = u16::MAX;
+const _: () = assert!(ENTRIES < SEVERAL as usize);
+
 /// RAM with its holes, the TLB over it and the map of code lines.
 pub struct Memory {
     pub ram: GuestRam,
@@ -27,6 +31,9 @@ pub struct Memory {
     holes_end: u64,
     /// For each page of RAM, a bit for each 64-byte line that holds bytes of a cached block.
     code: Vec<u64>,
+    /// For each page of RAM, the TLB's entry for writes to it, from 1 on; 0: there is none, [`SEVERAL`]: there may be more. An entry that
+    /// is named may have gone since.
+    writers: Vec<u16>,
     /// Physical addresses and lengths of writes that touched a code line, until the owner of the block cache takes them.
     code_writes: Vec<(u64, u32)>,
 }
@@ -36,7 +43,15 @@ impl Memory {
     pub fn new(ram: GuestRam, holes: &[core::ops::Range<u64>]) -> Memory {
         let pages = (ram.size() / PAGE_SIZE) as usize;
         let holes_end = holes.iter().map(|h| h.end).max().unwrap_or(0);
-        Memory { ram, tlb: Tlb::new(), holes: holes.to_vec(), holes_end, code: vec![0; pages], code_writes: Vec::new() }
+        Memory {
+            ram,
+            tlb: Tlb::new(),
+            holes: holes.to_vec(),
+            holes_end,
+            code: vec![0; pages],
+            writers: vec![0; pages],
+            code_writes: Vec::new(),
+        }
     }
 
     /// Whether the page at physical address `page` is RAM.
@@ -104,6 +119,11 @@ impl Memory {
         if access == Access::Write && self.code[(page / PAGE_SIZE) as usize] != 0 {
             return self.tlb.insert_guarded(va & !PAGE_MASK, host);
         }
+        if access == Access::Write {
+            let entry = tlb::index(va) as u16 + 1;
+            let writer = &mut self.writers[(page / PAGE_SIZE) as usize];
+            *writer = if *writer == 0 || *writer == entry { entry } else { SEVERAL };
+        }
         self.tlb.insert(access, va & !PAGE_MASK, host);
     }
 
@@ -152,7 +172,11 @@ impl Memory {
         let Some(lines) = self.code.get_mut((pa / PAGE_SIZE) as usize) else { return };
         if *lines == 0 {
             let host = self.ram.base().wrapping_add((pa & !PAGE_MASK) as usize);
-            self.tlb.forget_writes(host);
+            match core::mem::take(&mut self.writers[(pa / PAGE_SIZE) as usize]) {
+                0 => {}
+                SEVERAL => self.tlb.forget_writes(host, None),
+                entry => self.tlb.forget_writes(host, Some(usize::from(entry) - 1)),
+            }
         }
         *lines |= line_mask(pa, len);
     }

@@ -78,3 +78,22 @@ fn writes_to_code_leave_the_fast_path_and_are_noted_by_line() {
     m.insert(Access::Write, 0x7000, 0x3000);
     assert!(m.store(0x7000, 1_u32));
 }
+
+#[test]
+fn no_write_mapping_of_a_page_survives_code_in_it() {
+    let far = 0x3000 + 0x1000 * crate::ENTRIES as u64;
+    for views in [&[0x3000][..], &[0x3000, far], &[0x3000, 0x9000, 0xa000]] {
+        let mut m = memory();
+        for flush in [false, true, false] {
+            m.insert(Access::Write, views[0], 0x2000);
+            if flush {
+                m.flush(); // the entry is still named
+            }
+            views.iter().for_each(|&va| m.insert(Access::Write, va, 0x2000));
+            assert!(m.store(views[views.len() - 1] + 8, 1_u8));
+            m.mark_code(0x2040, 1);
+            assert!(views.iter().all(|&va| !m.store(va + 8, 1_u8)), "{views:x?}");
+            m.clear_code(0x2040, u64::MAX);
+        }
+    }
+}

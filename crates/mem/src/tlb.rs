@@ -47,7 +47,7 @@ pub(crate) struct Tlb {
 }
 
 #[inline(always)]
-fn index(va: u64) -> usize {
+pub(crate) fn index(va: u64) -> usize {
     (va / PAGE_SIZE) as usize % ENTRIES
 }
 
@@ -129,9 +129,14 @@ impl Tlb {
         }
     }
 
-    /// Drops the write mappings of the page of RAM at `host`.
-    pub(crate) fn forget_writes(&mut self, host: usize) {
-        for entry in &mut self.tables[Access::Write as usize] {
+    /// Drops the write mappings of the page of RAM at `host`, which only entry `k` may be; where none is said, any.
+    pub(crate) fn forget_writes(&mut self, host: usize, k: Option<usize>) {
+        let table = &mut self.tables[Access::Write as usize];
+        let entries = match k {
+            Some(k) => &mut table[k..=k],
+            None => &mut table[..],
+        };
+        for entry in entries {
             if entry.addend.wrapping_add((entry.tag & !PAGE_MASK) as usize) == host {
                 *entry = EMPTY;
             }
