@@ -2,7 +2,7 @@
 //! the interpreter.
 
 mod vector;
-pub(crate) use vector::host_rounds;
+pub(crate) use vector::{at_hand, host_rounds};
 
 use guest_api::{Bin, Cond, Emit, Flag, FlagOp, Helper, Rel, Slot, Space, Trap, Un, Width};
 use mem::{Access, PAGE_MASK, PAGE_SIZE};

@@ -5,15 +5,14 @@
 
 use core::mem::offset_of;
 
-use guest_api::{EmitVector, Float, Guest, Helper, LazyFlags, Space, StateLayout, Unit};
+use guest_api::{EmitVector, Float, Guest, Helper, LazyFlags, Space, StateLayout};
 use mem::{Access, ENTRIES, Memory, PAGE_MASK, PAGE_SIZE};
 
-use crate::cpu::{Cpu, cr0, cr4};
-use crate::exec::Exec;
+use crate::cpu::Cpu;
+use crate::exec::{Exec, at_hand};
 use crate::sem::helpers;
 use crate::sem::system::SUPERVISOR;
 use crate::sem::vec::SSE;
-use crate::sys::interrupts::in_64_bit_mode;
 use crate::sys::{debug, paging};
 
 /// Where translated code finds the processor's state. `ram`: see [`StateLayout::ram`].
@@ -86,9 +85,7 @@ impl Exec<'_> {
 
 /// [`guest_api::Exchange::units`].
 fn units(c: &Cpu) -> u32 {
-    let off = c.cr0 & (cr0::EM | cr0::TS) | (c.cr4 & cr4::OSFXSR ^ cr4::OSFXSR);
-    let units = [(SSE, off == 0), (SUPERVISOR, c.cpl == 0 && in_64_bit_mode(c))];
-    units.into_iter().map(|(Unit(n), usable)| u32::from(usable) << n).sum()
+    [SSE, SUPERVISOR].into_iter().map(|unit| u32::from(at_hand(c, unit)) << unit.0).sum()
 }
 
 /// [`guest_api::Exchange::inexact`] under `mxcsr`.

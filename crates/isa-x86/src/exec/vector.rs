@@ -11,7 +11,7 @@ use softfloat::{Env, Round, flag, sse};
 use zerocopy::transmute;
 
 use super::Exec;
-use crate::cpu::{cr0, cr4};
+use crate::cpu::{Cpu, cr0, cr4};
 use crate::fault::{NM, Stop, UD, XM};
 use crate::sem::system::SUPERVISOR;
 use crate::sem::vec::{MM, MMX, SSE};
@@ -383,10 +383,13 @@ impl Exec<'_> {
         self.fault(vector, None)
     }
 
-    /// Why a vector unit that is not at hand cannot be used, in the order of SDM 3 table 13-1 and 2 2.4.
+    /// Why a unit that is not at hand cannot be used: of vector units in the order of SDM 3 table 13-1 and 2 2.4.
     #[cold]
     #[inline(never)]
     fn refuse(&mut self, unit: Unit) -> Result<(), Stop> {
+        if unit == SUPERVISOR {
+            return Err(if in_64_bit_mode(self.cpu) { self.gp0() } else { self.ud() });
+        }
         let c = &self.cpu;
         let vector = if c.cr0 & cr0::EM != 0 || unit != MMX && c.cr4 & cr4::OSFXSR == 0 {
             UD
@@ -404,17 +407,22 @@ impl Exec<'_> {
     }
 }
 
+/// Whether `unit` can be used without a look at anything else. Of [`MMX`] that is never known: an x87 exception may be pending.
+#[inline(always)]
+pub(crate) fn at_hand(c: &Cpu, unit: Unit) -> bool {
+    match unit {
+        SSE => c.cr0 & (cr0::EM | cr0::TS) | (c.cr4 & cr4::OSFXSR ^ cr4::OSFXSR) == 0,
+        SUPERVISOR => c.cpl == 0 && in_64_bit_mode(c),
+        _ => false,
+    }
+}
+
 impl EmitVector for Exec<'_> {
     type X = u128;
 
     #[inline(always)]
     fn require(&mut self, unit: Unit) -> Result<(), Stop> {
-        if unit == SUPERVISOR {
-            return if in_64_bit_mode(self.cpu) { self.require_cpl0() } else { Err(self.ud()) };
-        }
-        let c = &self.cpu;
-        let off = c.cr0 & (cr0::EM | cr0::TS) | (c.cr4 & cr4::OSFXSR ^ cr4::OSFXSR);
-        if unit == SSE && off == 0 { Ok(()) } else { self.refuse(unit) }
+        if at_hand(self.cpu, unit) { Ok(()) } else { self.refuse(unit) }
     }
 
     #[inline(always)]

@@ -216,7 +216,7 @@ pub(crate) fn enter(cx: &mut Exec<'_>, access: Access, va: u64, pa: u64) {
 
 /// Whether each data access must be looked at for its alignment.
 pub(crate) fn checks_alignment(cpu: &Cpu) -> bool {
-    cpu.mem.context() & 3 == MODE_USER_ALIGNED
+    cpu.mem.context() & MODE_BITS == MODE_USER_ALIGNED
 }
 
 /// What a data access of `n` bytes that is not served by the TLB meets behind translation: #AC (SDM 3 6.15,
