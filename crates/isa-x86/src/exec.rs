@@ -336,25 +336,12 @@ impl Emit for Exec<'_> {
     }
     #[inline(always)]
     fn cond(&mut self, c: Cond) -> bool {
+        // No case distinction (docs/decisions/002-flags.md): which of them it is can't be predicted either.
         let f = &self.cpu.flags;
-        match c {
-            Cond::O => f.of(),
-            Cond::No => !f.of(),
-            Cond::B => f.cf(),
-            Cond::Ae => !f.cf(),
-            Cond::E => f.zf(),
-            Cond::Ne => !f.zf(),
-            Cond::Be => f.cf() | f.zf(),
-            Cond::A => !(f.cf() | f.zf()),
-            Cond::S => f.sf(),
-            Cond::Ns => !f.sf(),
-            Cond::P => f.pf(),
-            Cond::Np => !f.pf(),
-            Cond::L => f.sf() != f.of(),
-            Cond::Ge => f.sf() == f.of(),
-            Cond::Le => f.zf() | (f.sf() != f.of()),
-            Cond::G => !(f.zf() | (f.sf() != f.of())),
-        }
+        let (less, below_or_equal) = (f.sf() != f.of(), f.cf() | f.zf());
+        let conditions = [f.of(), f.cf(), f.zf(), below_or_equal, f.sf(), f.pf(), less, less | f.zf()];
+        let bits = conditions.into_iter().enumerate().fold(0, |bits, (k, c)| bits | u32::from(c) << k);
+        bits >> (c as u32 >> 1) & 1 != c as u32 & 1
     }
 
     #[inline(always)]

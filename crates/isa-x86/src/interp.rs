@@ -13,7 +13,7 @@ use crate::fault::{self, Exception, Stop, StopReason};
 use crate::platform::Platform;
 use crate::sys::debug::DR6_BS;
 use crate::sys::interrupts::{self, Source};
-use cache::{BlockId, CodeCache, View};
+use cache::{CodeCache, Place, View};
 pub(crate) use hot::{arm, hot_arm};
 
 /// Why [`Vcpu::run`] returned.
@@ -154,8 +154,8 @@ impl Vcpu {
                 }
             }
             let pc = cx.cpu.rip;
-            let id = match self.code.find(&mut cx, tier) {
-                Ok(id) => id,
+            let at = match self.code.find(&mut cx, tier) {
+                Ok(at) => at,
                 Err(Stop) => match settle(&mut cx, pc, catch) {
                     None => {
                         end -= 1;
@@ -167,6 +167,7 @@ impl Vcpu {
             self.trace[self.trace_at % 16] = pc;
             self.trace_at = (self.trace_at + 1) % 16;
             if hot != 0 && !single {
+                let id = at.block;
                 let block = self.code.block_mut(id);
                 if block.slot != 0 && !interpret {
                     let slot = block.slot;
@@ -192,7 +193,7 @@ impl Vcpu {
                     }
                 }
             }
-            if let Err(fault_pc) = run_block(&mut cx, &self.code, id, single) {
+            if let Err(fault_pc) = run_block(&mut cx, &self.code, at, single) {
                 if let Some(exit) = settle(&mut cx, fault_pc, catch) {
                     return exit;
                 }
@@ -342,11 +343,11 @@ fn report(cx: &mut Exec<'_>, what: &str) -> String {
 
 /// Runs a block from its start, or only its first instruction. `Err` is the address of the instruction that did not complete.
 #[inline(always)]
-fn run_block(cx: &mut Exec<'_>, code: &CodeCache, id: BlockId, single: bool) -> Result<(), u64> {
-    let block = code.block(id);
+fn run_block(cx: &mut Exec<'_>, code: &CodeCache, at: Place, single: bool) -> Result<(), u64> {
+    let block = code.block(at.block);
     let pc = cx.cpu.rip;
     cx.cpu.regs[BLOCK as usize] = pc;
-    let mut insns = code.insns(block);
+    let mut insns = code.insns(at);
     let mut bytes = u64::from(block.bytes);
     if single {
         insns = &insns[..insns.len().min(1)];
@@ -354,13 +355,15 @@ fn run_block(cx: &mut Exec<'_>, code: &CodeCache, id: BlockId, single: bool) -> 
     }
     let next = pc.wrapping_add(bytes);
     cx.cpu.rip = if block.bits == CodeSize::Bits64 { next } else { next & 0xffff_ffff };
-    for (k, i) in insns.iter().enumerate() {
-        if hot::dispatch(cx, i).is_err() {
-            cx.cpu.insns += k as u64 + u64::from(cx.cpu.stop == StopReason::Halt);
+    let mut rest = insns.iter();
+    while let Some(i) = rest.next() {
+        if hot::dispatch(cx, i, &mut rest).is_err() {
+            let before = (insns.len() - rest.len()) as u64 - 1;
+            cx.cpu.insns += before + u64::from(cx.cpu.stop == StopReason::Halt);
             return Err(i.pc(pc));
         }
-        if cx.cpu.attention && k + 1 < insns.len() {
-            cx.cpu.insns += k as u64 + 1;
+        if cx.cpu.attention && !rest.as_slice().is_empty() {
+            cx.cpu.insns += (insns.len() - rest.len()) as u64;
             cx.cpu.rip = i.next_pc(pc);
             return Ok(());
         }

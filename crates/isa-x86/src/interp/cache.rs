@@ -11,6 +11,7 @@ use crate::insn::{Insn, Kind};
 use crate::sys::paging;
 use crate::table::Op;
 
+use super::hot;
 use super::index::{Index, Key};
 use super::targets::Targets;
 
@@ -24,6 +25,7 @@ const MEAN_INSNS: usize = 5;
 pub(super) type BlockId = u32;
 
 /// A straight run of decoded instructions.
+#[repr(align(64))]
 pub(super) struct Block {
     first: u32,
     /// Instructions; 0 where the code was overwritten: the jump cache may still know such a block.
@@ -40,12 +42,23 @@ pub(super) struct Block {
     /// Table slot of translated code that starts here; 0: none.
     pub(super) slot: u32,
     /// Blocks of the same page and mode that have followed this one, and where in the page they begin; [`UNLINKED`]: none.
-    links: [BlockId; 2],
-    link_at: [u16; 2],
+    near: [Place; 2],
+    near_at: [u16; 2],
+    /// The one that has followed last by way of the jump cache.
+    far: Jump,
 }
+
+const _: () = assert!(size_of::<Block>() == 64, "a cache line");
 
 /// No offset in a page.
 const UNLINKED: u16 = u16::MAX;
+
+/// A block, and where its instructions are. What looks for a block has to wait for memory: it asks for both at once.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) block: BlockId,
+    first: u32,
+}
 
 /// The block found last, and how its page was seen: as long as the key is the same, the page is mapped to where it was.
 struct Last {
@@ -60,10 +73,11 @@ const NO_LAST: Last = Last { page: 1, key: 0, block: 0 };
 struct Jump {
     pc: u64,
     key: u32,
-    block: BlockId,
+    to: Place,
 }
 
-const NOWHERE: Jump = Jump { pc: 0, key: u32::MAX, block: 0 };
+const NO_PLACE: Place = Place { block: 0, first: 0 };
+const NOWHERE: Jump = Jump { pc: 0, key: u32::MAX, to: NO_PLACE };
 
 pub(super) struct CodeCache {
     insns: Vec<Insn>,
@@ -127,6 +141,9 @@ impl CodeCache {
 
     fn forget_jumps(&mut self) {
         self.jumps.fill(NOWHERE);
+        for block in &mut self.blocks {
+            block.far = NOWHERE;
+        }
     }
 
     #[inline(always)]
@@ -134,8 +151,11 @@ impl CodeCache {
         &self.blocks[id as usize]
     }
     #[inline(always)]
-    pub(super) fn insns(&self, b: &Block) -> &[Insn] {
-        &self.insns[b.first as usize..b.first as usize + usize::from(b.count)]
+    pub(super) fn insns(&self, at: Place) -> &[Insn] {
+        &self.insns[at.first as usize..][..self.block(at.block).count.into()]
+    }
+    fn place(&self, block: BlockId) -> Place {
+        Place { block, first: self.block(block).first }
     }
 
     /// Follows what happened to memory: drops blocks whose code was written and jumps whose pages were remapped.
@@ -197,52 +217,62 @@ impl CodeCache {
 
     /// The block at CS:RIP, decoded if need be; raises the faults of an instruction fetch.
     #[inline(always)]
-    pub(super) fn find<T: Tier>(&mut self, cx: &mut Exec<'_>, tier: &mut T) -> Result<BlockId, Stop> {
+    pub(super) fn find<T: Tier>(&mut self, cx: &mut Exec<'_>, tier: &mut T) -> Result<Place, Stop> {
         let pc = cx.cpu.rip.wrapping_add(cx.cpu.seg_base(SegReg::Cs));
         let (page, key) = (pc & !PAGE_MASK, cx.cpu.fetch_key(pc));
         let near = page == self.last.page && key == self.last.key;
-        if near && let Some(id) = self.linked(pc) {
-            self.last.block = id;
-            return Ok(id);
-        }
-        let jump = &self.jumps[jump_index(pc)];
-        let id = if jump.pc == pc && jump.key == key && self.blocks[jump.block as usize].count != 0 {
-            jump.block
-        } else {
-            self.find_slow(cx, tier, pc)?
+        let to = match self.linked(pc, key, near) {
+            Some(to) => to,
+            None => self.find_unlinked(cx, tier, pc, key, near)?,
         };
-        let computed = self.blocks.get(self.last.block as usize).map_or(0, |from| from.computed);
-        if computed != 0 {
-            self.targets.note(computed, pc);
-        } else if near {
-            self.link(pc, id);
-        }
-        self.last = Last { page, key, block: id };
-        Ok(id)
+        self.last = Last { page, key, block: to.block };
+        Ok(to)
     }
 
-    /// The block at `pc`, which is in the page of the last one, if it has followed that before. Behind computed jumps none is known.
+    /// The block at `pc` if it has followed the last one before. Behind computed jumps none is known.
     #[inline(always)]
-    fn linked(&self, pc: u64) -> Option<BlockId> {
+    fn linked(&self, pc: u64, key: u32, near: bool) -> Option<Place> {
         let from = self.blocks.get(self.last.block as usize)?;
         let at = (pc & PAGE_MASK) as u16;
-        let id = match from.link_at {
-            [a, _] if a == at => from.links[0],
-            [_, b] if b == at => from.links[1],
+        let to = match from.near_at {
+            [a, _] if near && a == at => from.near[0],
+            [_, b] if near && b == at => from.near[1],
+            _ if from.far.pc == pc && from.far.key == key => from.far.to,
             _ => return None,
         };
-        (self.blocks[id as usize].count != 0).then_some(id)
+        (self.blocks[to.block as usize].count != 0).then_some(to)
     }
 
-    /// Block `id` at `pc` has followed the last one, in the same page.
     #[inline(never)]
-    fn link(&mut self, pc: u64, id: BlockId) {
-        let to = &self.blocks[id as usize];
-        // A block that crosses into another page is verified each time.
-        let may = to.bits == CodeSize::Bits64 && !to.crosses;
-        if may && let Some(from) = self.blocks.get_mut(self.last.block as usize) {
-            (from.links, from.link_at) = ([id, from.links[0]], [(pc & PAGE_MASK) as u16, from.link_at[0]]);
+    fn find_unlinked<T: Tier>(
+        &mut self,
+        cx: &mut Exec<'_>,
+        tier: &mut T,
+        pc: u64,
+        key: u32,
+        near: bool,
+    ) -> Result<Place, Stop> {
+        let jump = &self.jumps[jump_index(pc)];
+        let to = if jump.pc == pc && jump.key == key && self.blocks[jump.to.block as usize].count != 0 {
+            jump.to
+        } else {
+            let id = self.find_slow(cx, tier, pc)?;
+            self.place(id)
+        };
+        let (bits, crosses) = (self.block(to.block).bits, self.block(to.block).crosses);
+        if let Some(from) = self.blocks.get_mut(self.last.block as usize) {
+            if from.computed != 0 {
+                self.targets.note(from.computed, pc);
+            } else if bits == CodeSize::Bits64 && !crosses {
+                // A block that crosses into another page is verified each time.
+                if near {
+                    (from.near, from.near_at) = ([to, from.near[0]], [(pc & PAGE_MASK) as u16, from.near_at[0]]);
+                } else {
+                    from.far = Jump { pc, key, to };
+                }
+            }
         }
+        Ok(to)
     }
 
     #[inline(never)]
@@ -270,8 +300,7 @@ impl CodeCache {
             }
             return Ok(id);
         }
-        let slot = &mut self.jumps[jump_index(pc)];
-        *slot = Jump { pc, key: cx.cpu.fetch_key(pc), block: id };
+        self.jumps[jump_index(pc)] = Jump { pc, key: cx.cpu.fetch_key(pc), to: self.place(id) };
         Ok(id)
     }
 
@@ -350,6 +379,7 @@ impl CodeCache {
                 _ => cx.gp0(), // longer than 15 bytes
             });
         }
+        hot::fuse(&mut self.insns[first..]);
         let computed = self.insns.last().is_some_and(|i| matches!(i.op, Op::Jmp | Op::Call) && i.kinds[0] != Kind::Imm);
         let block = Block {
             computed: if computed { self.targets.number() } else { 0 },
@@ -360,8 +390,9 @@ impl CodeCache {
             runs: 0,
             slot: tier.find(start, key.mode()),
             crosses: second_page != start & !PAGE_MASK,
-            links: [0; 2],
-            link_at: [UNLINKED; 2],
+            near: [NO_PLACE; 2],
+            near_at: [UNLINKED; 2],
+            far: NOWHERE,
         };
         if ram {
             cx.cpu.mem.mark_code(start, off.min(in_page) as u32);
@@ -409,13 +440,13 @@ impl Code for View<'_> {
     }
     fn offset(&self, id: u32, k: u32) -> u32 {
         let b = self.code.block(id);
-        self.code.insns(b).get(k as usize).map_or_else(|| b.bytes.into(), |i| i.off.into())
+        self.code.insns(self.code.place(id)).get(k as usize).map_or_else(|| b.bytes.into(), |i| i.off.into())
     }
     fn targets(&self, id: u32) -> Vec<u64> {
         self.code.targets.of(self.code.block(id).computed)
     }
     fn lift<E: EmitVector>(&self, id: u32, k: u32, e: &mut E) -> Option<Result<(), E::Exit>> {
-        crate::table::translate(e, self.code.insns(self.code.block(id)).get(k as usize)?)
+        crate::table::translate(e, self.code.insns(self.code.place(id)).get(k as usize)?)
     }
 }
 

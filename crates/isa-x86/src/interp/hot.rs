@@ -1,5 +1,8 @@
 //! The hottest combinations of operation, width and operand form, each an arm of the interpreter's `match` with these facts
-//! known to the compiler. They call the same semantic functions as everything else.
+//! known to the compiler. They call the same semantic functions as everything else. A comparison and the conditional jump behind it
+//! have arms together: what the interpreter costs is jumps to arms that the host's processor could not predict.
+
+use core::slice;
 
 use guest_api::{Space, Width};
 
@@ -33,9 +36,9 @@ pub(crate) fn hot_arm(i: &Insn) -> u8 {
 }
 
 macro_rules! hot {
-    ($($name:ident: $op:ident $width:ident $a:ident $b:ident => $f:path;)*) => {
+    ($($name:ident: $op:ident $width:ident $a:ident $b:ident => $f:path $(, $with_jcc:ident)?;)*) => {
         #[repr(u8)]
-        enum Arm { Other, $($name,)* }
+        enum Arm { Other, $($name, $($with_jcc,)?)* }
 
         /// The arm for an operation of 64-bit mode with 64-bit addresses, its width and its operands, no more than two; 0: none.
         pub(crate) const fn arm(op: Op, width: Width, a: Kind, b: Kind) -> u8 {
@@ -45,13 +48,32 @@ macro_rules! hot {
             }
         }
 
-        /// Executes `i`.
+        /// Makes one of the two instructions at the end of a block, where there is an arm for both.
+        #[allow(non_upper_case_globals)]
+        pub(super) fn fuse(insns: &mut [Insn]) {
+            $(const $name: u8 = Arm::$name as u8;)*
+            if let [.., first, Insn { hot: JccI64, .. }] = insns {
+                first.hot = match first.hot {
+                    $($($name => Arm::$with_jcc as u8,)?)*
+                    other => other,
+                }
+            }
+        }
+
+        /// Executes `i`, and the next of `rest` too where there is an arm for both.
         #[allow(non_upper_case_globals)]
         #[inline(always)]
-        pub(super) fn dispatch(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
-            $(const $name: u8 = Arm::$name as u8;)*
+        pub(super) fn dispatch(cx: &mut Exec<'_>, i: &Insn, rest: &mut slice::Iter<'_, Insn>) -> Result<(), Stop> {
+            $(const $name: u8 = Arm::$name as u8; $(const $with_jcc: u8 = Arm::$with_jcc as u8;)?)*
             match i.hot {
-                $($name => $f(cx, &known(i, Width::$width, Kind::$a, Kind::$b)),)*
+                $($name => $f(cx, &known(i, Width::$width, Kind::$a, Kind::$b)),
+                $($with_jcc => {
+                    $f(cx, &known(i, Width::$width, Kind::$a, Kind::$b))?;
+                    if !cx.cpu.attention && let Some(i) = rest.next() {
+                        control::jcc(cx, &known(i, Width::W64, Kind::Imm, Kind::None))?;
+                    }
+                    Ok(())
+                })?)*
                 _ => execute(cx, i),
             }
         }
@@ -100,24 +122,24 @@ hot! {
     XorRI64:   Xor   W64 Gpr  Imm  => alu::xor;
     XorRR32:   Xor   W32 Gpr  Gpr  => alu::xor;
     XorRI32:   Xor   W32 Gpr  Imm  => alu::xor;
-    CmpRR64:   Cmp   W64 Gpr  Gpr  => alu::cmp;
-    CmpRI64:   Cmp   W64 Gpr  Imm  => alu::cmp;
-    CmpRM64:   Cmp   W64 Gpr  Mem  => alu::cmp;
-    CmpMI64:   Cmp   W64 Mem  Imm  => alu::cmp;
-    CmpMR64:   Cmp   W64 Mem  Gpr  => alu::cmp;
-    CmpRR32:   Cmp   W32 Gpr  Gpr  => alu::cmp;
-    CmpRI32:   Cmp   W32 Gpr  Imm  => alu::cmp;
-    CmpRM32:   Cmp   W32 Gpr  Mem  => alu::cmp;
-    CmpMI32:   Cmp   W32 Mem  Imm  => alu::cmp;
-    CmpMR32:   Cmp   W32 Mem  Gpr  => alu::cmp;
-    CmpRI8:    Cmp   W8  Gpr  Imm  => alu::cmp;
-    CmpMI8:    Cmp   W8  Mem  Imm  => alu::cmp;
-    CmpRR8:    Cmp   W8  Gpr  Gpr  => alu::cmp;
-    TestRR64:  Test  W64 Gpr  Gpr  => alu::test;
-    TestRR32:  Test  W32 Gpr  Gpr  => alu::test;
-    TestRR8:   Test  W8  Gpr  Gpr  => alu::test;
-    TestRI8:   Test  W8  Gpr  Imm  => alu::test;
-    TestMI8:   Test  W8  Mem  Imm  => alu::test;
+    CmpRR64:   Cmp   W64 Gpr  Gpr  => alu::cmp, CmpRR64Jcc;
+    CmpRI64:   Cmp   W64 Gpr  Imm  => alu::cmp, CmpRI64Jcc;
+    CmpRM64:   Cmp   W64 Gpr  Mem  => alu::cmp, CmpRM64Jcc;
+    CmpMI64:   Cmp   W64 Mem  Imm  => alu::cmp, CmpMI64Jcc;
+    CmpMR64:   Cmp   W64 Mem  Gpr  => alu::cmp, CmpMR64Jcc;
+    CmpRR32:   Cmp   W32 Gpr  Gpr  => alu::cmp, CmpRR32Jcc;
+    CmpRI32:   Cmp   W32 Gpr  Imm  => alu::cmp, CmpRI32Jcc;
+    CmpRM32:   Cmp   W32 Gpr  Mem  => alu::cmp, CmpRM32Jcc;
+    CmpMI32:   Cmp   W32 Mem  Imm  => alu::cmp, CmpMI32Jcc;
+    CmpMR32:   Cmp   W32 Mem  Gpr  => alu::cmp, CmpMR32Jcc;
+    CmpRI8:    Cmp   W8  Gpr  Imm  => alu::cmp, CmpRI8Jcc;
+    CmpMI8:    Cmp   W8  Mem  Imm  => alu::cmp, CmpMI8Jcc;
+    CmpRR8:    Cmp   W8  Gpr  Gpr  => alu::cmp, CmpRR8Jcc;
+    TestRR64:  Test  W64 Gpr  Gpr  => alu::test, TestRR64Jcc;
+    TestRR32:  Test  W32 Gpr  Gpr  => alu::test, TestRR32Jcc;
+    TestRR8:   Test  W8  Gpr  Gpr  => alu::test, TestRR8Jcc;
+    TestRI8:   Test  W8  Gpr  Imm  => alu::test, TestRI8Jcc;
+    TestMI8:   Test  W8  Mem  Imm  => alu::test, TestMI8Jcc;
     ShlRI64:   Shl   W64 Gpr  Imm  => shift::shl;
     ShlRI32:   Shl   W32 Gpr  Imm  => shift::shl;
     ShrRI64:   Shr   W64 Gpr  Imm  => shift::shr;
@@ -144,7 +166,7 @@ hot! {
     AdcRI64:   Adc   W64 Gpr  Imm  => alu::adc;
     NegR32:    Neg   W32 Gpr  None => alu::neg;
     NotR64:    Not   W64 Gpr  None => alu::not;
-    CmpRM8:    Cmp   W8  Gpr  Mem  => alu::cmp;
+    CmpRM8:    Cmp   W8  Gpr  Mem  => alu::cmp, CmpRM8Jcc;
     SetR8:     Set   W8  Gpr  None => mov::setcc;
     CmovRR64:  Cmov  W64 Gpr  Gpr  => mov::cmov;
     CmovRR32:  Cmov  W32 Gpr  Gpr  => mov::cmov;
