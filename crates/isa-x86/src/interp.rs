@@ -10,6 +10,7 @@ use guest_api::{NoTier, Tier, Width};
 use crate::cpu::{BLOCK, CodeSize, Cpu, SegReg, rflags};
 use crate::exec::Exec;
 use crate::fault::{self, Exception, Stop, StopReason};
+use crate::insn::Insn;
 use crate::platform::Platform;
 use crate::sys::debug::DR6_BS;
 use crate::sys::interrupts::{self, Source};
@@ -341,6 +342,24 @@ fn report(cx: &mut Exec<'_>, what: &str) -> String {
     text
 }
 
+/// `insns`, which begin at `pc`, were executed but for the last `left`; the last of those executed has come to an end or, `done` says, has not.
+#[inline(never)]
+fn stopped(cx: &mut Exec<'_>, insns: &[Insn], left: usize, pc: u64, done: Result<(), Stop>) -> Result<(), u64> {
+    let executed = insns.len() - left;
+    let Some(last) = insns.get(executed - 1) else { return Ok(()) };
+    match done {
+        Ok(()) => {
+            cx.cpu.insns += executed as u64;
+            cx.cpu.rip = last.next_pc(pc);
+            Ok(())
+        }
+        Err(Stop) => {
+            cx.cpu.insns += executed as u64 - 1 + u64::from(cx.cpu.stop == StopReason::Halt);
+            Err(last.pc(pc))
+        }
+    }
+}
+
 /// Runs a block from its start, or only its first instruction. `Err` is the address of the instruction that did not complete.
 #[inline(always)]
 fn run_block(cx: &mut Exec<'_>, code: &CodeCache, at: Place, single: bool) -> Result<(), u64> {
@@ -357,15 +376,9 @@ fn run_block(cx: &mut Exec<'_>, code: &CodeCache, at: Place, single: bool) -> Re
     cx.cpu.rip = if block.bits == CodeSize::Bits64 { next } else { next & 0xffff_ffff };
     let mut rest = insns.iter();
     while let Some(i) = rest.next() {
-        if hot::dispatch(cx, i, &mut rest).is_err() {
-            let before = (insns.len() - rest.len()) as u64 - 1;
-            cx.cpu.insns += before + u64::from(cx.cpu.stop == StopReason::Halt);
-            return Err(i.pc(pc));
-        }
-        if cx.cpu.attention && !rest.as_slice().is_empty() {
-            cx.cpu.insns += (insns.len() - rest.len()) as u64;
-            cx.cpu.rip = i.next_pc(pc);
-            return Ok(());
+        let done = hot::dispatch(cx, i, &mut rest);
+        if done.is_err() || cx.cpu.attention && !rest.as_slice().is_empty() {
+            return stopped(cx, insns, rest.len(), pc, done);
         }
     }
     cx.cpu.insns += insns.len() as u64;

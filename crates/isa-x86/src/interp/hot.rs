@@ -1,6 +1,7 @@
 //! The hottest combinations of operation, width and operand form, each an arm of the interpreter's `match` with these facts
-//! known to the compiler. They call the same semantic functions as everything else. A comparison and the conditional jump behind it
-//! have arms together: what the interpreter costs is jumps to arms that the host's processor could not predict.
+//! known to the compiler. They call the same semantic functions as everything else. Frequent pairs of
+//! instructions have arms together: what interpretation costs is memory that is not in the cache and jumps to arms that the host's
+//! processor did not predict.
 
 use core::slice;
 
@@ -36,9 +37,22 @@ pub(crate) fn hot_arm(i: &Insn) -> u8 {
 }
 
 macro_rules! hot {
-    ($($name:ident: $op:ident $width:ident $a:ident $b:ident => $f:path $(, $with_jcc:ident)?;)*) => {
+    (
+        { $($name:ident: $op:ident $width:ident $a:ident $b:ident => $f:path;)* }
+        pairs { $($pair:ident: $first:ident $second:ident;)* }
+    ) => {
         #[repr(u8)]
-        enum Arm { Other, $($name, $($with_jcc,)?)* }
+        enum Arm { Other, $($name,)* $($pair,)* }
+
+        #[allow(non_snake_case)]
+        mod arms {
+            use super::*;
+
+            $(#[inline(always)]
+            pub fn $name(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
+                $f(cx, &known(i, Width::$width, Kind::$a, Kind::$b))
+            })*
+        }
 
         /// The arm for an operation of 64-bit mode with 64-bit addresses, its width and its operands, no more than two; 0: none.
         pub(crate) const fn arm(op: Op, width: Width, a: Kind, b: Kind) -> u8 {
@@ -48,40 +62,52 @@ macro_rules! hot {
             }
         }
 
-        /// Makes one of the two instructions at the end of a block, where there is an arm for both.
-        #[allow(non_upper_case_globals)]
-        pub(super) fn fuse(insns: &mut [Insn]) {
+        #[allow(non_upper_case_globals, dead_code)]
+        const fn pair(first: u8, second: u8) -> Option<u8> {
             $(const $name: u8 = Arm::$name as u8;)*
-            if let [.., first, Insn { hot: JccI64, .. }] = insns {
-                first.hot = match first.hot {
-                    $($($name => Arm::$with_jcc as u8,)?)*
-                    other => other,
-                }
+            match (first, second) {
+                $(($first, $second) => Some(Arm::$pair as u8),)*
+                _ => None,
             }
         }
 
-        /// Executes `i`, and the next of `rest` too where there is an arm for both.
+        /// Executes `i`, and the next of `rest` too where `i` has the arm of both.
         #[allow(non_upper_case_globals)]
         #[inline(always)]
         pub(super) fn dispatch(cx: &mut Exec<'_>, i: &Insn, rest: &mut slice::Iter<'_, Insn>) -> Result<(), Stop> {
-            $(const $name: u8 = Arm::$name as u8; $(const $with_jcc: u8 = Arm::$with_jcc as u8;)?)*
+            $(const $name: u8 = Arm::$name as u8;)*
+            $(const $pair: u8 = Arm::$pair as u8;)*
             match i.hot {
-                $($name => $f(cx, &known(i, Width::$width, Kind::$a, Kind::$b)),
-                $($with_jcc => {
-                    $f(cx, &known(i, Width::$width, Kind::$a, Kind::$b))?;
-                    if !cx.cpu.attention && let Some(i) = rest.next() {
-                        control::jcc(cx, &known(i, Width::W64, Kind::Imm, Kind::None))?;
+                $($name => arms::$name(cx, i),)*
+                $($pair => {
+                    arms::$first(cx, i)?;
+                    if !cx.cpu.attention && let Some(second) = rest.next() {
+                        arms::$second(cx, second)?;
                     }
                     Ok(())
-                })?)*
+                })*
                 _ => execute(cx, i),
             }
         }
     };
 }
 
+/// Gives the instructions of a block arms in pairs, where there are such.
+pub(super) fn fuse(insns: &mut [Insn]) {
+    let mut left = insns.len();
+    while left >= 2 {
+        match pair(insns[left - 2].hot, insns[left - 1].hot) {
+            Some(pair) => {
+                insns[left - 2].hot = pair;
+                left -= 2;
+            }
+            None => left -= 1,
+        }
+    }
+}
+
 #[rustfmt::skip]
-hot! {
+hot! { {
     MovRR64:   Mov   W64 Gpr  Gpr  => mov::mov;
     MovRM64:   Mov   W64 Gpr  Mem  => mov::mov;
     MovMR64:   Mov   W64 Mem  Gpr  => mov::mov;
@@ -122,24 +148,24 @@ hot! {
     XorRI64:   Xor   W64 Gpr  Imm  => alu::xor;
     XorRR32:   Xor   W32 Gpr  Gpr  => alu::xor;
     XorRI32:   Xor   W32 Gpr  Imm  => alu::xor;
-    CmpRR64:   Cmp   W64 Gpr  Gpr  => alu::cmp, CmpRR64Jcc;
-    CmpRI64:   Cmp   W64 Gpr  Imm  => alu::cmp, CmpRI64Jcc;
-    CmpRM64:   Cmp   W64 Gpr  Mem  => alu::cmp, CmpRM64Jcc;
-    CmpMI64:   Cmp   W64 Mem  Imm  => alu::cmp, CmpMI64Jcc;
-    CmpMR64:   Cmp   W64 Mem  Gpr  => alu::cmp, CmpMR64Jcc;
-    CmpRR32:   Cmp   W32 Gpr  Gpr  => alu::cmp, CmpRR32Jcc;
-    CmpRI32:   Cmp   W32 Gpr  Imm  => alu::cmp, CmpRI32Jcc;
-    CmpRM32:   Cmp   W32 Gpr  Mem  => alu::cmp, CmpRM32Jcc;
-    CmpMI32:   Cmp   W32 Mem  Imm  => alu::cmp, CmpMI32Jcc;
-    CmpMR32:   Cmp   W32 Mem  Gpr  => alu::cmp, CmpMR32Jcc;
-    CmpRI8:    Cmp   W8  Gpr  Imm  => alu::cmp, CmpRI8Jcc;
-    CmpMI8:    Cmp   W8  Mem  Imm  => alu::cmp, CmpMI8Jcc;
-    CmpRR8:    Cmp   W8  Gpr  Gpr  => alu::cmp, CmpRR8Jcc;
-    TestRR64:  Test  W64 Gpr  Gpr  => alu::test, TestRR64Jcc;
-    TestRR32:  Test  W32 Gpr  Gpr  => alu::test, TestRR32Jcc;
-    TestRR8:   Test  W8  Gpr  Gpr  => alu::test, TestRR8Jcc;
-    TestRI8:   Test  W8  Gpr  Imm  => alu::test, TestRI8Jcc;
-    TestMI8:   Test  W8  Mem  Imm  => alu::test, TestMI8Jcc;
+    CmpRR64:   Cmp   W64 Gpr  Gpr  => alu::cmp;
+    CmpRI64:   Cmp   W64 Gpr  Imm  => alu::cmp;
+    CmpRM64:   Cmp   W64 Gpr  Mem  => alu::cmp;
+    CmpMI64:   Cmp   W64 Mem  Imm  => alu::cmp;
+    CmpMR64:   Cmp   W64 Mem  Gpr  => alu::cmp;
+    CmpRR32:   Cmp   W32 Gpr  Gpr  => alu::cmp;
+    CmpRI32:   Cmp   W32 Gpr  Imm  => alu::cmp;
+    CmpRM32:   Cmp   W32 Gpr  Mem  => alu::cmp;
+    CmpMI32:   Cmp   W32 Mem  Imm  => alu::cmp;
+    CmpMR32:   Cmp   W32 Mem  Gpr  => alu::cmp;
+    CmpRI8:    Cmp   W8  Gpr  Imm  => alu::cmp;
+    CmpMI8:    Cmp   W8  Mem  Imm  => alu::cmp;
+    CmpRR8:    Cmp   W8  Gpr  Gpr  => alu::cmp;
+    TestRR64:  Test  W64 Gpr  Gpr  => alu::test;
+    TestRR32:  Test  W32 Gpr  Gpr  => alu::test;
+    TestRR8:   Test  W8  Gpr  Gpr  => alu::test;
+    TestRI8:   Test  W8  Gpr  Imm  => alu::test;
+    TestMI8:   Test  W8  Mem  Imm  => alu::test;
     ShlRI64:   Shl   W64 Gpr  Imm  => shift::shl;
     ShlRI32:   Shl   W32 Gpr  Imm  => shift::shl;
     ShrRI64:   Shr   W64 Gpr  Imm  => shift::shr;
@@ -166,11 +192,68 @@ hot! {
     AdcRI64:   Adc   W64 Gpr  Imm  => alu::adc;
     NegR32:    Neg   W32 Gpr  None => alu::neg;
     NotR64:    Not   W64 Gpr  None => alu::not;
-    CmpRM8:    Cmp   W8  Gpr  Mem  => alu::cmp, CmpRM8Jcc;
+    CmpRM8:    Cmp   W8  Gpr  Mem  => alu::cmp;
     SetR8:     Set   W8  Gpr  None => mov::setcc;
     CmovRR64:  Cmov  W64 Gpr  Gpr  => mov::cmov;
     CmovRR32:  Cmov  W32 Gpr  Gpr  => mov::cmov;
     NopMR32:   Nop   W32 Mem  Gpr  => flag::nop;
     NopM32:    Nop   W32 Mem  None => flag::nop;
     Nop:       Nop   W64 None None => flag::nop;
-}
+    CmpRI16:   Cmp   W16 Gpr  Imm  => alu::cmp;
+    CmpMI16:   Cmp   W16 Mem  Imm  => alu::cmp;
+    TestRI32:  Test  W32 Gpr  Imm  => alu::test;
+    XorRM32:   Xor   W32 Gpr  Mem  => alu::xor;
+    RolRI32:   Rol   W32 Gpr  Imm  => shift::rol;
+    RolRI64:   Rol   W64 Gpr  Imm  => shift::rol;
+} pairs {
+    CmpRR64Jcc:      CmpRR64 JccI64;
+    CmpRI64Jcc:      CmpRI64 JccI64;
+    CmpRM64Jcc:      CmpRM64 JccI64;
+    CmpMI64Jcc:      CmpMI64 JccI64;
+    CmpMR64Jcc:      CmpMR64 JccI64;
+    CmpRR32Jcc:      CmpRR32 JccI64;
+    CmpRI32Jcc:      CmpRI32 JccI64;
+    CmpRM32Jcc:      CmpRM32 JccI64;
+    CmpMI32Jcc:      CmpMI32 JccI64;
+    CmpMR32Jcc:      CmpMR32 JccI64;
+    CmpRI8Jcc:       CmpRI8 JccI64;
+    CmpMI8Jcc:       CmpMI8 JccI64;
+    CmpRR8Jcc:       CmpRR8 JccI64;
+    TestRR64Jcc:     TestRR64 JccI64;
+    TestRR32Jcc:     TestRR32 JccI64;
+    TestRR8Jcc:      TestRR8 JccI64;
+    TestRI8Jcc:      TestRI8 JccI64;
+    TestMI8Jcc:      TestMI8 JccI64;
+    CmpRM8Jcc:       CmpRM8 JccI64;
+    CmpRI16Jcc:      CmpRI16 JccI64;
+    CmpMI16Jcc:      CmpMI16 JccI64;
+    TestRI32Jcc:     TestRI32 JccI64;
+    SubRR64Jcc:      SubRR64 JccI64;
+    AndRI32Jcc:      AndRI32 JccI64;
+    PopR64PopR64:    PopR64 PopR64;
+    PopR64Ret64:     PopR64 Ret64;
+    PushR64PushR64:  PushR64 PushR64;
+    PushR64MovRR64:  PushR64 MovRR64;
+    PushR64MovRR32:  PushR64 MovRR32;
+    MovRR64PushR64:  MovRR64 PushR64;
+    MovRR64CallI64:  MovRR64 CallI64;
+    MovRR64MovRR64:  MovRR64 MovRR64;
+    MovRR64MovRM64:  MovRR64 MovRM64;
+    MovRR64MovRR32:  MovRR64 MovRR32;
+    MovRR32MovRR64:  MovRR32 MovRR64;
+    MovRR32MovRR32:  MovRR32 MovRR32;
+    MovRM64MovRM64:  MovRM64 MovRM64;
+    MovRM64MovRR64:  MovRM64 MovRR64;
+    MovRM64MovMR64:  MovRM64 MovMR64;
+    MovRM64MovRM32:  MovRM64 MovRM32;
+    MovRM64CallI64:  MovRM64 CallI64;
+    MovRM64LeaRM64:  MovRM64 LeaRM64;
+    MovMR64MovMR64:  MovMR64 MovMR64;
+    MovMR64MovRM64:  MovMR64 MovRM64;
+    AddRI64PopR64:   AddRI64 PopR64;
+    LeaRM64MovRR64:  LeaRM64 MovRR64;
+    SubRI64MovRM64:  SubRI64 MovRM64;
+    NopMR32PushR64:  NopMR32 PushR64;
+    PopR64JmpI64:    PopR64 JmpI64;
+    XorRR32MovRR32:  XorRR32 MovRR32;
+} }
