@@ -377,8 +377,9 @@ fn run_block(cx: &mut Exec<'_>, code: &CodeCache, at: Place, single: bool) -> Re
     let mut rest = insns.iter();
     while let Some(i) = rest.next() {
         let done = hot::dispatch(cx, i, &mut rest);
-        if done.is_err() || cx.cpu.attention && !rest.as_slice().is_empty() {
-            return stopped(cx, insns, rest.len(), pc, done);
+        let stops = done.as_ref().map_or(true, |&look| look && cx.cpu.attention && !rest.as_slice().is_empty());
+        if stops {
+            return stopped(cx, insns, rest.len(), pc, done.map(drop));
         }
     }
     cx.cpu.insns += insns.len() as u64;

@@ -17,6 +17,8 @@ use super::targets::Targets;
 
 /// Longest block, in instructions: bounds the time to the next look at interrupts.
 const MAX_INSNS: usize = 64;
+/// Entries of [`CodeCache::heat`].
+const HEAT: usize = 1 << 16;
 /// Bytes that a block takes beside its instructions.
 const BLOCK_BYTES: usize = size_of::<Block>() + Index::ENTRY_BYTES;
 /// Instructions of a block on average: what memory is divided by at first.
@@ -89,6 +91,8 @@ pub(super) struct CodeCache {
     jumps: Box<[Jump]>,
     targets: Targets,
     last: Last,
+    /// By a hash of the key, half of the executions of blocks that were dropped for want of room.
+    heat: Box<[u16]>,
     /// Instructions decoded so far.
     pub(super) decoded: u64,
 }
@@ -113,6 +117,7 @@ impl CodeCache {
             jumps: vec![NOWHERE; JUMPS].into(),
             targets: Targets::default(),
             last: NO_LAST,
+            heat: vec![0; HEAT].into(),
             decoded: 0,
         }
     }
@@ -314,6 +319,10 @@ impl CodeCache {
         bits: CodeSize,
     ) -> Result<BlockId, Stop> {
         if self.is_full() {
+            for (id, block) in self.blocks.iter().enumerate().filter(|(_, b)| b.runs > 1) {
+                let heat = &mut self.heat[self.index.key(id as BlockId).hash() % HEAT];
+                *heat = (*heat).max((block.runs / 2).try_into().unwrap_or(u16::MAX));
+            }
             self.clear(&mut cx.cpu.mem, tier);
         }
         let start = key.pa();
@@ -387,7 +396,7 @@ impl CodeCache {
             count: (self.insns.len() - first) as u16,
             bytes: off as u16,
             bits,
-            runs: 0,
+            runs: core::mem::take(&mut self.heat[key.hash() % HEAT]).into(),
             slot: tier.find(start, key.mode()),
             crosses: second_page != start & !PAGE_MASK,
             near: [NO_PLACE; 2],

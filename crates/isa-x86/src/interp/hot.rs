@@ -49,8 +49,9 @@ macro_rules! hot {
             use super::*;
 
             $(#[inline(always)]
-            pub fn $name(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
-                $f(cx, &known(i, Width::$width, Kind::$a, Kind::$b))
+            pub fn $name(cx: &mut Exec<'_>, i: &Insn) -> Result<bool, Stop> {
+                $f(cx, &known(i, Width::$width, Kind::$a, Kind::$b))?;
+                const { Ok(needs_a_look(Op::$op, Kind::$a, Kind::$b)) }
             })*
         }
 
@@ -71,25 +72,29 @@ macro_rules! hot {
             }
         }
 
-        /// Executes `i`, and the next of `rest` too where `i` has the arm of both.
+        /// Executes `i`, and the next of `rest` too where `i` has the arm of both. Whether `attention` may be set now.
         #[allow(non_upper_case_globals)]
         #[inline(always)]
-        pub(super) fn dispatch(cx: &mut Exec<'_>, i: &Insn, rest: &mut slice::Iter<'_, Insn>) -> Result<(), Stop> {
+        pub(super) fn dispatch(cx: &mut Exec<'_>, i: &Insn, rest: &mut slice::Iter<'_, Insn>) -> Result<bool, Stop> {
             $(const $name: u8 = Arm::$name as u8;)*
             $(const $pair: u8 = Arm::$pair as u8;)*
             match i.hot {
                 $($name => arms::$name(cx, i),)*
                 $($pair => {
-                    arms::$first(cx, i)?;
-                    if !cx.cpu.attention && let Some(second) = rest.next() {
-                        arms::$second(cx, second)?;
+                    if arms::$first(cx, i)? && cx.cpu.attention {
+                        return Ok(true);
                     }
-                    Ok(())
+                    rest.next().map_or(Ok(true), |second| arms::$second(cx, second))
                 })*
-                _ => execute(cx, i),
+                _ => execute(cx, i).map(|()| true),
             }
         }
     };
+}
+
+/// Whether an operation with an arm may raise `attention`: one that accesses memory, which may be code or a device's.
+const fn needs_a_look(op: Op, a: Kind, b: Kind) -> bool {
+    matches!(a, Kind::Mem) || matches!(b, Kind::Mem) || matches!(op, Op::Push | Op::Pop | Op::Call | Op::Ret)
 }
 
 /// Gives the instructions of a block arms in pairs, where there are such.

@@ -10,6 +10,9 @@ use super::cache::BlockId;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Key(u64);
 
+/// 2^64 by the golden ratio.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// Bits of [`Key`] that are the mode.
 const MODE_BITS: u32 = 4;
 
@@ -20,6 +23,10 @@ impl Key {
     }
     pub(super) fn pa(self) -> u64 {
         self.0 >> MODE_BITS
+    }
+    /// Fibonacci hashing.
+    pub(super) fn hash(self) -> usize {
+        (self.0.wrapping_mul(GOLDEN) >> 32) as usize
     }
     pub(super) fn mode(self) -> u32 {
         self.0 as u32 & ((1 << MODE_BITS) - 1)
@@ -42,7 +49,7 @@ impl<const BITS: u32, const SHIFT: u32> Heads<BITS, SHIFT> {
     /// Fibonacci hashing of the page.
     #[inline(always)]
     fn place(pa: u64) -> usize {
-        let page = (pa >> PAGE_SHIFT).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - (BITS - Self::IN_PAGE));
+        let page = (pa >> PAGE_SHIFT).wrapping_mul(GOLDEN) >> (64 - (BITS - Self::IN_PAGE));
         (page << Self::IN_PAGE | (pa & PAGE_MASK) >> SHIFT) as usize
     }
     #[inline(always)]
