@@ -89,6 +89,8 @@ pub(crate) struct Info {
     ranges: Vec<(u64, u32)>,
     pages: Vec<(i64, u64)>,
     exits: Vec<Exit>,
+    /// Behind them, the ways out because the budget is used up: offsets from the base.
+    loops: Vec<i64>,
     /// Entries by the interpreter lately, and those of them that executed nothing.
     entries: u32,
     useless: u32,
@@ -371,6 +373,7 @@ impl<H: Host> Jit<H> {
                 ranges,
                 pages,
                 exits,
+                loops: Vec::new(),
                 entries: 0,
                 useless: 0,
             });
@@ -454,7 +457,8 @@ impl<H: Host> Jit<H> {
         let Formed { mut region, ranges, .. } = formed;
         passes::all(&mut region);
         let n = self.number();
-        let code = wasmgen::function(&region, n, abi);
+        let mut code = wasmgen::function(&region, n, abi);
+        let loops = core::mem::take(&mut code.loops);
         self.batch.add(n, slot, code);
         self.waiting.push(n);
         for page in ranges.iter().map(|r| r.0 & !(PAGE - 1)) {
@@ -473,6 +477,7 @@ impl<H: Host> Jit<H> {
             ranges,
             pages: region.pages,
             exits: region.exits,
+            loops,
             entries: 0,
             useless: 0,
         });
@@ -610,14 +615,20 @@ impl<H: Host> Tier for Jit<H> {
                     out.interpret = true;
                 }
                 Leave::Side => {
-                    self.stats.exits_side += 1;
-                    let info = self.regions.get(x.region as usize).and_then(|r| r.as_ref());
-                    let Some(exit) = info.and_then(|i| i.exits.get(x.pc as usize)) else { break };
-                    if let Some(form) = exit.form {
-                        call::set_form(guest, self.layout.flags, form.0.into());
+                    let Some(Some(info)) = self.regions.get(x.region as usize) else { break };
+                    if let Some(exit) = info.exits.get(x.pc as usize) {
+                        self.stats.exits_side += 1;
+                        if let Some(form) = exit.form {
+                            call::set_form(guest, self.layout.flags, form.0.into());
+                        }
+                        let pc = x.base.wrapping_add(exit.pc as u64);
+                        out = Left { pc, left: x.left + i64::from(exit.undone), interpret: true };
+                    } else {
+                        let Some(pc) = info.loops.get(x.pc as usize - info.exits.len()) else { break };
+                        self.stats.exits_budget += 1;
+                        self.sampled = Some((x.region, x.base));
+                        out.pc = x.base.wrapping_add(*pc as u64);
                     }
-                    let pc = x.base.wrapping_add(exit.pc as u64);
-                    out = Left { pc, left: x.left + i64::from(exit.undone), interpret: true };
                 }
                 Leave::Guard => {
                     self.stats.exits_guard += 1;

@@ -1,7 +1,7 @@
 //! Where values live: on WebAssembly's stack where they are used once, in no place at all where computing them again costs nothing, else
 //! in locals that are reused when a value is dead.
 
-use ir::{Block, Effect, Op, Term, Ty, Val};
+use ir::{Block, Effect, Inst, Op, Term, Ty, Val};
 use wasm_encoder::ValType;
 
 /// Where a value is when it is used.
@@ -51,8 +51,56 @@ fn is_free(op: Op) -> bool {
     matches!(op, Op::Const | Op::Pc | Op::Get | Op::GetX)
 }
 
-/// Where each value of `block` goes. `Put` of a slot ends the life of a `Get` of it.
-pub(crate) fn place(block: &Block, locals: &mut Locals, places: &mut Vec<Place>) {
+/// Guest slots and vector slots.
+pub(crate) const ALL_SLOTS: usize = ir::SLOTS + ir::XSLOTS;
+/// A local that is not chosen yet.
+const UNNAMED: u32 = u32::MAX;
+
+/// The slot that an operation reads or writes: vectors' follow the others.
+pub(crate) fn slot_of(i: &Inst) -> Option<usize> {
+    match i.op {
+        Op::Get | Op::Put => Some(i.imm as usize % ir::SLOTS),
+        Op::GetX | Op::PutX => Some(ir::SLOTS + i.imm as usize % ir::XSLOTS),
+        _ => None,
+    }
+}
+
+/// Values that are put into a slot soon are computed in its local: where nobody can leave with it too early, or needs what was there.
+/// `last`: each value's last use; `next`: for each `Put` the next one of its slot.
+fn in_slots(block: &Block, slots: &[Option<u32>; ALL_SLOTS], last: &[u32], next: &[u32], places: &mut [Place]) {
+    // Of each slot: the last use of what its local holds, and where it was put last.
+    let mut needed = [0; ALL_SLOTS];
+    let mut put = [0; ALL_SLOTS];
+    // Where the operations begin that nobody leaves between.
+    let mut calm = 0;
+    for (k, i) in block.insts.iter().enumerate() {
+        match (slot_of(i), i.op) {
+            (Some(slot), Op::Put | Op::PutX) => {
+                let v = i.args[0].index();
+                let free = v + 1 >= calm && needed[slot] <= v as u32 && put[slot] <= v as u32;
+                needed[slot] = 0;
+                if let (Place::Local(UNNAMED), Some(local)) = (places[v], slots[slot])
+                    && free
+                    && last[v] <= next[k]
+                {
+                    places[v] = Place::Local(local);
+                    needed[slot] = last[v];
+                }
+                put[slot] = k as u32;
+            }
+            (Some(slot), _) if places[k] == Place::Inline => needed[slot] = needed[slot].max(last[k]),
+            // What it reads was there when it was computed, and is needed no longer.
+            (Some(slot), _) if matches!(places[k], Place::Local(_)) => needed[slot] = needed[slot].max(k as u32),
+            _ => {}
+        }
+        if matches!(i.op.shape().effect, Effect::Exits | Effect::Nests) {
+            calm = k + 1;
+        }
+    }
+}
+
+/// Where each value of `block` goes. `Put` of a slot ends the life of a `Get` of it. `slots`: the slots' own locals, guest's and then vectors'.
+pub(crate) fn place(block: &Block, slots: &[Option<u32>; ALL_SLOTS], locals: &mut Locals, places: &mut Vec<Place>) {
     let n = block.insts.len();
     // Position at which each value's computation is emitted, that of its last use, and the number of uses.
     let mut at: Vec<u32> = (0..n as u32).collect();
@@ -98,25 +146,25 @@ pub(crate) fn place(block: &Block, locals: &mut Locals, places: &mut Vec<Place>)
         Term::Jump(_) | Term::Interpret { .. } => {}
     }
     // Where a slot is written next, seen from each `Get`.
-    let mut next_put = [u32::MAX; ir::SLOTS + ir::XSLOTS];
+    let mut next_put = [u32::MAX; ALL_SLOTS];
+    let mut next = vec![u32::MAX; n];
     places.clear();
     places.resize(n, Place::None);
     for k in (0..n).rev() {
         let i = &block.insts[k];
-        match i.op {
-            Op::Put => next_put[i.imm as usize % ir::SLOTS] = k as u32,
-            Op::PutX => next_put[ir::SLOTS + i.imm as usize % ir::XSLOTS] = k as u32,
+        match (slot_of(i), i.op) {
+            (Some(slot), Op::Put | Op::PutX) => next[k] = core::mem::replace(&mut next_put[slot], k as u32),
             _ if uses[k] == 0 => {}
-            Op::Get if last[k] > next_put[i.imm as usize % ir::SLOTS] => places[k] = Place::Local(0),
-            Op::GetX if last[k] > next_put[ir::SLOTS + i.imm as usize % ir::XSLOTS] => places[k] = Place::Local(0),
+            (Some(slot), _) if last[k] > next_put[slot] => places[k] = Place::Local(UNNAMED),
             _ if inline(k) => places[k] = Place::Inline,
-            _ => places[k] = Place::Local(0),
+            _ => places[k] = Place::Local(UNNAMED),
         }
     }
+    in_slots(block, slots, &last, &next, places);
     // Locals, from the first to the last position.
     let mut ends: Vec<Vec<(Ty, u32)>> = vec![Vec::new(); n + 1];
     for k in 0..n {
-        if places[k] == Place::Local(0)
+        if places[k] == Place::Local(UNNAMED)
             && let Some(ty) = block.insts[k].op.shape().result
         {
             let local = locals.take(ty);
