@@ -12,7 +12,7 @@ pub enum Ty {
 }
 
 /// What an operation does beside computing its result.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Effect {
     /// Nothing: it may be dropped, repeated and moved.
     Pure,

@@ -215,28 +215,29 @@ fn cut<C: Code>(code: &C, nodes: &mut [Node], supports: fn(ir::Op) -> bool) {
 fn order_of_nodes(nodes: &[Node], base: u64) -> Vec<usize> {
     let index: FxHashMap<u64, usize> = nodes.iter().enumerate().map(|(k, n)| (n.pc, k)).collect();
     // A call goes to its target, and the code behind it is reached from returns: for the order it follows the call.
-    let succ = |n: usize| -> Vec<usize> {
-        nodes[n].next.iter().chain(&nodes[n].back).filter_map(|pc| index.get(pc).copied()).collect()
+    let succ = |n: usize, to: &mut Vec<usize>| {
+        to.extend(nodes[n].next.iter().chain(&nodes[n].back).filter_map(|pc| index.get(pc)));
     };
     index.get(&base).map_or(Vec::new(), |&entry| reverse_post_order(nodes.len(), entry, succ))
 }
 
-fn reverse_post_order(n: usize, entry: usize, succ: impl Fn(usize) -> Vec<usize>) -> Vec<usize> {
+/// `succ` adds a node's successors to a list.
+fn reverse_post_order(n: usize, entry: usize, succ: impl Fn(usize, &mut Vec<usize>)) -> Vec<usize> {
     let mut order = Vec::with_capacity(n);
     let mut seen = vec![false; n];
     seen[entry] = true;
-    let mut stack = vec![(entry, succ(entry))];
-    while let Some((at, left)) = stack.last_mut() {
-        match left.pop() {
-            Some(s) if !seen[s] => {
-                seen[s] = true;
-                stack.push((s, succ(s)));
-            }
-            Some(_) => {}
-            None => {
-                order.push(*at);
-                stack.pop();
-            }
+    // Successors not looked at yet of the nodes on the way here, and for each of those where its own begin.
+    let mut left = Vec::with_capacity(n);
+    succ(entry, &mut left);
+    let mut way = vec![(entry, 0)];
+    while let Some(&(at, first)) = way.last() {
+        if left.len() == first {
+            order.push(at);
+            way.pop();
+        } else if let Some(s) = left.pop().filter(|&s| !seen[s]) {
+            seen[s] = true;
+            way.push((s, left.len()));
+            succ(s, &mut left);
         }
     }
     order.reverse();
@@ -320,7 +321,7 @@ fn term<C: Code>(
 /// Brings the blocks to reverse post-order and drops what is not reached. Edges into the middle of loops leave the region.
 fn reduce(region: &mut Region) {
     loop {
-        let succ = |n: usize| region.blocks[n].term.successors().into_iter().map(|s| s as usize).collect();
+        let succ = |n: usize, to: &mut Vec<usize>| to.extend(region.blocks[n].term.successors().map(|s| s as usize));
         let order = reverse_post_order(region.blocks.len(), 0, succ);
         let mut place = vec![u32::MAX; region.blocks.len()];
         for (k, &n) in order.iter().enumerate() {

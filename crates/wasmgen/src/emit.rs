@@ -6,7 +6,7 @@ use ir::{Effect, Inst, Op, Region, SLOTS, Target, Term, Ty, Val, flag_slot};
 use wasm_encoder::{BlockType, Encode, InstructionSink, MemArg, MemArgTarget, ValType};
 
 use crate::abi::{Abi, Leave};
-use crate::place::{ALL_SLOTS, Locals, Place, place, slot_of};
+use crate::place::{ALL_SLOTS, Locals, Place, Places, slot_of};
 use crate::structure::Label;
 
 /// A generated function.
@@ -50,7 +50,11 @@ pub(crate) const RMW_HOST: u32 = 13;
 /// 0 where the host's floating-point arithmetic is exactly the guest's: see [`crate::float`].
 pub(crate) const INEXACT: u32 = 14;
 const FIXED: [(u32, ValType); 2] = [(CONTEXT - TO + 1, ValType::I64), (INEXACT - SLOT + 1, ValType::I32)];
-/// The opcode of `local.tee`.
+/// Bytes of a function for which there is room at first.
+const ROOM: usize = 4 << 10;
+// Opcodes.
+const LOCAL_GET: u8 = 0x20;
+const LOCAL_SET: u8 = 0x21;
 const LOCAL_TEE: u8 = 0x22;
 /// As in [`guest_api::jump_index`].
 const JUMP_SHIFT: i32 = 14;
@@ -85,7 +89,7 @@ pub(crate) struct Emitter<'r> {
     /// There are accesses to memory.
     pub(crate) uses_memory: bool,
     /// Of the block being generated.
-    pub(crate) places: Vec<Place>,
+    pub(crate) places: Places,
     pub(crate) block: usize,
     /// Address value whose memory `RMW_HOST` is, and how many bytes of it.
     pub(crate) rmw: Option<(Val, u32)>,
@@ -107,7 +111,7 @@ impl<'r> Emitter<'r> {
             number,
             abi,
             cfg: Cfg::new(region),
-            code: Vec::new(),
+            code: Vec::with_capacity(ROOM),
             hints: Vec::new(),
             last_set: None,
             loops: Vec::new(),
@@ -115,7 +119,7 @@ impl<'r> Emitter<'r> {
             slots: [None; ALL_SLOTS],
             written: 0,
             uses_memory: false,
-            places: Vec::new(),
+            places: Places::default(),
             block: 0,
             rmw: None,
             labels: Vec::new(),
@@ -144,14 +148,24 @@ impl<'r> Emitter<'r> {
     pub(crate) fn get(&mut self, local: u32) -> InstructionSink<'_> {
         match self.last_set.take() {
             Some((at, end, set)) if set == local && end == self.code.len() => self.code[at] = LOCAL_TEE,
-            _ => _ = self.i().local_get(local),
+            _ => self.local(LOCAL_GET, local),
         }
         self.i()
+    }
+    /// An operation on a local. Half of all that is generated are these.
+    #[inline]
+    fn local(&mut self, opcode: u8, local: u32) {
+        if local < 0x80 {
+            self.code.extend_from_slice(&[opcode, local as u8]);
+        } else {
+            self.code.push(opcode);
+            local.encode(&mut self.code);
+        }
     }
     /// Takes what is on the stack to a local.
     pub(crate) fn set(&mut self, local: u32) {
         let at = self.code.len();
-        self.i().local_set(local);
+        self.local(LOCAL_SET, local);
         self.last_set = Some((at, self.code.len(), local));
     }
     pub(crate) fn layout(&self) -> &'r StateLayout {
@@ -356,9 +370,7 @@ impl<'r> Emitter<'r> {
     pub(crate) fn operations(&mut self, n: usize) {
         let region = self.region;
         let block = &region.blocks[n];
-        let mut places = core::mem::take(&mut self.places);
-        place(block, &self.slots, &mut self.locals, &mut places);
-        self.places = places;
+        self.places.place(block, &self.slots, &mut self.locals);
         (self.block, self.rmw) = (n, None);
         self.float.begin(block);
         if block.insns > 0 {
