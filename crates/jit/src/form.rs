@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use guest_api::{Code, Decoded, FlagForm};
 use ir::cfg::Cfg;
 use ir::{Block, End, Lift, Recorded, Region, Target, Term};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Blocks of a region. More make the host's optimiser slow, out of proportion.
 const MAX_BLOCKS: usize = 64;
@@ -151,11 +151,13 @@ fn discover<C: Code>(
     around: &dyn Surroundings,
 ) -> Option<Vec<Node>> {
     let mut nodes: Vec<Node> = Vec::new();
-    let mut seen = FxHashMap::default();
+    let mut seen = FxHashSet::default();
     let mut queue = VecDeque::from([base]);
+    // Where calls come back to, by what they call: they do so within the region only if that is part of it.
+    let mut backs: FxHashMap<u64, Vec<u64>> = FxHashMap::default();
     let mut insns = 0;
     while let Some(pc) = queue.pop_front() {
-        if seen.contains_key(&pc) || nodes.len() >= MAX_BLOCKS {
+        if seen.contains(&pc) || nodes.len() >= MAX_BLOCKS {
             continue;
         }
         let decoded = if nodes.is_empty() { Some(code.block(id)) } else { code.block_at(pc) };
@@ -166,10 +168,16 @@ fn discover<C: Code>(
             continue;
         }
         insns += decoded.insns;
-        seen.insert(pc, ());
+        seen.insert(pc);
         let mut node = Node { pc, decoded, insns: decoded.insns, next: Vec::new(), back: None, preds: 0 };
         follow(code, &mut node, supports);
-        queue.extend(node.next.iter().chain(&node.back));
+        queue.extend(backs.remove(&pc).into_iter().flatten().chain(node.next.iter().copied()));
+        if let Some(back) = node.back {
+            match node.next.iter().any(|t| seen.contains(t)) {
+                true => queue.push_back(back),
+                false => node.next.iter().for_each(|&t| backs.entry(t).or_default().push(back)),
+            }
+        }
         nodes.push(node);
     }
     (!nodes.is_empty()).then_some(nodes)
