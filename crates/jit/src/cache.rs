@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use guest_api::{Code, Disturbance, Exchange, Guest, Left, StateLayout, Tier};
 use ir::{Exit, passes};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use wasmgen::Batch;
 use wasmgen::abi::{Abi, Leave};
 
@@ -18,9 +18,9 @@ const HOT: u32 = 1500;
 /// Executions of a block that make it worth including in a region.
 const WARM: u32 = HOT / 4;
 /// Guest instructions of a region that may be part of others too: going over to it costs more.
-const SMALL: u32 = 24;
+const SMALL: u32 = 8;
 /// Slices that end in a region before it is made wide.
-const SAMPLES: u32 = 2;
+const SAMPLES: u32 = 4;
 /// Functions in a module, and bytes of them, at which it is not kept waiting for more.
 const BATCH: usize = 24;
 const BATCH_BYTES: usize = 64 << 10;
@@ -33,6 +33,8 @@ const MAX_REST: u32 = 4096;
 /// Of so many entries of a region by the interpreter, those that may end where they began before it is dropped.
 const ENTRIES: u32 = 256;
 const USELESS: u32 = ENTRIES / 16 * 15;
+/// Side exits of a region before it is translated anew, each access looking for itself.
+const SIDES: u32 = 1024;
 /// Table slots asked of the host at once, and slots in all before everything is dropped.
 const SLOTS: u32 = 1024;
 const MAX_SLOTS: usize = 1 << 16;
@@ -84,8 +86,9 @@ pub(crate) struct Info {
     insns: u32,
     /// Its code is in no other region that it could go over to.
     wide: bool,
-    /// How often the budget was used up in it.
+    /// How often the budget was used up in it, and a side exit taken.
     samples: u32,
+    sides: u32,
     ranges: Vec<(u64, u32)>,
     pages: Vec<(i64, u64)>,
     exits: Vec<Exit>,
@@ -120,6 +123,8 @@ pub struct Jit<H> {
     known: FxHashMap<Key, u32>,
     /// Those of them that are in the table.
     live: usize,
+    /// Entries of regions that shared probes of the TLB, and often had not at hand what those have in common: they do so no more.
+    careful: FxHashSet<Key>,
     /// By slot, the region that is in the table there.
     owners: Vec<u32>,
     by_page: FxHashMap<u64, Vec<u32>>,
@@ -175,6 +180,7 @@ impl<H: Host> Jit<H> {
             all_slots: Vec::new(),
             known: FxHashMap::default(),
             live: 0,
+            careful: FxHashSet::default(),
             owners: Vec::new(),
             by_page: FxHashMap::default(),
             batch: Batch::default(),
@@ -370,6 +376,7 @@ impl<H: Host> Jit<H> {
                 insns: 0,
                 wide: true,
                 samples: 0,
+                sides: 0,
                 ranges,
                 pages,
                 exits,
@@ -391,6 +398,7 @@ impl<H: Host> Jit<H> {
             self.host.drop(module.id);
         }
         self.bytes = 0;
+        self.careful.clear();
         // All slots hold the lookup again.
         self.slots.clear();
         self.reassigned = true;
@@ -443,6 +451,15 @@ impl<H: Host> Jit<H> {
         waiting.any(|i| i.key.1 == key.1 && i.ranges.iter().any(|r| r.0 == key.0))
     }
 
+    /// Region `n` was left by a side exit.
+    fn left_by_side(&mut self, n: u32) {
+        let Some(Some(info)) = self.regions.get_mut(n as usize) else { return };
+        info.sides += 1;
+        if info.sides == SIDES && self.careful.insert(info.key) {
+            self.remove(n);
+        }
+    }
+
     /// A number for a region.
     fn number(&mut self) -> u32 {
         self.free_regions.pop().unwrap_or_else(|| {
@@ -455,7 +472,7 @@ impl<H: Host> Jit<H> {
         let start = self.host.now_ns();
         let insns = formed.insns();
         let Formed { mut region, ranges, .. } = formed;
-        passes::all(&mut region);
+        passes::all(&mut region, !self.careful.contains(&key));
         let n = self.number();
         let mut code = wasmgen::function(&region, n, abi);
         let loops = core::mem::take(&mut code.loops);
@@ -474,6 +491,7 @@ impl<H: Host> Jit<H> {
             insns,
             wide,
             samples: 0,
+            sides: 0,
             ranges,
             pages: region.pages,
             exits: region.exits,
@@ -623,6 +641,7 @@ impl<H: Host> Tier for Jit<H> {
                         }
                         let pc = x.base.wrapping_add(exit.pc as u64);
                         out = Left { pc, left: x.left + i64::from(exit.undone), interpret: true };
+                        self.left_by_side(x.region);
                     } else {
                         let Some(pc) = info.loops.get(x.pc as usize - info.exits.len()) else { break };
                         self.stats.exits_budget += 1;

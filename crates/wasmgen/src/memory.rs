@@ -3,13 +3,15 @@
 use guest_api::{Align, Width};
 use ir::{Inst, Op, Val};
 use wasm_encoder::BlockType;
-use wasm_encoder::ValType::{I32, I64, V128};
+use wasm_encoder::ValType::I32;
 
 use crate::abi::Import;
 use crate::emit::{ADDRESS, CONTEXT, ENTRY, Emitter, HOST, LEFT, RMW_HOST, STATE, TEMP, at};
 
 /// log2 of the bytes in a page.
 const PAGE_SHIFT: i32 = 12;
+/// So many bytes, and more, [`guest_api::Guest::readable`] gives where they are in one page only.
+const IN_ONE_PAGE: u32 = 17;
 /// log2 of the bytes in a TLB entry.
 const ENTRY_SHIFT: i32 = 4;
 
@@ -72,68 +74,28 @@ impl Emitter<'_> {
                 self.store_x_slowly(address, x, i.exit);
                 self.i().end();
             }
+            Op::Reach(false) => self.host_address(a, (i.imm as u32).max(IN_ONE_PAGE), Import::Readable, i.exit),
+            Op::Reach(true) => self.host_address(a, i.imm as u32, Import::Updatable, i.exit),
             Op::LoadNear(w) => {
-                let reach = self.near(v, BlockType::Result(I64));
-                self.get(reach);
+                self.value(v);
                 self.load(w, i.imm);
-                self.i().else_();
-                self.far(a, w.bytes(), i.exit);
-                self.load(w, 0);
-                self.i().end();
             }
             Op::StoreNear(w) => {
-                let v = self.in_local(v, TEMP[0]);
-                let reach = self.near(c, BlockType::Empty);
-                self.get(reach).local_get(v);
+                self.values(&[c, v]);
                 self.store(w, i.imm);
-                self.i().else_();
-                let address = self.in_local(a, ADDRESS);
-                self.store_slowly(address, w.bytes(), v, i.exit);
-                self.i().end();
             }
             Op::LoadXNear(align) => {
                 self.aligned(align, a, i.exit);
-                let reach = self.near(v, BlockType::Result(V128));
-                self.get(reach).v128_load(at(i.imm, 0)).else_();
-                self.far(a, 16, i.exit);
-                self.i().v128_load(at(0_u32, 0)).end();
+                self.value(v);
+                self.i().v128_load(at(i.imm, 0));
             }
             Op::StoreXNear(align) => {
                 self.aligned(align, a, i.exit);
-                let scratch = self.scratch(0);
-                let x = self.in_local(v, scratch);
-                let reach = self.near(c, BlockType::Empty);
-                self.get(reach).local_get(x).v128_store(at(i.imm, 0)).else_();
-                let address = self.in_local(a, ADDRESS);
-                self.store_x_slowly(address, x, i.exit);
-                self.i().end();
+                self.values(&[c, v]);
+                self.i().v128_store(at(i.imm, 0));
             }
             _ => _ = self.i().unreachable(),
         }
-    }
-
-    /// Pushes the host address of the `bytes` at `a` if they are in one page that the TLB has, else 0.
-    pub(crate) fn reach(&mut self, a: Val, bytes: u32, writes: bool) {
-        let table = if writes { self.layout().tlb_write } else { self.layout().tlb_read };
-        let address = self.in_local(a, ADDRESS);
-        self.hit(address, bytes, table);
-        self.set(HOST);
-        self.hit_address(address, table);
-        self.i().i32_const(0).local_get(HOST).select();
-    }
-
-    /// Begins an access by [`Op::Reach`] `r`: the part that is done where it is not 0. The local that it is in.
-    fn near(&mut self, r: Val, ty: BlockType) -> u32 {
-        let reach = self.in_local(r, ENTRY);
-        self.get(reach);
-        self.if_hinted(ty, true);
-        reach
-    }
-
-    /// Pushes the host address of the `bytes` at `a`, to be read, where they were out of reach.
-    fn far(&mut self, a: Val, bytes: u32, exit: u32) {
-        let address = self.in_local(a, ADDRESS);
-        self.find_slowly(Import::Readable, address, bytes, exit);
     }
 
     /// Stores `x` where the TLB does not have the address.

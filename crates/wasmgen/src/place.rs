@@ -200,7 +200,8 @@ impl Places {
                 (Some(slot), _) if self.places[k] != Place::None => needed[slot] = needed[slot].max(k as u32),
                 _ => {}
             }
-            if matches!(i.op.shape().effect, Effect::Exits | Effect::Nests) {
+            let near = matches!(i.op, Op::LoadNear(_) | Op::StoreNear(_));
+            if matches!(i.op.shape().effect, Effect::Exits | Effect::Nests) && !near {
                 calm = k + 1;
             }
         }

@@ -43,7 +43,6 @@ impl Emitter<'_> {
                 self.values(&[b, c, a]);
                 self.i().select();
             }
-            Op::Reach(writes) => self.reach(a, i.imm as u32, writes),
             Op::CarryOf => self.carry_of(i.args()),
             Op::PackFlags => {
                 self.values(i.args());
