@@ -44,8 +44,8 @@ pub trait Code {
 pub trait Guest {
     /// The state block that [`StateLayout`] describes.
     fn state(&mut self) -> *mut u8;
-    /// Host address at which `bytes` (1..=16) of linear address `va` can be read: RAM, or a copy of what crosses a page. `None`: the
-    /// access faults, or meets a device. Nothing has happened then: the interpreter is to do it.
+    /// Host address at which `bytes` (1..=4096) of linear address `va` can be read: RAM, or a copy of 16 bytes at most that cross a
+    /// page. `None`: the access faults, or meets a device, or there is no such copy. Nothing has happened then: the interpreter is to do it.
     fn readable(&mut self, va: u64, bytes: u32) -> Option<usize>;
     /// The same for an access that will also be written.
     fn updatable(&mut self, va: u64, bytes: u32) -> Option<usize>;

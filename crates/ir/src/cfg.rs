@@ -18,13 +18,15 @@ impl Cfg {
     pub fn new(region: &Region) -> Cfg {
         let n = region.blocks.len();
         let mut cfg = Cfg { idom: vec![0; n], forward: vec![0; n], loops: vec![false; n] };
-        let mut preds = vec![Vec::new(); n];
+        // Edges by where they lead to.
+        let mut edges = Vec::with_capacity(2 * n);
         for (b, block) in region.blocks.iter().enumerate() {
             for s in block.term.successors() {
-                preds[s as usize].push(b as u32);
+                edges.push((s, b as u32));
                 if s as usize > b { cfg.forward[s as usize] += 1 } else { cfg.loops[s as usize] = true }
             }
         }
+        edges.sort_unstable();
         // Cooper, Harvey, Kennedy, "A Simple, Fast Dominance Algorithm". Earlier blocks are done when a block is reached.
         const UNKNOWN: u32 = u32::MAX;
         cfg.idom.fill(UNKNOWN);
@@ -33,15 +35,16 @@ impl Cfg {
         }
         loop {
             let mut changed = false;
-            for (b, preds) in preds.iter().enumerate().skip(1) {
+            for to in edges.chunk_by(|a, b| a.0 == b.0).filter(|to| to[0].0 != 0) {
                 let mut new = UNKNOWN;
-                for &p in preds {
+                for &(_, p) in to {
                     if cfg.idom[p as usize] != UNKNOWN {
                         new = if new == UNKNOWN { p } else { cfg.meet(new, p) };
                     }
                 }
-                changed |= cfg.idom[b] != new;
-                cfg.idom[b] = new;
+                let idom = &mut cfg.idom[to[0].0 as usize];
+                changed |= *idom != new;
+                *idom = new;
             }
             if !changed {
                 break;

@@ -161,7 +161,7 @@ fn run_block(
                 let bits = LazyFlags { form: x, a: y, b: z, r: w, carry: 0 }.packed();
                 (bits & !Flag::Carry.bit()).into()
             }
-            // What a `Reach` says makes no difference to what happens.
+            // The accesses look for themselves.
             Op::Reach(_) => 0,
             Op::Load(w) | Op::LoadNear(w) => env.load(x, w.bytes(), false).ok_or(i.exit)?,
             Op::LoadRmw(w) => env.load(x, w.bytes(), true).ok_or(i.exit)?,

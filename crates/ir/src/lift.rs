@@ -15,6 +15,9 @@ use crate::Op;
 use crate::fold;
 use crate::region::{Exit, Inst, Region, SLOTS, Val, XSLOTS, flag_slot};
 
+/// Operations for which there is room when a block begins: most have fewer.
+const ROOM: usize = 64;
+
 /// How the recorded instructions of a block end. Offsets are from the region's base.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
@@ -142,7 +145,7 @@ impl<'r> Lift<'r> {
 
     /// Begins a block, at whose start the flags are in `form`, where that is known.
     pub fn begin_block(&mut self, form: Option<FlagForm>) {
-        self.insts.clear();
+        self.insts = Vec::with_capacity(ROOM);
         self.slots = [Val::NONE; SLOTS];
         self.xslots = [Val::NONE; XSLOTS];
         self.source = Source::Slots(form);

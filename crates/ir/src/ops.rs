@@ -12,7 +12,7 @@ pub enum Ty {
 }
 
 /// What an operation does beside computing its result.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Effect {
     /// Nothing: it may be dropped, repeated and moved.
     Pure,
@@ -119,10 +119,10 @@ ops! {
     Store(w: Width): [I64 I64], Exits;
     /// Nothing, where `imm` bytes could be written.
     Probe: [I64], Exits;
-    /// Something, never 0, where the `imm` bytes at the address are in one page that is at hand for reading, or for writing too; otherwise 0.
-    /// What it says holds up to the next helper. [`crate::passes::share`] records it.
-    Reach(writes: bool): [I64] => I32, Pure;
-    /// The same as without `Near`, of an address that is `imm` bytes behind that of the `Reach`, the last operand.
+    /// The `imm` bytes at the address, which are in one page and can be read, or written too; leaves where they are not. That holds up to
+    /// the next helper. [`crate::passes::share`] records it.
+    Reach(writes: bool): [I64] => I32, Exits;
+    /// The same as without `Near`, of an address that is `imm` bytes behind that of the `Reach`, the last operand. It can be accessed.
     LoadNear(w: Width): [I64 I32] => I64, Exits;
     StoreNear(w: Width): [I64 I64 I32], Exits;
 // Control within an instruction

@@ -2,7 +2,7 @@
 
 use guest_api::FlagForm;
 
-use crate::{Effect, Op};
+use crate::Op;
 
 /// A value: the number of the operation of the block that computes it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -44,10 +44,6 @@ impl Inst {
     #[inline(always)]
     pub fn args(&self) -> &[Val] {
         &self.args[..self.op.shape().args.len()]
-    }
-    /// Whether it must stay even if nobody uses its result.
-    pub fn has_effect(&self) -> bool {
-        !matches!(self.op.shape().effect, Effect::Pure | Effect::Reads)
     }
 }
 
@@ -119,17 +115,18 @@ impl Term {
         }
     }
     /// The blocks it may go to.
-    pub fn successors(&self) -> Vec<u32> {
+    pub fn successors(&self) -> impl DoubleEndedIterator<Item = u32> + '_ {
         let block = |t: &Target| match t {
             Target::Block(b) => Some(*b),
             Target::Out { .. } => None,
         };
-        match self {
-            Term::Jump(t) => block(t).into_iter().collect(),
-            Term::Branch { then, other, .. } => [block(then), block(other)].into_iter().flatten().collect(),
-            Term::Goto { known, .. } => known.iter().map(|k| k.1).collect(),
-            Term::Interpret { .. } => Vec::new(),
-        }
+        let (direct, known) = match self {
+            Term::Jump(t) => ([block(t), None], &[][..]),
+            Term::Branch { then, other, .. } => ([block(then), block(other)], &[][..]),
+            Term::Goto { known, .. } => ([None, None], &known[..]),
+            Term::Interpret { .. } => ([None, None], &[][..]),
+        };
+        direct.into_iter().flatten().chain(known.iter().map(|k| k.1))
     }
 }
 

@@ -117,6 +117,9 @@ impl Guest for Exec<'_> {
         if all {
             return self.cpu.mem.host(pa);
         }
+        if bytes > 16 {
+            return None;
+        }
         let next = self.ram_at((va | PAGE_MASK).wrapping_add(1), Access::Read)?;
         let (first, bytes) = (first as usize, bytes as usize);
         let mut copy = [0; 16];

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use guest_api::{Code, Disturbance, Exchange, Guest, Left, StateLayout, Tier};
 use ir::{Exit, passes};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use wasmgen::Batch;
 use wasmgen::abi::{Abi, Leave};
 
@@ -18,9 +18,9 @@ const HOT: u32 = 1500;
 /// Executions of a block that make it worth including in a region.
 const WARM: u32 = HOT / 4;
 /// Guest instructions of a region that may be part of others too: going over to it costs more.
-const SMALL: u32 = 24;
+const SMALL: u32 = 8;
 /// Slices that end in a region before it is made wide.
-const SAMPLES: u32 = 2;
+const SAMPLES: u32 = 4;
 /// Functions in a module, and bytes of them, at which it is not kept waiting for more.
 const BATCH: usize = 24;
 const BATCH_BYTES: usize = 64 << 10;
@@ -33,6 +33,8 @@ const MAX_REST: u32 = 4096;
 /// Of so many entries of a region by the interpreter, those that may end where they began before it is dropped.
 const ENTRIES: u32 = 256;
 const USELESS: u32 = ENTRIES / 16 * 15;
+/// Side exits of a region before it is translated anew, each access looking for itself.
+const SIDES: u32 = 1024;
 /// Table slots asked of the host at once, and slots in all before everything is dropped.
 const SLOTS: u32 = 1024;
 const MAX_SLOTS: usize = 1 << 16;
@@ -84,11 +86,14 @@ pub(crate) struct Info {
     insns: u32,
     /// Its code is in no other region that it could go over to.
     wide: bool,
-    /// How often the budget was used up in it.
+    /// How often the budget was used up in it, and a side exit taken.
     samples: u32,
+    sides: u32,
     ranges: Vec<(u64, u32)>,
     pages: Vec<(i64, u64)>,
     exits: Vec<Exit>,
+    /// Behind them, the ways out because the budget is used up: offsets from the base.
+    loops: Vec<i64>,
     /// Entries by the interpreter lately, and those of them that executed nothing.
     entries: u32,
     useless: u32,
@@ -118,6 +123,8 @@ pub struct Jit<H> {
     known: FxHashMap<Key, u32>,
     /// Those of them that are in the table.
     live: usize,
+    /// Entries of regions that shared probes of the TLB, and often had not at hand what those have in common: they do so no more.
+    careful: FxHashSet<Key>,
     /// By slot, the region that is in the table there.
     owners: Vec<u32>,
     by_page: FxHashMap<u64, Vec<u32>>,
@@ -173,6 +180,7 @@ impl<H: Host> Jit<H> {
             all_slots: Vec::new(),
             known: FxHashMap::default(),
             live: 0,
+            careful: FxHashSet::default(),
             owners: Vec::new(),
             by_page: FxHashMap::default(),
             batch: Batch::default(),
@@ -368,9 +376,11 @@ impl<H: Host> Jit<H> {
                 insns: 0,
                 wide: true,
                 samples: 0,
+                sides: 0,
                 ranges,
                 pages,
                 exits,
+                loops: Vec::new(),
                 entries: 0,
                 useless: 0,
             });
@@ -388,6 +398,7 @@ impl<H: Host> Jit<H> {
             self.host.drop(module.id);
         }
         self.bytes = 0;
+        self.careful.clear();
         // All slots hold the lookup again.
         self.slots.clear();
         self.reassigned = true;
@@ -440,6 +451,15 @@ impl<H: Host> Jit<H> {
         waiting.any(|i| i.key.1 == key.1 && i.ranges.iter().any(|r| r.0 == key.0))
     }
 
+    /// Region `n` was left by a side exit.
+    fn left_by_side(&mut self, n: u32) {
+        let Some(Some(info)) = self.regions.get_mut(n as usize) else { return };
+        info.sides += 1;
+        if info.sides == SIDES && self.careful.insert(info.key) {
+            self.remove(n);
+        }
+    }
+
     /// A number for a region.
     fn number(&mut self) -> u32 {
         self.free_regions.pop().unwrap_or_else(|| {
@@ -452,9 +472,10 @@ impl<H: Host> Jit<H> {
         let start = self.host.now_ns();
         let insns = formed.insns();
         let Formed { mut region, ranges, .. } = formed;
-        passes::all(&mut region);
+        passes::all(&mut region, !self.careful.contains(&key));
         let n = self.number();
-        let code = wasmgen::function(&region, n, abi);
+        let mut code = wasmgen::function(&region, n, abi);
+        let loops = core::mem::take(&mut code.loops);
         self.batch.add(n, slot, code);
         self.waiting.push(n);
         for page in ranges.iter().map(|r| r.0 & !(PAGE - 1)) {
@@ -470,9 +491,11 @@ impl<H: Host> Jit<H> {
             insns,
             wide,
             samples: 0,
+            sides: 0,
             ranges,
             pages: region.pages,
             exits: region.exits,
+            loops,
             entries: 0,
             useless: 0,
         });
@@ -610,14 +633,21 @@ impl<H: Host> Tier for Jit<H> {
                     out.interpret = true;
                 }
                 Leave::Side => {
-                    self.stats.exits_side += 1;
-                    let info = self.regions.get(x.region as usize).and_then(|r| r.as_ref());
-                    let Some(exit) = info.and_then(|i| i.exits.get(x.pc as usize)) else { break };
-                    if let Some(form) = exit.form {
-                        call::set_form(guest, self.layout.flags, form.0.into());
+                    let Some(Some(info)) = self.regions.get(x.region as usize) else { break };
+                    if let Some(exit) = info.exits.get(x.pc as usize) {
+                        self.stats.exits_side += 1;
+                        if let Some(form) = exit.form {
+                            call::set_form(guest, self.layout.flags, form.0.into());
+                        }
+                        let pc = x.base.wrapping_add(exit.pc as u64);
+                        out = Left { pc, left: x.left + i64::from(exit.undone), interpret: true };
+                        self.left_by_side(x.region);
+                    } else {
+                        let Some(pc) = info.loops.get(x.pc as usize - info.exits.len()) else { break };
+                        self.stats.exits_budget += 1;
+                        self.sampled = Some((x.region, x.base));
+                        out.pc = x.base.wrapping_add(*pc as u64);
                     }
-                    let pc = x.base.wrapping_add(exit.pc as u64);
-                    out = Left { pc, left: x.left + i64::from(exit.undone), interpret: true };
                 }
                 Leave::Guard => {
                     self.stats.exits_guard += 1;

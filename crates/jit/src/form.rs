@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use guest_api::{Code, Decoded, FlagForm};
 use ir::cfg::Cfg;
 use ir::{Block, End, Lift, Recorded, Region, Target, Term};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Blocks of a region. More make the host's optimiser slow, out of proportion.
 const MAX_BLOCKS: usize = 64;
@@ -151,11 +151,13 @@ fn discover<C: Code>(
     around: &dyn Surroundings,
 ) -> Option<Vec<Node>> {
     let mut nodes: Vec<Node> = Vec::new();
-    let mut seen = FxHashMap::default();
+    let mut seen = FxHashSet::default();
     let mut queue = VecDeque::from([base]);
+    // Where calls come back to, by what they call: they do so within the region only if that is part of it.
+    let mut backs: FxHashMap<u64, Vec<u64>> = FxHashMap::default();
     let mut insns = 0;
     while let Some(pc) = queue.pop_front() {
-        if seen.contains_key(&pc) || nodes.len() >= MAX_BLOCKS {
+        if seen.contains(&pc) || nodes.len() >= MAX_BLOCKS {
             continue;
         }
         let decoded = if nodes.is_empty() { Some(code.block(id)) } else { code.block_at(pc) };
@@ -166,10 +168,16 @@ fn discover<C: Code>(
             continue;
         }
         insns += decoded.insns;
-        seen.insert(pc, ());
+        seen.insert(pc);
         let mut node = Node { pc, decoded, insns: decoded.insns, next: Vec::new(), back: None, preds: 0 };
         follow(code, &mut node, supports);
-        queue.extend(node.next.iter().chain(&node.back));
+        queue.extend(backs.remove(&pc).into_iter().flatten().chain(node.next.iter().copied()));
+        if let Some(back) = node.back {
+            match node.next.iter().any(|t| seen.contains(t)) {
+                true => queue.push_back(back),
+                false => node.next.iter().for_each(|&t| backs.entry(t).or_default().push(back)),
+            }
+        }
         nodes.push(node);
     }
     (!nodes.is_empty()).then_some(nodes)
@@ -215,28 +223,29 @@ fn cut<C: Code>(code: &C, nodes: &mut [Node], supports: fn(ir::Op) -> bool) {
 fn order_of_nodes(nodes: &[Node], base: u64) -> Vec<usize> {
     let index: FxHashMap<u64, usize> = nodes.iter().enumerate().map(|(k, n)| (n.pc, k)).collect();
     // A call goes to its target, and the code behind it is reached from returns: for the order it follows the call.
-    let succ = |n: usize| -> Vec<usize> {
-        nodes[n].next.iter().chain(&nodes[n].back).filter_map(|pc| index.get(pc).copied()).collect()
+    let succ = |n: usize, to: &mut Vec<usize>| {
+        to.extend(nodes[n].next.iter().chain(&nodes[n].back).filter_map(|pc| index.get(pc)));
     };
     index.get(&base).map_or(Vec::new(), |&entry| reverse_post_order(nodes.len(), entry, succ))
 }
 
-fn reverse_post_order(n: usize, entry: usize, succ: impl Fn(usize) -> Vec<usize>) -> Vec<usize> {
+/// `succ` adds a node's successors to a list.
+fn reverse_post_order(n: usize, entry: usize, succ: impl Fn(usize, &mut Vec<usize>)) -> Vec<usize> {
     let mut order = Vec::with_capacity(n);
     let mut seen = vec![false; n];
     seen[entry] = true;
-    let mut stack = vec![(entry, succ(entry))];
-    while let Some((at, left)) = stack.last_mut() {
-        match left.pop() {
-            Some(s) if !seen[s] => {
-                seen[s] = true;
-                stack.push((s, succ(s)));
-            }
-            Some(_) => {}
-            None => {
-                order.push(*at);
-                stack.pop();
-            }
+    // Successors not looked at yet of the nodes on the way here, and for each of those where its own begin.
+    let mut left = Vec::with_capacity(n);
+    succ(entry, &mut left);
+    let mut way = vec![(entry, 0)];
+    while let Some(&(at, first)) = way.last() {
+        if left.len() == first {
+            order.push(at);
+            way.pop();
+        } else if let Some(s) = left.pop().filter(|&s| !seen[s]) {
+            seen[s] = true;
+            way.push((s, left.len()));
+            succ(s, &mut left);
         }
     }
     order.reverse();
@@ -320,7 +329,7 @@ fn term<C: Code>(
 /// Brings the blocks to reverse post-order and drops what is not reached. Edges into the middle of loops leave the region.
 fn reduce(region: &mut Region) {
     loop {
-        let succ = |n: usize| region.blocks[n].term.successors().into_iter().map(|s| s as usize).collect();
+        let succ = |n: usize, to: &mut Vec<usize>| to.extend(region.blocks[n].term.successors().map(|s| s as usize));
         let order = reverse_post_order(region.blocks.len(), 0, succ);
         let mut place = vec![u32::MAX; region.blocks.len()];
         for (k, &n) in order.iter().enumerate() {

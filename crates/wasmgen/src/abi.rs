@@ -13,7 +13,8 @@ use wasm_encoder::ValType::{self, I32, I64};
 pub enum Leave {
     /// At `Exchange::pc`, where no translated code was found, or the budget is used up.
     Lookup = 0,
-    /// By side exit number `Exchange::pc` of region `Exchange::region`, entered at `Exchange::base`.
+    /// By side exit number `Exchange::pc` of region `Exchange::region`, entered at `Exchange::base`. Numbers behind those of
+    /// `Region::exits` are of [`crate::Code::loops`]: the budget is used up.
     Side = 1,
     /// At `Exchange::pc`, where the interpreter must execute an instruction.
     Interpret = 2,

@@ -2,11 +2,11 @@
 
 use guest_api::{JUMPS, Jump, StateLayout};
 use ir::cfg::Cfg;
-use ir::{Effect, Inst, Op, Region, SLOTS, Target, Term, Ty, Val, XSLOTS, flag_slot};
+use ir::{Effect, Inst, Op, Region, SLOTS, Target, Term, Ty, Val, flag_slot};
 use wasm_encoder::{BlockType, Encode, InstructionSink, MemArg, MemArgTarget, ValType};
 
 use crate::abi::{Abi, Leave};
-use crate::place::{Locals, Place, place};
+use crate::place::{ALL_SLOTS, Locals, Place, Places, slot_of};
 use crate::structure::Label;
 
 /// A generated function.
@@ -16,6 +16,8 @@ pub struct Code {
     pub body: Vec<u8>,
     /// Offsets in `body` of conditional branches, and whether they are likely taken.
     pub hints: Vec<(u32, bool)>,
+    /// Offsets from the base of the blocks before which the budget can be found used up: the side exits behind the region's own.
+    pub loops: Vec<i64>,
     /// The functions of [`crate::shared`] that it calls: a bit each.
     pub(crate) shares: u8,
 }
@@ -48,6 +50,12 @@ pub(crate) const RMW_HOST: u32 = 13;
 /// 0 where the host's floating-point arithmetic is exactly the guest's: see [`crate::float`].
 pub(crate) const INEXACT: u32 = 14;
 const FIXED: [(u32, ValType); 2] = [(CONTEXT - TO + 1, ValType::I64), (INEXACT - SLOT + 1, ValType::I32)];
+/// Bytes of a function for which there is room at first.
+const ROOM: usize = 4 << 10;
+// Opcodes.
+const LOCAL_GET: u8 = 0x20;
+const LOCAL_SET: u8 = 0x21;
+const LOCAL_TEE: u8 = 0x22;
 /// As in [`guest_api::jump_index`].
 const JUMP_SHIFT: i32 = 14;
 const FIRST: u32 = INEXACT + 1;
@@ -70,15 +78,18 @@ pub(crate) struct Emitter<'r> {
     pub(crate) cfg: Cfg,
     pub(crate) code: Vec<u8>,
     hints: Vec<(u32, bool)>,
+    /// Where the `local.set` that was generated last begins and ends, and its local.
+    last_set: Option<(usize, usize, u32)>,
+    loops: Vec<i64>,
     pub(crate) locals: Locals,
-    slots: [Option<u32>; SLOTS],
-    xslots: [Option<u32>; XSLOTS],
-    written: u64,
-    xwritten: u32,
+    /// The slots' locals.
+    slots: [Option<u32>; ALL_SLOTS],
+    /// Those that are written: a bit each.
+    written: u128,
     /// There are accesses to memory.
     pub(crate) uses_memory: bool,
     /// Of the block being generated.
-    pub(crate) places: Vec<Place>,
+    pub(crate) places: Places,
     pub(crate) block: usize,
     /// Address value whose memory `RMW_HOST` is, and how many bytes of it.
     pub(crate) rmw: Option<(Val, u32)>,
@@ -100,15 +111,15 @@ impl<'r> Emitter<'r> {
             number,
             abi,
             cfg: Cfg::new(region),
-            code: Vec::new(),
+            code: Vec::with_capacity(ROOM),
             hints: Vec::new(),
+            last_set: None,
+            loops: Vec::new(),
             locals: Locals::new(FIRST),
-            slots: [None; SLOTS],
-            xslots: [None; XSLOTS],
+            slots: [None; ALL_SLOTS],
             written: 0,
-            xwritten: 0,
             uses_memory: false,
-            places: Vec::new(),
+            places: Places::default(),
             block: 0,
             rmw: None,
             labels: Vec::new(),
@@ -119,27 +130,12 @@ impl<'r> Emitter<'r> {
             shares: 0,
         };
         for i in region.blocks.iter().flat_map(|b| &b.insts) {
-            let n = i.imm as usize;
             e.uses_memory |= is_access(i.op);
-            match i.op {
-                Op::Get | Op::Put => {
-                    if e.slots[n % SLOTS].is_none() {
-                        e.slots[n % SLOTS] = Some(e.locals.take(Ty::I64));
-                    }
-                    if i.op == Op::Put {
-                        e.written |= 1 << n;
-                    }
-                }
-                Op::GetX | Op::PutX => {
-                    if e.xslots[n % XSLOTS].is_none() {
-                        e.xslots[n % XSLOTS] = Some(e.locals.take(Ty::V128));
-                    }
-                    if i.op == Op::PutX {
-                        e.xwritten |= 1 << n;
-                    }
-                }
-                _ => {}
-            }
+            let Some(slot) = slot_of(i) else { continue };
+            let ty = if slot < SLOTS { Ty::I64 } else { Ty::V128 };
+            let locals = &mut e.locals;
+            e.slots[slot].get_or_insert_with(|| locals.take(ty));
+            e.written |= u128::from(matches!(i.op, Op::Put | Op::PutX)) << slot;
         }
         e
     }
@@ -148,19 +144,42 @@ impl<'r> Emitter<'r> {
     pub(crate) fn i(&mut self) -> InstructionSink<'_> {
         InstructionSink::new(&mut self.code)
     }
+    /// Pushes a local, to go on from there. What [`Emitter::set`] has put into it right before is kept on the stack instead.
+    pub(crate) fn get(&mut self, local: u32) -> InstructionSink<'_> {
+        match self.last_set.take() {
+            Some((at, end, set)) if set == local && end == self.code.len() => self.code[at] = LOCAL_TEE,
+            _ => self.local(LOCAL_GET, local),
+        }
+        self.i()
+    }
+    /// An operation on a local. Half of all that is generated are these.
+    #[inline]
+    fn local(&mut self, opcode: u8, local: u32) {
+        if local < 0x80 {
+            self.code.extend_from_slice(&[opcode, local as u8]);
+        } else {
+            self.code.push(opcode);
+            local.encode(&mut self.code);
+        }
+    }
+    /// Takes what is on the stack to a local.
+    pub(crate) fn set(&mut self, local: u32) {
+        let at = self.code.len();
+        self.local(LOCAL_SET, local);
+        self.last_set = Some((at, self.code.len(), local));
+    }
     pub(crate) fn layout(&self) -> &'r StateLayout {
         &self.abi.layout
     }
-    pub(crate) fn slot(&self, n: u64) -> u32 {
-        self.slots[n as usize % SLOTS].unwrap_or(TEMP[0])
-    }
-    pub(crate) fn xslot(&self, n: u64) -> u32 {
-        self.xslots[n as usize % XSLOTS].unwrap_or(TEMP[0])
+    /// The local of the slot that `i` reads or writes.
+    pub(crate) fn slot(&self, i: &Inst) -> u32 {
+        slot_of(i).and_then(|slot| self.slots[slot]).unwrap_or(TEMP[0])
     }
     fn slot_offset(&self, n: usize) -> u32 {
         let l = self.layout();
         match n as u8 {
             flag_slot::FORM..=flag_slot::CARRY => l.flags + 8 * (n as u32 - u32::from(flag_slot::FORM)),
+            _ if n >= SLOTS => l.xslots + 16 * (n - SLOTS) as u32,
             _ => l.slots + 8 * n as u32,
         }
     }
@@ -199,58 +218,44 @@ impl<'r> Emitter<'r> {
         u64::from(self.layout().exchange) + field as u64
     }
 
-    /// Leaves with `code` at the start, where nothing has been loaded yet.
-    fn leave_at_start(&mut self, code: Leave) {
-        use core::mem::offset_of;
-        let (pc, left) =
-            (self.exchange(offset_of!(guest_api::Exchange, pc)), self.exchange(offset_of!(guest_api::Exchange, left)));
-        self.i().local_get(STATE).local_get(BASE).i64_store(at(pc, 3));
-        self.i().local_get(STATE).local_get(LEFT).i64_store(at(left, 3));
-        if code != Leave::Interpret {
-            self.tell();
-        }
-        self.i().i32_const(code as i32).return_();
-    }
-
-    /// Tells which region this is, and where it is.
-    pub(crate) fn tell(&mut self) {
-        use core::mem::offset_of;
-        let base = self.exchange(offset_of!(guest_api::Exchange, base));
-        let region = self.exchange(offset_of!(guest_api::Exchange, region));
+    /// Leaves with `code` at the address in local `pc`, telling which region this is, and where.
+    fn leave_with(&mut self, code: Leave, pc: u32) {
         let number = self.number as i32;
-        self.i().local_get(STATE).local_get(BASE).i64_store(at(base, 3));
-        self.i().local_get(STATE).i32_const(number).i32_store(at(region, 2));
+        self.get(STATE).local_get(pc).local_get(LEFT).local_get(BASE).i32_const(number);
+        self.i().i32_const(code as i32).call(crate::shared::LEAVE).return_();
     }
 
     fn entry(&mut self) {
         use core::mem::offset_of;
         let l = *self.layout();
-        self.i().local_get(LEFT).i64_const(0).i64_le_s();
+        self.get(LEFT).i64_const(0).i64_le_s();
         self.if_hinted(BlockType::Empty, false);
-        self.leave_at_start(Leave::Lookup);
+        self.leave_with(Leave::Lookup, BASE);
         self.i().end();
         if self.region.units != 0 {
             let (units, mask) = (self.exchange(offset_of!(guest_api::Exchange, units)), self.region.units as i32);
-            self.i().local_get(STATE).i32_load(at(units, 2)).i32_const(mask).i32_and().i32_const(mask).i32_ne();
+            self.get(STATE).i32_load(at(units, 2)).i32_const(mask).i32_and().i32_const(mask).i32_ne();
             self.if_hinted(BlockType::Empty, false);
-            self.leave_at_start(Leave::Interpret);
+            self.leave_with(Leave::Interpret, BASE);
             self.i().end();
         }
         if !self.region.pages.is_empty() || self.uses_memory {
-            self.i().local_get(STATE).i64_load(at(l.tlb_context, 3)).local_set(CONTEXT);
+            self.get(STATE).i64_load(at(l.tlb_context, 3));
+            self.set(CONTEXT);
         }
         for &(delta, pa) in &self.region.pages {
             self.guard(delta, pa);
         }
-        for n in 0..SLOTS {
+        for n in 0..ALL_SLOTS {
             if let Some(local) = self.slots[n] {
-                let offset = self.slot_offset(n);
-                self.i().local_get(STATE).i64_load(at(offset, 3)).local_set(local);
-            }
-        }
-        for n in 0..XSLOTS {
-            if let Some(local) = self.xslots[n] {
-                self.i().local_get(STATE).v128_load(at(l.xslots + 16 * n as u32, 3)).local_set(local);
+                let from = at(self.slot_offset(n), 3);
+                let mut i = self.get(STATE);
+                if n < SLOTS {
+                    i.i64_load(from)
+                } else {
+                    i.v128_load(from)
+                };
+                self.set(local);
             }
         }
         self.i().block(BlockType::Empty).block(BlockType::Empty);
@@ -260,20 +265,20 @@ impl<'r> Emitter<'r> {
     /// Leaves where the page at distance `delta` is not known to be mapped to `pa`.
     fn guard(&mut self, delta: i64, pa: u64) {
         let l = *self.layout();
-        self.i().local_get(BASE).i64_const(-4096).i64_and();
+        self.get(BASE).i64_const(-4096).i64_and();
         if delta != 0 {
             self.i().i64_const(delta).i64_add();
         }
-        self.i().local_set(ADDRESS);
+        self.set(ADDRESS);
         self.tlb_entry(ADDRESS);
         // tag differs or addend differs
-        self.i().local_get(ENTRY).i64_load(at(l.tlb_execute, 3));
-        self.i().local_get(ADDRESS).local_get(CONTEXT).i64_or().i64_ne();
-        self.i().local_get(ENTRY).i32_load(at(l.tlb_execute + 8, 2));
-        self.i().local_get(ADDRESS).i32_wrap_i64().i32_add();
+        self.get(ENTRY).i64_load(at(l.tlb_execute, 3));
+        self.get(ADDRESS).local_get(CONTEXT).i64_or().i64_ne();
+        self.get(ENTRY).i32_load(at(l.tlb_execute + 8, 2));
+        self.get(ADDRESS).i32_wrap_i64().i32_add();
         self.i().i32_const(l.ram.wrapping_add(pa as u32) as i32).i32_ne().i32_or();
         self.if_hinted(BlockType::Empty, false);
-        self.leave_at_start(Leave::Guard);
+        self.leave_with(Leave::Guard, BASE);
         self.i().end();
     }
 
@@ -286,57 +291,50 @@ impl<'r> Emitter<'r> {
         self.i().unreachable().end();
         if self.abi.linked {
             // As `guest_api::jump_index` says.
-            self.i().local_get(TO).i32_wrap_i64().local_tee(ENTRY).local_get(ENTRY).i32_const(JUMP_SHIFT).i32_shr_u();
+            self.get(TO).i32_wrap_i64().local_tee(ENTRY).local_get(ENTRY).i32_const(JUMP_SHIFT).i32_shr_u();
             self.i().i32_xor().i32_const(JUMPS as i32 - 1).i32_and();
             self.i().i32_const(size_of::<Jump>() as i32).i32_mul();
             let jumps = self.exchange(offset_of!(guest_api::Exchange, jumps));
-            self.i().local_get(STATE).i32_load(at(jumps, 2)).i32_add().local_set(ENTRY);
-            self.i().local_get(ENTRY).i32_load(at(offset_of!(Jump, slot) as u32, 2));
+            self.get(STATE).i32_load(at(jumps, 2)).i32_add();
+            self.set(ENTRY);
+            self.get(ENTRY).i32_load(at(offset_of!(Jump, slot) as u32, 2));
             self.i().i32_const(lookup);
-            self.i().local_get(ENTRY).i64_load(at(offset_of!(Jump, pc) as u32, 3)).local_get(TO).i64_eq();
-            self.i().local_get(ENTRY).i32_load(at(offset_of!(Jump, key) as u32, 2));
-            self.i().local_get(TO).i64_const(61).i64_shr_u().i32_wrap_i64().i32_const(4).i32_and();
-            self.i().local_get(STATE).i32_add().i32_load(at(l.fetch_keys, 2)).i32_eq().i32_and();
-            self.i().select().local_set(SLOT);
+            self.get(ENTRY).i64_load(at(offset_of!(Jump, pc) as u32, 3)).local_get(TO).i64_eq();
+            self.get(ENTRY).i32_load(at(offset_of!(Jump, key) as u32, 2));
+            self.get(TO).i64_const(61).i64_shr_u().i32_wrap_i64().i32_const(4).i32_and();
+            self.get(STATE).i32_add().i32_load(at(l.fetch_keys, 2)).i32_eq().i32_and();
+            self.i().select();
+            self.set(SLOT);
         } else {
-            self.i().i32_const(lookup).local_set(SLOT);
+            self.i().i32_const(lookup);
+            self.set(SLOT);
         }
         self.i().end();
-        for n in 0..SLOTS {
-            if self.written >> n & 1 != 0 {
-                let (offset, local) = (self.slot_offset(n), self.slot(n as u64));
-                self.i().local_get(STATE).local_get(local).i64_store(at(offset, 3));
+        for n in 0..ALL_SLOTS {
+            if let Some(local) = self.slots[n].filter(|_| self.written >> n & 1 != 0) {
+                let to = at(self.slot_offset(n), 3);
+                let mut i = self.get(STATE);
+                i.local_get(local);
+                if n < SLOTS {
+                    i.i64_store(to)
+                } else {
+                    i.v128_store(to)
+                };
             }
         }
-        for n in 0..XSLOTS {
-            if self.xwritten >> n & 1 != 0 {
-                let local = self.xslot(n as u64);
-                self.i().local_get(STATE).local_get(local).v128_store(at(l.xslots + 16 * n as u32, 3));
-            }
-        }
-        let stores = |e: &mut Self| {
-            let (pc, left) =
-                (e.exchange(offset_of!(guest_api::Exchange, pc)), e.exchange(offset_of!(guest_api::Exchange, left)));
-            e.i().local_get(STATE).local_get(TO).i64_store(at(pc, 3));
-            e.i().local_get(STATE).local_get(LEFT).i64_store(at(left, 3));
-        };
-        self.i().local_get(SLOT).i32_eqz();
+        self.get(SLOT).i32_eqz();
         self.if_hinted(BlockType::Empty, false);
-        stores(self);
-        self.tell();
-        self.i().i32_const(Leave::Side as i32).return_().end();
+        self.leave_with(Leave::Side, TO);
+        self.i().end();
         if self.abi.linked {
-            self.i().local_get(STATE).local_get(TO).local_get(LEFT).local_get(SLOT).return_call_indirect(0, 0);
+            self.get(STATE).local_get(TO).local_get(LEFT).local_get(SLOT).return_call_indirect(0, 0);
         } else {
-            stores(self);
             let slot = self.abi.interpret_slot as i32;
-            self.i()
-                .i32_const(Leave::Interpret as i32)
-                .i32_const(Leave::Lookup as i32)
-                .local_get(SLOT)
-                .i32_const(slot)
-                .i32_eq()
-                .select();
+            self.get(SLOT).i32_const(slot).i32_eq();
+            self.if_hinted(BlockType::Empty, false);
+            self.leave_with(Leave::Interpret, TO);
+            self.i().end();
+            self.leave_with(Leave::Lookup, TO);
         }
         self.i().end();
     }
@@ -364,33 +362,30 @@ impl<'r> Emitter<'r> {
         }
         let start = body.len() as u32;
         body.extend_from_slice(&self.code);
-        Code { body, hints: self.hints.iter().map(|&(at, likely)| (at + start, likely)).collect(), shares: self.shares }
+        let hints = self.hints.iter().map(|&(at, likely)| (at + start, likely)).collect();
+        Code { body, hints, loops: self.loops, shares: self.shares }
     }
 
     /// The operations of block `n`, up to its end.
     pub(crate) fn operations(&mut self, n: usize) {
         let region = self.region;
         let block = &region.blocks[n];
-        let mut places = core::mem::take(&mut self.places);
-        place(block, &mut self.locals, &mut places);
-        self.places = places;
+        self.places.place(block, &self.slots, &mut self.locals);
         (self.block, self.rmw) = (n, None);
         self.float.begin(block);
         if block.insns > 0 {
-            self.i().local_get(LEFT).i64_const(block.insns.into()).i64_sub().local_set(LEFT);
+            self.get(LEFT).i64_const(block.insns.into()).i64_sub();
+            self.set(LEFT);
         }
         for (k, i) in block.insts.iter().enumerate() {
             let place = self.places[k];
             match i.op {
-                Op::Put => {
-                    let slot = self.slot(i.imm);
+                // The value was computed there.
+                Op::Put | Op::PutX if self.places[i.args[0].index()] == Place::Local(self.slot(i)) => {}
+                Op::Put | Op::PutX => {
+                    let slot = self.slot(i);
                     self.value(i.args[0]);
-                    self.i().local_set(slot);
-                }
-                Op::PutX => {
-                    let slot = self.xslot(i.imm);
-                    self.value(i.args[0]);
-                    self.i().local_set(slot);
+                    self.set(slot);
                 }
                 Op::If => {
                     self.value(i.args[0]);
@@ -408,7 +403,7 @@ impl<'r> Emitter<'r> {
                 op if op.shape().effect == Effect::Exits => {
                     self.exiting(k, i);
                     match (place, op.shape().result) {
-                        (Place::Local(local), _) => _ = self.i().local_set(local),
+                        (Place::Local(local), _) => self.set(local),
                         (_, Some(_)) => _ = self.i().drop(),
                         (_, None) => {}
                     }
@@ -416,7 +411,7 @@ impl<'r> Emitter<'r> {
                 _ => {
                     if let Place::Local(local) = place {
                         self.compute(i);
-                        self.i().local_set(local);
+                        self.set(local);
                     }
                 }
             }
@@ -443,7 +438,7 @@ impl<'r> Emitter<'r> {
     /// Pushes the value.
     pub(crate) fn value(&mut self, v: Val) {
         match self.places[v.index()] {
-            Place::Local(local) => _ = self.i().local_get(local),
+            Place::Local(local) => _ = self.get(local),
             _ => {
                 let inst = self.region.blocks[self.block].insts[v.index()];
                 self.compute(&inst);
@@ -458,11 +453,10 @@ impl<'r> Emitter<'r> {
         }
         let i = self.region.blocks[self.block].insts[v.index()];
         match i.op {
-            Op::Get => self.slot(i.imm),
-            Op::GetX => self.xslot(i.imm),
+            Op::Get | Op::GetX => self.slot(&i),
             _ => {
                 self.value(v);
-                self.i().local_set(otherwise);
+                self.set(otherwise);
                 otherwise
             }
         }
@@ -479,22 +473,55 @@ impl<'r> Emitter<'r> {
         if i.op.is_vector() { crate::vector::compute(self, i) } else { self.scalar(i) }
     }
 
+    /// How many labels `label` is out from here.
+    fn depth(&self, label: Label) -> u32 {
+        let at = self.labels.iter().rposition(|&l| l == label).unwrap_or(0);
+        (self.labels.len() - 1 - at) as u32
+    }
     /// Branches to `label`.
     pub(crate) fn br(&mut self, label: Label) {
-        let at = self.labels.iter().rposition(|&l| l == label).unwrap_or(0);
-        let depth = (self.labels.len() - 1 - at) as u32;
+        let depth = self.depth(label);
         self.i().br(depth);
     }
+    /// Branches to `label` where the condition on the stack holds, which is not likely.
+    pub(crate) fn br_if_unlikely(&mut self, label: Label) {
+        let depth = self.depth(label);
+        self.hints.push((self.code.len() as u32, false));
+        self.i().br_if(depth);
+    }
 
+    /// Sets the number of the side exit by which may be left.
+    pub(crate) fn exit_number(&mut self, n: u32) {
+        self.i().i64_const(n.into());
+        self.set(TO);
+    }
     /// Leaves by side exit `n`.
     pub(crate) fn side_exit(&mut self, n: u32) {
-        self.i().i64_const(n.into()).local_set(TO);
+        self.exit_number(n);
         self.br(Label::Exit);
+    }
+
+    /// The side exit for a budget that is used up before block `n`.
+    pub(crate) fn budget_exit(&mut self, n: u32) -> u32 {
+        let pc = self.region.blocks[n as usize].pc;
+        let k = self.loops.iter().position(|&l| l == pc).unwrap_or_else(|| {
+            self.loops.push(pc);
+            self.loops.len() - 1
+        });
+        (self.region.exits.len() + k) as u32
+    }
+    /// Leaves by side exit `n` where the condition on the stack holds, which is not likely.
+    pub(crate) fn side_exit_if(&mut self, n: u32) {
+        self.if_hinted(BlockType::Empty, false);
+        self.labels.push(Label::If);
+        self.side_exit(n);
+        self.labels.pop();
+        self.i().end();
     }
 
     /// Pushes the address of the code at offset `pc`.
     pub(crate) fn pc(&mut self, pc: i64) {
-        self.i().local_get(BASE);
+        self.get(BASE);
         if pc != 0 {
             self.i().i64_const(pc).i64_add();
         }
@@ -503,7 +530,8 @@ impl<'r> Emitter<'r> {
     /// Leaves to offset `pc`, going on at table slot `slot`.
     pub(crate) fn leave(&mut self, pc: i64, slot: u32) {
         self.pc(pc);
-        self.i().local_set(TO).i32_const(slot as i32).local_set(SLOT);
+        self.set(TO);
+        self.i().i32_const(slot as i32).local_set(SLOT);
         self.br(Label::Exit);
     }
     /// Leaves to `target`, which is out of the region.
@@ -513,7 +541,7 @@ impl<'r> Emitter<'r> {
             return self.leave(pc, slot);
         }
         self.pc(pc);
-        self.i().local_set(TO);
+        self.set(TO);
         self.br(Label::Lookup);
     }
     /// Ends a block that the interpreter continues.

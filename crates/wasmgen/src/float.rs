@@ -83,7 +83,7 @@ pub(crate) fn float(e: &mut Emitter<'_>, k: usize, i: &Inst) {
 
 /// `a` with its low lane replaced by the number in `local`: pushed.
 fn replace_low(e: &mut Emitter<'_>, a: u32, double: bool, local: u32) {
-    e.i().local_get(a).local_get(local);
+    e.get(a).local_get(local);
     by_size!(e, double, f64x2_replace_lane(0), f32x4_replace_lane(0));
 }
 
@@ -113,11 +113,11 @@ fn scalar(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F2, shape: Fp) {
     let rest = vector(e, a, A);
     if matches!(op, F2::Min | F2::Max) {
         let other = vector(e, b, B);
-        e.i().local_get(other).local_get(rest);
+        e.get(other).local_get(rest);
         lesser(e, op, double);
         let r = e.low_local(double);
         by_size!(e, double, f64x2_extract_lane(0), f32x4_extract_lane(0));
-        e.i().local_set(r);
+        e.set(r);
         let mut checks = Checks::new(i, Result::Low(double, r));
         checks.operand(e, a, shape, true);
         checks.operand(e, b, shape, true);
@@ -141,7 +141,7 @@ fn scalar(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F2, shape: Fp) {
         (F2::Min | F2::Max, _) => e.i().unreachable(),
     };
     let r = e.low_local(double);
-    e.i().local_set(r);
+    e.set(r);
     let mut checks = Checks::new(i, Result::Low(double, r));
     e.twice_local(r, double);
     e.not_clear(double);
@@ -173,18 +173,18 @@ fn packed(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F2, shape: Fp) {
     let r = e.scratch(R);
     let mut checks = Checks::new(i, Result::Vector(r));
     if matches!(op, F2::Min | F2::Max) {
-        e.i().local_get(b).local_get(a);
+        e.get(b).local_get(a);
         lesser(e, op, double);
-        e.i().local_set(r);
+        e.set(r);
         checks.operand_lanes(e, va, a, shape, true);
         checks.operand_lanes(e, vb, b, shape, true);
         checks.end(e);
         e.float.learn(v, ordered(shape) | plain(shape));
-        e.i().local_get(r);
+        e.get(r);
         return;
     }
     let binary = |e: &mut Emitter<'_>, op: F2| {
-        e.i().local_get(a).local_get(b);
+        e.get(a).local_get(b);
         match (op, double) {
             (F2::Add, true) => e.i().f64x2_add(),
             (F2::Sub, true) => e.i().f64x2_sub(),
@@ -200,11 +200,11 @@ fn packed(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F2, shape: Fp) {
         let odd = e.vector_const(if double { u128::MAX << 64 } else { splat(true, u64::MAX << 32) });
         binary(e, F2::Add);
         binary(e, F2::Sub);
-        e.i().local_get(odd).v128_bitselect();
+        e.get(odd).v128_bitselect();
     } else {
         binary(e, op);
     }
-    e.i().local_set(r);
+    e.set(r);
     let known = [va, vb].map(|v| e.known(v, shape, false, DEPTH).0);
     e.lanes_not_clear(r, double);
     checks.join_lanes(e);
@@ -242,7 +242,7 @@ fn packed(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F2, shape: Fp) {
         }),
     );
     e.float.learn(v, ordered(shape) | plain(shape));
-    e.i().local_get(r);
+    e.get(r);
 }
 
 fn unary(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F1, shape: Fp) {
@@ -258,7 +258,7 @@ fn unary(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F1, shape: Fp) {
         F1::Sqrt => {
             e.low_lane(b, double);
             by_size!(e, double, f64_sqrt(), f32_sqrt());
-            e.i().local_set(r);
+            e.set(r);
             e.twice_local(r, double);
             e.not_clear(double);
             checks.join(e);
@@ -270,14 +270,14 @@ fn unary(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F1, shape: Fp) {
                 Some(|e: &mut Emitter<'_>| {
                     e.twice(b, double);
                     by_size!(e, double, i64_eqz(), i32_eqz());
-                    e.i().local_get(INEXACT).i32_eqz().i32_and();
+                    e.get(INEXACT).i32_eqz().i32_and();
                 }),
             );
         }
         F1::Round(how) => {
             e.low_lane(b, double);
             round_low(e, how.mode, double);
-            e.i().local_set(r);
+            e.set(r);
             checks.operand(e, b, shape, true);
             if how.mode == FpMode::Current || !how.quiet {
                 checks.inexact(e);
@@ -295,7 +295,7 @@ fn unary(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F1, shape: Fp) {
                 e.low_lane(b, false);
                 e.i().f64_promote_f32().f64_sqrt().f64_div().f32_demote_f64();
             }
-            e.i().local_set(r);
+            e.set(r);
             e.twice_local(r, false);
             e.not_clear(false);
             e.twice(b, false);
@@ -318,9 +318,9 @@ fn unary_packed(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F1, shape: Fp) {
     let mut checks = Checks::new(i, Result::Vector(r));
     match op {
         F1::Sqrt => {
-            e.i().local_get(b);
+            e.get(b);
             by_size!(e, double, f64x2_sqrt(), f32x4_sqrt());
-            e.i().local_set(r);
+            e.set(r);
             e.lanes_not_clear(r, double);
             checks.join_lanes(e);
             let known = e.known(vb, shape, false, DEPTH).0;
@@ -341,9 +341,9 @@ fn unary_packed(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F1, shape: Fp) {
             );
         }
         F1::Round(how) => {
-            e.i().local_get(b);
+            e.get(b);
             round_lanes(e, how.mode, double);
-            e.i().local_set(r);
+            e.set(r);
             checks.operand_lanes(e, vb, b, shape, true);
             if how.mode == FpMode::Current || !how.quiet {
                 checks.inexact(e);
@@ -352,7 +352,8 @@ fn unary_packed(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F1, shape: Fp) {
         }
         F1::Rcp => {
             let one = e.vector_const(splat(false, 1.0_f32.to_bits().into()));
-            e.i().local_get(one).local_get(b).f32x4_div().local_set(r);
+            e.get(one).local_get(b).f32x4_div();
+            e.set(r);
             e.lanes_not_clear(r, false);
             e.lanes_not_clear(b, false);
             e.i().v128_or();
@@ -361,11 +362,12 @@ fn unary_packed(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F1, shape: Fp) {
         }
         F1::Rsqrt => {
             let one = e.vector_const(splat(true, 1.0_f64.to_bits()));
-            e.i().local_get(one).local_get(b).f64x2_promote_low_f32x4().f64x2_sqrt().f64x2_div();
+            e.get(one).local_get(b).f64x2_promote_low_f32x4().f64x2_sqrt().f64x2_div();
             e.i().f32x4_demote_f64x2_zero();
-            e.i().local_get(one).local_get(b).local_get(b).i8x16_shuffle(bytes_of(Lane::B64, [1, 1]));
+            e.get(one).local_get(b).local_get(b).i8x16_shuffle(bytes_of(Lane::B64, [1, 1]));
             e.i().f64x2_promote_low_f32x4().f64x2_sqrt().f64x2_div().f32x4_demote_f64x2_zero();
-            e.i().i8x16_shuffle(bytes_of(Lane::B64, [0, 2])).local_set(r);
+            e.i().i8x16_shuffle(bytes_of(Lane::B64, [0, 2]));
+            e.set(r);
             e.lanes_not_clear(r, false);
             e.lanes_not_clear(b, false);
             e.i().v128_or();
@@ -374,7 +376,7 @@ fn unary_packed(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F1, shape: Fp) {
         }
     }
     e.float.learn(v, ordered(shape) | plain(shape));
-    e.i().local_get(r);
+    e.get(r);
 }
 
 /// Rounds the number on the stack, where the host rounds to the nearest as the guest does now.
@@ -404,7 +406,7 @@ fn compare(e: &mut Emitter<'_>, v: Val, i: &Inst, rel: FpRel, shape: Fp) {
     let scalar = matches!(shape, Fp::S32 | Fp::S64);
     let (a, b) = vectors(e, va, vb);
     let pair = |e: &mut Emitter<'_>, x: u32, y: u32, op: FpRel| {
-        e.i().local_get(x).local_get(y);
+        e.get(x).local_get(y);
         match (op, double) {
             (FpRel::Eq, true) => e.i().f64x2_eq(),
             (FpRel::Lt, true) => e.i().f64x2_lt(),
@@ -440,7 +442,7 @@ fn compare(e: &mut Emitter<'_>, v: Val, i: &Inst, rel: FpRel, shape: Fp) {
     if scalar {
         let r = e.low_local(double);
         by_size!(e, double, f64x2_extract_lane(0), f32x4_extract_lane(0));
-        e.i().local_set(r);
+        e.set(r);
         let mut checks = Checks::new(i, Result::Low(double, r));
         checks.operand(e, va, shape, true);
         checks.operand(e, vb, shape, true);
@@ -449,12 +451,12 @@ fn compare(e: &mut Emitter<'_>, v: Val, i: &Inst, rel: FpRel, shape: Fp) {
         keep_low(e, v, double, r);
     } else {
         let r = e.scratch(R);
-        e.i().local_set(r);
+        e.set(r);
         let mut checks = Checks::new(i, Result::Vector(r));
         checks.operand_lanes(e, va, a, shape, true);
         checks.operand_lanes(e, vb, b, shape, true);
         checks.end(e);
-        e.i().local_get(r);
+        e.get(r);
     }
 }
 
@@ -469,18 +471,19 @@ fn order(e: &mut Emitter<'_>, i: &Inst, double: bool) {
     e.low_lane(a, double);
     e.low_lane(b, double);
     by_size!(e, double, f64_eq(), f32_eq());
-    e.i().i32_const(1).i32_shl().i32_or().i64_extend_i32_u().local_set(r);
+    e.i().i32_const(1).i32_shl().i32_or().i64_extend_i32_u();
+    e.set(r);
     let mut checks = Checks::new(i, Result::Int(r));
     checks.operand(e, a, shape, true);
     checks.operand(e, b, shape, true);
     checks.end(e);
-    e.i().local_get(r);
+    e.get(r);
 }
 
 /// Pushes whether the integer in `local` is beyond what has an exact number of the format.
 fn int_rounds(e: &mut Emitter<'_>, local: u32, double: bool) {
     let limit: i64 = if double { 1 << 53 } else { 1 << 24 };
-    e.i().local_get(local).i64_const(limit).i64_add().i64_const(2 * limit).i64_gt_u();
+    e.get(local).i64_const(limit).i64_add().i64_const(2 * limit).i64_gt_u();
 }
 
 fn to_float(e: &mut Emitter<'_>, v: Val, i: &Inst, double: bool, wide: bool) {
@@ -489,21 +492,22 @@ fn to_float(e: &mut Emitter<'_>, v: Val, i: &Inst, double: bool, wide: bool) {
     let rest = vector(e, a, A);
     let from = e.in_local(n, TEMP[0]);
     let r = e.low_local(double);
-    e.i().local_get(from);
+    e.get(from);
     match (double, wide) {
         (true, true) => e.i().f64_convert_i64_s(),
         (true, false) => e.i().i32_wrap_i64().f64_convert_i32_s(),
         (false, true) => e.i().f32_convert_i64_s(),
         (false, false) => e.i().i32_wrap_i64().f32_convert_i32_s(),
     };
-    e.i().local_set(r);
+    e.set(r);
     if !double || wide {
         let mut checks = Checks::new(i, Result::Low(double, r));
         // In `TEMP[0]` it is as long as nothing else is computed.
         if wide {
             int_rounds(e, from, double);
         } else {
-            e.i().local_get(from).i64_extend32_s().local_set(TEMP[0]);
+            e.get(from).i64_extend32_s();
+            e.set(TEMP[0]);
             int_rounds(e, TEMP[0], double);
         }
         e.inexact();
@@ -542,7 +546,7 @@ fn to_int(e: &mut Emitter<'_>, i: &Inst, double: bool, wide: bool, mode: FpMode)
         (false, true) => e.i().i64_trunc_sat_f32_s(),
         (false, false) => e.i().i32_trunc_sat_f32_s().i64_extend_i32_u(),
     };
-    e.i().local_set(r);
+    e.set(r);
     let mut checks = Checks::new(i, Result::Int(r));
     fits(e);
     e.i().i32_eqz();
@@ -559,7 +563,7 @@ fn to_int(e: &mut Emitter<'_>, i: &Inst, double: bool, wide: bool, mode: FpMode)
             e.i().i32_and();
         }),
     );
-    e.i().local_get(r);
+    e.get(r);
 }
 
 fn convert(e: &mut Emitter<'_>, v: Val, i: &Inst, op: FpCvt) {
@@ -569,7 +573,8 @@ fn convert(e: &mut Emitter<'_>, v: Val, i: &Inst, op: FpCvt) {
             let rest = vector(e, va, A);
             let r = e.low_local(true);
             e.low_lane(vb, false);
-            e.i().f64_promote_f32().local_set(r);
+            e.i().f64_promote_f32();
+            e.set(r);
             let mut checks = Checks::new(i, Result::Low(true, r));
             checks.operand(e, vb, Fp::S32, true);
             checks.end(e);
@@ -581,7 +586,8 @@ fn convert(e: &mut Emitter<'_>, v: Val, i: &Inst, op: FpCvt) {
             let rest = vector(e, va, A);
             let r = e.low_local(false);
             e.low_lane(vb, true);
-            e.i().f32_demote_f64().local_set(r);
+            e.i().f32_demote_f64();
+            e.set(r);
             let mut checks = Checks::new(i, Result::Low(false, r));
             e.twice_local(r, false);
             e.not_clear(false);
@@ -607,29 +613,31 @@ fn convert(e: &mut Emitter<'_>, v: Val, i: &Inst, op: FpCvt) {
     const LOW: u128 = u64::MAX as u128;
     match op {
         FpCvt::PackedF32ToF64 => {
-            e.i().local_get(b).f64x2_promote_low_f32x4().local_set(r);
+            e.get(b).f64x2_promote_low_f32x4();
+            e.set(r);
             // Seen in the results: NaNs, and what is below the least normal number of 32 bits but not zero.
             let least = u64::from(1023 - 126_u16) << 52;
             let (add, limit) = (splat(true, (1 << 63) - 1), splat(true, (1 << 63) + 2 * least - 1));
             let (add, limit) = (e.vector_const(add), e.vector_const(limit));
-            e.i().local_get(r).local_get(r).f64x2_ne().local_get(limit).local_get(r).i32_const(1).i64x2_shl();
-            e.i().local_get(add).i64x2_add().i64x2_gt_s().v128_or();
+            e.get(r).local_get(r).f64x2_ne().local_get(limit).local_get(r).i32_const(1).i64x2_shl();
+            e.get(add).i64x2_add().i64x2_gt_s().v128_or();
             checks.join_lanes(e);
             checks.end(e);
             e.float.learn(v, ordered(Fp::P64) | plain(Fp::P64));
         }
         FpCvt::PackedF64ToF32 => {
-            e.i().local_get(b).f32x4_demote_f64x2_zero().local_set(r);
+            e.get(b).f32x4_demote_f64x2_zero();
+            e.set(r);
             let low = e.vector_const(LOW);
             e.lanes_not_clear(r, false);
-            e.i().local_get(low).v128_and();
+            e.get(low).v128_and();
             checks.join_lanes(e);
             checks.inexact(e);
             checks.end_unless(
                 e,
                 Some(|e: &mut Emitter<'_>| {
                     e.lanes_not_clear(r, false);
-                    e.i().local_get(low).v128_and();
+                    e.get(low).v128_and();
                     // zeros of 64 bits, narrowed
                     e.lanes_zero(b, true);
                     e.lanes_zero(b, true);
@@ -640,27 +648,30 @@ fn convert(e: &mut Emitter<'_>, v: Val, i: &Inst, op: FpCvt) {
             e.float.learn(v, ordered(Fp::P32) | plain(Fp::P32));
         }
         FpCvt::PackedI32ToF64 => {
-            e.i().local_get(b).f64x2_convert_low_i32x4_s().local_set(r);
+            e.get(b).f64x2_convert_low_i32x4_s();
+            e.set(r);
             e.float.learn(v, ordered(Fp::P64) | plain(Fp::P64));
         }
         FpCvt::PackedI32ToF32 => {
-            e.i().local_get(b).f32x4_convert_i32x4_s().local_set(r);
+            e.get(b).f32x4_convert_i32x4_s();
+            e.set(r);
             checks.inexact(e);
             checks.end(e);
             e.float.learn(v, ordered(Fp::P32) | plain(Fp::P32));
         }
         FpCvt::LowI32ToF32 => {
             let a = vector(e, va, A);
-            e.i().local_get(a).local_get(b).f32x4_convert_i32x4_s();
-            e.i().i8x16_shuffle(bytes_of(Lane::B64, [2, 1])).local_set(r);
+            e.get(a).local_get(b).f32x4_convert_i32x4_s();
+            e.i().i8x16_shuffle(bytes_of(Lane::B64, [2, 1]));
+            e.set(r);
             checks.inexact(e);
             checks.end(e);
         }
         FpCvt::PackedF32ToI32(mode) | FpCvt::LowF32ToI32(mode) => {
-            e.i().local_get(b);
+            e.get(b);
             if matches!(op, FpCvt::LowF32ToI32(_)) {
                 let low = e.vector_const(LOW);
-                e.i().local_get(low).v128_and();
+                e.get(low).v128_and();
             }
             if mode != FpMode::Zero {
                 round_lanes(e, mode, false);
@@ -668,23 +679,25 @@ fn convert(e: &mut Emitter<'_>, v: Val, i: &Inst, op: FpCvt) {
             let limit = e.vector_const(splat(false, 2_147_483_648_f32.to_bits().into()));
             e.i().local_tee(r).f32x4_abs().local_get(limit).f32x4_lt().i32x4_all_true().i32_eqz();
             checks.join(e);
-            e.i().local_get(r).i32x4_trunc_sat_f32x4_s().local_set(r);
+            e.get(r).i32x4_trunc_sat_f32x4_s();
+            e.set(r);
             checks.inexact(e);
             checks.end(e);
         }
         FpCvt::PackedF64ToI32(mode) => {
-            e.i().local_get(b);
+            e.get(b);
             if mode != FpMode::Zero {
                 round_lanes(e, mode, true);
             }
             let limit = e.vector_const(splat(true, 2_147_483_648_f64.to_bits()));
             e.i().local_tee(r).f64x2_abs().local_get(limit).f64x2_lt().i64x2_all_true().i32_eqz();
             checks.join(e);
-            e.i().local_get(r).i32x4_trunc_sat_f64x2_s_zero().local_set(r);
+            e.get(r).i32x4_trunc_sat_f64x2_s_zero();
+            e.set(r);
             checks.inexact(e);
             checks.end(e);
         }
         FpCvt::F32ToF64 | FpCvt::F64ToF32 => {}
     }
-    e.i().local_get(r);
+    e.get(r);
 }

@@ -3,13 +3,15 @@
 use guest_api::{Align, Width};
 use ir::{Inst, Op, Val};
 use wasm_encoder::BlockType;
-use wasm_encoder::ValType::{I32, I64, V128};
+use wasm_encoder::ValType::I32;
 
 use crate::abi::Import;
 use crate::emit::{ADDRESS, CONTEXT, ENTRY, Emitter, HOST, LEFT, RMW_HOST, STATE, TEMP, at};
 
 /// log2 of the bytes in a page.
 const PAGE_SHIFT: i32 = 12;
+/// So many bytes, and more, [`guest_api::Guest::readable`] gives where they are in one page only.
+const IN_ONE_PAGE: u32 = 17;
 /// log2 of the bytes in a TLB entry.
 const ENTRY_SHIFT: i32 = 4;
 
@@ -29,7 +31,7 @@ impl Emitter<'_> {
             }
             Op::Store(w) => {
                 if self.rmw.is_some_and(|(b, bytes)| b == a && w.bytes() <= bytes) {
-                    self.i().local_get(RMW_HOST);
+                    self.get(RMW_HOST);
                     self.value(v);
                     return self.store(w, 0);
                 }
@@ -38,12 +40,10 @@ impl Emitter<'_> {
                 self.hit(address, w.bytes(), self.layout().tlb_write);
                 self.if_hinted(BlockType::Empty, true);
                 self.hit_address(address, self.layout().tlb_write);
-                self.i().local_get(v);
+                self.get(v);
                 self.store(w, 0);
                 self.i().else_();
-                self.i().local_get(address).i32_const(w.bytes() as i32).local_get(v).i64_const(0);
-                self.i().call(Import::Store as u32);
-                self.refused(i.exit, 1);
+                self.store_slowly(address, w.bytes(), v, i.exit);
                 self.i().end();
             }
             Op::Probe => {
@@ -51,8 +51,9 @@ impl Emitter<'_> {
                 self.hit(address, i.imm as u32, self.layout().tlb_write);
                 self.i().i32_eqz();
                 self.if_hinted(BlockType::Empty, false);
-                self.i().local_get(address).i32_const(i.imm as i32).call(Import::Writable as u32);
-                self.refused(i.exit, 1);
+                self.slowly(i.exit, |e| {
+                    e.get(address).i32_const(i.imm as i32).call(Import::Writable as u32);
+                });
                 self.i().end();
             }
             Op::LoadX(align) => {
@@ -68,85 +69,64 @@ impl Emitter<'_> {
                 self.hit(address, 16, self.layout().tlb_write);
                 self.if_hinted(BlockType::Empty, true);
                 self.hit_address(address, self.layout().tlb_write);
-                self.i().local_get(x).v128_store(at(0_u32, 0));
+                self.get(x).v128_store(at(0_u32, 0));
                 self.i().else_();
                 self.store_x_slowly(address, x, i.exit);
                 self.i().end();
             }
+            Op::Reach(false) => self.host_address(a, (i.imm as u32).max(IN_ONE_PAGE), Import::Readable, i.exit),
+            Op::Reach(true) => self.host_address(a, i.imm as u32, Import::Updatable, i.exit),
             Op::LoadNear(w) => {
-                let reach = self.near(v, BlockType::Result(I64));
-                self.i().local_get(reach);
+                self.value(v);
                 self.load(w, i.imm);
-                self.i().else_();
-                self.far(a, w.bytes(), i.exit);
-                self.load(w, 0);
-                self.i().end();
             }
             Op::StoreNear(w) => {
-                let v = self.in_local(v, TEMP[0]);
-                let reach = self.near(c, BlockType::Empty);
-                self.i().local_get(reach).local_get(v);
+                self.values(&[c, v]);
                 self.store(w, i.imm);
-                self.i().else_();
-                let address = self.in_local(a, ADDRESS);
-                self.i().local_get(address).i32_const(w.bytes() as i32).local_get(v).i64_const(0);
-                self.i().call(Import::Store as u32);
-                self.refused(i.exit, 1);
-                self.i().end();
             }
             Op::LoadXNear(align) => {
                 self.aligned(align, a, i.exit);
-                let reach = self.near(v, BlockType::Result(V128));
-                self.i().local_get(reach).v128_load(at(i.imm, 0)).else_();
-                self.far(a, 16, i.exit);
-                self.i().v128_load(at(0_u32, 0)).end();
+                self.value(v);
+                self.i().v128_load(at(i.imm, 0));
             }
             Op::StoreXNear(align) => {
                 self.aligned(align, a, i.exit);
-                let scratch = self.scratch(0);
-                let x = self.in_local(v, scratch);
-                let reach = self.near(c, BlockType::Empty);
-                self.i().local_get(reach).local_get(x).v128_store(at(i.imm, 0)).else_();
-                let address = self.in_local(a, ADDRESS);
-                self.store_x_slowly(address, x, i.exit);
-                self.i().end();
+                self.values(&[c, v]);
+                self.i().v128_store(at(i.imm, 0));
             }
             _ => _ = self.i().unreachable(),
         }
     }
 
-    /// Pushes the host address of the `bytes` at `a` if they are in one page that the TLB has, else 0.
-    pub(crate) fn reach(&mut self, a: Val, bytes: u32, writes: bool) {
-        let table = if writes { self.layout().tlb_write } else { self.layout().tlb_read };
-        let address = self.in_local(a, ADDRESS);
-        self.hit(address, bytes, table);
-        self.i().local_set(HOST);
-        self.hit_address(address, table);
-        self.i().i32_const(0).local_get(HOST).select();
-    }
-
-    /// Begins an access by [`Op::Reach`] `r`: the part that is done where it is not 0. The local that it is in.
-    fn near(&mut self, r: Val, ty: BlockType) -> u32 {
-        let reach = self.in_local(r, ENTRY);
-        self.i().local_get(reach);
-        self.if_hinted(ty, true);
-        reach
-    }
-
-    /// Pushes the host address of the `bytes` at `a`, to be read, where they were out of reach.
-    fn far(&mut self, a: Val, bytes: u32, exit: u32) {
-        let address = self.in_local(a, ADDRESS);
-        self.i().local_get(address).i32_const(bytes as i32).call(Import::Readable as u32).local_tee(HOST);
-        self.refused(exit, 1);
-        self.i().local_get(HOST);
-    }
-
     /// Stores `x` where the TLB does not have the address.
     fn store_x_slowly(&mut self, address: u32, x: u32, exit: u32) {
-        self.i().local_get(address).i32_const(16);
-        self.i().local_get(x).i64x2_extract_lane(0).local_get(x).i64x2_extract_lane(1);
-        self.i().call(Import::Store as u32);
-        self.refused(exit, 1);
+        self.slowly(exit, |e| {
+            e.get(address).i32_const(16);
+            e.get(x).i64x2_extract_lane(0).local_get(x).i64x2_extract_lane(1).call(Import::Store as u32);
+        });
+    }
+    fn store_slowly(&mut self, address: u32, bytes: u32, v: u32, exit: u32) {
+        self.slowly(exit, |e| {
+            e.get(address).i32_const(bytes as i32).local_get(v).i64_const(0).call(Import::Store as u32);
+        });
+    }
+    /// Pushes the host address of the `bytes` at the address in a local, as the guest gives it.
+    fn find_slowly(&mut self, find: Import, address: u32, bytes: u32, exit: u32) {
+        self.slowly(exit, |e| {
+            e.get(address).i32_const(bytes as i32).call(find as u32).local_tee(HOST);
+        });
+        self.get(HOST);
+    }
+
+    /// Within an `if` that is not among the labels: asks the guest for what is seldom, which `ask` generates, and leaves by `exit` where
+    /// the answer is 0. The exit is set beforehand, as a branch needs no block of its own then.
+    fn slowly(&mut self, exit: u32, ask: impl FnOnce(&mut Self)) {
+        self.exit_number(exit);
+        ask(self);
+        self.i().i32_eqz();
+        self.labels.push(crate::structure::Label::If);
+        self.br_if_unlikely(crate::structure::Label::Exit);
+        self.labels.pop();
     }
 
     pub(crate) fn helper(&mut self, i: &Inst) {
@@ -157,17 +137,19 @@ impl Emitter<'_> {
     pub(crate) fn div_wide(&mut self, i: &Inst, signed: bool) {
         let [high, low, d, _] = TEMP;
         self.values(i.args());
-        self.i().local_set(d).local_set(low).local_set(high);
+        for local in [d, low, high] {
+            self.set(local);
+        }
         // The upper half says nothing new, and the division cannot trap.
-        self.i().local_get(high);
+        self.get(high);
         if signed {
-            self.i().local_get(low).i64_const(63).i64_shr_s().i64_eq();
-            self.i().local_get(d).i64_const(1).i64_add().i64_const(1).i64_gt_u().i32_and();
+            self.get(low).i64_const(63).i64_shr_s().i64_eq();
+            self.get(d).i64_const(1).i64_add().i64_const(1).i64_gt_u().i32_and();
         } else {
             self.i().i64_eqz().local_get(d).i64_const(0).i64_ne().i32_and();
         }
         self.if_hinted(BlockType::Result(wasm_encoder::ValType::I64), true);
-        self.i().local_get(low).local_get(d);
+        self.get(low).local_get(d);
         let mut f = self.i();
         if signed {
             f.i64_div_s()
@@ -177,7 +159,7 @@ impl Emitter<'_> {
         self.i().else_();
         self.labels.push(crate::structure::Label::If);
         self.call_helper(i.imm, i.exit, |e| {
-            e.i().local_get(high).local_get(low).local_get(d).i64_const(0);
+            e.get(high).local_get(low).local_get(d).i64_const(0);
         });
         self.labels.pop();
         self.i().end();
@@ -189,7 +171,7 @@ impl Emitter<'_> {
         // The time that a helper may read is that of its instruction.
         let left = self.layout().exchange + offset_of!(guest_api::Exchange, left) as u32;
         let undone = self.region.exits.get(exit as usize).map_or(0, |e| e.undone);
-        self.i().local_get(STATE).local_get(LEFT);
+        self.get(STATE).local_get(LEFT);
         if undone != 0 {
             self.i().i64_const(undone.into()).i64_add();
         }
@@ -200,50 +182,37 @@ impl Emitter<'_> {
         // It may have changed what memory may be accessed, and the floating-point environment.
         if self.uses_memory {
             let context = self.layout().tlb_context;
-            self.i().local_get(STATE).i64_load(at(context, 3)).local_set(CONTEXT);
+            self.get(STATE).i64_load(at(context, 3));
+            self.set(CONTEXT);
         }
         let refused = self.layout().exchange + offset_of!(guest_api::Exchange, refused) as u32;
-        self.i().local_get(STATE).i32_load(at(refused, 2));
-        self.if_hinted(BlockType::Empty, false);
-        self.labels.push(crate::structure::Label::If);
-        self.side_exit(exit);
-        self.labels.pop();
-        self.i().end();
-    }
-
-    /// Leaves by `exit` where the number on the stack is 0. `depth`: `if`s that were begun and are not among the labels.
-    fn refused(&mut self, exit: u32, depth: usize) {
-        use crate::structure::Label;
-        self.i().i32_eqz();
-        self.if_hinted(BlockType::Empty, false);
-        self.labels.extend(core::iter::repeat_n(Label::If, depth + 1));
-        self.side_exit(exit);
-        self.labels.truncate(self.labels.len() - depth - 1);
-        self.i().end();
+        self.get(STATE).i32_load(at(refused, 2));
+        self.side_exit_if(exit);
     }
 
     /// Sets `ENTRY` so that a table's offset leads to the entry for the page of the address in local `address`.
     pub(crate) fn tlb_entry(&mut self, address: u32) {
         let mask = (self.layout().tlb_entries as i32 - 1) << ENTRY_SHIFT;
-        self.i().local_get(address).i32_wrap_i64().i32_const(PAGE_SHIFT - ENTRY_SHIFT).i32_shr_u();
-        self.i().i32_const(mask).i32_and().local_get(STATE).i32_add().local_set(ENTRY);
+        self.get(address).i32_wrap_i64().i32_const(PAGE_SHIFT - ENTRY_SHIFT).i32_shr_u();
+        self.i().i32_const(mask).i32_and().local_get(STATE).i32_add();
+        self.set(ENTRY);
     }
 
     /// Pushes whether an access of `bytes` at the address in local `address` is mapped in `table`: the page of its last byte is
     /// compared, the entry comes from its first, so that one comparison also catches what crosses a page.
     fn hit(&mut self, address: u32, bytes: u32, table: u32) {
         self.tlb_entry(address);
-        self.i().local_get(address);
+        self.get(address);
         if bytes > 1 {
             self.i().i64_const(i64::from(bytes) - 1).i64_add();
         }
         self.i().i64_const(-1 << PAGE_SHIFT).i64_and().local_get(CONTEXT).i64_or();
-        self.i().local_get(ENTRY).i64_load(at(table, 3)).i64_eq();
+        self.get(ENTRY).i64_load(at(table, 3)).i64_eq();
     }
 
     /// Pushes the host address, after a hit.
     fn hit_address(&mut self, address: u32, table: u32) {
-        self.i().local_get(ENTRY).i32_load(at(table + 8, 2)).local_get(address).i32_wrap_i64().i32_add();
+        self.get(ENTRY).i32_load(at(table + 8, 2)).local_get(address).i32_wrap_i64().i32_add();
     }
 
     /// Pushes the host address of an access to be loaded from.
@@ -254,17 +223,16 @@ impl Emitter<'_> {
         self.if_hinted(BlockType::Result(I32), true);
         self.hit_address(address, table);
         self.i().else_();
-        self.i().local_get(address).i32_const(bytes as i32).call(slow as u32).local_tee(HOST);
-        self.refused(exit, 1);
-        self.i().local_get(HOST).end();
+        self.find_slowly(slow, address, bytes, exit);
+        self.i().end();
     }
 
     /// Leaves by `exit` where the address `a` is not aligned as demanded.
     fn aligned(&mut self, align: Align, a: Val, exit: u32) {
         if align == Align::Natural {
             let address = self.in_local(a, ADDRESS);
-            self.i().local_get(address).i32_wrap_i64().i32_const(15).i32_and().i32_eqz();
-            self.refused(exit, 0);
+            self.get(address).i32_wrap_i64().i32_const(15).i32_and();
+            self.side_exit_if(exit);
         }
     }
 

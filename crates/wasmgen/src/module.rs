@@ -67,15 +67,18 @@ impl Batch {
             types.ty().function(params.iter().copied(), [*result]);
             imports.import(IMPORT_MODULE, name, EntityType::Function(n as u32 + 1));
         }
-        let mut first = IMPORTS.len() as u32;
+        let leave_type = IMPORTS.len() as u32 + 1;
+        types.ty().function(shared::LEAVE_PARAMS, [REGION_RESULT]);
         let mut functions = FunctionSection::new();
+        functions.function(leave_type);
+        let mut first = shared::LEAVE + 1;
         let shares = self.functions.iter().fold(0, |s, f| s | f.code.shares);
         if shares != 0 {
             for double in [false, true] {
                 let (params, results) = shared::signature(double);
                 types.ty().function(params, results);
                 for _ in shared::OPS {
-                    functions.function(IMPORTS.len() as u32 + 1 + u32::from(double));
+                    functions.function(leave_type + 1 + u32::from(double));
                     first += 1;
                 }
             }
@@ -84,6 +87,7 @@ impl Batch {
         let mut elements = ElementSection::new();
         let mut hints = BranchHints::new();
         let mut codes = CodeSection::new();
+        codes.function(&shared::leave(abi));
         if shares != 0 {
             for double in [false, true] {
                 for op in shared::OPS {

@@ -1,7 +1,7 @@
 //! Where values live: on WebAssembly's stack where they are used once, in no place at all where computing them again costs nothing, else
 //! in locals that are reused when a value is dead.
 
-use ir::{Block, Effect, Op, Term, Ty, Val};
+use ir::{Block, Effect, Inst, Op, Term, Ty, Val};
 use wasm_encoder::ValType;
 
 /// Where a value is when it is used.
@@ -51,83 +51,187 @@ fn is_free(op: Op) -> bool {
     matches!(op, Op::Const | Op::Pc | Op::Get | Op::GetX)
 }
 
-/// Where each value of `block` goes. `Put` of a slot ends the life of a `Get` of it.
-pub(crate) fn place(block: &Block, locals: &mut Locals, places: &mut Vec<Place>) {
-    let n = block.insts.len();
-    // Position at which each value's computation is emitted, that of its last use, and the number of uses.
-    let mut at: Vec<u32> = (0..n as u32).collect();
-    let mut last = vec![0_u32; n];
-    let mut uses = vec![0_u32; n];
-    let mut users = vec![u32::MAX; n];
-    let mut used = |v: Val, by: u32| {
-        uses[v.index()] += 1;
-        users[v.index()] = by;
-    };
-    for (k, i) in block.insts.iter().enumerate() {
-        for &a in i.args() {
-            used(a, k as u32);
+/// Guest slots and vector slots.
+pub(crate) const ALL_SLOTS: usize = ir::SLOTS + ir::XSLOTS;
+/// A local that is not chosen yet.
+const UNNAMED: u32 = u32::MAX;
+
+/// The slot that an operation reads or writes: vectors' follow the others.
+pub(crate) fn slot_of(i: &Inst) -> Option<usize> {
+    match i.op {
+        Op::Get | Op::Put => Some(i.imm as usize % ir::SLOTS),
+        Op::GetX | Op::PutX => Some(ir::SLOTS + i.imm as usize % ir::XSLOTS),
+        _ => None,
+    }
+}
+
+/// Where the values of a block are.
+#[derive(Default)]
+pub(crate) struct Places {
+    places: Vec<Place>,
+    facts: Vec<Fact>,
+}
+
+impl core::ops::Index<usize> for Places {
+    type Output = Place;
+    fn index(&self, k: usize) -> &Place {
+        &self.places[k]
+    }
+}
+
+/// What is found out about an operation and its value.
+#[derive(Clone, Copy)]
+struct Fact {
+    /// Position at which it is emitted, and that of the value's last use.
+    at: u32,
+    last: u32,
+    /// How often the value is used, and by whom last.
+    uses: u32,
+    user: u32,
+    /// Of a `Put`: the next one of its slot.
+    next_put: u32,
+    /// The values whose last use this is: the first, and the next of a value's own list.
+    first_end: u32,
+    next_end: u32,
+}
+
+/// No operation.
+const NOBODY: u32 = u32::MAX;
+
+impl Places {
+    /// Finds where each value of `block` goes. `Put` of a slot ends the life of a `Get` of it. `slots`: the slots' own locals, guest's and
+    /// then vectors'.
+    pub(crate) fn place(&mut self, block: &Block, slots: &[Option<u32>; ALL_SLOTS], locals: &mut Locals) {
+        self.look_at_uses(block);
+        self.choose(block);
+        self.in_slots(block, slots);
+        self.name(block, locals);
+    }
+
+    fn is_inline(&self, block: &Block, k: usize) -> bool {
+        let op = block.insts[k].op;
+        is_free(op) || (self.facts[k].uses == 1 && op.shape().effect == Effect::Pure)
+    }
+
+    fn look_at_uses(&mut self, block: &Block) {
+        let n = block.insts.len();
+        let blank =
+            Fact { at: 0, last: 0, uses: 0, user: NOBODY, next_put: NOBODY, first_end: NOBODY, next_end: NOBODY };
+        self.facts.clear();
+        self.facts.resize(n + 1, blank);
+        let facts = &mut self.facts;
+        let mut used = |v: Val, by: usize, times: u32| {
+            let f = &mut facts[v.index()];
+            (f.uses, f.user) = (f.uses + times, by as u32);
+        };
+        for (k, i) in block.insts.iter().enumerate() {
+            i.args().iter().for_each(|&a| used(a, k, 1));
+        }
+        match &block.term {
+            Term::Branch { cond, .. } => used(*cond, n, 1),
+            // Compared several times.
+            Term::Goto { to, .. } => used(*to, n, 2),
+            Term::Jump(_) | Term::Interpret { .. } => {}
+        }
+        // A value computed at its only use is emitted where that is emitted.
+        facts[n].at = n as u32;
+        for k in (0..n).rev() {
+            let deferred = self.is_inline(block, k) && !is_free(block.insts[k].op);
+            let at = if deferred { self.facts[self.facts[k].user as usize].at } else { k as u32 };
+            self.facts[k].at = at;
+            for a in block.insts[k].args() {
+                let last = &mut self.facts[a.index()].last;
+                *last = (*last).max(at);
+            }
+        }
+        match &block.term {
+            Term::Branch { cond: v, .. } | Term::Goto { to: v, .. } => self.facts[v.index()].last = n as u32,
+            Term::Jump(_) | Term::Interpret { .. } => {}
         }
     }
-    match &block.term {
-        Term::Branch { cond, .. } => used(*cond, n as u32),
-        // Compared several times.
-        Term::Goto { to, .. } => {
-            used(*to, n as u32);
-            used(*to, n as u32);
-        }
-        Term::Jump(_) | Term::Interpret { .. } => {}
-    }
-    let inline = |k: usize| {
-        let i = &block.insts[k];
-        is_free(i.op) || (uses[k] == 1 && i.op.shape().effect == Effect::Pure)
-    };
-    // A value computed at its only use is emitted where that is emitted.
-    for k in (0..n).rev() {
-        if uses[k] == 1 && inline(k) && !is_free(block.insts[k].op) {
-            let user = users[k] as usize;
-            at[k] = if user < n { at[user] } else { n as u32 };
-        }
-    }
-    for (k, i) in block.insts.iter().enumerate() {
-        for &a in i.args() {
-            last[a.index()] = last[a.index()].max(at[k]);
+
+    fn choose(&mut self, block: &Block) {
+        let n = block.insts.len();
+        // Where a slot is written next, seen from each `Get`.
+        let mut next_put = [NOBODY; ALL_SLOTS];
+        self.places.clear();
+        self.places.resize(n, Place::None);
+        for k in (0..n).rev() {
+            let i = &block.insts[k];
+            let f = &mut self.facts[k];
+            match (slot_of(i), i.op) {
+                (Some(slot), Op::Put | Op::PutX) => {
+                    f.next_put = core::mem::replace(&mut next_put[slot], k as u32);
+                }
+                _ if f.uses == 0 => {}
+                (Some(slot), _) if f.last > next_put[slot] => self.places[k] = Place::Local(UNNAMED),
+                _ if self.is_inline(block, k) => self.places[k] = Place::Inline,
+                _ => self.places[k] = Place::Local(UNNAMED),
+            }
         }
     }
-    match &block.term {
-        Term::Branch { cond: v, .. } | Term::Goto { to: v, .. } => last[v.index()] = n as u32,
-        Term::Jump(_) | Term::Interpret { .. } => {}
-    }
-    // Where a slot is written next, seen from each `Get`.
-    let mut next_put = [u32::MAX; ir::SLOTS + ir::XSLOTS];
-    places.clear();
-    places.resize(n, Place::None);
-    for k in (0..n).rev() {
-        let i = &block.insts[k];
-        match i.op {
-            Op::Put => next_put[i.imm as usize % ir::SLOTS] = k as u32,
-            Op::PutX => next_put[ir::SLOTS + i.imm as usize % ir::XSLOTS] = k as u32,
-            _ if uses[k] == 0 => {}
-            Op::Get if last[k] > next_put[i.imm as usize % ir::SLOTS] => places[k] = Place::Local(0),
-            Op::GetX if last[k] > next_put[ir::SLOTS + i.imm as usize % ir::XSLOTS] => places[k] = Place::Local(0),
-            _ if inline(k) => places[k] = Place::Inline,
-            _ => places[k] = Place::Local(0),
+
+    /// Values that are put into a slot soon are computed in its local: where nobody can leave with it too early, or needs what was there.
+    fn in_slots(&mut self, block: &Block, slots: &[Option<u32>; ALL_SLOTS]) {
+        // Of each slot: the last use of what its local holds, and where it was put last.
+        let mut needed = [0; ALL_SLOTS];
+        let mut put = [0; ALL_SLOTS];
+        // Where the operations begin that nobody leaves between.
+        let mut calm = 0;
+        for (k, i) in block.insts.iter().enumerate() {
+            match (slot_of(i), i.op) {
+                (Some(slot), Op::Put | Op::PutX) => {
+                    let v = i.args[0].index();
+                    let last = self.facts[v].last;
+                    let free = v + 1 >= calm && needed[slot] <= v as u32 && put[slot] <= v as u32;
+                    (needed[slot], put[slot]) = (0, k as u32);
+                    if let (Place::Local(UNNAMED), Some(local)) = (self.places[v], slots[slot])
+                        && free
+                        && last <= self.facts[k].next_put
+                    {
+                        self.places[v] = Place::Local(local);
+                        needed[slot] = last;
+                    }
+                }
+                (Some(slot), _) if self.places[k] == Place::Inline => {
+                    needed[slot] = needed[slot].max(self.facts[k].last);
+                }
+                // What it reads was there when it was computed, and is needed no longer.
+                (Some(slot), _) if self.places[k] != Place::None => needed[slot] = needed[slot].max(k as u32),
+                _ => {}
+            }
+            let near = matches!(i.op, Op::LoadNear(_) | Op::StoreNear(_));
+            if matches!(i.op.shape().effect, Effect::Exits | Effect::Nests) && !near {
+                calm = k + 1;
+            }
         }
     }
-    // Locals, from the first to the last position.
-    let mut ends: Vec<Vec<(Ty, u32)>> = vec![Vec::new(); n + 1];
-    for k in 0..n {
-        if places[k] == Place::Local(0)
-            && let Some(ty) = block.insts[k].op.shape().result
-        {
-            let local = locals.take(ty);
-            places[k] = Place::Local(local);
-            ends[(last[k] as usize).max(k)].push((ty, local));
+
+    /// Gives locals, from the first to the last position.
+    fn name(&mut self, block: &Block, locals: &mut Locals) {
+        for (k, i) in block.insts.iter().enumerate() {
+            if self.places[k] == Place::Local(UNNAMED)
+                && let Some(ty) = i.op.shape().result
+            {
+                self.places[k] = Place::Local(locals.take(ty));
+                let end = self.facts[k].last.max(k as u32) as usize;
+                self.facts[k].next_end = core::mem::replace(&mut self.facts[end].first_end, k as u32);
+            }
+            self.give_back(block, k, locals);
         }
-        for (ty, local) in ends[k].drain(..) {
-            locals.give(ty, local);
-        }
+        self.give_back(block, block.insts.len(), locals);
     }
-    for (ty, local) in ends[n].drain(..) {
-        locals.give(ty, local);
+
+    /// Gives back the locals of values that were used last at position `k`.
+    fn give_back(&self, block: &Block, k: usize, locals: &mut Locals) {
+        let mut v = self.facts[k].first_end;
+        while v != NOBODY {
+            if let (Place::Local(local), Some(ty)) =
+                (self.places[v as usize], block.insts[v as usize].op.shape().result)
+            {
+                locals.give(ty, local);
+            }
+            v = self.facts[v as usize].next_end;
+        }
     }
 }

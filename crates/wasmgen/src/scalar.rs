@@ -14,8 +14,8 @@ impl Emitter<'_> {
             Op::Const => _ = self.i().i64_const(i.imm as i64),
             Op::Pc => self.pc(i.imm as i64),
             Op::Get => {
-                let slot = self.slot(i.imm);
-                self.i().local_get(slot);
+                let slot = self.slot(i);
+                self.get(slot);
             }
             Op::Bin(op) => self.bin(op, a, b),
             Op::Un(op) => {
@@ -43,7 +43,6 @@ impl Emitter<'_> {
                 self.values(&[b, c, a]);
                 self.i().select();
             }
-            Op::Reach(writes) => self.reach(a, i.imm as u32, writes),
             Op::CarryOf => self.carry_of(i.args()),
             Op::PackFlags => {
                 self.values(i.args());
@@ -108,19 +107,21 @@ impl Emitter<'_> {
     fn carry_of(&mut self, args: &[Val]) {
         let [form, a, b, carry] = TEMP;
         self.values(args);
-        self.i().local_set(carry).local_set(b).local_set(a).local_set(form);
+        for local in [carry, b, a, form] {
+            self.set(local);
+        }
         let source = |s: FlagSource| i64::from(FlagForm::new(s, Width::W8).0 >> 2);
         // Sources of forms that have the carry apart are beyond those of operations.
         let is = |e: &mut Self, s: FlagSource| {
-            e.i().local_get(form).i64_const(2).i64_shr_u().i64_const(source(s)).i64_eq();
+            e.get(form).i64_const(2).i64_shr_u().i64_const(source(s)).i64_eq();
         };
-        self.i().local_get(a).local_get(b).i64_lt_u();
+        self.get(a).local_get(b).i64_lt_u();
         // The sum at the form's width: its operands are zero-extended.
-        self.i().local_get(a).local_get(b).i64_add().i64_const(-1).i64_const(64);
+        self.get(a).local_get(b).i64_add().i64_const(-1).i64_const(64);
         self.i().i64_const(8).local_get(form).i64_const(3).i64_and().i64_shl().i64_sub().i64_shr_u().i64_and();
-        self.i().local_get(a).i64_lt_u();
+        self.get(a).i64_lt_u();
         self.i().i32_const(0);
-        self.i().local_get(carry).i32_wrap_i64();
+        self.get(carry).i32_wrap_i64();
         is(self, FlagSource::Logic);
         self.i().select();
         is(self, FlagSource::Add);
@@ -134,19 +135,21 @@ impl Emitter<'_> {
         const LOW: i64 = 0xffff_ffff;
         let [x, y, t, _] = TEMP;
         self.values(&[a, b]);
-        self.i().local_set(y).local_set(x);
+        self.set(y);
+        self.set(x);
         // t = high(x) * low(y) + (low(x) * low(y) >> 32)
-        self.i().local_get(x).i64_const(32).i64_shr_u().local_get(y).i64_const(LOW).i64_and().i64_mul();
-        self.i().local_get(x).i64_const(LOW).i64_and().local_get(y).i64_const(LOW).i64_and().i64_mul();
-        self.i().i64_const(32).i64_shr_u().i64_add().local_set(t);
+        self.get(x).i64_const(32).i64_shr_u().local_get(y).i64_const(LOW).i64_and().i64_mul();
+        self.get(x).i64_const(LOW).i64_and().local_get(y).i64_const(LOW).i64_and().i64_mul();
+        self.i().i64_const(32).i64_shr_u().i64_add();
+        self.set(t);
         // high(x) * high(y) + (t >> 32) + (low(x) * high(y) + low(t) >> 32)
-        self.i().local_get(x).i64_const(32).i64_shr_u().local_get(y).i64_const(32).i64_shr_u().i64_mul();
-        self.i().local_get(t).i64_const(32).i64_shr_u().i64_add();
-        self.i().local_get(x).i64_const(LOW).i64_and().local_get(y).i64_const(32).i64_shr_u().i64_mul();
-        self.i().local_get(t).i64_const(LOW).i64_and().i64_add().i64_const(32).i64_shr_u().i64_add();
+        self.get(x).i64_const(32).i64_shr_u().local_get(y).i64_const(32).i64_shr_u().i64_mul();
+        self.get(t).i64_const(32).i64_shr_u().i64_add();
+        self.get(x).i64_const(LOW).i64_and().local_get(y).i64_const(32).i64_shr_u().i64_mul();
+        self.get(t).i64_const(LOW).i64_and().i64_add().i64_const(32).i64_shr_u().i64_add();
         if signed {
-            self.i().local_get(x).i64_const(63).i64_shr_s().local_get(y).i64_and().i64_sub();
-            self.i().local_get(y).i64_const(63).i64_shr_s().local_get(x).i64_and().i64_sub();
+            self.get(x).i64_const(63).i64_shr_s().local_get(y).i64_and().i64_sub();
+            self.get(y).i64_const(63).i64_shr_s().local_get(x).i64_and().i64_sub();
         }
     }
 

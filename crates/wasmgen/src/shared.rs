@@ -1,16 +1,38 @@
-//! Functions that a module's regions share: scalar arithmetic where the region's own check failed.
+//! Functions that a module's regions share: what a region tells when it returns, and scalar arithmetic where the region's own check failed.
 //!
-//! They take the operands and the host's result, look closer, and let the guest do what the host's arithmetic is wrong for.
+//! The latter take the operands and the host's result, look closer, and let the guest do what the host's arithmetic is wrong for.
 //! Results: the result; what `INEXACT` is now, below 0 where the guest has refused.
 
 use core::mem::offset_of;
 
-use guest_api::{F2, Float, Fp};
+use guest_api::{Exchange, F2, Float, Fp};
 use wasm_encoder::{BlockType, Function, Ieee32, Ieee64, InstructionSink, ValType};
 
 use crate::abi::{Abi, IMPORTS, Import};
 use crate::emit::at;
 use crate::float::{SUSPICIOUS, inf, unit};
+
+/// The number of the function by which a region returns.
+pub(crate) const LEAVE: u32 = IMPORTS.len() as u32;
+/// That of the first for arithmetic.
+const FIRST: u32 = LEAVE + 1;
+
+/// State, address or side exit, instructions left, the region's base and number, what to return: a [`crate::abi::Leave`].
+pub(crate) const LEAVE_PARAMS: [ValType; 6] =
+    [ValType::I32, ValType::I64, ValType::I64, ValType::I64, ValType::I32, ValType::I32];
+
+/// Function [`LEAVE`]: fills in the exchange.
+pub(crate) fn leave(abi: &Abi) -> Function {
+    let mut f = Function::new([]);
+    let mut s = f.instructions();
+    let exchange = |field: usize| u64::from(abi.layout.exchange) + field as u64;
+    s.local_get(0).local_get(1).i64_store(at(exchange(offset_of!(Exchange, pc)), 3));
+    s.local_get(0).local_get(2).i64_store(at(exchange(offset_of!(Exchange, left)), 3));
+    s.local_get(0).local_get(3).i64_store(at(exchange(offset_of!(Exchange, base)), 3));
+    s.local_get(0).local_get(4).i32_store(at(exchange(offset_of!(Exchange, region)), 2));
+    s.local_get(5).end();
+    f
+}
 
 /// The operations, of 32 bits and then of 64.
 pub(crate) const OPS: [F2; 4] = [F2::Add, F2::Sub, F2::Mul, F2::Div];
@@ -18,12 +40,12 @@ pub(crate) const OPS: [F2; 4] = [F2::Add, F2::Sub, F2::Mul, F2::Div];
 /// The number of the function for `op`.
 pub(crate) fn index(op: F2, double: bool) -> Option<u32> {
     let n = OPS.iter().position(|&o| o == op)?;
-    Some((IMPORTS.len() + OPS.len() * usize::from(double) + n) as u32)
+    Some(FIRST + (OPS.len() * usize::from(double) + n) as u32)
 }
 
 /// Its bit in a set of them.
 pub(crate) fn bit(op: F2, double: bool) -> u8 {
-    index(op, double).map_or(0, |n| 1 << (n - IMPORTS.len() as u32))
+    index(op, double).map_or(0, |n| 1 << (n - FIRST))
 }
 
 /// What is in the place of a function that no region calls.
@@ -99,7 +121,7 @@ pub(crate) fn function(op: F2, double: bool, abi: &Abi) -> Function {
     s.i32_and().i32_or().i32_and();
     s.if_(BlockType::Empty).local_get(R).local_get(INEXACT).return_().end();
 
-    let vectors = abi.layout.exchange + offset_of!(guest_api::Exchange, vectors) as u32;
+    let vectors = abi.layout.exchange + offset_of!(Exchange, vectors) as u32;
     for (v, offset) in [(A, vectors), (B, vectors + 16)] {
         s.local_get(STATE).local_get(v);
         by_size!(s, double, f64_store(at(offset, 3)), f32_store(at(offset, 2)));

@@ -75,7 +75,7 @@ impl Emitter<'_> {
             }
             Term::Goto { to, known } => {
                 self.value(*to);
-                self.i().local_set(TO);
+                self.set(TO);
                 self.switch(n, known);
             }
             Term::Interpret { pc } => self.interpret(*pc),
@@ -87,14 +87,9 @@ impl Emitter<'_> {
         let Target::Block(to) = target else { return self.leave_to(target) };
         if to <= n {
             // Each loop looks at the budget.
-            let pc = self.region.blocks[to as usize].pc;
-            self.i().local_get(LEFT).i64_const(0).i64_le_s();
-            self.if_hinted(BlockType::Empty, false);
-            self.labels.push(Label::If);
-            self.tell();
-            self.leave(pc, self.abi.lookup_slot);
-            self.labels.pop();
-            self.i().end();
+            let exit = self.budget_exit(to);
+            self.get(LEFT).i64_const(0).i64_le_s();
+            self.side_exit_if(exit);
             self.br(Label::Loop(to));
         } else if self.is_merge(to) {
             self.br(Label::Forward(to));

@@ -58,7 +58,7 @@ impl Emitter<'_> {
         }
         let table: Vec<u32> =
             (0..1 << hash.bits).map(|p| places.binary_search(&p).map_or(none, |k| k as u32)).collect();
-        self.i().local_get(TO).local_get(BASE).i64_sub().i64_const(hash.shift.into()).i64_shr_u().i32_wrap_i64();
+        self.get(TO).local_get(BASE).i64_sub().i64_const(hash.shift.into()).i64_shr_u().i32_wrap_i64();
         self.i().i32_const((1 << hash.bits) - 1).i32_and().br_table(table, none);
         for (k, &place) in places.iter().enumerate() {
             self.labels.pop();
@@ -75,7 +75,7 @@ impl Emitter<'_> {
     /// Goes to the one of `known` whose address `TO` is; goes on where it is none.
     fn compare(&mut self, n: u32, known: &[(i64, u32)]) {
         for &(pc, block) in known {
-            self.i().local_get(TO);
+            self.get(TO);
             self.pc(pc);
             self.i().i64_eq().if_(BlockType::Empty);
             self.labels.push(Label::If);

@@ -49,8 +49,8 @@ pub(crate) fn compute(e: &mut Emitter<'_>, i: &Inst) {
     let [a, b, c, _] = i.args;
     match i.op {
         Op::GetX => {
-            let slot = e.xslot(i.imm);
-            e.i().local_get(slot);
+            let slot = e.slot(i);
+            e.get(slot);
         }
         Op::ConstX => {
             // Making one takes engines several instructions, unless it is 0.
@@ -58,7 +58,7 @@ pub(crate) fn compute(e: &mut Emitter<'_>, i: &Inst) {
                 0 => _ = e.i().v128_const(0),
                 v => {
                     let local = e.vector_const(v);
-                    e.i().local_get(local);
+                    e.get(local);
                 }
             }
         }
@@ -122,7 +122,7 @@ fn v2(e: &mut Emitter<'_>, op: V2, a: Val, b: Val) {
         V2::MulEvenS32 | V2::MulEvenU32 => {
             for v in [a, b] {
                 let x = in_local(e, v);
-                e.i().local_get(x).local_get(x).i8x16_shuffle(bytes_of(Lane::B32, [0, 2, 0, 2]));
+                e.get(x).local_get(x).i8x16_shuffle(bytes_of(Lane::B32, [0, 2, 0, 2]));
             }
             let mut s = e.i();
             if op == V2::MulEvenS32 {
@@ -188,7 +188,8 @@ fn both_in_locals(e: &mut Emitter<'_>, a: Val, b: Val) -> (u32, u32) {
     }
     // Computing the second may need what the first would be in.
     e.values(&[a, b]);
-    e.i().local_set(y).local_set(x);
+    e.set(y);
+    e.set(x);
     (x, y)
 }
 
@@ -196,15 +197,15 @@ fn both_in_locals(e: &mut Emitter<'_>, a: Val, b: Val) -> (u32, u32) {
 fn mul_high_signed(e: &mut Emitter<'_>, a: Val, b: Val) {
     let (a, b) = both_in_locals(e, a, b);
     let odd = e.vector_const(0xffff_0000_ffff_0000_ffff_0000_ffff_0000);
-    e.i().local_get(a).local_get(odd).v128_andnot().local_get(b).i32x4_dot_i16x8_s().i32_const(16).i32x4_shr_u();
-    e.i().local_get(a).local_get(odd).v128_and().local_get(b).i32x4_dot_i16x8_s().local_get(odd).v128_and();
+    e.get(a).local_get(odd).v128_andnot().local_get(b).i32x4_dot_i16x8_s().i32_const(16).i32x4_shr_u();
+    e.get(a).local_get(odd).v128_and().local_get(b).i32x4_dot_i16x8_s().local_get(odd).v128_and();
     e.i().v128_or();
 }
 
 fn mul_high_unsigned(e: &mut Emitter<'_>, a: Val, b: Val) {
     let (a, b) = both_in_locals(e, a, b);
-    e.i().local_get(a).local_get(b).i32x4_extmul_low_i16x8_u();
-    e.i().local_get(a).local_get(b).i32x4_extmul_high_i16x8_u();
+    e.get(a).local_get(b).i32x4_extmul_low_i16x8_u();
+    e.get(a).local_get(b).i32x4_extmul_high_i16x8_u();
     e.i().i8x16_shuffle(bytes_of(Lane::B16, [1, 3, 5, 7, 9, 11, 13, 15]));
 }
 
@@ -213,8 +214,8 @@ fn mul_round(e: &mut Emitter<'_>, a: Val, b: Val) {
     let (a, b) = both_in_locals(e, a, b);
     let least =
         e.vector_const(u128::from_le_bytes([0, 0x80, 0, 0x80, 0, 0x80, 0, 0x80, 0, 0x80, 0, 0x80, 0, 0x80, 0, 0x80]));
-    e.i().local_get(a).local_get(b).i16x8_q15mulr_sat_s();
-    e.i().local_get(a).local_get(least).i16x8_eq().local_get(b).local_get(least).i16x8_eq().v128_and().v128_xor();
+    e.get(a).local_get(b).i16x8_q15mulr_sat_s();
+    e.get(a).local_get(least).i16x8_eq().local_get(b).local_get(least).i16x8_eq().v128_and().v128_xor();
 }
 
 /// Products of the even and of the odd bytes fit in 16 bits.
@@ -222,9 +223,9 @@ fn dot_saturating(e: &mut Emitter<'_>, a: Val, b: Val) {
     let (a, b) = both_in_locals(e, a, b);
     let even =
         e.vector_const(u128::from_le_bytes([0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0]));
-    e.i().local_get(a).local_get(even).v128_and();
-    e.i().local_get(b).i32_const(8).i16x8_shl().i32_const(8).i16x8_shr_s().i16x8_mul();
-    e.i().local_get(a).i32_const(8).i16x8_shr_u().local_get(b).i32_const(8).i16x8_shr_s().i16x8_mul();
+    e.get(a).local_get(even).v128_and();
+    e.get(b).i32_const(8).i16x8_shl().i32_const(8).i16x8_shr_s().i16x8_mul();
+    e.get(a).i32_const(8).i16x8_shr_u().local_get(b).i32_const(8).i16x8_shr_s().i16x8_mul();
     e.i().i16x8_add_sat_s();
 }
 
@@ -232,7 +233,7 @@ fn sad(e: &mut Emitter<'_>, a: Val, b: Val) {
     let (a, b) = both_in_locals(e, a, b);
     let low = e.vector_const(0x0000_0000_ffff_ffff_0000_0000_ffff_ffff);
     let sums = e.scratch(2);
-    e.i().local_get(a).local_get(b).i8x16_sub_sat_u().local_get(b).local_get(a).i8x16_sub_sat_u().v128_or();
+    e.get(a).local_get(b).i8x16_sub_sat_u().local_get(b).local_get(a).i8x16_sub_sat_u().v128_or();
     e.i().i16x8_extadd_pairwise_i8x16_u().i32x4_extadd_pairwise_i16x8_u().local_tee(sums);
     e.i().i32_const(32).i64x2_shr_u().local_get(sums).local_get(low).v128_and().i64x2_add();
 }
@@ -262,10 +263,10 @@ fn shift(e: &mut Emitter<'_>, op: Bin, lane: Lane, a: Val, n: Val) {
     let n = e.in_local(n, temp);
     if op == Bin::ShrS {
         let last = i64::from(bits) - 1;
-        e.i().local_get(n).i64_const(last).local_get(n).i64_const(last).i64_lt_u().select().i32_wrap_i64();
+        e.get(n).i64_const(last).local_get(n).i64_const(last).i64_lt_u().select().i32_wrap_i64();
         lane_shift(&mut e.i(), op, lane);
     } else {
-        e.i().local_get(n).i32_wrap_i64();
+        e.get(n).i32_wrap_i64();
         lane_shift(&mut e.i(), op, lane);
         e.i().i64_const(0).local_get(n).i64_const(bits.into()).i64_lt_u().i64_extend_i32_u().i64_sub();
         e.i().i64x2_splat().v128_and();
@@ -299,7 +300,7 @@ fn shuffle(e: &mut Emitter<'_>, lane: Lane, sel: u64, a: Val, b: Val) {
             return e.value(v);
         }
         let v = in_local(e, v);
-        e.i().local_get(v).local_get(v).i8x16_shuffle(sel);
+        e.get(v).local_get(v).i8x16_shuffle(sel);
         return;
     }
     e.values(&[a, b]);

@@ -160,8 +160,9 @@ fn churn(turns: u32, report: &mut Report) {
     check(s.invalidations > u64::from(turns), format_args!("code was rewritten {turns} times and little dropped"));
     check(most.0 <= 3 * FUNCTIONS as usize, format_args!("{} modules live", most.0));
     check(most.1 <= 4 * FUNCTIONS as usize, format_args!("{} regions live", most.1));
+    // Half a megabyte, for the largest batch may be made late; what the modules of a half take is three times as much.
     let grown = core::arch::wasm32::memory_size(0) - pages;
-    check(pages != 0 && grown <= 1, format_args!("memory has grown by {grown} pages in the second half"));
+    check(pages != 0 && grown <= 8, format_args!("memory has grown by {grown} pages in the second half"));
     let share = guest.v.translated * 100 / guest.v.cpu.insns;
     check(share >= 30, format_args!("{share} % were translated"));
 }

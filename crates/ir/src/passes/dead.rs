@@ -13,7 +13,6 @@ struct Dead {
 }
 
 const NONE: Dead = Dead { slots: 0, xslots: 0 };
-const ALL: Dead = Dead { slots: u64::MAX, xslots: u32::MAX };
 
 impl Dead {
     fn and(self, other: Dead) -> Dead {
@@ -22,29 +21,16 @@ impl Dead {
 }
 
 /// Drops dead writes of slots and dead values. Blocks must be in reverse post-order: an edge to the same or an earlier block is one
-/// where the budget is looked at, so that the region may be left there.
+/// where the budget is looked at, so that the region may be left there. So what is dead at a block's end is known when those behind
+/// it are done.
 pub fn dead(region: &mut Region) {
-    let mut at_start = vec![ALL; region.blocks.len()];
-    loop {
-        let mut changed = false;
-        for n in (0..region.blocks.len()).rev() {
-            let end = at_end(&region.blocks[n], n, &at_start);
-            let start = backward(&region.blocks[n], end, |_| {});
-            changed |= start != at_start[n];
-            at_start[n] = start;
-        }
-        if !changed {
-            break;
-        }
-    }
-    let mut used = Vec::new();
-    for n in 0..region.blocks.len() {
+    let mut at_start = vec![NONE; region.blocks.len()];
+    let (mut used, mut map) = (Vec::new(), Vec::new());
+    for n in (0..region.blocks.len()).rev() {
         let end = at_end(&region.blocks[n], n, &at_start);
         let block = &mut region.blocks[n];
-        used.clear();
-        used.resize(block.insts.len(), true);
-        backward(block, end, |k| used[k] = false);
-        sweep(block, &mut used);
+        at_start[n] = backward(block, end, &mut used);
+        sweep(block, &used, &mut map);
     }
 }
 
@@ -60,16 +46,23 @@ fn at_end(block: &Block, n: usize, at_start: &[Dead]) -> Dead {
     }
 }
 
-/// Goes through the block from its end, where `dead` slots are dead; calls `found` with each write that nobody sees. Returns what is
-/// dead at the start.
-fn backward(block: &Block, mut dead: Dead, mut found: impl FnMut(usize)) -> Dead {
+/// Goes through the block from its end, where `dead` slots are dead. Returns what is dead at the start, and in `used` for each operation
+/// whether it is more than a write that nobody sees, or a value without use.
+fn backward(block: &mut Block, mut dead: Dead, used: &mut Vec<bool>) -> Dead {
+    used.clear();
+    used.resize(block.insts.len(), false);
+    if let Some(v) = block.term.value_mut() {
+        used[v.index()] = true;
+    }
     let mut depth = 0;
     for (k, i) in block.insts.iter().enumerate().rev() {
         let bit = 1_u64.checked_shl(i.imm as u32).unwrap_or(0);
+        let shape = i.op.shape();
         match i.op {
-            Op::Put if dead.slots & bit != 0 => found(k),
+            Op::Put if dead.slots & bit != 0 => continue,
+            Op::PutX if dead.xslots & bit as u32 != 0 => continue,
+            _ if shape.effect <= Effect::Reads && !used[k] => continue,
             Op::Put if depth == 0 => dead.slots |= bit,
-            Op::PutX if dead.xslots & bit as u32 != 0 => found(k),
             Op::PutX if depth == 0 => dead.xslots |= bit as u32,
             Op::Get => dead.slots &= !bit,
             Op::GetX => dead.xslots &= !(bit as u32),
@@ -77,34 +70,26 @@ fn backward(block: &Block, mut dead: Dead, mut found: impl FnMut(usize)) -> Dead
             // part may be skipped, its own writes make nothing dead.
             Op::End => depth += 1,
             Op::If => depth -= 1,
-            op if op.shape().effect == Effect::Exits => dead = NONE,
+            _ if shape.effect == Effect::Exits => dead = NONE,
             _ => {}
+        }
+        used[k] = true;
+        for a in &i.args[..shape.args.len()] {
+            used[a.index()] = true;
         }
     }
     dead
 }
 
-/// Drops what `used` does not hold, and pure values that nobody uses.
-fn sweep(block: &mut Block, used: &mut [bool]) {
-    let mut needed = vec![false; block.insts.len()];
-    if let Some(v) = block.term.value_mut() {
-        needed[v.index()] = true;
-    }
-    for k in (0..block.insts.len()).rev() {
-        let i = &block.insts[k];
-        used[k] &= i.has_effect() || needed[k];
-        if used[k] {
-            for a in i.args() {
-                needed[a.index()] = true;
-            }
-        }
-    }
-    let mut map = vec![Val::NONE; block.insts.len()];
+/// Drops what is not `used`.
+fn sweep(block: &mut Block, used: &[bool], map: &mut Vec<Val>) {
+    map.clear();
+    map.resize(block.insts.len(), Val::NONE);
     let mut n = 0;
     for k in 0..block.insts.len() {
         if used[k] {
             map[k] = Val(n);
-            block.insts[n as usize] = block.insts[k].mapped(&map);
+            block.insts[n as usize] = block.insts[k].mapped(map);
             n += 1;
         }
     }

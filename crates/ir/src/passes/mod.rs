@@ -8,8 +8,10 @@ pub use share::share;
 
 use crate::Region;
 
-/// All of them, in the order in which they serve each other.
-pub fn all(region: &mut Region) {
+/// All of them, in the order in which they serve each other. `sharing`: probes may be shared.
+pub fn all(region: &mut Region, sharing: bool) {
     dead(region);
-    share(region);
+    if sharing {
+        share(region);
+    }
 }

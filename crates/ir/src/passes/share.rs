@@ -1,7 +1,7 @@
 //! One probe of the TLB for accesses of a block that lie close to each other: on the stack, in a structure.
 //!
 //! Addresses that differ by constants are found out once ([`Op::Reach`]), before the first access; the accesses then go to the host's
-//! memory directly where all of that is in one page, and look each for itself where it is not.
+//! memory directly. Where not all of that is in one page of RAM, the region is left there.
 
 use guest_api::Bin;
 
@@ -143,7 +143,7 @@ fn rewrite(block: &mut Block, groups: &[Group], members: &[Option<Member>]) {
                 }
             };
             let bytes = (g.high - g.low) as u64;
-            reach[m.group] = push(new, Op::Reach(g.writes), &[low], bytes, u32::MAX);
+            reach[m.group] = push(new, Op::Reach(g.writes), &[low], bytes, i.exit);
         }
         let (r, at) = (reach[m.group], (m.at - g.low) as u64);
         map[k] = match i.op {

@@ -143,16 +143,17 @@ impl<'i> Checks<'i> {
         e.shares |= crate::shared::bit(op, double);
         e.if_hinted(BlockType::Empty, false);
         e.labels.push(Label::If);
-        e.i().local_get(STATE);
+        e.get(STATE);
         for v in operands {
             e.low_lane(v, double);
         }
-        e.i().local_get(r).local_get(INEXACT).call(function).local_tee(INEXACT).i32_const(0).i32_lt_s();
+        e.get(r).local_get(INEXACT).call(function).local_tee(INEXACT).i32_const(0).i32_lt_s();
         e.if_hinted(BlockType::Empty, false);
         e.labels.push(Label::If);
         e.side_exit(self.inst.exit);
         e.labels.pop();
-        e.i().end().local_set(r);
+        e.i().end();
+        e.set(r);
         e.labels.pop();
         e.i().end();
     }
@@ -163,11 +164,11 @@ impl<'i> Checks<'i> {
         let i = self.inst;
         let Some(op) = i.op.float() else { return };
         let vectors = e.layout().exchange + offset_of!(guest_api::Exchange, vectors) as u32;
-        e.i().local_get(STATE);
+        e.get(STATE);
         e.value(i.args[0]);
         e.i().v128_store(at(vectors, 3));
         if i.args[1] != Val::NONE {
-            e.i().local_get(STATE);
+            e.get(STATE);
             e.value(i.args[1]);
             if matches!(i.op, Op::ToFloat(..)) {
                 e.i().i64_store(at(vectors + 16, 3));
@@ -182,8 +183,9 @@ impl<'i> Checks<'i> {
         e.labels.pop();
         e.i().end();
         // Once an operand or a result was out of the ordinary, facts may be wrong: all the rest of the block is done so too.
-        e.i().local_get(INEXACT).i32_const(SUSPICIOUS).i32_and().local_get(ENTRY).i32_const(1).i32_sub().i32_or();
-        e.i().local_set(INEXACT).local_get(STATE);
+        e.get(INEXACT).i32_const(SUSPICIOUS).i32_and().local_get(ENTRY).i32_const(1).i32_sub().i32_or();
+        e.set(INEXACT);
+        e.get(STATE);
         match self.result {
             Result::Low(true, local) => e.i().f64_load(at(vectors, 3)).local_set(local),
             Result::Low(false, local) => e.i().f32_load(at(vectors, 2)).local_set(local),

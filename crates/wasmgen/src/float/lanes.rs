@@ -31,7 +31,7 @@ impl Emitter<'_> {
         if self.is_in_local(v) || self.float.shadow(v, double).is_some() || self.inst(v).op == Op::ConstX {
             return self.low_lane(v, double);
         }
-        self.i().local_get(local);
+        self.get(local);
         by_size!(self, double, f64x2_extract_lane(0), f32x4_extract_lane(0));
         let low = self.low_local(double);
         self.i().local_tee(low);
@@ -41,7 +41,7 @@ impl Emitter<'_> {
     /// Pushes the low lane of `v` as a number.
     pub(super) fn low_lane(&mut self, v: Val, double: bool) {
         if let Some(local) = self.float.shadow(v, double) {
-            self.i().local_get(local);
+            self.get(local);
             return;
         }
         let inst = self.inst(v);
@@ -102,7 +102,7 @@ impl Emitter<'_> {
     }
     /// Pushes twice the bits of the number in `local`.
     pub(super) fn twice_local(&mut self, local: u32, double: bool) {
-        self.i().local_get(local);
+        self.get(local);
         by_size!(self, double, i64_reinterpret_f64(), i32_reinterpret_f32());
         self.shift_left(double);
     }
@@ -111,7 +111,7 @@ impl Emitter<'_> {
     pub(super) fn below(&mut self, double: bool, less: u64, limit: u64) {
         if double {
             let (less, limit) = (self.long_const(less), self.long_const(limit));
-            self.i().local_get(less).i64_sub().local_get(limit).i64_lt_u();
+            self.get(less).i64_sub().local_get(limit).i64_lt_u();
         } else {
             self.i().i32_const(less as i32).i32_sub().i32_const(limit as i32).i32_lt_u();
         }
@@ -134,10 +134,10 @@ impl Emitter<'_> {
             self.i().local_tee(TEMP[0]);
             self.is_denormal(double);
             let inf = self.long_const(2 * inf);
-            self.i().local_get(TEMP[0]).local_get(inf).i64_gt_u().i32_or();
+            self.get(TEMP[0]).local_get(inf).i64_gt_u().i32_or();
         } else {
             self.i().local_tee(ENTRY).i32_const(1).i32_sub().i32_const(2 * unit as i32 - 1).i32_lt_u();
-            self.i().local_get(ENTRY).i32_const((2 * inf) as i32).i32_gt_u().i32_or();
+            self.get(ENTRY).i32_const((2 * inf) as i32).i32_gt_u().i32_or();
         }
     }
 
@@ -150,14 +150,14 @@ impl Emitter<'_> {
             (splat(false, 0x7e00_0000), splat(false, 0x7cff_ffff))
         };
         let (add, limit) = (self.vector_const(add), self.vector_const(limit));
-        self.i().local_get(local).i32_const(1).i32x4_shl().local_get(add).i32x4_add().local_get(limit).i32x4_gt_s();
+        self.get(local).i32_const(1).i32x4_shl().local_get(add).i32x4_add().local_get(limit).i32x4_gt_s();
     }
     /// Pushes a mask of the lanes of `local` that are denormals.
     pub(super) fn lanes_denormal(&mut self, local: u32, double: bool) {
         let bias = if double { 1 << 63 } else { 1 << 31 };
         let (add, limit) = (splat(double, bias - 1), splat(double, bias + 2 * unit(double) - 1));
         let (add, limit) = (self.vector_const(add), self.vector_const(limit));
-        self.i().local_get(limit).local_get(local).i32_const(1);
+        self.get(limit).local_get(local).i32_const(1);
         if double {
             self.i().i64x2_shl().local_get(add).i64x2_add().i64x2_gt_s();
         } else {
@@ -167,14 +167,14 @@ impl Emitter<'_> {
     /// Pushes a mask of the lanes of `local` that are denormals or NaNs.
     pub(super) fn lanes_unordered(&mut self, local: u32, double: bool) {
         self.lanes_denormal(local, double);
-        self.i().local_get(local).local_get(local);
+        self.get(local).local_get(local);
         by_size!(self, double, f64x2_ne(), f32x4_ne());
         self.i().v128_or();
     }
     /// Pushes a mask of the lanes of `local` that are zeros.
     pub(super) fn lanes_zero(&mut self, local: u32, double: bool) {
         let zero = self.vector_const(0);
-        self.i().local_get(local).local_get(zero);
+        self.get(local).local_get(zero);
         by_size!(self, double, f64x2_eq(), f32x4_eq());
     }
 
@@ -258,13 +258,14 @@ impl Emitter<'_> {
     pub(super) fn load_inexact(&mut self) {
         if !self.float.loaded {
             let inexact = self.layout().exchange + core::mem::offset_of!(guest_api::Exchange, inexact) as u32;
-            self.i().local_get(STATE).i32_load(at(inexact, 2)).local_set(INEXACT);
+            self.get(STATE).i32_load(at(inexact, 2));
+            self.set(INEXACT);
             self.float.loaded = true;
         }
     }
     /// Pushes `INEXACT`.
     pub(super) fn inexact(&mut self) {
         self.load_inexact();
-        self.i().local_get(INEXACT);
+        self.get(INEXACT);
     }
 }
