@@ -4,7 +4,7 @@ mod common;
 
 use common::{Client, ROOT, memory};
 use fs9p::wire::{Reply, Request, setattr};
-use fs9p::{Errno, HostModes, HostTree, MappedTree, MemoryTree, Owners, RequestId, Server};
+use fs9p::{Errno, FileTree, HostModes, HostTree, MappedTree, MemoryTree, Owners, RequestId, Server};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -286,15 +286,28 @@ fn requests_do_not_come_between_one_another() {
 /// Directories as deep as a guest can make them are let go without a stack as deep.
 #[test]
 fn deep_directories() {
-    let below = memory(1 << 30);
-    let host = RefCell::new(Server::new(below));
+    let small = std::thread::Builder::new().stack_size(128 << 10);
+    let descent = small.spawn(|| {
+        descend(host(Owners::Kept));
+        descend(MappedTree::new(host(Owners::Left), HostModes::default()));
+    });
+    descent.unwrap().join().unwrap();
+}
+
+/// A host that is our own server.
+fn host(owners: Owners) -> HostTree {
+    let host = RefCell::new(Server::new(memory(1 << 30)));
     let send = move |message: Vec<u8>| {
         host.borrow_mut().submit(RequestId(0), message);
         host.borrow_mut().poll().map(|(_, reply)| reply)
     };
-    let mut c = Client::attached(MappedTree::new(HostTree::new(send, Owners::Left), HostModes::default()), 0);
+    HostTree::new(send, owners)
+}
+
+fn descend(tree: impl FileTree) {
+    let mut c = Client::attached(tree, 0);
     c.walk(ROOT, 1, &[]).unwrap();
-    for _ in 0..30_000 {
+    for _ in 0..20_000 {
         c.mkdir(1, b"d").unwrap();
         c.walk(1, 1, &[b"d"]).unwrap();
     }
