@@ -80,9 +80,14 @@ impl<T: FileTree> FileTree for MappedTree<T> {
         if !is(KEPT) {
             return Ok(());
         }
-        let stat = self.stat(node, open).await?;
+        let mut stat = self.below.stat(&node.below(), open).await?;
+        let again = SetAttr { valid: setattr::MODE, mode: stat.mode & mode::BITS, ..*changes };
+        node.0.metadata.get().apply(&mut stat);
         let new = rules::change(Owner { mode: stat.mode, uid: stat.uid, gid: stat.gid }, changes);
-        self.save(node, open, kept(new, stat.rdev)).await
+        self.save(node, open, kept(new, stat.rdev)).await?;
+        // for the time of the change; who may not do that to the file below has only to do without
+        let _ = self.below.set_attr(&node.below(), open, &again).await;
+        Ok(())
     }
 
     async fn read_link(&self, node: &Node<T>) -> Result<Vec<u8>> {
