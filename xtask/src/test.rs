@@ -114,6 +114,10 @@ pub fn run(long: bool) -> Result<()> {
             summary.step("tests of what was built, in Firefox", || {
                 run_command(npm(&["run", "test:built", "--silent"]).env("BROWSER", "firefox"))
             });
+            summary.step("apt-get, curl and git in an installed Debian", || {
+                let guest = guest::make("debian-x86_64")?;
+                run_command(npm(&["run", "test:debian", "--silent"]).env("GUEST", guest.dir))
+            });
             summary.step("a guest's network, files and disks in Firefox", || in_browser("firefox"));
         }
         summary.step("a packed guest, served without ranges, in Chromium", || pack::run(Host::Chromium));

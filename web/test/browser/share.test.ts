@@ -175,7 +175,7 @@ test("owners, modes, devices and links are kept beside the files of a browser's 
   tab = await Tab.boot(site.browser, site.server.url, share("opfs:kept", "kept"));
   await tab.run(mount("kept"));
   await is(
-    "ls -A /kept; cat /kept/.virtfs_metadata_root | head -n 2; ls /kept/.virtfs_metadata",
+    "ls -A1 /kept; cat /kept/.virtfs_metadata_root | head -n 2; ls /kept/.virtfs_metadata",
     ".virtfs_metadata\n.virtfs_metadata_root\nvirtfs.uid=3\nvirtfs.gid=4\n",
   );
   await tab.close();

@@ -62,6 +62,7 @@ export class Tab {
 
   constructor(page: Page) {
     this.page = page;
+    page.setDefaultNavigationTimeout(120_000); // of a machine that other tests are busy on
     page.on("pageerror", (error) => this.errors.push(error));
     page.on("console", (message) => {
       if (message.text().startsWith("pagevm: ")) this.log.push(message.text().slice("pagevm: ".length));
