@@ -1,6 +1,6 @@
 // Made by `cargo run -p host-abi` from crates/host-abi/src/lib.rs; edit that.
 
-export const VERSION = 7;
+export const VERSION = 8;
 export const IMPORT_MODULE = "pagevm";
 export const CODE_IMPORT_MODULE = "e";
 export const TABLE = "__indirect_function_table";
@@ -267,6 +267,11 @@ export interface EngineExports {
    * One that is in memory has the length 0. Shares are asked for until there is none.
    */
   share_path(share: number): bigint;
+  /**
+   * 1 if owners, modes and types of the files of share number `share` are kept in files beside them
+   * (`security_model=mapped-file`), else 0.
+   */
+  share_mapped(share: number): number;
   /** The reply, in the first `len` bytes of the scratch room, to a request of `share_request`. */
   share_complete(share: number, len: number): void;
   /**
@@ -408,6 +413,7 @@ export const EXPORT_NAMES = [
   "image_name",
   "share_id",
   "share_path",
+  "share_mapped",
   "share_complete",
   "share_put",
   "share_get",

@@ -212,6 +212,11 @@ export class Engine implements EngineApi {
     return range === 0n ? undefined : this.#text(range);
   }
 
+  /** Whether owners, modes and types of a share's files are kept in files beside them: `security_model=mapped-file`. */
+  shareMapped(share: number): boolean {
+    return this.#call("share_mapped", share) !== 0;
+  }
+
   shareComplete(share: number, reply: Uint8Array): void {
     this.#call("share_complete", share, this.#give(reply));
   }

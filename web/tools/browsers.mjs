@@ -23,12 +23,17 @@ function program(name, candidates) {
 /**
  * Starts a browser that ends with this process, however that ends.
  * @param {"chromium" | "firefox"} host
- * @param {string[]} [flags] for Chromium
+ * @param {{ flags?: string[], profile?: string }} [more] flags for Chromium; a directory for what the browser keeps, which stays
  * @returns {Promise<import("puppeteer-core").Browser>}
  */
-export async function launch(host, flags = []) {
+export async function launch(host, { flags = [], profile } = {}) {
   // a guest may take its time; who waits for it has a limit of its own
-  const common = { headless: true, defaultViewport: { width: 1100, height: 720 }, protocolTimeout: 600_000 };
+  const common = {
+    headless: true,
+    defaultViewport: { width: 1100, height: 720 },
+    protocolTimeout: 600_000,
+    ...(profile === undefined ? {} : { userDataDir: profile }),
+  };
   const browser =
     host === "firefox"
       ? await puppeteer.launch({

@@ -105,12 +105,7 @@ pub fn run(long: bool) -> Result<()> {
             let guest = guest::make("debian-virtio-6.1")?;
             run_command(npm(&["run", "test:net", "--silent"]).env("GUEST", guest.dir))
         });
-        summary.step("a guest's network, files and disks in Chromium", || {
-            setup::mke2fs()?;
-            let guest = guest::make("debian-9p-6.1")?;
-            let mut command = npm(&["run", "test:browser", "--silent"]);
-            run_command(command.env("GUEST", guest.dir).env("ARTEFACTS", host::artefacts()?))
-        });
+        summary.step("a guest's network, files and disks in Chromium", || in_browser("chromium"));
         summary.step("the examples", || {
             let guest = guest::make("debian-9p-6.1")?;
             run_command(npm(&["run", "test:examples", "--silent"]).env("GUEST", guest.dir))
@@ -119,11 +114,17 @@ pub fn run(long: bool) -> Result<()> {
             summary.step("tests of what was built, in Firefox", || {
                 run_command(npm(&["run", "test:built", "--silent"]).env("BROWSER", "firefox"))
             });
+            summary.step("apt-get, curl and git in an installed Debian", || {
+                let guest = guest::make("debian-x86_64")?;
+                run_command(npm(&["run", "test:debian", "--silent"]).env("GUEST", guest.dir))
+            });
+            summary.step("a guest's network, files and disks in Firefox", || in_browser("firefox"));
         }
         summary.step("a packed guest, served without ranges, in Chromium", || pack::run(Host::Chromium));
         if long {
             summary.step("a packed guest, served without ranges, in Firefox", || pack::run(Host::Firefox));
             summary.step("a Debian whose disk is fetched as it is read, in Chromium", || lazy::run(Host::Chromium));
+            summary.step("a Debian whose disk is fetched as it is read, in Firefox", || lazy::run(Host::Firefox));
         }
         summary.step("random blocks on disks of every format", disks::verify);
         let cuts = if long { disks::MANY_CUTS } else { disks::CUTS };
@@ -142,6 +143,14 @@ pub fn run(long: bool) -> Result<()> {
         bail!("{} of {} failed", summary.failed, summary.lines.len());
     }
     Ok(())
+}
+
+/// The tests of `web/test/browser`.
+fn in_browser(browser: &str) -> Result<()> {
+    setup::mke2fs()?;
+    let guest = guest::make("debian-9p-6.1")?;
+    let mut command = npm(&["run", "test:browser", "--silent"]);
+    run_command(command.env("BROWSER", browser).env("GUEST", guest.dir).env("ARTEFACTS", host::artefacts()?))
 }
 
 fn boots(summary: &mut Summary, long: bool) -> Result<()> {

@@ -12,7 +12,7 @@ use host_abi::{Console, DiskFlags, Exit, Image, Outcome, Packing, Stats};
 use jit::Jit;
 use machine::{Files, Machine, MachineError};
 use netstack::{ChannelId, Ids};
-use options::{Config, Serial, ShareSource};
+use options::{Config, SecurityModel, Serial, ShareSource};
 use storage::Ended;
 
 /// Bytes of generated code that are kept, unless option tb-size says otherwise.
@@ -114,6 +114,14 @@ impl Engine {
             ShareSource::Local { path, .. } => Some(path),
             ShareSource::Memory { .. } => Some(""),
         }
+    }
+
+    /// Whether owners, modes and types of a share's files are kept in files beside them.
+    pub fn share_mapped(&self, share: u32) -> bool {
+        let share = self.config.as_ref().and_then(|config| config.shares.get(share as usize));
+        let mapped =
+            |source: &_| matches!(source, ShareSource::Local { security: SecurityModel::MappedFile { .. }, .. });
+        share.is_some_and(|share| mapped(&share.source))
     }
 
     /// The archive that is to be in a share in memory in the beginning.

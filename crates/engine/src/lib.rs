@@ -83,6 +83,10 @@ mod body {
         with(0, |engine| engine.share_path(share).map_or(0, |path| bytes(path.as_bytes())))
     }
 
+    pub fn share_mapped(share: u32) -> u32 {
+        with(0, |engine| engine.share_mapped(share).into())
+    }
+
     pub fn share_complete(share: u32, len: u32) {
         with((), |engine| engine.share_complete(share, len));
     }

@@ -2,7 +2,7 @@
 
 use crate::host;
 use fs9p::wire::Timespec;
-use fs9p::{Errno, HostMessages, HostTree, MemoryTree, Owners};
+use fs9p::{Errno, HostMessages, HostModes, HostTree, MappedTree, MemoryTree, Owners};
 use machine::P9Backend;
 use options::{Config, SecurityModel, Share, ShareSource};
 
@@ -11,8 +11,8 @@ const MEMORY_BYTES: u64 = 1 << 30;
 
 /// A share's tree, as the host reaches it.
 pub enum Tree {
-    /// The host serves it.
-    Host(HostTree),
+    /// The host serves it. With modes, what it does not keep is kept in files beside its own.
+    Host(HostTree, Option<HostModes>),
     /// The host puts and gets files.
     Memory(MemoryTree),
 }
@@ -41,7 +41,8 @@ impl Shares {
         let pairs = config.shares.iter().zip(&self.0);
         pairs
             .map(|(share, tree)| match tree {
-                Tree::Host(tree) => machine::serve(share, tree.clone()),
+                Tree::Host(tree, None) => machine::serve(share, tree.clone()),
+                Tree::Host(tree, Some(modes)) => machine::serve(share, MappedTree::new(tree.clone(), *modes)),
                 Tree::Memory(tree) => machine::serve(share, tree.clone()),
             })
             .collect()
@@ -49,7 +50,7 @@ impl Shares {
 
     /// Brings a reply that the host had not at once.
     pub fn complete(&self, share: u32, reply: &[u8]) {
-        if let Some(Tree::Host(tree)) = self.0.get(share as usize) {
+        if let Some(Tree::Host(tree, _)) = self.0.get(share as usize) {
             tree.complete(reply.to_vec());
         }
     }
@@ -93,11 +94,14 @@ impl Shares {
 fn tree(number: u32, share: &Share) -> Tree {
     match &share.source {
         ShareSource::Local { security, .. } => {
-            let owners = match security {
-                SecurityModel::Passthrough => Owners::Kept,
-                SecurityModel::None => Owners::Tried,
+            let (owners, modes) = match *security {
+                SecurityModel::Passthrough => (Owners::Kept, None),
+                SecurityModel::None => (Owners::Tried, None),
+                SecurityModel::MappedFile { file_mode: file, directory_mode: directory } => {
+                    (Owners::Left, Some(HostModes { file, directory }))
+                }
             };
-            Tree::Host(HostTree::new(Messages(number), owners))
+            Tree::Host(HostTree::new(Messages(number), owners), modes)
         }
         ShareSource::Memory { .. } => Tree::Memory(MemoryTree::new(MEMORY_BYTES, now)),
     }

@@ -111,7 +111,7 @@ impl<T: FileTree> Server<T> {
     /// The next reply. An empty one means that the client has given the request up and expects none: what it lent for the
     /// reply goes back to it with zero bytes.
     pub fn poll(&mut self) -> Option<(RequestId, Vec<u8>)> {
-        if self.done.is_empty() && self.woken.0.swap(false, Ordering::Relaxed) {
+        while self.done.is_empty() && self.woken.0.swap(false, Ordering::Relaxed) {
             for task in std::mem::take(&mut self.tasks) {
                 self.start(task);
             }

@@ -1,11 +1,14 @@
 //! What a server serves.
 
 mod host;
+mod mapped;
 mod memory;
+mod rules;
 
 use crate::Result;
 use crate::wire::{Field, Qid, SetAttr, Stat, StatFs, qid_type};
 pub use host::{HostMessages, HostTree, Owners};
+pub use mapped::{HostModes, MappedTree};
 pub use memory::{ArchiveError, MemoryTree};
 
 bitflags::bitflags! {
@@ -74,7 +77,7 @@ pub const fn device(major: u32, minor: u32) -> u32 {
 /// Whom a new file belongs to, and its permission bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// Permission bits only.
+    /// Permission bits.
     pub mode: u32,
     pub uid: u32,
     pub gid: u32,
@@ -202,6 +205,11 @@ impl<'a> DirWriter<'a> {
     /// Bytes of room that are left.
     pub fn room(&self) -> usize {
         self.end.saturating_sub(self.to.len())
+    }
+
+    /// As if an entry had been too long: there are more.
+    pub fn refuse(&mut self) {
+        self.full = true;
     }
 
     /// Whether an entry was refused.

@@ -5,7 +5,7 @@ mod common;
 
 use common::{Client, MSIZE, memory, rng};
 use fs9p::wire::{self, Data, NOFID, REQUESTS, Reply, Request, SetAttr, Timespec, VERSION};
-use fs9p::{MemoryTree, RequestId};
+use fs9p::{FileTree, HostModes, MappedTree, MemoryTree, RequestId};
 use std::time::{Duration, Instant};
 
 const CAPACITY: u64 = 4 << 20;
@@ -17,7 +17,24 @@ fn pick<'a>(random: Random, from: &[&'a [u8]]) -> &'a [u8] {
 }
 
 fn name<'a>(random: Random) -> &'a [u8] {
-    pick(random, &[b"a", b"b", b"c", b"d", b".", b"..", b"", b"a/b", b"\0", &[b'n'; 255], &[b'n'; 256]])
+    pick(
+        random,
+        &[
+            b"a",
+            b"b",
+            b"c",
+            b"d",
+            b".",
+            b"..",
+            b"",
+            b"a/b",
+            b"\0",
+            &[b'n'; 255],
+            &[b'n'; 256],
+            b".virtfs_metadata",
+            b".virtfs_metadata_root",
+        ],
+    )
 }
 
 /// Few fids, so that they meet.
@@ -146,10 +163,6 @@ fn message(random: Random, data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn start(tree: &MemoryTree) -> Client<MemoryTree> {
-    Client::attached(tree.clone(), 0)
-}
-
 #[test]
 fn messages_at_random() {
     let variable = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
@@ -157,37 +170,46 @@ fn messages_at_random() {
     let seed = variable("FS9P_SEED").unwrap_or(1);
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut random = rng(seed);
-    let data = vec![0x5a; MSIZE as usize];
-    let mut replies = std::collections::BTreeMap::<u8, u64>::new();
-    let mut id = 1_000_000;
+    let (mut plain, mut mapped) = (Replies::new(), Replies::new());
     while Instant::now() < end {
         let tree = memory(CAPACITY);
-        let mut client = start(&tree);
-        for step in 0..20_000 {
-            if step % 200 == 199 {
-                client = start(&tree); // the fuzzer closes what it needs
-            }
-            let bytes = message(&mut random, &data);
-            let sent = (bytes.get(4).copied(), bytes.get(5..7).map(<[u8]>::to_vec));
-            id += 1;
-            client.server.submit(RequestId(id), bytes.clone());
-            let (replied, reply) = client.server.poll().unwrap_or_else(|| panic!("seed {seed}: no reply: {bytes:?}"));
-            assert_eq!((replied, client.server.poll()), (RequestId(id), None), "seed {seed}: {bytes:?}");
-            assert!(reply.len() <= MSIZE as usize * 17, "seed {seed}: {} bytes for {bytes:?}", reply.len());
-            let (tag, decoded) = Reply::decode(&reply).unwrap_or_else(|| panic!("seed {seed}: {bytes:?}: {reply:?}"));
-            if let (Some(kind), Some(sent_tag)) = sent
-                && !matches!(decoded, Reply::Rlerror { .. })
-            {
-                assert_eq!((reply[4], tag.to_le_bytes().to_vec()), (kind + 1, sent_tag), "seed {seed}: {bytes:?}");
-            }
-            *replies.entry(reply[4]).or_default() += 1;
-            assert!(tree.used() <= CAPACITY, "seed {seed}");
-        }
-        drop(client);
-        let held = tree.used();
-        assert!(held <= CAPACITY, "seed {seed}: {held}");
+        round(&mut random, seed, &tree, || tree.clone(), &mut plain);
+        let tree = memory(CAPACITY);
+        round(&mut random, seed, &tree, || MappedTree::new(tree.clone(), HostModes::default()), &mut mapped);
     }
-    println!("{replies:?}");
-    let all = REQUESTS.iter().filter(|&&kind| kind != 102).all(|kind| replies.contains_key(&(kind + 1)));
-    assert!(all || seconds < 5, "some requests never succeeded: {replies:?}");
+    for replies in [plain, mapped] {
+        println!("{replies:?}");
+        let all = REQUESTS.iter().filter(|&&kind| kind != 102).all(|kind| replies.contains_key(&(kind + 1)));
+        assert!(all || seconds < 5, "some requests never succeeded: {replies:?}");
+    }
+}
+
+/// Replies by type.
+type Replies = std::collections::BTreeMap<u8, u64>;
+
+/// Messages to clients of a tree in `memory`, one client after the other.
+fn round<T: FileTree>(random: Random, seed: u64, memory: &MemoryTree, tree: impl Fn() -> T, replies: &mut Replies) {
+    let start = || Client::attached(tree(), 0);
+    let data = vec![0x5a; MSIZE as usize];
+    let mut client = start();
+    for step in 0..20_000 {
+        if step % 200 == 199 {
+            client = start(); // the fuzzer closes what it needs
+        }
+        let bytes = message(random, &data);
+        let sent = (bytes.get(4).copied(), bytes.get(5..7).map(<[u8]>::to_vec));
+        let id = RequestId(1_000_000 + step);
+        client.server.submit(id, bytes.clone());
+        let (replied, reply) = client.server.poll().unwrap_or_else(|| panic!("seed {seed}: no reply: {bytes:?}"));
+        assert_eq!((replied, client.server.poll()), (id, None), "seed {seed}: {bytes:?}");
+        assert!(reply.len() <= MSIZE as usize * 17, "seed {seed}: {} bytes for {bytes:?}", reply.len());
+        let (tag, decoded) = Reply::decode(&reply).unwrap_or_else(|| panic!("seed {seed}: {bytes:?}: {reply:?}"));
+        if let (Some(kind), Some(sent_tag)) = sent
+            && !matches!(decoded, Reply::Rlerror { .. })
+        {
+            assert_eq!((reply[4], tag.to_le_bytes().to_vec()), (kind + 1, sent_tag), "seed {seed}: {bytes:?}");
+        }
+        *replies.entry(reply[4]).or_default() += 1;
+        assert!(memory.used() <= CAPACITY, "seed {seed}");
+    }
 }

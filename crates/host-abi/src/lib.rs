@@ -17,7 +17,7 @@ mod typescript;
 pub use typescript::typescript;
 
 /// Raised when a function, a code or a layout changes its meaning; the host refuses an engine of another version.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 
 /// The name of the module that the engine imports from.
 pub const IMPORT_MODULE: &str = "pagevm";
@@ -123,6 +123,9 @@ macro_rules! exports {
             /// What the options give as the path of share number `share` on the host, as a byte range, 0 if there is no such share.
             /// One that is in memory has the length 0. Shares are asked for until there is none.
             fn share_path(share: u32) -> u64;
+            /// 1 if owners, modes and types of the files of share number `share` are kept in files beside them
+            /// (`security_model=mapped-file`), else 0.
+            fn share_mapped(share: u32) -> u32;
             /// The reply, in the first `len` bytes of the scratch room, to a request of `share_request`.
             fn share_complete(share: u32, len: u32);
             /// Puts a file into a share that is in memory: in the scratch room are `path_len` bytes of its path and `len` bytes of its

@@ -185,13 +185,13 @@ const OPTIONS: &[OptionRow] = &[
     },
     OptionRow {
         names: &["-fsdev"],
-        usage: "local,id=ID,path=DIR,security_model=none|passthrough[,readonly=on] or memory,id=ID[,archive=CPIO]",
+        usage: "local,id=ID,path=DIR,security_model=none|mapped-file|passthrough[,fmode=MODE][,dmode=MODE][,readonly=on] or memory,id=ID[,archive=CPIO]",
         help: "a tree of files for -device virtio-9p-pci",
         apply: shares::fsdev,
     },
     OptionRow {
         names: &["-virtfs"],
-        usage: "local,path=DIR,mount_tag=TAG,security_model=none|passthrough[,id=ID][,readonly=on]",
+        usage: "local,path=DIR,mount_tag=TAG,security_model=none|mapped-file|passthrough[,fmode=MODE][,dmode=MODE][,id=ID][,readonly=on]",
         help: "a tree of files that the guest mounts by its tag (-t 9p -o trans=virtio)",
         apply: shares::virtfs,
     },

@@ -55,7 +55,8 @@ fn memory(old: &str, archive: &str, source: &ShareSource) -> String {
     let mut keys = pairs(old, "fsdriver");
     let local = matches!(source, ShareSource::Local { .. });
     keys.retain(|(key, _)| {
-        key != "archive" && !(local && ["fsdriver", "path", "security_model", "multidevs"].contains(&&**key))
+        key != "archive"
+            && !(local && ["fsdriver", "path", "security_model", "fmode", "dmode", "multidevs"].contains(&&**key))
     });
     if local {
         keys.insert(0, ("fsdriver".to_owned(), "memory".to_owned()));
@@ -80,7 +81,7 @@ mod tests {
         let mut args = words(
             "-m 256 --kernel a/vmlinuz -initrd b -no-reboot -drive file=x,,y.qcow2,if=none,id=d,format=qcow2,readonly=on \
              -device virtio-blk-pci,drive=d -drive if=virtio,file=http://host/z,snapshot=on \
-             -virtfs local,path=/srv/www,mount_tag=www,security_model=none,readonly=on -fsdev memory,id=m \
+             -virtfs local,path=/srv/www,mount_tag=www,security_model=mapped-file,fmode=644,readonly=on -fsdev memory,id=m \
              -device virtio-9p-pci,fsdev=m,mount_tag=m",
         );
         args.extend(["-append".to_owned(), "-kernel".to_owned()]);

@@ -31,6 +31,9 @@ pub enum SecurityModel {
     Passthrough,
     /// The same, and what the host refuses of owners is ignored.
     None,
+    /// They are kept in files beside those that they are of, which have these permission bits on the host: QEMU's `fmode`
+    /// and `dmode`.
+    MappedFile { file_mode: u32, directory_mode: u32 },
 }
 
 /// Bytes of a mount tag at most: what Linux's client reads.
@@ -94,14 +97,45 @@ fn share(keys: &mut Properties<'_>, v: Value<'_>, id: String) -> Result<Share, O
 }
 
 fn security(keys: &mut Properties<'_>) -> Result<SecurityModel, OptionError> {
-    match keys.take("security_model").as_deref() {
-        Some("passthrough") => Ok(SecurityModel::Passthrough),
-        Some("none") => Ok(SecurityModel::None),
-        Some(mapped @ ("mapped" | "mapped-xattr" | "mapped-file")) => Err(keys.bad(format!(
-            "security_model={mapped} is not supported: owners and modes are the host's; give security_model=none"
-        ))),
-        Some(other) => Err(keys.bad(format!("`security_model={other}`: give passthrough or none"))),
-        None => Err(keys.bad("give `security_model=none` or `security_model=passthrough`")),
+    let given = keys.take("security_model");
+    let modes = [host_mode(keys, "fmode")?, host_mode(keys, "dmode")?];
+    let model = match given.as_deref() {
+        Some("passthrough") => SecurityModel::Passthrough,
+        Some("none") => SecurityModel::None,
+        Some("mapped-file") => {
+            let [file, directory] = modes;
+            return Ok(SecurityModel::MappedFile {
+                file_mode: file.unwrap_or(0o600),
+                directory_mode: directory.unwrap_or(0o700),
+            });
+        }
+        Some(mapped @ ("mapped" | "mapped-xattr")) => {
+            return Err(keys.bad(format!(
+                "security_model={mapped} is not supported: neither Node nor browsers have extended attributes; give \
+                 security_model=mapped-file"
+            )));
+        }
+        Some(other) => {
+            return Err(keys.bad(format!("`security_model={other}`: give mapped-file, none or passthrough")));
+        }
+        None => {
+            return Err(
+                keys.bad("give `security_model=none`, `security_model=mapped-file` or `security_model=passthrough`")
+            );
+        }
+    };
+    if modes.iter().any(Option::is_some) {
+        return Err(keys.bad("fmode and dmode are for security_model=mapped-file"));
+    }
+    Ok(model)
+}
+
+/// Permission bits in octal, as QEMU takes them.
+fn host_mode(keys: &mut Properties<'_>, key: &'static str) -> Result<Option<u32>, OptionError> {
+    let Some(text) = keys.take(key) else { return Ok(None) };
+    match u32::from_str_radix(&text, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(Some(mode)),
+        _ => Err(keys.bad(format!("`{key}={text}`: give permission bits in octal, such as 0644"))),
     }
 }
 

@@ -195,9 +195,17 @@ fn shares() {
     let long = long.unwrap();
     assert_eq!(long.shares[1].source, local(SecurityModel::Passthrough));
     assert_eq!(long.devices[0].model, Model::P9 { share: 1, mount_tag: "t".into() });
+    let mapped = |line: &str| words(&format!("-kernel k -virtfs local,path=/srv,mount_tag=t,{line}")).unwrap().shares;
+    let modes = |file_mode, directory_mode| local(SecurityModel::MappedFile { file_mode, directory_mode });
+    assert_eq!(mapped("security_model=mapped-file")[0].source, modes(0o600, 0o700));
+    assert_eq!(mapped("security_model=mapped-file,fmode=0644,dmode=755")[0].source, modes(0o644, 0o755));
     for (line, why) in [
         ("-virtfs local,path=/srv,mount_tag=t", "give `security_model=none`"),
-        ("-virtfs local,path=/srv,mount_tag=t,security_model=mapped-xattr", "owners and modes are the host's"),
+        ("-virtfs local,path=/srv,mount_tag=t,security_model=mapped", "give security_model=mapped-file"),
+        ("-virtfs local,path=/srv,mount_tag=t,security_model=mapped-xattr", "have extended attributes; give"),
+        ("-virtfs local,path=/srv,mount_tag=t,security_model=mapped-file,fmode=8", "`fmode=8`: give permission bits"),
+        ("-virtfs local,path=/srv,mount_tag=t,security_model=mapped-file,dmode=4755", "in octal, such as 0644"),
+        ("-virtfs local,path=/srv,mount_tag=t,security_model=none,fmode=644", "are for security_model=mapped-file"),
         ("-virtfs local,mount_tag=t,security_model=none", "give `path=`"),
         ("-virtfs proxy,mount_tag=t", "`proxy` is not supported"),
         ("-device virtio-9p-pci,fsdev=x,mount_tag=t", "there is no fsdev `x`"),

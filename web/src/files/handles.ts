@@ -1,6 +1,6 @@
 // Directories that a browser gives: one that the user has picked (File System Access), or the page's own (OPFS). They keep names
 // and contents. They know no owners, modes, links or devices: everything is root's, and what would change that is dropped
-// (`security_model=none`) or EPERM. A file that is removed or replaced while it is open is gone (ESTALE).
+// or EPERM; with `security_model=mapped-file` the engine keeps all that in files. A file that is removed or replaced while it is open is gone (ESTALE).
 
 import { encodeEntry } from "./codec.ts";
 import { Reader } from "./readers.ts";

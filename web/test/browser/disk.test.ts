@@ -14,7 +14,7 @@ import type { Server } from "../../src/node/serve.ts";
 import { launch } from "../../tools/browsers.mjs";
 import { ECHO, elf, print } from "../guests.ts";
 import { bytes, imageServer, sha256 } from "../servers.ts";
-import { site, Tab } from "./tab.ts";
+import { chromium, host, site, Tab } from "./tab.ts";
 
 const MIB = 1 << 20;
 const scratch = mkdtempSync(join(tmpdir(), "pagevm-kept-"));
@@ -32,7 +32,7 @@ before(async () => {
   execFileSync("/usr/sbin/mke2fs", ["-q", "-F", "-t", "ext4", image, `${DISK_MIB}M`]);
   server = await site(files);
   uploads = await takeUploads();
-  browser = await launch("chromium", [`--user-data-dir=${profile}`]);
+  browser = await launch(host, { profile });
 });
 after(async () => {
   await browser.close();
@@ -98,7 +98,7 @@ test("a disk is kept across reloads; a browser killed in the middle of writes le
   const killed = new Promise((resolve) => browser.once("disconnected", resolve));
   browser.process()?.kill("SIGKILL");
   await killed;
-  browser = await launch("chromium", [`--user-data-dir=${profile}`]);
+  browser = await launch(host, { profile });
 
   tab = await Tab.open(browser, server.url, OPTIONS, { kernel: "echo.elf" });
   assert.equal(await tab.until("running"), "running", await tab.message());
@@ -152,19 +152,21 @@ test("a server that is down, an image that changes, full storage: each has its m
   await tab.logged(/a\.img: .*it has changed on the server since it was opened; start the machine again/);
   assert.match(await read(8), new RegExp(there(8)), "what was there is there");
 
-  const cdp = await tab.page.createCDPSession();
-  const origin = new URL(server.url).origin;
   const write = (what: string, count: number) =>
     tab.run(`dd if=${what} of=/dev/vdb bs=64k seek=160 count=${count} conv=fsync`);
   const written = Buffer.from("what was written\n".repeat(4 * MIB)).subarray(0, 4 * MIB);
   await tab.run("yes what was written | head -c 4194304 > /tmp/r");
   assert.match(await write("/tmp/r", 64), /^=0=/m);
-  const usage = await tab.page.evaluate(async () => (await navigator.storage.estimate()).usage ?? 0);
-  await cdp.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: usage + 4 * MIB });
-  assert.match(await write("/dev/zero", 512), /dd: .*Input\/output error/);
-  await tab.logged(/opfs:kept\.overlay: the browser's storage for this site is full/);
-  await tab.screenshot("disk-full");
-  await cdp.send("Storage.overrideQuotaForOrigin", { origin });
+  if (chromium) {
+    const cdp = await tab.page.createCDPSession();
+    const origin = new URL(server.url).origin;
+    const usage = await tab.page.evaluate(async () => (await navigator.storage.estimate()).usage ?? 0);
+    await cdp.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: usage + 4 * MIB });
+    assert.match(await write("/dev/zero", 512), /dd: .*Input\/output error/);
+    await tab.logged(/opfs:kept\.overlay: the browser's storage for this site is full/);
+    await tab.screenshot("disk-full");
+    await cdp.send("Storage.overrideQuotaForOrigin", { origin });
+  }
   // each block is as it was, or as it was written now
   const disk = (await exported(tab)).subarray(10 * MIB, 14 * MIB);
   for (let at = 0; at < disk.length; at += 4096) {

@@ -1,5 +1,6 @@
 // A tab with the page and a Linux guest in it. DIST is the site (../dist); GUEST a guest with the drivers of virtio disks,
-// networks and 9p, as `cargo xtask guest debian-9p-6.1` makes it; ARTEFACTS gets screenshots.
+// networks and 9p, as `cargo xtask guest debian-9p-6.1` makes it; BROWSER is chromium (the default) or firefox; ARTEFACTS gets
+// screenshots.
 
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync } from "node:fs";
@@ -14,6 +15,11 @@ const root = dirname(dirname(dirname(dirname(fileURLToPath(import.meta.url)))));
 const guest = process.env.GUEST ?? join(root, "target/guests/debian-9p-6.1");
 const PROMPT = / # $/;
 
+/** The browser that runs the tests. */
+export const host = process.env.BROWSER === "firefox" ? "firefox" : "chromium";
+/** What only Chromium lets a test do: its protocol sets quotas, its workers run scripts, its profile outlives a kill. */
+export const chromium = host === "chromium";
+
 /** The site, with the guest's files and these in it, by address. */
 export function site(files: Record<string, string>, port = 0): Promise<Server> {
   assert.ok(existsSync(join(guest, "vmlinuz")), `there is no guest in ${guest}: cargo xtask guest debian-9p-6.1`);
@@ -22,7 +28,7 @@ export function site(files: Record<string, string>, port = 0): Promise<Server> {
   return serve(process.env.DIST ?? join(root, "dist"), port, files);
 }
 
-/** The site and Chromium, for the tests of a file. */
+/** The site and the browser, for the tests of a file. */
 interface Setting {
   server: Server;
   browser: Browser;
@@ -33,7 +39,7 @@ export function setting(): Setting {
   const there = {} as Setting;
   before(async () => {
     there.server = await site({});
-    there.browser = await launch("chromium");
+    there.browser = await launch(host);
   });
   after(async () => {
     await there.browser.close();
@@ -56,6 +62,7 @@ export class Tab {
 
   constructor(page: Page) {
     this.page = page;
+    page.setDefaultNavigationTimeout(120_000); // of a machine that other tests are busy on
     page.on("pageerror", (error) => this.errors.push(error));
     page.on("console", (message) => {
       if (message.text().startsWith("pagevm: ")) this.log.push(message.text().slice("pagevm: ".length));
@@ -66,7 +73,8 @@ export class Tab {
   static async open(browser: Browser, url: string, options: string[], other: Other = {}): Promise<Tab> {
     const page = await browser.newPage();
     const tab = new Tab(page);
-    await page.emulateMediaFeatures([{ name: "prefers-reduced-motion", value: "reduce" }]);
+    // a button that still moves is not where the click goes; Firefox cannot be told
+    if (chromium) await page.emulateMediaFeatures([{ name: "prefers-reduced-motion", value: "reduce" }]);
     if (other.prepare) await page.evaluateOnNewDocument(other.prepare);
     const linux = ["-m", "192", "-kernel", "vmlinuz", "-initrd", "initrd.gz", "-append", "console=ttyS0 quiet"];
     const machine = other.kernel === undefined ? linux : ["-m", "64", "-kernel", other.kernel];
@@ -140,7 +148,7 @@ export class Tab {
   async screenshot(name: string): Promise<void> {
     if (!process.env.ARTEFACTS) return;
     mkdirSync(process.env.ARTEFACTS, { recursive: true });
-    await this.page.screenshot({ path: join(process.env.ARTEFACTS, `page-${name}.png`) as `${string}.png` });
+    await this.page.screenshot({ path: join(process.env.ARTEFACTS, `page-${name}-${host}.png`) as `${string}.png` });
   }
 
   async close(): Promise<void> {

@@ -143,6 +143,48 @@ test("an archive is what cpio unpacks", () => {
   assert.throws(() => [...archive(share, 3)], /has more than 3 bytes of files/);
 });
 
+test("of a directory that keeps owners and types beside its files, what the guest sees is packed", () => {
+  const [tree, file, to] = ["mapped", "mapped.cpio", "seen"].map((name) => join(scratch, name));
+  assert.ok(tree && file && to);
+  const keep = (directory: string, name: string, content: string, uid: number, mode: number, rdev?: number) => {
+    const store = join(tree, directory, ".virtfs_metadata");
+    mkdirSync(store, { recursive: true });
+    writeFileSync(join(tree, directory, name), content);
+    const lines = [`uid=${uid}`, "gid=7", `mode=${mode}`, ...(rdev === undefined ? [] : [`rdev=${rdev}`])];
+    writeFileSync(join(store, name), lines.map((line) => `virtfs.${line}\n`).join(""));
+  };
+  mkdirSync(join(tree, "d"), { recursive: true });
+  keep("", "su", "program", 0, 0o104755);
+  keep("d", "link", "../su", 1000, 0o120777);
+  keep("d", "zero", "", 0, 0o020666, 0x105);
+  writeFileSync(join(tree, "plain"), "text", { mode: 0o640 });
+  writeFileSync(join(tree, ".virtfs_metadata_root"), "virtfs.uid=5\nvirtfs.gid=6\nvirtfs.mode=17407\n");
+  writeFileSync(file, Buffer.concat([...archive(tree, 1 << 20, true)]));
+  const listed = execFileSync("busybox", ["cpio", "-t", "-v", "-F", file], {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  const lines = listed
+    .trim()
+    .split("\n")
+    .map((line) => line.replace(/ +/g, " ").replace(/ [-0-9]+ [:0-9]+ /, " "));
+  const uid = `${process.getuid?.()}/${process.getgid?.()}`;
+  assert.deepEqual(lines, [
+    "drwxrwxrwt 5/6 0 .",
+    `drwxr-xr-x ${uid} 0 d`,
+    "lrwxrwxrwx 1000/7 0 d/link -> ../su",
+    "crw-rw-rw- 0/7 0 d/zero",
+    `-rw-r----- ${uid} 4 plain`,
+    "-rwsr-xr-x 0/7 7 su",
+  ]);
+  // which busybox does not list: the device's number, before the length of the name and a checksum that is not used
+  assert.match(readFileSync(file, "latin1"), /0000000100000005[0-9a-f]{16}d\/zero/);
+  const site = pack(to, "-kernel", kernel, "-virtfs", `local,path=${tree},mount_tag=t,security_model=mapped-file`);
+  const archived = /archive=([^,]*)$/.exec(site.arguments[3] ?? "")?.[1] ?? "";
+  const packed = readFileSync(join(to, archived));
+  assert.deepEqual(archived.endsWith(".gzip") ? gunzipSync(packed) : packed, readFileSync(file));
+});
+
 test("what cannot be packed is one message with the name, and nothing is written", () => {
   const to = join(scratch, "never");
   const foreign = join(scratch, "foreign");

@@ -232,7 +232,7 @@ test("more RAM than the browser gives: one clear message", {
   skip: host !== "chromium" && "no such limit",
 }, async () => {
   const whole = browser;
-  browser = await launch(host, ["--js-flags=--wasm-max-mem-pages=16384"]); // 1 GiB
+  browser = await launch(host, { flags: ["--js-flags=--wasm-max-mem-pages=16384"] }); // 1 GiB
   try {
     await withPage(
       "?m=2048&kernel=echo.elf",

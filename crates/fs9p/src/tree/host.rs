@@ -30,6 +30,8 @@ pub enum Owners {
     Kept,
     /// A refusal is ignored: QEMU's `security_model=none`.
     Tried,
+    /// The guest's owner is not even asked for: what is made is the host's own.
+    Left,
 }
 
 /// A file of the host's. The host forgets it with the last of these.
@@ -59,6 +61,16 @@ struct Fid {
 impl PartialEq for Node {
     fn eq(&self, other: &Self) -> bool {
         self.0.qid.get().path == other.0.qid.get().path
+    }
+}
+
+impl Drop for File {
+    /// One directory after the other: as deep as a guest can make them, the stack is not.
+    fn drop(&mut self) {
+        let mut next = self.parent.take();
+        while let Some(mut file) = next.and_then(|node| Rc::into_inner(node.0)) {
+            next = file.parent.take();
+        }
     }
 }
 

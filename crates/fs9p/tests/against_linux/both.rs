@@ -23,6 +23,14 @@ pub type Random<'a> = &'a mut dyn FnMut(u64) -> u64;
 /// What was done, what came of it here, and in Linux.
 pub type Step = (String, Result<Vec<u8>, Errno>, Result<Vec<u8>, Errno>);
 
+/// What a tree has of what Linux has.
+#[derive(Clone, Copy)]
+pub struct Has {
+    pub devices: bool,
+    pub xattrs: bool,
+    pub nanoseconds: bool,
+}
+
 /// A tree of ours and a directory of Linux's.
 pub struct Both<T: FileTree> {
     ours: Client<T>,
@@ -30,7 +38,7 @@ pub struct Both<T: FileTree> {
     root: OwnedFd,
     open: [Option<OwnedFd>; SLOTS],
     is_root: bool,
-    all: bool,
+    has: Has,
 }
 
 impl<T: FileTree> Drop for Both<T> {
@@ -59,8 +67,7 @@ pub fn new_directory(what: &str) -> PathBuf {
 type Seen = (u32, u32, u32, u64, u64, u64);
 
 impl<T: FileTree> Both<T> {
-    /// `all`: the tree has devices, extended attributes and nanoseconds.
-    pub fn new(tree: T, all: bool) -> Self {
+    pub fn new(tree: T, has: Has) -> Self {
         let dir = new_directory("linux");
         let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
         fs::chown(&dir, Some(uid), Some(gid)).unwrap();
@@ -69,7 +76,7 @@ impl<T: FileTree> Both<T> {
         let root = fs::open(&dir, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
         let mut ours = Client::attached(tree, uid.as_raw());
         ours.set_attr(ROOT, setattr::UID | setattr::GID, |c| (c.uid, c.gid) = (uid.as_raw(), gid.as_raw())).unwrap();
-        Self { ours, dir, root, open: Default::default(), is_root: uid.is_root(), all }
+        Self { ours, dir, root, open: Default::default(), is_root: uid.is_root(), has }
     }
 
     /// A fid and a descriptor of a random file: a path of up to three names, each of which is looked up in what the last one led to.
@@ -179,7 +186,7 @@ impl<T: FileTree> Both<T> {
                 (ours, linux(fs::symlinkat(target, &at, name)).map(|()| Vec::new()))
             }
             15 => {
-                let kinds = if !self.all {
+                let kinds = if !self.has.devices {
                     1
                 } else if self.is_root {
                     3
@@ -197,7 +204,7 @@ impl<T: FileTree> Both<T> {
                 (ours, linux(fs::mknodat(&at, name, file, bits, device)).map(|()| Vec::new()))
             }
             16 => return self.change(at, &path, mode, random),
-            17 if self.all => self.xattr(&path, random),
+            17 if self.has.xattrs => self.xattr(&path, random),
             18 => {
                 let ours = self.ours.call(Request::Treadlink { fid: AT });
                 let target = |m: Vec<u8>| match Reply::decode(&m) {

@@ -1,8 +1,9 @@
 // A directory as a cpio archive in the `newc` format (Linux, Documentation/driver-api/early-userspace/buffer-format.rst):
 // types, permission bits, owners, times and hard links. The same directory gives the same bytes.
 
-import { type BigIntStats, lstatSync, readdirSync, readFileSync, readlinkSync, realpathSync } from "node:fs";
+import { lstatSync, readdirSync, readFileSync, readlinkSync, realpathSync } from "node:fs";
 import { join } from "node:path";
+import { isMetadata, metadataOf, mode as modeWith } from "./metadata.ts";
 
 const REGULAR = 0o100000;
 const TYPE = 0o170000;
@@ -20,27 +21,35 @@ interface Header {
   size: number;
 }
 
-/** The pieces of the archive of a directory; throws what is wrong with a file, with its path, and what is more than `limit` bytes. */
-export function* archive(path: string, limit: number): Generator<Uint8Array> {
+/**
+ * The pieces of the archive of a directory; throws what is wrong with a file, with its path, and what is more than `limit` bytes.
+ * `mapped`: owners, modes and types are kept beside the files.
+ */
+export function* archive(path: string, limit: number, mapped = false): Generator<Uint8Array> {
   const directory = realpathSync(path);
   const inodes = new Map<string, number>();
   let total = 0;
   for (const name of walk(directory)) {
+    if (mapped && isMetadata(name)) continue;
     const path = join(directory, name);
     const stat = lstatSync(path, { bigint: true });
-    const mode = Number(stat.mode);
+    const hosts = Number(stat.mode);
+    const kept = mapped ? metadataOf(directory, name) : {};
+    const mode = modeWith(kept, hosts);
     const key = `${stat.dev}:${stat.ino}`;
     const known = inodes.get(key);
     const inode = known ?? inodes.size + 1;
     inodes.set(key, inode);
-    const data = known === undefined ? contents(path, mode) : new Uint8Array(0);
+    const data = known === undefined ? contents(path, mode, hosts) : new Uint8Array(0);
     total += data.length;
     if (total > limit)
       throw new Error(`${directory} has more than ${limit} bytes of files, which a page has in memory`);
     // how many names a directory has is the reader's business, and outside names of a file are not the archive's
     const nlink = (mode & TYPE) === REGULAR ? Number(stat.nlink) : 1;
     const mtime = Number(stat.mtimeMs / 1000n);
-    const header = { inode, mode, uid: Number(stat.uid), gid: Number(stat.gid), nlink, mtime, rdev: device(stat) };
+    const [uid, gid] = [kept.uid ?? Number(stat.uid), kept.gid ?? Number(stat.gid)];
+    const rdev = device(kept.rdev === undefined ? stat.rdev : BigInt(kept.rdev));
+    const header = { inode, mode, uid, gid, nlink, mtime, rdev };
     yield entry({ ...header, name, size: data.length });
     yield data;
     yield padding(data.length);
@@ -57,14 +66,16 @@ function* walk(directory: string, name = "."): Generator<string> {
   for (const inside of readdirSync(path).sort()) yield* walk(directory, name === "." ? inside : `${name}/${inside}`);
 }
 
-function contents(path: string, mode: number): Uint8Array {
-  if ((mode & TYPE) === REGULAR) return readFileSync(path);
-  if ((mode & TYPE) === SYMLINK) return readlinkSync(path, "buffer");
+/** `hosts` is the mode that the file has here: it may stand for another. */
+function contents(path: string, mode: number, hosts: number): Uint8Array {
+  const type = mode & TYPE;
+  if (type === SYMLINK && (hosts & TYPE) === SYMLINK) return readlinkSync(path, "buffer");
+  if (type === REGULAR || type === SYMLINK) return readFileSync(path);
   return new Uint8Array(0);
 }
 
 /** Major and minor number, as Linux has them in 64 bits: gnu_dev_major(3). */
-function device({ rdev }: BigIntStats): readonly [number, number] {
+function device(rdev: bigint): readonly [number, number] {
   const major = ((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & 0xffff_f000n);
   const minor = (rdev & 0xffn) | ((rdev >> 12n) & 0xffff_ff00n);
   return [Number(major), Number(minor)];

@@ -41,7 +41,9 @@ export async function pack({ to, options, about, from, log }: PackJob): Promise<
   const initrd = local(engine.imageName(Image.Initrd));
   // what is missing is said before anything is written
   const images = [named("kernel", kernel), named("initrd", initrd)];
-  const shares = listed((n) => engine.sharePath(n)).map((path, n) => archived(path, engine.shareArchive(n)));
+  const shares = listed((n) => engine.sharePath(n)).map((path, n) =>
+    path === "" ? named("archive", local(engine.shareArchive(n))) : archived(path, engine.shareMapped(n)),
+  );
   const drives = listed((n) => engine.driveFile(n));
   drives.forEach(present);
 
@@ -111,13 +113,12 @@ function present(file: string): void {
   }
 }
 
-/** What is to be in a share in memory: a directory's files, or an archive's that is there already. */
-function archived(path: string, given: string | undefined): File | undefined {
-  if (path === "") return named("archive", local(given));
+/** What is to be in a share in memory: a directory's files, as the guest sees them. */
+function archived(path: string, mapped: boolean): File | undefined {
   if (local(path) === undefined) return undefined;
   try {
     if (!statSync(path).isDirectory()) throw new Error("it is no directory");
-    return { name: `${path}.cpio`, bytes: Buffer.concat([...archive(path, SHARE_LIMIT)]) };
+    return { name: `${path}.cpio`, bytes: Buffer.concat([...archive(path, SHARE_LIMIT, mapped)]) };
   } catch (error) {
     throw new VmError("machine", `the directory ${path} cannot be packed: ${reason(error)}`, { cause: error });
   }

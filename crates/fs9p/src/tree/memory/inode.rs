@@ -3,7 +3,7 @@
 use super::content::Content;
 use super::directory::Directory;
 use super::{INODE_BYTES, State};
-use crate::tree::{New, Owner, mode};
+use crate::tree::{New, Owner, mode, rules};
 use crate::wire::{Qid, Stat, Timespec, getattr};
 use crate::{Errno, Result};
 use std::cell::{Cell, RefCell};
@@ -93,7 +93,8 @@ impl Inode {
         if !state.take(INODE_BYTES + extra as u64) {
             return Err(Errno::ENOSPC);
         }
-        Ok(Self::build(state, body, kind, dir.inherit(kind, owner)))
+        let Meta { mode, gid, .. } = dir.meta.get();
+        Ok(Self::build(state, body, kind, rules::inherit((mode, gid), kind, owner)))
     }
 
     fn build(state: &Rc<State>, body: Body, kind: u32, owner: Owner) -> Node {
@@ -112,16 +113,6 @@ impl Inode {
         };
         let (meta, changes) = (Cell::new(meta), Cell::new(0));
         Node(Rc::new(Self { state: state.clone(), number, body, meta, xattrs: RefCell::default(), changes }))
-    }
-
-    /// A directory with the set-group-ID bit gives its group to what is made in it: inode(7).
-    fn inherit(&self, kind: u32, owner: Owner) -> Owner {
-        let meta = self.meta.get();
-        match meta.mode & mode::SETGID {
-            0 => owner,
-            _ if kind == mode::DIRECTORY => Owner { gid: meta.gid, mode: owner.mode | mode::SETGID, ..owner },
-            _ => Owner { gid: meta.gid, ..owner },
-        }
     }
 
     pub fn now(&self) -> Timespec {

@@ -4,7 +4,7 @@ use super::MemoryTree;
 use super::content::SIZE_MAX;
 use super::directory::{DOT, DOT_DOT, Directory};
 use super::inode::{Body, Inode, Node};
-use crate::tree::{DirWriter, FileTree, Flags, New, Owner, SetXattr, mode};
+use crate::tree::{DirWriter, FileTree, Flags, New, Owner, SetXattr, mode, rules};
 use crate::wire::{Qid, SetAttr, Stat, StatFs, setattr};
 use crate::{Errno, Result};
 
@@ -59,16 +59,9 @@ impl FileTree for MemoryTree {
         }
         let now = node.now();
         node.update(|meta| {
-            if is(setattr::UID | setattr::GID) {
-                if meta.mode & mode::TYPE != mode::DIRECTORY {
-                    meta.mode = without_privileges(meta.mode);
-                }
-                meta.uid = if is(setattr::UID) && changes.uid != !0 { changes.uid } else { meta.uid };
-                meta.gid = if is(setattr::GID) && changes.gid != !0 { changes.gid } else { meta.gid };
-            }
-            if is(setattr::MODE) {
-                meta.mode = meta.mode & mode::TYPE | changes.mode & mode::BITS;
-            }
+            let Owner { mode, uid, gid } =
+                rules::change(Owner { mode: meta.mode, uid: meta.uid, gid: meta.gid }, changes);
+            (meta.mode, meta.uid, meta.gid) = (mode, uid, gid);
             if is(setattr::ATIME) {
                 meta.atime = if is(setattr::ATIME_SET) { changes.atime } else { now };
             }
@@ -360,10 +353,4 @@ fn unlinked(node: &Node, dir: &Node) {
         node.update(|meta| meta.nlink -= 1);
     }
     node.touch();
-}
-
-/// What a new owner leaves of a mode: chown(2).
-fn without_privileges(mode: u32) -> u32 {
-    let setgid = if mode & mode::GROUP_EXECUTE != 0 { mode::SETGID } else { 0 };
-    mode & !(mode::SETUID | setgid)
 }
