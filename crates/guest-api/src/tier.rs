@@ -58,8 +58,10 @@ pub trait Guest {
     /// Does a floating-point operation in the guest's environment; `None` where it traps: the interpreter is to execute the
     /// instruction, and nothing has happened.
     fn float(&mut self, op: Float, a: u128, b: u128) -> Option<u128>;
-    /// Verifies that linear page `va` is mapped to physical page `pa` for execution, and enters it in the TLB.
+    /// Whether linear page `va` is mapped to physical page `pa` for execution.
     fn executes(&mut self, va: u64, pa: u64) -> bool;
+    /// Notes that region `serial`, entered at `base`, was found to have all its pages: see [`Verified`].
+    fn verified(&mut self, serial: u32, base: u64);
 }
 
 /// Where translated code finds the guest's state: byte offsets from the pointer that it is given.
@@ -74,16 +76,14 @@ pub struct StateLayout {
     /// The TLB: tables of [`StateLayout::tlb_entries`] (a power of two) entries of 16 bytes, `{ tag: u64, addend: u32 }`.
     pub tlb_read: u32,
     pub tlb_write: u32,
-    pub tlb_execute: u32,
     pub tlb_entries: u32,
     /// The 12 low bits of a valid tag, in 64 bits.
     pub tlb_context: u32,
     /// An [`Exchange`].
     pub exchange: u32,
-    /// Two 32-bit words: the key that an entry of the jump cache must have, for code in the lower and in the upper half.
+    /// Two 32-bit words: the key that entries of the jump cache and of the table of verified regions must have, for code in the lower
+    /// and in the upper half.
     pub fetch_keys: u32,
-    /// Address of the guest's RAM, in the memory that the state is in: not an offset.
-    pub ram: u32,
 }
 
 /// Entries of the jump cache: see [`jump_index`].
@@ -102,6 +102,30 @@ pub struct Jump {
 #[inline(always)]
 pub const fn jump_index(pc: u64) -> usize {
     (pc ^ (pc >> 14)) as usize % JUMPS
+}
+
+/// Entries of the table of verified regions: see [`Verified::index`].
+pub const VERIFIED: usize = 1 << 12;
+
+/// Region `serial`, whose code is in several pages, finds each of them where it expects it when it is entered at `base` in the mode and
+/// address space `key`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Verified {
+    pub base: u64,
+    pub key: u32,
+    pub serial: u32,
+}
+
+impl Verified {
+    /// What is true of no region.
+    pub const NOTHING: Verified = Verified { base: 0, key: u32::MAX, serial: 0 };
+
+    /// The entry for region `serial`.
+    #[inline(always)]
+    pub const fn index(serial: u32) -> usize {
+        serial as usize % VERIFIED
+    }
 }
 
 /// Bits of [`Exchange::inexact`].
@@ -132,6 +156,8 @@ pub struct Exchange {
     pub units: u32,
     /// Set by the guest: address of the jump cache of translated code: [`JUMPS`] entries [`Jump`].
     pub jumps: u32,
+    /// Set by the guest: address of the table of verified regions: [`VERIFIED`] entries [`Verified`].
+    pub verified: u32,
     /// Vector operands, and the first the result, of floating-point operations that the guest does.
     pub vectors: [[u64; 2]; 2],
 }

@@ -1,6 +1,6 @@
 //! The state of one logical processor.
 
-use guest_api::{Exchange, Flag, JUMPS, Jump, LazyFlags, Slot};
+use guest_api::{Exchange, Flag, JUMPS, Jump, LazyFlags, Slot, VERIFIED, Verified};
 use mem::Memory;
 
 use crate::fault::StopReason;
@@ -222,6 +222,8 @@ pub struct Cpu {
     pub(crate) helper_calls: [u64; crate::sem::helpers::KINDS],
     /// The jump cache of translated code, by [`guest_api::jump_index`].
     pub(crate) jumps: Box<[Jump]>,
+    /// Regions of several pages that were verified, by [`Verified::index`].
+    pub(crate) verified: Box<[Verified]>,
     /// PDPTE registers of PAE paging (SDM 3 4.4.1).
     pub pdpte: [u64; 4],
     pub(crate) spaces: crate::sys::paging::AddressSpaces,
@@ -271,6 +273,7 @@ impl Cpu {
             exchange: Exchange::default(),
             helper_calls: [0; crate::sem::helpers::KINDS],
             jumps: vec![NOWHERE; JUMPS].into(),
+            verified: vec![Verified::NOTHING; VERIFIED].into(),
             pdpte: [0; 4],
             spaces: crate::sys::paging::AddressSpaces::new(),
             mem,

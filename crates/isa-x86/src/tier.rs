@@ -5,18 +5,19 @@
 
 use core::mem::offset_of;
 
-use guest_api::{EmitVector, Float, Guest, Helper, LazyFlags, Space, StateLayout};
+use guest_api::{EmitVector, Float, Guest, Helper, LazyFlags, Space, StateLayout, Verified};
 use mem::{Access, ENTRIES, Memory, PAGE_MASK, PAGE_SIZE};
 
 use crate::cpu::Cpu;
 use crate::exec::{Exec, at_hand};
+use crate::interp::cache::fetch_address;
 use crate::sem::helpers;
 use crate::sem::system::SUPERVISOR;
 use crate::sem::vec::SSE;
 use crate::sys::{debug, paging};
 
-/// Where translated code finds the processor's state. `ram`: see [`StateLayout::ram`].
-pub fn layout(cpu: &Cpu) -> StateLayout {
+/// Where translated code finds the processor's state.
+pub fn layout() -> StateLayout {
     let mem = |offset: usize| (offset_of!(Cpu, mem) + offset) as u32;
     StateLayout {
         slots: offset_of!(Cpu, regs) as u32,
@@ -24,12 +25,10 @@ pub fn layout(cpu: &Cpu) -> StateLayout {
         flags: offset_of!(Cpu, lazy_flags) as u32,
         tlb_read: mem(Memory::tlb_offset(Access::Read)),
         tlb_write: mem(Memory::tlb_offset(Access::Write)),
-        tlb_execute: mem(Memory::tlb_offset(Access::Execute)),
         tlb_entries: ENTRIES as u32,
         tlb_context: mem(Memory::context_offset()),
         exchange: offset_of!(Cpu, exchange) as u32,
         fetch_keys: offset_of!(Cpu, fetch_keys) as u32,
-        ram: cpu.mem.host(0).unwrap_or(0) as u32,
     }
 }
 
@@ -50,6 +49,7 @@ impl Exec<'_> {
     fn tell_environment(&mut self) {
         let c = &mut *self.cpu;
         c.exchange.jumps = c.jumps.as_ptr().addr() as u32;
+        c.exchange.verified = c.verified.as_ptr().addr() as u32;
         c.exchange.units = units(c);
         c.exchange.inexact = inexact(c.mxcsr);
     }
@@ -198,12 +198,14 @@ impl Guest for Exec<'_> {
     }
 
     fn executes(&mut self, va: u64, pa: u64) -> bool {
-        match self.translated(va, Access::Execute) {
-            Some(found) => {
-                self.cpu.mem.insert(Access::Execute, va, found);
-                found & !PAGE_MASK == pa & !PAGE_MASK
-            }
-            None => false,
-        }
+        let cr2 = self.cpu.cr2;
+        let found = fetch_address(self, va);
+        self.cpu.cr2 = cr2;
+        found.is_ok_and(|found| found & !PAGE_MASK == pa & !PAGE_MASK)
+    }
+
+    fn verified(&mut self, serial: u32, base: u64) {
+        let key = self.cpu.fetch_key(base);
+        self.cpu.verified[Verified::index(serial)] = Verified { base, key, serial };
     }
 }

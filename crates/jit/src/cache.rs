@@ -94,6 +94,8 @@ pub(crate) struct Info {
     exits: Vec<Exit>,
     /// Behind them, the ways out because the budget is used up: offsets from the base.
     loops: Vec<i64>,
+    /// No other region has had it.
+    serial: u32,
     /// Entries by the interpreter lately, and those of them that executed nothing.
     entries: u32,
     useless: u32,
@@ -114,6 +116,7 @@ pub struct Jit<H> {
     abi: Option<Abi>,
     pub(crate) regions: Vec<Option<Info>>,
     free_regions: Vec<u32>,
+    next_serial: u32,
     /// Slots given to code, whether translated or not yet.
     slots: FxHashMap<Key, u32>,
     pub(crate) max_slots: usize,
@@ -174,6 +177,7 @@ impl<H: Host> Jit<H> {
             abi,
             regions: Vec::new(),
             free_regions: Vec::new(),
+            next_serial: 1,
             slots: FxHashMap::default(),
             max_slots: MAX_SLOTS,
             free_slots: Vec::new(),
@@ -381,6 +385,7 @@ impl<H: Host> Jit<H> {
                 pages,
                 exits,
                 loops: Vec::new(),
+                serial: 0,
                 entries: 0,
                 useless: 0,
             });
@@ -430,9 +435,14 @@ impl<H: Host> Jit<H> {
         Some(slot)
     }
 
-    /// The interpreter has entered the region in `slot`. `useless`: nothing was executed; `remapped`: because of a mapping.
-    fn entered(&mut self, slot: u32, useless: bool, remapped: bool) {
-        let Some(&n) = self.owners.get(slot as usize) else { return };
+    /// The region that is in the table at `slot`.
+    fn owner(&self, slot: u32) -> u32 {
+        self.owners.get(slot as usize).copied().unwrap_or(NOBODY)
+    }
+
+    /// Region `n` was entered, by the interpreter as far as that can be told. `useless`: it executed nothing; `remapped`: because of a
+    /// mapping.
+    fn entered(&mut self, n: u32, useless: bool, remapped: bool) {
         let Some(Some(info)) = self.regions.get_mut(n as usize) else { return };
         info.entries += 1;
         info.useless += u32::from(useless);
@@ -474,7 +484,9 @@ impl<H: Host> Jit<H> {
         let Formed { mut region, ranges, .. } = formed;
         passes::all(&mut region, !self.careful.contains(&key));
         let n = self.number();
-        let mut code = wasmgen::function(&region, n, abi);
+        let serial = self.next_serial;
+        self.next_serial = serial.wrapping_add(1);
+        let mut code = wasmgen::function(&region, wasmgen::Id { number: n, serial }, abi);
         let loops = core::mem::take(&mut code.loops);
         self.batch.add(n, slot, code);
         self.waiting.push(n);
@@ -496,6 +508,7 @@ impl<H: Host> Jit<H> {
             pages: region.pages,
             exits: region.exits,
             loops,
+            serial,
             entries: 0,
             useless: 0,
         });
@@ -617,6 +630,7 @@ impl<H: Host> Tier for Jit<H> {
             let leave = call::enter(guest, slot, at, pc, left);
             let x: Exchange = call::read(guest, at);
             let mut out = Left { pc: x.pc, left: x.left, interpret: false };
+            let mut entered = self.owner(slot);
             match leave {
                 Leave::Lookup => {
                     if x.left > 0 {
@@ -657,14 +671,19 @@ impl<H: Host> Tier for Jit<H> {
                     let good = info.is_some_and(|i| {
                         i.pages.iter().all(|&(delta, pa)| guest.executes(entry.wrapping_add(delta as u64), pa))
                     });
-                    if good && x.pc == pc && x.left == left {
-                        continue;
+                    if let Some(info) = info.filter(|_| good) {
+                        guest.verified(info.serial, x.pc);
+                        if x.pc == pc && x.left == left {
+                            continue;
+                        }
                     }
                     out.interpret = !good;
-                    remapped = !good;
+                    if !good {
+                        (entered, remapped) = (x.region, true);
+                    }
                 }
             }
-            self.entered(slot, out.interpret && out.left == left, remapped);
+            self.entered(entered, remapped || out.interpret && out.left == left, remapped);
             return out;
         }
         Left { pc, left, interpret: true }

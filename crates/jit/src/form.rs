@@ -164,12 +164,16 @@ fn discover<C: Code>(
         let Some(decoded) = decoded.filter(|d| nodes.is_empty() || d.runs >= least && !around.taken(d.pa)) else {
             continue;
         };
+        let mut node = Node { pc, decoded, insns: decoded.insns, next: Vec::new(), back: None, preds: 0 };
+        // What is verified of a region is so for one half of the addresses.
+        if node.pages().any(|page| (page.0 ^ base) >> 63 != 0) {
+            continue;
+        }
         if decoded.insns == 0 || insns + decoded.insns > MAX_INSNS && !nodes.is_empty() {
             continue;
         }
         insns += decoded.insns;
         seen.insert(pc);
-        let mut node = Node { pc, decoded, insns: decoded.insns, next: Vec::new(), back: None, preds: 0 };
         follow(code, &mut node, supports);
         queue.extend(backs.remove(&pc).into_iter().flatten().chain(node.next.iter().copied()));
         if let Some(back) = node.back {

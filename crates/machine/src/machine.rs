@@ -299,7 +299,7 @@ impl Machine {
 
     /// Where translated code finds the processor's state.
     pub fn state_layout(&self) -> StateLayout {
-        isa_x86::tier::layout(&self.vcpu.cpu)
+        isa_x86::tier::layout()
     }
 
     /// Gives bytes to the console; returns how many were taken. The rest may be offered again later.

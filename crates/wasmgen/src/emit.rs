@@ -1,6 +1,6 @@
 //! A region as a function: its locals, entry, exit, and blocks.
 
-use guest_api::{JUMPS, Jump, StateLayout};
+use guest_api::{JUMPS, Jump, StateLayout, Verified};
 use ir::cfg::Cfg;
 use ir::{Effect, Inst, Op, Region, SLOTS, Target, Term, Ty, Val, flag_slot};
 use wasm_encoder::{BlockType, Encode, InstructionSink, MemArg, MemArgTarget, ValType};
@@ -62,9 +62,18 @@ const FIRST: u32 = INEXACT + 1;
 /// Scratch vectors: see [`Emitter::scratch`].
 const SCRATCH: usize = 7;
 
-/// Generates the function of `region`, whose number is `number`.
-pub fn function(region: &Region, number: u32, abi: &Abi) -> Code {
-    let mut e = Emitter::new(region, number, abi);
+/// How a region is told from others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Id {
+    /// Its number now: what [`guest_api::Exchange::region`] gets.
+    pub number: u32,
+    /// A number that no other region has had: see [`Verified`].
+    pub serial: u32,
+}
+
+/// Generates the function of `region`.
+pub fn function(region: &Region, id: Id, abi: &Abi) -> Code {
+    let mut e = Emitter::new(region, id, abi);
     e.entry();
     e.blocks();
     e.exit();
@@ -73,7 +82,7 @@ pub fn function(region: &Region, number: u32, abi: &Abi) -> Code {
 
 pub(crate) struct Emitter<'r> {
     pub(crate) region: &'r Region,
-    number: u32,
+    id: Id,
     pub(crate) abi: &'r Abi,
     pub(crate) cfg: Cfg,
     pub(crate) code: Vec<u8>,
@@ -105,10 +114,10 @@ pub(crate) struct Emitter<'r> {
 }
 
 impl<'r> Emitter<'r> {
-    fn new(region: &'r Region, number: u32, abi: &'r Abi) -> Self {
+    fn new(region: &'r Region, id: Id, abi: &'r Abi) -> Self {
         let mut e = Emitter {
             region,
-            number,
+            id,
             abi,
             cfg: Cfg::new(region),
             code: Vec::with_capacity(ROOM),
@@ -220,7 +229,7 @@ impl<'r> Emitter<'r> {
 
     /// Leaves with `code` at the address in local `pc`, telling which region this is, and where.
     fn leave_with(&mut self, code: Leave, pc: u32) {
-        let number = self.number as i32;
+        let number = self.id.number as i32;
         self.get(STATE).local_get(pc).local_get(LEFT).local_get(BASE).i32_const(number);
         self.i().i32_const(code as i32).call(crate::shared::LEAVE).return_();
     }
@@ -239,12 +248,12 @@ impl<'r> Emitter<'r> {
             self.leave_with(Leave::Interpret, BASE);
             self.i().end();
         }
-        if !self.region.pages.is_empty() || self.uses_memory {
+        if !self.region.pages.is_empty() {
+            self.guard();
+        }
+        if self.uses_memory {
             self.get(STATE).i64_load(at(l.tlb_context, 3));
             self.set(CONTEXT);
-        }
-        for &(delta, pa) in &self.region.pages {
-            self.guard(delta, pa);
         }
         for n in 0..ALL_SLOTS {
             if let Some(local) = self.slots[n] {
@@ -262,30 +271,34 @@ impl<'r> Emitter<'r> {
         self.labels = vec![Label::Exit, Label::Lookup];
     }
 
-    /// Leaves where the page at distance `delta` is not known to be mapped to `pa`.
-    fn guard(&mut self, delta: i64, pa: u64) {
-        let l = *self.layout();
-        self.get(BASE).i64_const(-4096).i64_and();
-        if delta != 0 {
-            self.i().i64_const(delta).i64_add();
-        }
-        self.set(ADDRESS);
-        self.tlb_entry(ADDRESS);
-        // tag differs or addend differs
-        self.get(ENTRY).i64_load(at(l.tlb_execute, 3));
-        self.get(ADDRESS).local_get(CONTEXT).i64_or().i64_ne();
-        self.get(ENTRY).i32_load(at(l.tlb_execute + 8, 2));
-        self.get(ADDRESS).i32_wrap_i64().i32_add();
-        self.i().i32_const(l.ram.wrapping_add(pa as u32) as i32).i32_ne().i32_or();
+    /// Leaves where the region's pages are not known to be where it expects them.
+    fn guard(&mut self) {
+        use core::mem::{offset_of, size_of};
+        let Id { serial, .. } = self.id;
+        let entry = |field: usize| at((size_of::<Verified>() * Verified::index(serial) + field) as u32, 3);
+        let table = self.exchange(offset_of!(guest_api::Exchange, verified));
+        self.get(STATE).i32_load(at(table, 2));
+        self.set(ENTRY);
+        self.get(ENTRY).i64_load(entry(offset_of!(Verified, base))).local_get(BASE).i64_ne();
+        // The key, and the serial number above it.
+        self.get(ENTRY).i64_load(entry(offset_of!(Verified, key)));
+        self.fetch_key(BASE);
+        self.i().i64_extend_i32_u().i64_const((u64::from(serial) << 32) as i64).i64_or().i64_ne().i32_or();
         self.if_hinted(BlockType::Empty, false);
         self.leave_with(Leave::Guard, BASE);
         self.i().end();
     }
 
+    /// Pushes the key that what is known of code at the address in local `address` must have.
+    fn fetch_key(&mut self, address: u32) {
+        let keys = self.layout().fetch_keys;
+        self.i().local_get(address).i64_const(61).i64_shr_u().i32_wrap_i64().i32_const(4).i32_and();
+        self.i().local_get(STATE).i32_add().i32_load(at(keys, 2));
+    }
+
     /// What the blocks branch to when they leave, and the end of the function.
     fn exit(&mut self) {
         use core::mem::{offset_of, size_of};
-        let l = *self.layout();
         let lookup = self.abi.lookup_slot as i32;
         // No block runs into this.
         self.i().unreachable().end();
@@ -301,9 +314,8 @@ impl<'r> Emitter<'r> {
             self.i().i32_const(lookup);
             self.get(ENTRY).i64_load(at(offset_of!(Jump, pc) as u32, 3)).local_get(TO).i64_eq();
             self.get(ENTRY).i32_load(at(offset_of!(Jump, key) as u32, 2));
-            self.get(TO).i64_const(61).i64_shr_u().i32_wrap_i64().i32_const(4).i32_and();
-            self.get(STATE).i32_add().i32_load(at(l.fetch_keys, 2)).i32_eq().i32_and();
-            self.i().select();
+            self.fetch_key(TO);
+            self.i().i32_eq().i32_and().select();
             self.set(SLOT);
         } else {
             self.i().i32_const(lookup);

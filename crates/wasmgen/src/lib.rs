@@ -32,5 +32,5 @@ mod structure;
 mod switch;
 pub mod vector;
 
-pub use emit::{Code, function, supports};
+pub use emit::{Code, Id, function, supports};
 pub use module::Batch;

@@ -1,8 +1,8 @@
 //! Every operation as a function of its own is a valid module.
 
 use ir::{Block, Inst, Op, Region, Target, Term, Ty, Val};
-use wasmgen::Batch;
 use wasmgen::abi::Abi;
+use wasmgen::{Batch, Id};
 
 /// A region that computes `op` of registers, and keeps the result in one.
 fn region(op: Op) -> Region {
@@ -51,7 +51,6 @@ fn every_vector_operation_is_valid() {
         flags: 1024,
         tlb_read: 4096,
         tlb_write: 8192,
-        tlb_execute: 12288,
         tlb_entries: 64,
         exchange: 2048,
         ..Default::default()
@@ -67,7 +66,7 @@ fn every_vector_operation_is_valid() {
         let abi = Abi { layout, lookup_slot: 1, interpret_slot: 2, linked };
         for &op in &ops {
             let mut batch = Batch::default();
-            batch.add(7, 3, wasmgen::function(&region(op), 7, &abi));
+            batch.add(7, 3, wasmgen::function(&region(op), Id { number: 7, serial: 9 }, &abi));
             let validator = &mut wasmparser::Validator::new_with_features(features);
             if let Err(e) = validator.validate_all(&batch.module(&abi)) {
                 panic!("{op:?}: {e}");

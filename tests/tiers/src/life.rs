@@ -57,7 +57,7 @@ struct Guest {
 impl Guest {
     fn new(code: &[u8], limit: usize) -> Guest {
         let v = long_mode(code);
-        let mut tier = Jit::new(Counted(Runner), isa_x86::tier::layout(&v.cpu), limit);
+        let mut tier = Jit::new(Counted(Runner), isa_x86::tier::layout(), limit);
         (tier.hot, tier.warm) = (20, 5);
         MODULES.set(0);
         ASKED.set(0);
@@ -345,10 +345,100 @@ fn crossing(report: &mut Report) {
     report.line(format_args!("an instruction in two pages: {share} % were translated"));
 }
 
+/// A loop that calls two functions in pages that one entry of the TLB serves for: the region is entered all the same.
+fn distant(report: &mut Report) {
+    /// Bytes that the TLB covers.
+    const REACH: u64 = mem::ENTRIES as u64 * mem::PAGE_SIZE;
+    const FAR: u64 = FUNCTION + REACH + APART;
+    const TURNS: u32 = 100_000;
+    // MOV ECX, TURNS; L: CALL FUNCTION; CALL FAR; DEC ECX; JNZ L; HLT
+    let mut code = vec![0xb9];
+    code.extend(TURNS.to_le_bytes());
+    for function in [FUNCTION, FAR] {
+        code.push(0xe8);
+        code.extend((function.wrapping_sub(CODE + code.len() as u64 + 4) as u32).to_le_bytes());
+    }
+    code.extend([0xff, 0xc9, 0x75, 0xf2, 0xf4]);
+    let mut guest = Guest::new(&code, 1 << 20);
+    let mem = &mut guest.v.cpu.mem;
+    // ADD RBX, 3; RET and ADD RBX, 5; RET
+    assert!(mem.dma_write(FUNCTION, &[0x48, 0x83, 0xc3, 3, 0xc3]));
+    assert!(mem.dma_write(FUNCTION + APART, &[0x48, 0x83, 0xc3, 5, 0xc3]));
+    // RAM is there once more at the distance.
+    assert!(mem.dma_write(TABLES + 0x2000 + 8 * (REACH >> 21), &0x83_u64.to_le_bytes()));
+    while guest.slice(1_000) == CpuExit::Budget {}
+    let (share, guards) = (guest.v.translated * 100 / guest.v.cpu.insns, guest.tier.stats.exits_guard);
+    if guest.v.cpu.regs[3] != 8 * u64::from(TURNS) || share < 95 || guards > 20 {
+        let rbx = guest.v.cpu.regs[3];
+        report.fail(format_args!("RBX is {rbx:x}; {share} % were translated, guards failed {guards} times"));
+    }
+    report
+        .line(format_args!("pages with one entry of the TLB: {share} % were translated, guards failed {guards} times"));
+}
+
+/// A region that only another region goes over to, when a page of it is mapped to another one: it is made anew.
+fn moved(report: &mut Report) {
+    const PAGES: [u64; 2] = [0x10_9000, 0x10_a000];
+    const TABLE: u64 = 0x10_b000;
+    const LINEAR: u64 = 0x20_0000;
+    const G: u64 = CODE + 0x100;
+    const TURNS: [u32; 2] = [3_000, 100_000];
+    let call = |code: &mut Vec<u8>, from: u64, to: u64| {
+        code.push(0xe8);
+        code.extend((to.wrapping_sub(from + code.len() as u64 + 4) as u32).to_le_bytes());
+    };
+    // MOV ECX, turns; A: CALL G; LOOP A
+    let mut code = vec![0xb9];
+    code.extend(TURNS[0].to_le_bytes());
+    call(&mut code, CODE, G);
+    code.extend([0xe2, 0xf9]);
+    // XOR the page table's entry, 0x3000; INVLPG [the page]
+    code.extend([0x48, 0x81, 0x34, 0x25]);
+    code.extend((TABLE as u32).to_le_bytes());
+    code.extend(0x3000_u32.to_le_bytes());
+    code.extend([0x0f, 0x01, 0x3c, 0x25]);
+    code.extend((LINEAR as u32).to_le_bytes());
+    // MOV ECX, turns; B: CALL G; DEC ECX; JNZ B; HLT
+    code.push(0xb9);
+    code.extend(TURNS[1].to_le_bytes());
+    call(&mut code, CODE, G);
+    code.extend([0xff, 0xc9, 0x75, 0xf7, 0xf4]);
+    // G: thirty times XOR RAX, RBX; CALL LINEAR; RET
+    let mut g = [0x48, 0x31, 0xd8].repeat(30);
+    call(&mut g, G, LINEAR);
+    g.push(0xc3);
+    let mut guest = Guest::new(&code, 1 << 20);
+    let mem = &mut guest.v.cpu.mem;
+    assert!(mem.dma_write(G, &g));
+    // ADD RBX, 3; RET or ADD RBX, 5; RET
+    assert!(mem.dma_write(PAGES[0], &[0x48, 0x83, 0xc3, 3, 0xc3]));
+    assert!(mem.dma_write(PAGES[1], &[0x48, 0x83, 0xc3, 5, 0xc3]));
+    assert!(mem.dma_write(TABLE, &(PAGES[0] | 3).to_le_bytes()));
+    assert!(mem.dma_write(TABLES + 0x2008, &(TABLE | 3).to_le_bytes()));
+    guest.v.cpu.flush_tlb();
+    // The second loop in one slice: nothing tells that time goes there.
+    while guest.v.cpu.regs[1] != u64::from(TURNS[1]) {
+        guest.slice(1);
+    }
+    guest.tier.flush();
+    let exit = guest.slice(1 << 40);
+    let want = u64::from(3 * TURNS[0] + 5 * TURNS[1]);
+    let guards = guest.tier.stats.exits_guard;
+    if exit != CpuExit::Halted || guest.v.cpu.regs[3] != want || guards > 2_000 {
+        report.fail(format_args!(
+            "{exit:?}, RBX is {:x}, not {want:x}; guards failed {guards} times",
+            guest.v.cpu.regs[3]
+        ));
+    }
+    report.line(format_args!("a page that moved: guards failed {guards} times"));
+}
+
 pub fn run(count: u32, report: &mut Report) {
     wide(report);
     computed(report);
     crossing(report);
+    distant(report);
+    moved(report);
     churn(count, report);
     refusals(false, report);
     refusals(true, report);

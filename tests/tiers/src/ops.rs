@@ -14,8 +14,8 @@ use ir::{Block, Lift, Op, Region, Target, Term};
 use isa_x86::{Cpu, Exec};
 use jit::Host;
 use mem::{GuestRam, Memory};
-use wasmgen::Batch;
 use wasmgen::abi::{Abi, Leave};
+use wasmgen::{Batch, Id};
 
 use crate::Report;
 use crate::host::Runner;
@@ -310,7 +310,7 @@ pub fn run(seed: u64, count: u32, report: &mut Report) {
             next_op += 1;
             let mut s = Sequence { ops, seed, exits: Vec::new() };
             let region = s.region();
-            batch.add(k, first + k, wasmgen::function(&region, k, &abi));
+            batch.add(k, first + k, wasmgen::function(&region, Id { number: k, serial: k }, &abi));
             s.exits = region.exits;
             sequences.push((s, first + k));
             done += 1;

@@ -139,7 +139,7 @@ const LOOPS: &[Loop] = &[
 
 pub fn run(report: &mut Report) {
     let mut guest = Guest::new();
-    let layout = isa_x86::tier::layout(&guest.vcpu.cpu);
+    let layout = isa_x86::tier::layout();
     let mut rng = Rng(1);
     let case = loop {
         if let Some((case, _)) = generate::case(&mut rng, 64, &|m| m == Mnemonic::Nop) {

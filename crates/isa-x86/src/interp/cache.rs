@@ -1,6 +1,6 @@
 //! Decoded blocks, found by physical address, and the jump cache that finds them by linear address.
 
-use guest_api::{Code, Decoded, EmitVector, JUMPS, Slot, Space, Tier, jump_index};
+use guest_api::{Code, Decoded, EmitVector, JUMPS, Slot, Space, Tier, Verified, jump_index};
 use mem::{Access, Memory, PAGE_MASK, PAGE_SIZE};
 
 use crate::cpu::{BLOCK, CodeSize, Cpu, NOWHERE as NO_REGION, SegReg, ZERO};
@@ -177,6 +177,7 @@ impl CodeCache {
         if core::mem::take(&mut cpu.jumps_are_stale) {
             self.forget_jumps();
             cpu.jumps.fill(NO_REGION);
+            cpu.verified.fill(Verified::NOTHING);
         }
     }
 
@@ -460,7 +461,7 @@ impl Code for View<'_> {
 }
 
 /// Physical address of the code at linear `pc`.
-pub(super) fn fetch_address(cx: &mut Exec<'_>, pc: u64) -> Result<u64, Stop> {
+pub(crate) fn fetch_address(cx: &mut Exec<'_>, pc: u64) -> Result<u64, Stop> {
     if let Some(pa) = cx.cpu.mem.lookup(Access::Execute, pc) {
         return Ok(pa);
     }
