@@ -63,7 +63,9 @@ export class Tab {
   constructor(page: Page) {
     this.page = page;
     page.setDefaultNavigationTimeout(120_000); // of a machine that other tests are busy on
-    page.on("pageerror", (error) => this.errors.push(error));
+    // Firefox reports a WebSocket that cannot connect as an error of the page, handled or not
+    const own = (error: unknown) => /^Firefox can.t establish a connection/.test((error as Error).message);
+    page.on("pageerror", (error) => (chromium || !own(error) ? this.errors.push(error) : undefined));
     page.on("console", (message) => {
       if (message.text().startsWith("pagevm: ")) this.log.push(message.text().slice("pagevm: ".length));
     });
