@@ -362,12 +362,13 @@ impl<H: Host> Jit<H> {
     }
 
     /// Nearly all entries of region `n` end at once: drops it. Where it is its code that is to be interpreted (and not a mapping that
-    /// has changed), keeps from translating that again, as long as it is there.
+    /// has changed, or probes that were shared), keeps from translating that again, as long as it is there.
     fn drop_useless(&mut self, n: u32, unfit: bool) {
         let Some(info) = &self.regions[n as usize] else { return };
         let (key, slot) = (info.key, info.slot);
         let of_entry = info.ranges.iter().copied().filter(|r| r.0 == key.0).max_by_key(|r| r.1);
         self.stats.useless += 1;
+        let unfit = unfit && !self.careful.insert(key);
         self.remove(n);
         if let Some(range) = of_entry.filter(|_| unfit) {
             let n = self.number();

@@ -433,12 +433,30 @@ fn moved(report: &mut Report) {
     report.line(format_args!("a page that moved: guards failed {guards} times"));
 }
 
+/// Accesses that would share a look into the TLB, in two pages: after a while each looks for itself.
+fn apart(report: &mut Report) {
+    const TURNS: u64 = 20_000;
+    const RSP: u64 = 0x30_1008;
+    // L: MOV [RSP-24], RCX; ADD RBX, [RSP+8]; DEC ECX; JNZ L; HLT
+    let code = [0x48, 0x89, 0x4c, 0x24, 0xe8, 0x48, 0x03, 0x5c, 0x24, 0x08, 0xff, 0xc9, 0x75, 0xf2, 0xf4];
+    let mut guest = Guest::new(&code, 1 << 20);
+    assert!(guest.v.cpu.mem.dma_write(RSP + 8, &3_u64.to_le_bytes()));
+    (guest.v.cpu.regs[1], guest.v.cpu.regs[4]) = (TURNS, RSP);
+    while guest.slice(1000) == CpuExit::Budget {}
+    let share = guest.v.translated * 100 / guest.v.cpu.insns;
+    if guest.v.cpu.regs[3] != 3 * TURNS || share < 90 {
+        report.fail(format_args!("RBX is {:x}; {share} % were translated", guest.v.cpu.regs[3]));
+    }
+    report.line(format_args!("accesses to two pages: {share} % were translated"));
+}
+
 pub fn run(count: u32, report: &mut Report) {
     wide(report);
     computed(report);
     crossing(report);
     distant(report);
     moved(report);
+    apart(report);
     churn(count, report);
     refusals(false, report);
     refusals(true, report);
