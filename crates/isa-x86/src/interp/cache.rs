@@ -426,7 +426,7 @@ impl Block {
 /// The decoded code and the mappings under which it is seen.
 pub(super) struct View<'a> {
     pub(super) code: &'a CodeCache,
-    pub(super) cpu: &'a Cpu,
+    pub(super) cpu: &'a mut Cpu,
 }
 
 impl Code for View<'_> {
@@ -434,11 +434,12 @@ impl Code for View<'_> {
     const BLOCK: Slot = Slot(BLOCK);
 
     fn block_at(&mut self, pc: u64) -> Option<Decoded> {
-        let pa = self.cpu.mem.lookup(Access::Execute, pc)?;
+        let pa = paging::code_address(self.cpu, pc)?;
         let key = Key::new(pa, self.cpu.fetch_mode(pc));
         let id = self.code.index.find(key)?;
         let block = self.code.block(id).can_be_hot().then(|| self.block(id))?;
-        let next = |page: u64| self.cpu.mem.lookup(Access::Execute, (pc | PAGE_MASK).wrapping_add(1)) == Some(page);
+        let cpu = &mut *self.cpu;
+        let next = |page: u64| paging::code_address(cpu, (pc | PAGE_MASK).wrapping_add(1)) == Some(page);
         block.next_page.is_none_or(next).then_some(block)
     }
     fn block(&self, id: u32) -> Decoded {

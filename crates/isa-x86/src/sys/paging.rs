@@ -358,6 +358,14 @@ fn short_walk(cpu: &mut Cpu, va: u64, access: Access) -> Option<u64> {
     Some(table | va & ((1 << shift) - 1))
 }
 
+/// Physical address of code at linear `va` in 64-bit mode, if fetching it would neither fault nor mark anything.
+pub(crate) fn code_address(cpu: &mut Cpu, va: u64) -> Option<u64> {
+    if !canonical(va) {
+        return None;
+    }
+    cpu.mem.lookup(Access::Execute, va).or_else(|| short_walk(cpu, va, Access::Execute))
+}
+
 /// An entry on the way of a walk.
 #[derive(Clone, Copy, Default)]
 struct Step {
