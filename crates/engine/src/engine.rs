@@ -16,7 +16,7 @@ use options::{Config, SecurityModel, Serial, ShareSource};
 use storage::Ended;
 
 /// Bytes of generated code that are kept, unless option tb-size says otherwise.
-const CODE_BYTES: usize = 16 << 20;
+const CODE_BYTES: usize = 32 << 20;
 /// Guest instructions for each region that is translated under stress.
 const STRESS_PACE: u64 = 40_000;
 

@@ -18,9 +18,9 @@ const HOT: u32 = 1500;
 /// Executions of a block that make it worth including in a region.
 const WARM: u32 = HOT / 4;
 /// Guest instructions of a region that may be part of others too: going over to it costs more.
-const SMALL: u32 = 24;
+const SMALL: u32 = 8;
 /// Slices that end in a region before it is made wide.
-const SAMPLES: u32 = 2;
+const SAMPLES: u32 = 4;
 /// Functions in a module, and bytes of them, at which it is not kept waiting for more.
 const BATCH: usize = 24;
 const BATCH_BYTES: usize = 64 << 10;
