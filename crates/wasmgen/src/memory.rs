@@ -30,7 +30,7 @@ impl Emitter<'_> {
                 self.rmw = Some((a, w.bytes()));
             }
             Op::Store(w) => {
-                if self.rmw.is_some_and(|(b, bytes)| b == a && w.bytes() <= bytes) {
+                if self.rmw.take().is_some_and(|(b, bytes)| b == a && w.bytes() <= bytes) {
                     self.get(RMW_HOST);
                     self.value(v);
                     return self.store(w, 0);
@@ -130,6 +130,8 @@ impl Emitter<'_> {
     }
 
     pub(crate) fn helper(&mut self, i: &Inst) {
+        // What may be accessed may be different after it.
+        self.rmw = None;
         self.call_helper(i.imm, i.exit, |e| e.values(i.args()));
     }
 

@@ -450,7 +450,75 @@ fn apart(report: &mut Report) {
     report.line(format_args!("accesses to two pages: {share} % were translated"));
 }
 
+/// Stores over the end of a page, at an offset near the largest: they reach the page that follows, not the memory that does.
+fn wrapping(report: &mut Report) {
+    const PAGES: [u64; 2] = [0x10_9000, 0x10_d000];
+    const TABLE: u64 = 0x10_b000;
+    const LINEAR: u64 = 0x20_0000;
+    const OFFSET: u64 = i64::MAX as u64 - 1;
+    // L: MOV RCX, OFFSET; MOV [RBX+RCX], RAX; MOV [RBX+RCX], RDX; DEC ESI; JNZ L; HLT
+    let mut code = vec![0x48, 0xb9];
+    code.extend(OFFSET.to_le_bytes());
+    code.extend([0x48, 0x89, 0x04, 0x0b, 0x48, 0x89, 0x14, 0x0b, 0xff, 0xce, 0x75, 0xea, 0xf4]);
+    let mut guest = Guest::new(&code, 1 << 20);
+    let mem = &mut guest.v.cpu.mem;
+    for (k, page) in PAGES.into_iter().enumerate() {
+        assert!(mem.dma_write(TABLE + 8 * k as u64, &(page | 3).to_le_bytes()));
+    }
+    assert!(mem.dma_write(TABLES + 0x2008, &(TABLE | 3).to_le_bytes()));
+    guest.v.cpu.flush_tlb();
+    guest.v.cpu.regs[3] = (LINEAR + 0xfff).wrapping_sub(OFFSET);
+    (guest.v.cpu.regs[2], guest.v.cpu.regs[6]) = (0x1111_1111_1111_1111, 10_000);
+    while guest.slice(1000) == CpuExit::Budget {}
+    let mem = &guest.v.cpu.mem;
+    let (beyond, second) = (mem.ram.slice(PAGES[0] + 0x1000, 8), mem.ram.slice(PAGES[1], 8));
+    if beyond != Some(&[0; 8]) || second != Some(&[0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0]) {
+        report.fail(format_args!("stores over the end of a page: {beyond:x?} behind it, {second:x?} in the next"));
+    }
+    let share = guest.v.translated * 100 / guest.v.cpu.insns;
+    report.line(format_args!("stores over the end of a page: {share} % were translated"));
+}
+
+/// A supervisor's store to a user's page behind CLAC faults each time, though an INC of the same behind STAC was allowed.
+fn forbidden(report: &mut Report) {
+    const TURNS: u64 = 2_000;
+    const USER: u64 = 0x100_0000;
+    // L: STAC; LOCK INC qword [RBX]; CLAC; MOV [RBX], RAX; DEC ECX; JNZ L; HLT
+    let code = [0x0f, 0x01, 0xcb, 0xf0, 0x48, 0xff, 3, 0x0f, 0x01, 0xca, 0x48, 0x89, 3, 0xff, 0xc9, 0x75, 0xef, 0xf4];
+    let mut guest = Guest::new(&code, 1 << 20);
+    let mem = &mut guest.v.cpu.mem;
+    // The first 2 MiB once more, as a user's.
+    for (at, entry) in [(0, TABLES + 0x1007), (0x1000, TABLES + 0x2007), (0x2000 + 8 * (USER >> 21), 0x87)] {
+        assert!(mem.dma_write(TABLES + at, &entry.to_le_bytes()));
+    }
+    guest.v.cpu.cr4 |= isa_x86::cpu::cr4::SMAP;
+    guest.v.cpu.flush_tlb();
+    guest.v.cpu.update_context();
+    guest.v.catch_exceptions = true;
+    (guest.v.cpu.regs[1], guest.v.cpu.regs[3]) = (TURNS, USER + 0x10_9000);
+    let mut faults = 0;
+    loop {
+        match guest.slice(1000) {
+            CpuExit::Budget => {}
+            CpuExit::Exception(e) if e.vector == isa_x86::fault::PF => {
+                faults += 1;
+                guest.v.cpu.rip += 3;
+            }
+            exit => {
+                if exit != CpuExit::Halted || faults != TURNS {
+                    report.fail(format_args!("{exit:?} after {faults} page faults"));
+                }
+                break;
+            }
+        }
+    }
+    let share = guest.v.translated * 100 / guest.v.cpu.insns;
+    report.line(format_args!("{faults} page faults of {TURNS}; {share} % were translated"));
+}
+
 pub fn run(count: u32, report: &mut Report) {
+    wrapping(report);
+    forbidden(report);
     wide(report);
     computed(report);
     crossing(report);

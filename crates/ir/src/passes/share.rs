@@ -96,7 +96,11 @@ fn find(block: &Block) -> (Vec<Group>, Vec<Option<Member>>) {
         }
         let Some((bytes, writes)) = access(i.op) else { continue };
         let (root, at) = split(&block.insts, i.args[0]);
-        let end = at.saturating_add(bytes);
+        // Beyond the largest offset the difference of two would not be what is between them.
+        let Some(end) = at.checked_add(bytes) else {
+            updated = Val::NONE;
+            continue;
+        };
         let near = |g: &Group| g.open && g.root == root && g.high.max(end).saturating_sub(g.low.min(at)) <= SPAN;
         let n = groups.iter().rposition(near).unwrap_or_else(|| {
             let (first, first_at) = (k, at);
