@@ -1,6 +1,6 @@
 //! The interpreter: cached decoded blocks, one `match` loop over them.
 
-pub(crate) mod cache;
+mod cache;
 mod hot;
 mod index;
 mod targets;

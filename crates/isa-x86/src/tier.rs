@@ -10,7 +10,6 @@ use mem::{Access, ENTRIES, Memory, PAGE_MASK, PAGE_SIZE};
 
 use crate::cpu::Cpu;
 use crate::exec::{Exec, at_hand};
-use crate::interp::cache::fetch_address;
 use crate::sem::helpers;
 use crate::sem::system::SUPERVISOR;
 use crate::sem::vec::SSE;
@@ -199,7 +198,7 @@ impl Guest for Exec<'_> {
 
     fn executes(&mut self, va: u64, pa: u64) -> bool {
         let cr2 = self.cpu.cr2;
-        let found = fetch_address(self, va);
+        let found = paging::fetch_address(self, va);
         self.cpu.cr2 = cr2;
         found.is_ok_and(|found| found & !PAGE_MASK == pa & !PAGE_MASK)
     }

@@ -1,14 +1,14 @@
 //! Decoded blocks, found by physical address, and the jump cache that finds them by linear address.
 
-use guest_api::{Code, Decoded, EmitVector, JUMPS, Slot, Space, Tier, Verified, jump_index};
-use mem::{Access, Memory, PAGE_MASK, PAGE_SIZE};
+use guest_api::{Code, Decoded, EmitVector, JUMPS, Slot, Tier, Verified, jump_index};
+use mem::{Memory, PAGE_MASK, PAGE_SIZE};
 
 use crate::cpu::{BLOCK, CodeSize, Cpu, NOWHERE as NO_REGION, SegReg, ZERO};
 use crate::decode::{DecodeError, decode_to};
 use crate::exec::Exec;
 use crate::fault::{GP, Stop};
 use crate::insn::{Insn, Kind};
-use crate::sys::paging;
+use crate::sys::paging::{self, fetch_address};
 use crate::table::Op;
 
 use super::hot;
@@ -459,14 +459,4 @@ impl Code for View<'_> {
     fn lift<E: EmitVector>(&self, id: u32, k: u32, e: &mut E) -> Option<Result<(), E::Exit>> {
         crate::table::translate(e, self.code.insns(self.code.place(id)).get(k as usize)?)
     }
-}
-
-/// Physical address of the code at linear `pc`.
-pub(crate) fn fetch_address(cx: &mut Exec<'_>, pc: u64) -> Result<u64, Stop> {
-    if let Some(pa) = cx.cpu.mem.lookup(Access::Execute, pc) {
-        return Ok(pa);
-    }
-    let pa = paging::translate(cx, pc, Access::Execute, Space::FLAT)?;
-    cx.cpu.mem.insert(Access::Execute, pc, pa);
-    Ok(pa)
 }

@@ -358,6 +358,16 @@ fn short_walk(cpu: &mut Cpu, va: u64, access: Access) -> Option<u64> {
     Some(table | va & ((1 << shift) - 1))
 }
 
+/// Physical address of the code at linear `pc`, which is in the TLB from now on; raises the faults of an instruction fetch.
+pub(crate) fn fetch_address(cx: &mut Exec<'_>, pc: u64) -> Result<u64, Stop> {
+    if let Some(pa) = cx.cpu.mem.lookup(Access::Execute, pc) {
+        return Ok(pa);
+    }
+    let pa = translate(cx, pc, Access::Execute, Space::FLAT)?;
+    cx.cpu.mem.insert(Access::Execute, pc, pa);
+    Ok(pa)
+}
+
 /// Physical address of code at linear `va` in 64-bit mode, if fetching it would neither fault nor mark anything.
 pub(crate) fn code_address(cpu: &mut Cpu, va: u64) -> Option<u64> {
     if !canonical(va) {
