@@ -130,6 +130,7 @@ impl Vcpu {
         let hot = tier.threshold();
         let mut end = self.cpu.insns.saturating_add(max_insns);
         self.cpu.attention = true;
+        self.code.fade(self.cpu.insns.wrapping_sub(self.translated), hot);
         if core::mem::take(&mut self.was_reset) {
             tier.drop_all();
         }

@@ -17,6 +17,9 @@ use super::targets::Targets;
 
 /// Longest block, in instructions: bounds the time to the next look at interrupts.
 const MAX_INSNS: usize = 64;
+/// Interpreted instructions after which blocks forget half of their executions: what is worth translating is code that takes its
+/// share of the interpreter's time, not what comes back once in a while.
+const FADE: u64 = 4 << 20;
 /// Entries of [`CodeCache::heat`].
 const HEAT: usize = 1 << 16;
 /// Bytes that a block takes beside its instructions.
@@ -95,6 +98,8 @@ pub(super) struct CodeCache {
     heat: Box<[u16]>,
     /// Instructions decoded so far.
     pub(super) decoded: u64,
+    /// Interpreted instructions at which counts fade next.
+    fade_at: u64,
 }
 
 impl CodeCache {
@@ -118,6 +123,7 @@ impl CodeCache {
             targets: Targets::default(),
             last: NO_LAST,
             heat: vec![0; HEAT].into(),
+            fade_at: FADE,
             decoded: 0,
         }
     }
@@ -219,6 +225,17 @@ impl CodeCache {
             }
             hit
         });
+    }
+
+    /// `interpreted`: instructions so far. Counts fade when it is time; those of blocks that have become `hot` stay.
+    pub(super) fn fade(&mut self, interpreted: u64, hot: u32) {
+        if interpreted < self.fade_at {
+            return;
+        }
+        self.fade_at = interpreted + FADE;
+        for block in self.blocks.iter_mut().filter(|b| b.runs < hot) {
+            block.runs /= 2;
+        }
     }
 
     /// The block at CS:RIP, decoded if need be; raises the faults of an instruction fetch.
