@@ -52,8 +52,8 @@ pub struct Vcpu {
 }
 
 impl Vcpu {
-    /// Bytes of decoded code kept, unless something else is asked for: about a million instructions.
-    pub const CODE_BYTES: usize = 48 << 20;
+    /// Bytes of decoded code kept, unless something else is asked for: about a million and a half instructions.
+    pub const CODE_BYTES: usize = 80 << 20;
 
     /// A processor that keeps up to about `code_bytes` of decoded code.
     pub fn new(cpu: Cpu, code_bytes: usize) -> Vcpu {
