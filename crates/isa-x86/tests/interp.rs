@@ -1,6 +1,7 @@
 //! The interpreter's loop: blocks, budgets, self-modifying code.
 
-use bare::{CODE, long_mode, run};
+use bare::{Bare, CODE, long_mode, run};
+use guest_api::{Code, Guest, Left, Tier};
 use isa_x86::CpuExit;
 use isa_x86::cpu::cr0;
 use isa_x86::fault::{Exception, SS};
@@ -66,4 +67,57 @@ fn code_beyond_the_limit_drops_the_cache_and_runs_on() {
         assert!(v.code_bytes() < 2 << 20, "{} bytes", v.code_bytes());
     }
     assert_eq!(v.cpu.insns, 120_000);
+}
+
+/// Notes what is hot, and translates nothing.
+#[derive(Default)]
+struct Watch(Vec<u64>);
+
+impl Tier for Watch {
+    fn threshold(&self) -> u32 {
+        3
+    }
+    fn hot<C: Code>(&mut self, _: &mut C, _: u32, pc: u64) -> u32 {
+        self.0.push(pc);
+        0
+    }
+    fn sample<C: Code>(&mut self, _: &mut C) {}
+    fn find(&self, _: u64, _: u32) -> u32 {
+        0
+    }
+    fn enter(&mut self, _: &mut dyn Guest, _: u32, pc: u64, left: i64) -> Left {
+        Left { pc, left, interpret: true }
+    }
+    fn written(&mut self, _: u64, _: u64) {}
+    fn drop_all(&mut self) {}
+    fn ranges(&self, _: Option<u64>, _: &mut dyn FnMut(u64, u32)) {}
+    fn changed(&self) -> bool {
+        false
+    }
+    fn changes(&mut self, _: &mut dyn FnMut(u64, u32, u32)) -> bool {
+        false
+    }
+}
+
+#[test]
+fn what_is_executed_once_in_a_while_does_not_become_hot() {
+    // f: call g; mov ecx, ebx; l: sub ecx, 1; jne l; jmp f; g: ret
+    let code = [0xe8, 9, 0, 0, 0, 0x89, 0xd9, 0x83, 0xe9, 1, 0x75, 0xfb, 0xeb, 0xf2, 0xc3];
+    let (l, g) = (CODE + 7, CODE + 14);
+    let hot_after_five_rounds = |passes: u64| {
+        let mut v = long_mode(&code);
+        v.cpu.regs[3] = passes;
+        let mut watch = Watch::default();
+        for _ in 0..50 {
+            assert_eq!(
+                v.run_with(&mut Bare::default(), &mut watch, (5 * (4 + 2 * passes)).div_ceil(50)),
+                CpuExit::Budget
+            );
+        }
+        watch.0
+    };
+    let often = hot_after_five_rounds(100);
+    assert!(often.contains(&l) && often.contains(&g), "{often:x?}");
+    let seldom = hot_after_five_rounds(2_200_000);
+    assert!(seldom.contains(&l) && !seldom.contains(&g), "{seldom:x?}");
 }
