@@ -169,7 +169,7 @@ impl Guest for Exec<'_> {
         let cr2 = self.cpu.cr2;
         let r = helpers::call(self, Helper(h), &args);
         match Helper(h) {
-            helpers::SYSCALL | helpers::SYSRET => self.cpu.exchange.units = units(self.cpu),
+            helpers::SYSCALL | helpers::SYSRET | helpers::IRETQ => self.cpu.exchange.units = units(self.cpu),
             helpers::LOAD_MXCSR => self.cpu.exchange.inexact = inexact(self.cpu.mxcsr),
             _ => {}
         }

@@ -40,7 +40,7 @@ impl Exec<'_> {
                 self.cpu.attention = true;
             }
         }
-        if !self.cpu.attention {
+        if self.cpu.translated || !self.cpu.attention {
             // It has nothing to hold off, and the next instruction clears it.
             self.cpu.rflags_rest &= !rflags::RF;
         }
@@ -59,7 +59,8 @@ impl Exec<'_> {
     /// Whether RFLAGS `v` can be loaded here: translated code does not look up behind the instruction, so what makes that necessary
     /// is left to the interpreter.
     pub(crate) fn can_load_rflags(&mut self, v: u64) -> Result<(), Stop> {
-        let seen = v & (rflags::TF | rflags::RF) != 0
+        let seen = v & rflags::TF != 0
+            || v & rflags::RF != 0 && self.cpu.code_breakpoints
             || v & rflags::IF != 0 && !self.cpu.interrupts_enabled() && self.platform.interrupt_pending();
         if self.cpu.translated && seen { Err(Stop) } else { Ok(()) }
     }
