@@ -128,7 +128,7 @@ fn hash_bit(n: u64, bits: u32) -> (usize, u64) {
 impl Exec<'_> {
     /// Whether translations of code may be dropped here: the jump caches are found stale, as they are once in a while, by the interpreter only.
     pub(crate) fn can_forget_jumps(&mut self) -> Result<(), Stop> {
-        if self.cpu.translated && self.cpu.flushes + 1 >= LAST_FLUSH { Err(Stop) } else { Ok(()) }
+        if self.cpu.translated && self.cpu.flushes + 1 == LAST_FLUSH { Err(Stop) } else { Ok(()) }
     }
 }
 
