@@ -53,8 +53,8 @@ pub trait Guest {
     fn store(&mut self, va: u64, bytes: u32, v: u128) -> bool;
     /// Whether `bytes` (1..=4096) at `va` can be written.
     fn writable(&mut self, va: u64, bytes: u32) -> bool;
-    /// Calls helper `h` of the guest's table; `None` where the interpreter is to execute the instruction.
-    fn helper(&mut self, h: u16, args: [u64; 4]) -> Option<u64>;
+    /// Calls helper `h` of the guest's table. Sets [`Exchange::refused`], and returns 0, where the interpreter is to execute the instruction.
+    fn helper(&mut self, h: u16, args: [u64; 4]) -> u64;
     /// Does a floating-point operation in the guest's environment; `None` where it traps: the interpreter is to execute the
     /// instruction, and nothing has happened.
     fn float(&mut self, op: Float, a: u128, b: u128) -> Option<u128>;

@@ -150,7 +150,7 @@ pub enum CodeSize {
 }
 
 /// Not reached by [`Cpu::flushes`]: the key of no entry is all ones.
-const LAST_FLUSH: u16 = u16::MAX;
+pub(crate) const LAST_FLUSH: u16 = u16::MAX;
 
 /// An entry of the jump cache that nothing finds.
 pub(crate) const NOWHERE: Jump = Jump { pc: 0, key: u32::MAX, slot: 0 };

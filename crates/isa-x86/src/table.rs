@@ -203,7 +203,7 @@ rows! {
     Wrfsbase    [Wrfsbase]              helper segments::wrfsbase;
     Wrgsbase    [Wrgsbase]              helper segments::wrgsbase;
     Swapgs      [Swapgs]                sem system::swapgs;
-    MovToCr     []                      helper registers::mov_to_cr, end;
+    MovToCr     []                      sem system::mov_to_cr, end;
     MovFromCr   []                      sem system::mov_from_cr;
     Clts   [Clts]                       helper registers::clts;
     Lmsw   [Lmsw]                       helper registers::lmsw, end;
@@ -215,7 +215,8 @@ rows! {
     CallFar     []                      helper far::call_far, end;
     JmpFar      []                      helper far::jmp_far, end;
     Retf        [Retf]                  helper far::ret_far, end;
-    Iret        [Iret Iretd Iretq]      helper far::iret, end;
+    Iret        [Iret Iretd]            helper far::iret, end;
+    Iretq       [Iretq]                 sem system::iretq, end;
     Syscall     [Syscall]               sem system::syscall, end;
     Sysret      [Sysret Sysretq]        sem system::sysret, end;
     Sysenter    [Sysenter]              helper far::sysenter, end;
@@ -239,7 +240,7 @@ rows! {
     Rdpmc  [Rdpmc]                      helper msr::rdpmc;
     Rdrand [Rdrand Rdseed]              helper msr::random;
     Cpuid  [Cpuid]                      helper cpuid::cpuid;
-    Invlpg      [Invlpg]                helper misc::invlpg, end;
+    Invlpg      [Invlpg]                sem system::invlpg, end;
     Invpcid     [Invpcid]               helper misc::invpcid, end;
     Wbinvd      [Wbinvd Invd]           helper misc::wbinvd;
     Serialize   [Serialize]             sem flag::nop, end;

@@ -10,6 +10,7 @@ use mem::{Access, ENTRIES, Memory, PAGE_MASK, PAGE_SIZE};
 
 use crate::cpu::Cpu;
 use crate::exec::{Exec, at_hand};
+use crate::fault::Stop;
 use crate::sem::helpers;
 use crate::sem::system::SUPERVISOR;
 use crate::sem::vec::SSE;
@@ -162,18 +163,21 @@ impl Guest for Exec<'_> {
             && ((va ^ last) & !PAGE_MASK == 0 || self.ram_at(last, Access::Write).is_some())
     }
 
-    fn helper(&mut self, h: u16, args: [u64; 4]) -> Option<u64> {
+    fn helper(&mut self, h: u16, args: [u64; 4]) -> u64 {
         self.cpu.insns = self.cpu.budget_end.wrapping_sub(self.cpu.exchange.left as u64);
         self.cpu.helper_calls[helpers::kind(h)] += 1;
         let cr2 = self.cpu.cr2;
-        let r = helpers::call(self, Helper(h), &args).ok();
-        if r.is_none() {
+        let r = helpers::call(self, Helper(h), &args);
+        match Helper(h) {
+            helpers::SYSCALL | helpers::SYSRET | helpers::IRETQ => self.cpu.exchange.units = units(self.cpu),
+            helpers::LOAD_MXCSR => self.cpu.exchange.inexact = inexact(self.cpu.mxcsr),
+            _ => {}
+        }
+        self.cpu.exchange.refused = r.is_err().into();
+        r.unwrap_or_else(|Stop| {
             self.cpu.cr2 = cr2;
-        }
-        if matches!(Helper(h), helpers::SYSCALL | helpers::SYSRET | helpers::LOAD_MXCSR) {
-            self.tell_environment();
-        }
-        r
+            0
+        })
     }
 
     fn float(&mut self, op: Float, a: u128, b: u128) -> Option<u128> {

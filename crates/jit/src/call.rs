@@ -108,13 +108,7 @@ pub fn writable(va: u64, bytes: u32) -> u32 {
 }
 /// [`Guest::helper`]; `Exchange::refused` says whether it did.
 pub fn helper(h: u32, a: u64, b: u64, c: u64, d: u64) -> u64 {
-    with(0, |g| {
-        let r = g.helper(h as u16, [a, b, c, d]);
-        let state = g.state();
-        // SAFETY: as in `leave`.
-        unsafe { (*exchange(state)).refused = r.is_none().into() }
-        r.unwrap_or(0)
-    })
+    with(0, |g| g.helper(h as u16, [a, b, c, d]))
 }
 /// [`Guest::float`] of the operation with number `op`: see [`wasmgen::abi::Import::Float`].
 pub fn float(op: u32) -> u32 {

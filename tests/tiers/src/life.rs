@@ -433,6 +433,52 @@ fn moved(report: &mut Report) {
     report.line(format_args!("a page that moved: guards failed {guards} times"));
 }
 
+/// A page of code that is elsewhere after each call, dropped by INVLPG and by MOV to CR3, more often than flushes are told apart.
+fn remapped(report: &mut Report) {
+    const PAGES: [u64; 2] = [0x10_9000, 0x10_a000];
+    const TABLE: u64 = 0x10_b000;
+    const LINEAR: u64 = 0x20_0000;
+    const TURNS: u32 = 70_000;
+    // MOV ECX, turns; L: CALL LINEAR
+    let mut code = vec![0xb9];
+    code.extend(TURNS.to_le_bytes());
+    code.push(0xe8);
+    code.extend((LINEAR.wrapping_sub(CODE + 10) as u32).to_le_bytes());
+    // XOR qword [the page table's entry], 0x3000; INVLPG [the page]
+    code.extend([0x48, 0x81, 0x34, 0x25]);
+    code.extend((TABLE as u32).to_le_bytes());
+    code.extend(0x3000_u32.to_le_bytes());
+    code.extend([0x0f, 0x01, 0x3c, 0x25]);
+    code.extend((LINEAR as u32).to_le_bytes());
+    // MOV RAX, CR3; MOV CR3, RAX; DEC ECX; JNZ L; HLT
+    code.extend([0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8, 0xff, 0xc9]);
+    code.extend([0x75, (5 - (code.len() as i32 + 2)) as u8, 0xf4]);
+    let mut guest = Guest::new(&code, 1 << 20);
+    let mem = &mut guest.v.cpu.mem;
+    // ADD RBX, 3; RET or ADD RBX, 5; RET
+    assert!(mem.dma_write(PAGES[0], &[0x48, 0x83, 0xc3, 3, 0xc3]));
+    assert!(mem.dma_write(PAGES[1], &[0x48, 0x83, 0xc3, 5, 0xc3]));
+    assert!(mem.dma_write(TABLE, &(PAGES[0] | 3).to_le_bytes()));
+    assert!(mem.dma_write(TABLES + 0x2008, &(TABLE | 3).to_le_bytes()));
+    guest.v.cpu.flush_tlb();
+    let mut exit = CpuExit::Budget;
+    while exit == CpuExit::Budget {
+        exit = guest.slice(10_000);
+    }
+    let want = u64::from(TURNS) * 4;
+    let share = guest.v.translated * 100 / guest.v.cpu.insns;
+    let bails = guest.tier.stats.exits_interpret + guest.tier.stats.exits_side;
+    if exit != CpuExit::Halted || guest.v.cpu.regs[3] != want || share < 80 || bails > 2_000 {
+        let sum = guest.v.cpu.regs[3];
+        report.fail(format_args!(
+            "{exit:?}, RBX is {sum:x}, not {want:x}; {share} % translated, {bails} left to the interpreter"
+        ));
+    }
+    report.line(format_args!(
+        "a page that moves for ever: {share} % were translated, {bails} instructions left to the interpreter"
+    ));
+}
+
 /// Accesses that would share a look into the TLB, in two pages: after a while each looks for itself.
 fn apart(report: &mut Report) {
     const TURNS: u64 = 20_000;
@@ -524,6 +570,7 @@ pub fn run(count: u32, report: &mut Report) {
     crossing(report);
     distant(report);
     moved(report);
+    remapped(report);
     apart(report);
     churn(count, report);
     refusals(false, report);

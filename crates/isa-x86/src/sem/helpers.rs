@@ -5,7 +5,7 @@
 use guest_api::{Helper, Space, Width};
 use mem::{Access, PAGE_MASK, PAGE_SIZE};
 
-use crate::cpu::{CodeSize, SegReg, rflags};
+use crate::cpu::{CodeSize, RSP, SegReg, rflags};
 use crate::exec::Exec;
 use crate::fault::{DE, Stop};
 use crate::insn::Insn;
@@ -22,7 +22,14 @@ macro_rules! helpers {
         #[repr(u16)]
         enum Index { $($name,)* }
         $($(#[$doc])* pub const $name: Helper = Helper(Index::$name as u16);)*
-        const TABLE: &[Function] = &[$($f,)*];
+        /// Calls the helper with that number in the table. Each is called by name: a table of functions costs twice as much.
+        #[inline(always)]
+        fn dispatch(cx: &mut Exec<'_>, h: Helper, args: &[u64]) -> Result<u64, Stop> {
+            match h {
+                $($name => { let f: Function = $f; f(cx, args) })*
+                _ => Err(cx.unimplemented("helper")),
+            }
+        }
         const NAMES: &[&str] = &[$(stringify!($name),)* "COMPARE_STRINGS"];
         /// Kinds of helpers.
         pub(crate) const KINDS: usize = NAMES.len();
@@ -68,6 +75,14 @@ helpers! {
     READ_TSC_AUX = |cx, _| Ok(cx.cpu.msr.tsc_aux);
     /// Control register `n`.
     READ_CR = |cx, v| { let [n] = args(cx, v)?; registers::read_cr(cx, n) };
+    /// Sets control register `n` to `v`; code may be elsewhere behind it.
+    WRITE_CR = |cx, v| { let [n, v] = args(cx, v)?; registers::write_cr(cx, n, v) };
+    /// INVLPG of `va` in the space of that number; code may be elsewhere behind it.
+    INVLPG = |cx, v| { let [va, space] = args(cx, v)?; misc::invlpg(cx, va, Space(space as u8)) };
+    /// Does what IRETQ does with a stack at `sp` but for RSP, the condition flags and DF; where it goes.
+    IRETQ = |cx, v| { let [sp] = args(cx, v)?; far::iretq(cx, sp) };
+    /// RSP as the helper before has left it.
+    STACK_POINTER = |cx, _| Ok(cx.cpu.regs[RSP as usize]);
     /// Enters the kernel, but for RIP, RCX, R11, the condition flags and DF; what the rest of RFLAGS was.
     SYSCALL = |cx, _| far::syscall(cx);
     /// Returns from it to `target` with RFLAGS `flags`, in 64-bit mode where `long`.
@@ -124,10 +139,7 @@ pub(crate) fn call(cx: &mut Exec<'_>, h: Helper, args: &[u64]) -> Result<u64, St
         let strings = [(a, a_high), (b, b_high)].map(|(low, high)| u128::from(low) | u128::from(high) << 64);
         return Ok(super::sse_str::compared(h.0 as u8, strings));
     }
-    match TABLE.get(h.0 as usize) {
-        Some(f) => f(cx, args),
-        None => Err(cx.unimplemented("helper")),
-    }
+    dispatch(cx, h, args)
 }
 
 fn div_u(cx: &mut Exec<'_>, high: u64, low: u64, d: u64) -> Result<u64, Stop> {

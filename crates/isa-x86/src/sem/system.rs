@@ -5,8 +5,8 @@ use guest_api::{Bin, Emit, EmitVector, Flag, Rel, Slot, Unit, Width};
 
 use super::Sem;
 use super::helpers::*;
-use super::operand::{peek, push, set_stack_pointer, write_gpr};
-use crate::cpu::{DIRECTION, FMASK, KERNEL_GS_BASE, LSTAR, R11, RAX, RCX, RDX, SEG_BASE, SegReg, gpr, rflags};
+use super::operand::{address, peek, push, read_gpr, set_stack_pointer, write_gpr};
+use crate::cpu::{DIRECTION, FMASK, KERNEL_GS_BASE, LSTAR, R11, RAX, RCX, RDX, RSP, SEG_BASE, SegReg, gpr, rflags};
 use crate::insn::Insn;
 
 /// What only CPL 0 of 64-bit mode has.
@@ -119,6 +119,31 @@ pub fn mov_from_cr<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     Ok(())
 }
 
+/// MOV to a control register.
+pub fn mov_to_cr<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
+    let n = e.imm(i.regs[0].into());
+    let v = read_gpr(e, i.width, i.regs[1]);
+    e.helper(WRITE_CR, &[n, v])?;
+    go_on(e, i);
+    Ok(())
+}
+
+/// INVLPG.
+pub fn invlpg<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
+    let va = address(e, i);
+    let space = e.imm(i.space.0.into());
+    e.helper(INVLPG, &[va, space])?;
+    go_on(e, i);
+    Ok(())
+}
+
+/// Goes to the next instruction as to any address: where code is may have changed.
+fn go_on<E: Emit>(e: &mut E, i: &Insn) {
+    let next = i.next_pc(e.block_pc());
+    let next = e.code_address(next);
+    e.goto(next);
+}
+
 /// SYSCALL (SDM 2). Intel's processors have it in 64-bit mode only.
 pub fn syscall<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     let rest = e.helper(SYSCALL, &[])?;
@@ -140,6 +165,19 @@ pub fn sysret<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     let (target, flags) = (e.get(gpr(RCX)), e.get(gpr(R11)));
     let long = e.imm(u64::from(i.width == Width::W64));
     let target = e.helper(SYSRET, &[target, flags, long])?;
+    spread(e, flags);
+    e.goto(target);
+    Ok(())
+}
+
+/// IRETQ, which only 64-bit mode has.
+pub fn iretq<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
+    let sp = e.get(gpr(RSP));
+    let at = e.add_imm(sp, 16);
+    let flags = e.load(Width::W64, at, i.stack())?;
+    let target = e.helper(IRETQ, &[sp])?;
+    let sp = e.helper(STACK_POINTER, &[])?;
+    e.put(gpr(RSP), sp);
     spread(e, flags);
     e.goto(target);
     Ok(())

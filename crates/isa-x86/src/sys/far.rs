@@ -407,6 +407,30 @@ pub fn iret(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     Ok(())
 }
 
+/// What IRETQ with its frame at `sp` does but for the condition flags and DF; where it goes.
+pub(crate) fn iretq(cx: &mut Exec<'_>, sp: u64) -> Result<u64, Stop> {
+    if cx.cpu.nmi_blocked && cx.cpu.translated {
+        return Err(Stop); // one may be waiting
+    }
+    if core::mem::take(&mut cx.cpu.nmi_blocked) {
+        cx.cpu.attention = true;
+    }
+    if cx.cpu.rflags_rest & rflags::NT != 0 {
+        return Err(cx.gp0());
+    }
+    let w = Width::W64;
+    cx.cpu.regs[RSP as usize] = sp;
+    let mut stack = Stack::flat(sp);
+    let ip = stack.pop(cx, w)?;
+    let cs = stack.pop(cx, w)? as u16;
+    let flags = stack.pop(cx, w)?;
+    let mask = iret_flags(cx.cpu, w, cx.cpu.cpl);
+    cx.can_load_rflags(cx.cpu.rflags_rest & !mask | flags & mask)?;
+    return_to(cx, cs, ip, stack, w, 0, true)?;
+    merge_flags(cx, flags, mask);
+    Ok(cx.cpu.rip)
+}
+
 fn iret_to_v86(cx: &mut Exec<'_>, mut stack: Stack, ip: u64, cs: u16, flags: u64) -> Result<(), Stop> {
     let w = Width::W32;
     let sp = stack.pop(cx, w)?;

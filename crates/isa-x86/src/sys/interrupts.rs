@@ -33,12 +33,14 @@ impl Exec<'_> {
         let had = self.cpu.interrupts_enabled();
         self.cpu.load_rflags(v);
         let new = self.cpu.rflags_rest;
-        let waiting = new & rflags::RF != 0 && self.cpu.code_breakpoints
-            || new & rflags::IF != 0 && (!had || new & rflags::RF != 0) && self.platform.interrupt_pending();
-        if new & rflags::TF != 0 || waiting {
-            self.cpu.attention = true;
+        if !self.cpu.translated {
+            let waiting = new & rflags::RF != 0 && self.cpu.code_breakpoints
+                || new & rflags::IF != 0 && (!had || new & rflags::RF != 0) && self.platform.interrupt_pending();
+            if new & rflags::TF != 0 || waiting {
+                self.cpu.attention = true;
+            }
         }
-        if !self.cpu.attention {
+        if self.cpu.translated || !self.cpu.attention {
             // It has nothing to hold off, and the next instruction clears it.
             self.cpu.rflags_rest &= !rflags::RF;
         }
@@ -57,7 +59,8 @@ impl Exec<'_> {
     /// Whether RFLAGS `v` can be loaded here: translated code does not look up behind the instruction, so what makes that necessary
     /// is left to the interpreter.
     pub(crate) fn can_load_rflags(&mut self, v: u64) -> Result<(), Stop> {
-        let seen = v & (rflags::TF | rflags::RF) != 0
+        let seen = v & rflags::TF != 0
+            || v & rflags::RF != 0 && self.cpu.code_breakpoints
             || v & rflags::IF != 0 && !self.cpu.interrupts_enabled() && self.platform.interrupt_pending();
         if self.cpu.translated && seen { Err(Stop) } else { Ok(()) }
     }
@@ -401,13 +404,15 @@ pub(crate) fn cli(cx: &mut Exec<'_>) -> Result<u64, Stop> {
 
 pub(crate) fn sti(cx: &mut Exec<'_>) -> Result<u64, Stop> {
     require_iopl(cx)?;
-    cx.can_load_rflags(rflags::IF)?;
     if !cx.cpu.interrupts_enabled() {
-        cx.cpu.rflags_rest |= rflags::IF;
         // Where nothing waits, nothing can tell that the next instruction is to be executed before it.
         if cx.platform.interrupt_pending() {
+            if cx.cpu.translated {
+                return Err(Stop); // translated code does not look up
+            }
             cx.cpu.hold_off(false);
         }
+        cx.cpu.rflags_rest |= rflags::IF;
     }
     Ok(0)
 }

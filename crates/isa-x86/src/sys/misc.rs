@@ -1,6 +1,6 @@
 //! What fits nowhere else: TLB and cache maintenance, SMAP's switches.
 
-use guest_api::{Emit, Width};
+use guest_api::{Emit, Space, Width};
 
 use super::paging::canonical;
 use crate::cpu::{CodeSize, cr4, rflags};
@@ -10,16 +10,14 @@ use crate::insn::{Insn, space_segment};
 use crate::sem::operand::{address, read_gpr};
 
 /// INVLPG (SDM 2): not canonical addresses are ignored.
-pub fn invlpg(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
+pub(crate) fn invlpg(cx: &mut Exec<'_>, va: u64, space: Space) -> Result<u64, Stop> {
     cx.require_cpl0()?;
-    let mut va = address(cx, i);
-    if let Some(s) = space_segment(i.space) {
-        va = va.wrapping_add(cx.cpu.seg_base(s)) & 0xffff_ffff;
-    }
+    cx.can_forget_jumps()?;
+    let va = space_segment(space).map_or(va, |s| va.wrapping_add(cx.cpu.seg_base(s)) & 0xffff_ffff);
     if canonical(va) {
         cx.cpu.invalidate_page(va);
     }
-    Ok(())
+    Ok(0)
 }
 
 /// INVPCID (SDM 2). Invalidating more than asked for is permitted.

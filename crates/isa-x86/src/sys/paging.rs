@@ -3,7 +3,7 @@
 use guest_api::Space;
 use mem::Access;
 
-use crate::cpu::{Cpu, cr0, cr4, efer, rflags};
+use crate::cpu::{Cpu, LAST_FLUSH, cr0, cr4, efer, rflags};
 use crate::exec::Exec;
 use crate::fault::{AC, GP, PF, SS, Stop};
 use crate::insn::STACK;
@@ -123,6 +123,13 @@ fn large_bit(n: u64) -> (usize, u64) {
 fn hash_bit(n: u64, bits: u32) -> (usize, u64) {
     let h = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - bits);
     ((h >> 6) as usize, 1 << (h & 63))
+}
+
+impl Exec<'_> {
+    /// Whether translations of code may be dropped here: the jump caches are found stale, as they are once in a while, by the interpreter only.
+    pub(crate) fn can_forget_jumps(&mut self) -> Result<(), Stop> {
+        if self.cpu.translated && self.cpu.flushes + 1 == LAST_FLUSH { Err(Stop) } else { Ok(()) }
+    }
 }
 
 impl Cpu {

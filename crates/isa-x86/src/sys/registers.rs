@@ -51,29 +51,30 @@ pub(crate) fn read_cr(cx: &mut Exec<'_>, n: u64) -> Result<u64, Stop> {
     })
 }
 
-pub fn mov_to_cr(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
-    let v = cx.cpu.regs[usize::from(i.regs[1] & 15)] & i.width.mask();
-    if !matches!(i.regs[0], 0 | 2 | 3 | 4 | 8) {
+/// MOV of `v` to control register `n`.
+pub(crate) fn write_cr(cx: &mut Exec<'_>, n: u64, v: u64) -> Result<u64, Stop> {
+    if !matches!(n, 0 | 2 | 3 | 4 | 8) {
         return Err(cx.ud());
     }
     cx.require_cpl0()?;
-    match i.regs[0] {
-        0 => set_cr0(cx, v),
-        2 => {
-            cx.cpu.cr2 = v;
-            Ok(())
-        }
-        3 => set_cr3(cx, v),
-        4 => set_cr4(cx, v),
+    if n != 3 && cx.cpu.translated {
+        return Err(Stop); // rare, and more may change than translated code looks at
+    }
+    cx.can_forget_jumps()?;
+    match n {
+        0 => set_cr0(cx, v)?,
+        2 => cx.cpu.cr2 = v,
+        3 => set_cr3(cx, v)?,
+        4 => set_cr4(cx, v)?,
         _ => {
             if v >> 4 != 0 {
                 return Err(cx.gp0());
             }
             cx.platform.set_cr8(v as u8);
             cx.cpu.attention = true;
-            Ok(())
         }
     }
+    Ok(0)
 }
 
 /// Writes CR0 with the checks of MOV CR0.

@@ -231,6 +231,9 @@ pub(crate) fn mark_accessed(cx: &mut Exec<'_>, d: &mut Descriptor) -> Result<(),
 /// Writes the descriptor's byte 5.
 pub(crate) fn set_type(cx: &mut Exec<'_>, d: &mut Descriptor, byte: u8) -> Result<(), Stop> {
     if (d.raw >> 40) as u8 != byte {
+        if cx.cpu.translated {
+            return Err(Stop); // it may be code that is overwritten
+        }
         let at = d.at.wrapping_add(5);
         as_system(cx, |cx| cx.store_linear(Width::W8, at, u64::from(byte), Space::FLAT))?;
         d.raw = d.raw & !(0xff << 40) | u64::from(byte) << 40;

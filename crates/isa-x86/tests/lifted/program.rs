@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use guest_api::{FlagForm, FlagSource, LazyFlags, Width};
 use ir::Region;
 use isa_x86::cpu::CodeSize;
-use isa_x86::{Insn, Kind, decode, translate};
+use isa_x86::{Insn, Kind, Op, decode, translate};
 use random::Rng;
 
 use super::machine::{CODE, DATA, Machine, PAGES, lifter, set_flags};
@@ -24,6 +24,9 @@ struct Opcode {
 /// What random instructions are made of: for each row of the table that has a meaning in the vocabulary, its opcodes.
 pub struct Opcodes(BTreeMap<String, Vec<Opcode>>);
 
+/// Rows that change what a case after them meets, or for which no frame is prepared. Their programs are those of `tests/tiers` and `sys`.
+const LEFT_OUT: [Op; 3] = [Op::MovToCr, Op::Invlpg, Op::Iretq];
+
 /// Whether `i` is written in the vocabulary, and whether the recorder takes it.
 fn tried(i: &Insn) -> (bool, bool) {
     let mut region = Region::default();
@@ -33,7 +36,7 @@ fn tried(i: &Insn) -> (bool, bool) {
     (translate(&mut lift, i).is_some(), lift.end_insn())
 }
 fn has_meaning(i: &Insn) -> bool {
-    tried(i).0
+    !LEFT_OUT.contains(&i.op) && tried(i).0
 }
 fn is_translated(i: &Insn) -> bool {
     tried(i) == (true, true)
