@@ -283,6 +283,8 @@ impl<H: Host> Jit<H> {
             let Some(key) = self.regions[n as usize].as_ref().map(|i| i.key) else { continue };
             if let Some(older) = self.known.insert(key, n).filter(|&m| m != n) {
                 self.remove(older);
+                // The code there stays as hot as it is.
+                self.changes.retain(|c| (c.0, c.1) != key);
                 self.known.insert(key, n);
             }
         }
@@ -732,3 +734,6 @@ impl<H: Host> Tier for Jit<H> {
         core::mem::take(&mut self.reassigned)
     }
 }
+
+#[cfg(test)]
+mod tests;
