@@ -27,6 +27,8 @@ pub trait Code {
     const ZERO: Slot;
     const BLOCK: Slot;
 
+    /// Address of the state block that [`StateLayout`] describes; it does not move while translated code is kept.
+    fn state(&self) -> u32;
     /// The block that starts at linear address `pc`, if the interpreter has it and the address is mapped.
     fn block_at(&mut self, pc: u64) -> Option<Decoded>;
     /// The block `id`.

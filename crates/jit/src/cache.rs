@@ -167,6 +167,7 @@ impl<H: Host> Jit<H> {
         };
         let abi = linked.map(|linked| Abi {
             layout,
+            state: 0,
             lookup_slot: call::lookup as *const () as usize as u32,
             interpret_slot: call::interpret as *const () as usize as u32,
             linked,
@@ -222,6 +223,16 @@ impl<H: Host> Jit<H> {
                 self.flush();
             }
         }
+    }
+
+    /// What is known for functions of a guest whose state is at `state`: those that are there know that address.
+    fn for_state(&mut self, state: u32) -> Option<Abi> {
+        if self.abi.is_some_and(|abi| abi.state != state) {
+            self.everything_goes();
+        }
+        let abi = self.abi.as_mut()?;
+        abi.state = state;
+        Some(*abi)
     }
 
     /// The host has refused something.
@@ -575,7 +586,7 @@ impl<H: Host> Tier for Jit<H> {
     }
 
     fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64) -> u32 {
-        let Some(abi) = self.abi else { return 0 };
+        let Some(abi) = self.for_state(code.state()) else { return 0 };
         let entry = code.block(id);
         let key = (entry.pa, entry.mode);
         if let Some(&n) = self.known.get(&key) {
@@ -626,6 +637,11 @@ impl<H: Host> Tier for Jit<H> {
 
     fn enter(&mut self, guest: &mut dyn Guest, slot: u32, pc: u64, left: i64) -> Left {
         let at = self.layout.exchange;
+        let state = guest.state().addr() as u32;
+        if self.abi.is_none_or(|abi| abi.state != state) {
+            _ = self.for_state(state);
+            return Left { pc, left, interpret: true };
+        }
         let mut remapped = false;
         for _ in 0..2 {
             let leave = call::enter(guest, slot, at, pc, left);

@@ -6,7 +6,7 @@ use wasm_encoder::BlockType;
 use wasm_encoder::ValType::I32;
 
 use crate::abi::Import;
-use crate::emit::{ADDRESS, CONTEXT, ENTRY, Emitter, HOST, LEFT, RMW_HOST, STATE, TEMP, at};
+use crate::emit::{ADDRESS, CONTEXT, ENTRY, Emitter, HOST, LEFT, RMW_HOST, TEMP, at};
 
 /// log2 of the bytes in a page.
 const PAGE_SHIFT: i32 = 12;
@@ -173,30 +173,32 @@ impl Emitter<'_> {
         // The time that a helper may read is that of its instruction.
         let left = self.layout().exchange + offset_of!(guest_api::Exchange, left) as u32;
         let undone = self.region.exits.get(exit as usize).map_or(0, |e| e.undone);
-        self.get(STATE).local_get(LEFT);
+        let left = self.of_state(left, 3);
+        self.state().local_get(LEFT);
         if undone != 0 {
             self.i().i64_const(undone.into()).i64_add();
         }
-        self.i().i64_store(at(left, 3));
+        self.i().i64_store(left);
         self.i().i32_const(h as i32);
         push(self);
         self.i().call(Import::Helper as u32);
         // It may have changed what memory may be accessed, and the floating-point environment.
         if self.uses_memory {
-            let context = self.layout().tlb_context;
-            self.get(STATE).i64_load(at(context, 3));
+            let context = self.of_state(self.layout().tlb_context, 3);
+            self.state().i64_load(context);
             self.set(CONTEXT);
         }
         let refused = self.layout().exchange + offset_of!(guest_api::Exchange, refused) as u32;
-        self.get(STATE).i32_load(at(refused, 2));
+        let refused = self.of_state(refused, 2);
+        self.state().i32_load(refused);
         self.side_exit_if(exit);
     }
 
-    /// Sets `ENTRY` so that a table's offset leads to the entry for the page of the address in local `address`.
+    /// Sets `ENTRY` so that it is the distance from the begin of a table to the entry for the page of the address in local `address`.
     pub(crate) fn tlb_entry(&mut self, address: u32) {
         let mask = (self.layout().tlb_entries as i32 - 1) << ENTRY_SHIFT;
         self.get(address).i32_wrap_i64().i32_const(PAGE_SHIFT - ENTRY_SHIFT).i32_shr_u();
-        self.i().i32_const(mask).i32_and().local_get(STATE).i32_add();
+        self.i().i32_const(mask).i32_and();
         self.set(ENTRY);
     }
 
@@ -209,12 +211,14 @@ impl Emitter<'_> {
             self.i().i64_const(i64::from(bytes) - 1).i64_add();
         }
         self.i().i64_const(-1 << PAGE_SHIFT).i64_and().local_get(CONTEXT).i64_or();
-        self.get(ENTRY).i64_load(at(table, 3)).i64_eq();
+        let tag = self.of_state(table, 3);
+        self.get(ENTRY).i64_load(tag).i64_eq();
     }
 
     /// Pushes the host address, after a hit.
     fn hit_address(&mut self, address: u32, table: u32) {
-        self.get(ENTRY).i32_load(at(table + 8, 2)).local_get(address).i32_wrap_i64().i32_add();
+        let addend = self.of_state(table + 8, 2);
+        self.get(ENTRY).i32_load(addend).local_get(address).i32_wrap_i64().i32_add();
     }
 
     /// Pushes the host address of an access to be loaded from.

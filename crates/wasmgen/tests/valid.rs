@@ -63,7 +63,7 @@ fn every_vector_operation_is_valid() {
     ops.extend([guest_api::Align::Any, guest_api::Align::Natural].map(Op::LoadX));
     ops.extend([guest_api::Align::Any, guest_api::Align::Natural].map(Op::StoreX));
     for linked in [false, true] {
-        let abi = Abi { layout, lookup_slot: 1, interpret_slot: 2, linked };
+        let abi = Abi { layout, state: 1 << 20, lookup_slot: 1, interpret_slot: 2, linked };
         for &op in &ops {
             let mut batch = Batch::default();
             batch.add(7, 3, wasmgen::function(&region(op), Id { number: 7, serial: 9 }, &abi));

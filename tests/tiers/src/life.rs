@@ -516,7 +516,31 @@ fn forbidden(report: &mut Report) {
     report.line(format_args!("{faults} page faults of {TURNS}; {share} % were translated"));
 }
 
+/// The processor is taken to another place: what was translated knows the old one.
+fn replaced(report: &mut Report) {
+    // MOV ECX, 100000; L: ADD RBX, RCX; DEC ECX; JNZ L; HLT
+    let code = [0xb9, 0xa0, 0x86, 1, 0, 0x48, 0x01, 0xcb, 0xff, 0xc9, 0x75, 0xf9, 0xf4];
+    let mut guest = Guest::new(&code, 1 << 20);
+    for _ in 0..20 {
+        guest.slice(1000);
+    }
+    let (regions, before) = (guest.tier.stats.regions, guest.v.translated);
+    let old = guest.v.cpu.regs[3];
+    let mut elsewhere = long_mode(&code).cpu;
+    core::mem::swap(&mut *guest.v.cpu, &mut *elsewhere);
+    core::mem::swap(&mut guest.v.cpu, &mut elsewhere);
+    while guest.slice(1000) == CpuExit::Budget {}
+    let (again, sum) = (guest.tier.stats.regions - regions, (1..=100_000).sum::<u64>());
+    if guest.v.cpu.regs[3] != sum || before == 0 || again == 0 || guest.v.translated < 2 * before {
+        report.fail(format_args!(
+            "a processor that moved: {again} regions anew, RBX is {}, was {old}, not {sum}",
+            guest.v.cpu.regs[3]
+        ));
+    }
+}
+
 pub fn run(count: u32, report: &mut Report) {
+    replaced(report);
     wrapping(report);
     forbidden(report);
     wide(report);
