@@ -493,8 +493,7 @@ impl<H: Host> Jit<H> {
     fn add(&mut self, key: Key, slot: u32, formed: Formed, wide: bool, abi: &Abi) {
         let start = self.host.now_ns();
         let insns = formed.insns();
-        let Formed { mut region, ranges, .. } = formed;
-        passes::all(&mut region, !self.careful.contains(&key));
+        let Formed { region, ranges, .. } = formed;
         let n = self.number();
         let serial = self.next_serial;
         self.next_serial = serial.wrapping_add(1);
@@ -531,11 +530,16 @@ impl<H: Host> Jit<H> {
         self.stats.emit_ns += self.host.now_ns().saturating_sub(start);
     }
 
-    /// Forms a region, and notes the time that it takes.
+    /// Forms a region, as good as the passes make it, and notes the time that it takes.
     fn form<C: Code>(&mut self, code: &mut C, id: u32, pc: u64, wide: bool) -> Option<Formed> {
         let start = self.host.now_ns();
-        let (least, mode) = (self.warm, code.block(id).mode);
-        let formed = form(code, id, pc, least, wasmgen::supports, &mut Around { jit: self, mode, wide });
+        let (least, entry) = (self.warm, code.block(id));
+        let (mode, sharing) = (entry.mode, !self.careful.contains(&(entry.pa, entry.mode)));
+        let mut formed = form(code, id, pc, least, wasmgen::supports, &mut Around { jit: self, mode, wide });
+        if let Some(formed) = &mut formed {
+            // Elsewhere little time is spent: the code is to be short.
+            passes::all(&mut formed.region, sharing, wide || self.stress.is_some());
+        }
         self.stats.lift_ns += self.host.now_ns().saturating_sub(start);
         formed
     }
@@ -554,7 +558,8 @@ impl<H: Host> Jit<H> {
         let (key, slot, insns) = (info.key, info.slot, info.insns);
         info.wide = true;
         let entry = code.block_at(base).filter(|e| (e.pa, e.mode) == key);
-        let Some(formed) = entry.and_then(|e| self.form(code, e.id, base, true)).filter(|f| f.insns() > insns) else {
+        let better = |f: &Formed| f.insns() > insns || !f.region.kept.is_empty();
+        let Some(formed) = entry.and_then(|e| self.form(code, e.id, base, true)).filter(better) else {
             return;
         };
         self.stats.widened += 1;

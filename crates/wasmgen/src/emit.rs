@@ -267,6 +267,7 @@ impl<'r> Emitter<'r> {
             self.state().i64_load(context);
             self.set(CONTEXT);
         }
+        self.forget_pages();
         for n in 0..ALL_SLOTS {
             if let Some(local) = self.slots[n] {
                 let from = self.of_state(self.slot_offset(n), 3);

@@ -18,13 +18,14 @@ const ENTRY_SHIFT: i32 = 4;
 impl Emitter<'_> {
     pub(crate) fn access(&mut self, i: &Inst) {
         let [a, v, c, _] = i.args;
+        let bytes = i.probes().map_or(0, |p| p.0);
         match i.op {
             Op::Load(w) => {
-                self.host_address(a, w.bytes(), Import::Readable, i.exit);
+                self.host_address(a, w.bytes(), Import::Readable, i);
                 self.load(w, 0);
             }
             Op::LoadRmw(w) => {
-                self.host_address(a, w.bytes(), Import::Updatable, i.exit);
+                self.host_address(a, w.bytes(), Import::Updatable, i);
                 self.i().local_tee(RMW_HOST);
                 self.load(w, 0);
                 self.rmw = Some((a, w.bytes()));
@@ -37,14 +38,11 @@ impl Emitter<'_> {
                 }
                 let address = self.in_local(a, ADDRESS);
                 let v = self.in_local(v, TEMP[0]);
-                self.hit(address, w.bytes(), self.layout().tlb_write);
-                self.if_hinted(BlockType::Empty, true);
-                self.hit_address(address, self.layout().tlb_write);
-                self.get(v);
-                self.store(w, 0);
-                self.i().else_();
-                self.store_slowly(address, w.bytes(), v, i.exit);
-                self.i().end();
+                let hit = |e: &mut Self| {
+                    e.get(v);
+                    e.store(w, 0);
+                };
+                self.mapped(i, address, bytes, BlockType::Empty, hit, |e| e.store_slowly(address, bytes, v, i.exit));
             }
             Op::Probe => {
                 let address = self.in_local(a, ADDRESS);
@@ -58,7 +56,7 @@ impl Emitter<'_> {
             }
             Op::LoadX(align) => {
                 self.aligned(align, a, i.exit);
-                self.host_address(a, 16, Import::Readable, i.exit);
+                self.host_address(a, 16, Import::Readable, i);
                 self.i().v128_load(at(0_u32, 0));
             }
             Op::StoreX(align) => {
@@ -66,16 +64,11 @@ impl Emitter<'_> {
                 let address = self.in_local(a, ADDRESS);
                 let scratch = self.scratch(0);
                 let x = self.in_local(v, scratch);
-                self.hit(address, 16, self.layout().tlb_write);
-                self.if_hinted(BlockType::Empty, true);
-                self.hit_address(address, self.layout().tlb_write);
-                self.get(x).v128_store(at(0_u32, 0));
-                self.i().else_();
-                self.store_x_slowly(address, x, i.exit);
-                self.i().end();
+                let hit = |e: &mut Self| _ = e.get(x).v128_store(at(0_u32, 0));
+                self.mapped(i, address, bytes, BlockType::Empty, hit, |e| e.store_x_slowly(address, x, i.exit));
             }
-            Op::Reach(false) => self.host_address(a, (i.imm as u32).max(IN_ONE_PAGE), Import::Readable, i.exit),
-            Op::Reach(true) => self.host_address(a, i.imm as u32, Import::Updatable, i.exit),
+            Op::Reach(false) => self.host_address(a, bytes.max(IN_ONE_PAGE), Import::Readable, i),
+            Op::Reach(true) => self.host_address(a, bytes, Import::Updatable, i),
             Op::LoadNear(w) => {
                 self.value(v);
                 self.load(w, i.imm);
@@ -188,6 +181,7 @@ impl Emitter<'_> {
             self.state().i64_load(context);
             self.set(CONTEXT);
         }
+        self.forget_pages();
         let refused = self.layout().exchange + offset_of!(guest_api::Exchange, refused) as u32;
         let refused = self.of_state(refused, 2);
         self.state().i32_load(refused);
@@ -222,15 +216,41 @@ impl Emitter<'_> {
     }
 
     /// Pushes the host address of an access to be loaded from.
-    fn host_address(&mut self, a: Val, bytes: u32, slow: Import, exit: u32) {
-        let table = if slow == Import::Readable { self.layout().tlb_read } else { self.layout().tlb_write };
+    fn host_address(&mut self, a: Val, bytes: u32, slow: Import, i: &Inst) {
         let address = self.in_local(a, ADDRESS);
-        self.hit(address, bytes, table);
-        self.if_hinted(BlockType::Result(I32), true);
-        self.hit_address(address, table);
-        self.i().else_();
-        self.find_slowly(slow, address, bytes, exit);
-        self.i().end();
+        let slowly = |e: &mut Self| e.find_slowly(slow, address, bytes, i.exit);
+        self.mapped(i, address, bytes, BlockType::Result(I32), |_| {}, slowly);
+    }
+
+    /// Access `i` of `bytes` at the address in local `address`: `hit` with the host address on the stack, `slowly` where it is not mapped.
+    fn mapped(
+        &mut self,
+        i: &Inst,
+        address: u32,
+        bytes: u32,
+        result: BlockType,
+        hit: impl Fn(&mut Self),
+        slowly: impl FnOnce(&mut Self),
+    ) {
+        let writes = i.probes().is_some_and(|p| p.1);
+        let table = if writes { self.layout().tlb_write } else { self.layout().tlb_read };
+        let page = i.page();
+        let look_up = |e: &mut Self| {
+            e.hit(address, bytes, table);
+            e.if_hinted(result, true);
+            if let Some(n) = page {
+                e.keep_page(n, address, table);
+            }
+            e.hit_address(address, table);
+            hit(e);
+            e.i().else_();
+            slowly(e);
+            e.i().end();
+        };
+        match page {
+            Some(n) => self.in_kept_page(n, address, result, &hit, look_up),
+            None => look_up(self),
+        }
     }
 
     /// Leaves by `exit` where the address `a` is not aligned as demanded.
