@@ -27,6 +27,8 @@ pub trait Code {
     const ZERO: Slot;
     const BLOCK: Slot;
 
+    /// Address of the state block that [`StateLayout`] describes; it does not move while translated code is kept.
+    fn state(&self) -> u32;
     /// The block that starts at linear address `pc`, if the interpreter has it and the address is mapped.
     fn block_at(&mut self, pc: u64) -> Option<Decoded>;
     /// The block `id`.
@@ -136,6 +138,21 @@ pub mod inexact {
     pub const UNTOLD: u32 = 4;
 }
 
+/// Pages that a region can keep.
+pub const KEPT: usize = 8;
+
+/// A page that accesses of the region that runs were in: nothing but the region knows of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct KeptPage {
+    /// Its linear address.
+    pub page: u64,
+    /// Accesses at less than this from its begin are within it; 0: there is none.
+    pub limit: u64,
+    /// Host address less linear address, modulo 2^32.
+    pub addend: u32,
+}
+
 /// What translated code and its caller tell each other, in the guest's state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(C)]
@@ -160,6 +177,8 @@ pub struct Exchange {
     pub verified: u32,
     /// Vector operands, and the first the result, of floating-point operations that the guest does.
     pub vectors: [[u64; 2]; 2],
+    /// The pages that the region keeps. What they say holds until it ends or calls a helper, as nothing else changes what may be accessed.
+    pub kept: [KeptPage; KEPT],
 }
 
 /// How translated code was left.

@@ -74,6 +74,24 @@ impl Cfg {
         at == a
     }
 
+    /// The blocks of the loop at `head`, itself first: those from which it is reached again without leaving what it dominates.
+    pub fn body(&self, region: &Region, head: u32) -> Vec<u32> {
+        let n = region.blocks.len() as u32;
+        let mut inside = vec![false; n as usize];
+        inside[head as usize] = true;
+        loop {
+            let mut changed = false;
+            for b in (head + 1..n).rev().filter(|&b| self.dominates(head, b)) {
+                let again = region.blocks[b as usize].term.successors().any(|s| inside[s as usize]);
+                changed |= again && !inside[b as usize];
+                inside[b as usize] |= again;
+            }
+            if !changed {
+                return (head..n).filter(|&b| inside[b as usize]).collect();
+            }
+        }
+    }
+
     /// The edges into a loop's middle: from the same or a later block to one that does not dominate it. Without them all control
     /// flow is that of nested blocks and loops.
     pub fn irreducible(&self, region: &Region) -> Vec<(u32, u32)> {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use guest_api::FlagForm;
 
 use crate::print::{FLAG_SLOTS, Imm, form_text, forms};
-use crate::{Block, Exit, Inst, Op, Region, Target, Term, Val};
+use crate::{Block, Exit, Inst, Kept, Op, Region, Target, Term, Val};
 
 /// Where a text is not one of a region.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -166,6 +166,10 @@ impl Parser {
             let distance = w.take("a distance", signed)?;
             w.word("at")?;
             r.pages.push((distance, w.number()?));
+        } else if w.is("kept") {
+            w.ordinal(r.kept.len())?;
+            let writes = w.take("`reads` or `writes`", |k| ["reads", "writes"].iter().position(|s| *s == k))? == 1;
+            r.kept.push(Kept { writes, bytes: w.number()? });
         } else if w.is("const") {
             w.ordinal(r.consts.len())?;
             r.consts.push(w.number()?);
@@ -186,7 +190,7 @@ impl Parser {
             let insns = w.take("a number and `:`", |n| u32::try_from(unsigned(n.strip_suffix(':')?)?).ok())?;
             self.open = Some(Open { pc, insns, insts: Vec::new(), values: HashMap::new() });
         } else {
-            return w.error("`units`, `page`, `const`, `exit` or `block`");
+            return w.error("`units`, `page`, `kept`, `const`, `exit` or `block`");
         }
         Ok(())
     }
@@ -230,7 +234,11 @@ impl Parser {
             _ => u32::MAX,
         };
         let v = Val(open.insts.len() as u32);
-        open.insts.push(Inst { op, args, imm, exit });
+        let mut inst = Inst { op, args, imm, exit };
+        if inst.probes().is_some() && w.is("page") {
+            inst.set_page(w.number::<u32>()? as usize);
+        }
+        open.insts.push(inst);
         if let Some(name) = result
             && open.values.insert(name.clone(), v).is_some()
         {

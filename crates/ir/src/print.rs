@@ -3,6 +3,7 @@
 //! ```text
 //! units 0x1                          the guest's units that must be usable
 //! page 0x1000 at 0x8000              code in another page: its distance, and the physical page
+//! kept 0 writes 0x8                  a page that accesses keep: how it is looked up, bytes of the largest
 //! const 0 0x0f0e0d0c0b0a09080706050403020100
 //! exit 0 @0x4 undone 2 form sub.w32  without a form, that in the slot
 //! block 0 @0x0 insns 3:
@@ -10,7 +11,7 @@
 //!   v1 = const 0x10
 //!   v2 = bin.add v0 v1
 //!   put %carry v2                    a slot of the flags
-//!   v4 = load.w32 v2 !0              the side exit
+//!   v4 = load.w32 v2 !0              the side exit; `page 0` behind it: of those that are kept
 //!   v5 = rel.eq v4 v1
 //!   if v5                            up to `end`, indented
 //!     put 3 v4
@@ -144,22 +145,26 @@ impl Display for Term {
 impl Display for Inst {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         write!(f, "{}", self.op.text())?;
+        let number = if self.probes().is_some() { self.number() } else { self.imm };
         match Imm::of(self.op) {
             Some(Imm::Offset) => write!(f, " {}", Offset(self.imm as i64))?,
             Some(Imm::Slot) => match FLAG_SLOTS.iter().find(|s| u64::from(s.1) == self.imm) {
                 Some((name, _)) => write!(f, " {name}")?,
                 None => write!(f, " {}", self.imm)?,
             },
-            Some(Imm::Number) if self.imm >= 10 => write!(f, " {:#x}", self.imm)?,
-            Some(Imm::Number) => write!(f, " {}", self.imm)?,
+            Some(Imm::Number) if number >= 10 => write!(f, " {number:#x}")?,
+            Some(Imm::Number) => write!(f, " {number}")?,
             // It should not have one: let it be seen.
-            None if self.imm != 0 => write!(f, " {:#x}", self.imm)?,
+            None if number != 0 => write!(f, " {number:#x}")?,
             None => {}
         }
         for v in self.args.iter().take_while(|&&v| v != Val::NONE) {
             write!(f, " {v}")?;
         }
-        if self.exit == u32::MAX { Ok(()) } else { write!(f, " !{}", self.exit) }
+        if self.exit != u32::MAX {
+            write!(f, " !{}", self.exit)?;
+        }
+        self.page().map_or(Ok(()), |n| write!(f, " page {n}"))
     }
 }
 
@@ -191,6 +196,9 @@ impl Display for Region {
         }
         for (distance, pa) in &self.pages {
             writeln!(f, "page {} at {pa:#x}", Signed(*distance))?;
+        }
+        for (n, k) in self.kept.iter().enumerate() {
+            writeln!(f, "kept {n} {} {:#x}", if k.writes { "writes" } else { "reads" }, k.bytes)?;
         }
         for (n, v) in self.consts.iter().enumerate() {
             writeln!(f, "const {n} {v:#034x}")?;

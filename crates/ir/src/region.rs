@@ -18,6 +18,9 @@ impl Val {
     }
 }
 
+/// Where in [`Inst::imm`] of an access the number of its page is, from 1 on; 0: it keeps none.
+const PAGE_SHIFT: u32 = 32;
+
 /// An operation with its operands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Inst {
@@ -39,6 +42,28 @@ impl Inst {
     pub(crate) fn mapped(mut self, map: &[Val]) -> Inst {
         self.args.iter_mut().filter(|a| **a != Val::NONE).for_each(|a| *a = map[a.index()]);
         self
+    }
+    /// Bytes that it looks for in the TLB, and whether for writing, where it can keep a page.
+    pub fn probes(&self) -> Option<(u32, bool)> {
+        Some(match self.op {
+            Op::Load(w) => (w.bytes(), false),
+            Op::LoadRmw(w) | Op::Store(w) => (w.bytes(), true),
+            Op::LoadX(_) => (16, false),
+            Op::StoreX(_) => (16, true),
+            Op::Reach(writes) => (self.number() as u32, writes),
+            _ => return None,
+        })
+    }
+    /// The page of [`Region::kept`] that the access keeps.
+    pub fn page(&self) -> Option<usize> {
+        self.probes().and_then(|_| (self.imm >> PAGE_SHIFT).checked_sub(1)).map(|n| n as usize)
+    }
+    pub(crate) fn set_page(&mut self, n: usize) {
+        self.imm = self.number() | (n as u64 + 1) << PAGE_SHIFT;
+    }
+    /// [`Inst::imm`] without the page.
+    pub(crate) fn number(&self) -> u64 {
+        self.imm & ((1 << PAGE_SHIFT) - 1)
     }
     /// The operands.
     #[inline(always)]
@@ -152,4 +177,15 @@ pub struct Region {
     /// Other pages than the base's that hold code of the region: distance in bytes from the base's page, and the physical page
     /// that must be mapped there.
     pub pages: Vec<(i64, u64)>,
+    /// The pages that accesses keep: at most [`guest_api::KEPT`].
+    pub kept: Vec<Kept>,
+}
+
+/// A page that accesses are likely to be in: they look there before they look in the TLB, and note there what they find.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Kept {
+    /// It is looked up for writing.
+    pub writes: bool,
+    /// Bytes of the largest of the accesses.
+    pub bytes: u32,
 }

@@ -48,6 +48,9 @@ pub fn verify(region: &Region) -> Result<(), Invalid> {
     if region.blocks.first().is_none_or(|b| b.pc != 0) {
         return Err(Invalid { block: 0, op: None, reason: "there is no block at the base".into() });
     }
+    if region.kept.len() > guest_api::KEPT {
+        return Err(Invalid { block: 0, op: None, reason: format!("{} pages are kept", region.kept.len()) });
+    }
     // The block that each exit belongs to.
     let mut owners = vec![None; region.exits.len()];
     let mut entered = vec![false; region.blocks.len()];
@@ -124,8 +127,14 @@ fn operation(region: &Region, block: &Block, scopes: &mut Scopes, k: usize, i: &
         Op::LoadNear(_) | Op::StoreNear(_) | Op::LoadXNear(_) | Op::StoreXNear(_) => 4096,
         _ => 1,
     };
-    if i.imm >= limit as u64 {
-        return Err(format!("{} is not below {limit}", i.imm));
+    let number = if i.probes().is_some() { i.number() } else { i.imm };
+    if let (Some((bytes, writes)), Some(n)) = (i.probes(), i.page())
+        && !region.kept.get(n).is_some_and(|k| k.writes == writes && k.bytes >= bytes)
+    {
+        return Err(format!("no page {n} is kept for {bytes} bytes"));
+    }
+    if number >= limit as u64 {
+        return Err(format!("{number} is not below {limit}"));
     }
     if !exists(i.op) {
         return Err("there is no such operation".into());

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ; what the case shows
-//! ; pass: fold                  `dead`, `share`, or `fold`: the region is recorded anew, an instruction a block
+//! ; pass: fold                  `dead`, `share`, `keep`, or `fold`: the region is recorded anew, an instruction a block
 //! block 0 @0x0 insns 1:
 //!   ..
 //! ---
@@ -121,6 +121,7 @@ fn passes_give_what_is_written() {
         match pass {
             "dead" => passes::dead(&mut region),
             "share" => passes::share(&mut region),
+            "keep" => passes::keep(&mut region),
             "fold" => region = record(&region),
             _ => panic!("{name}: no pass {pass}"),
         }

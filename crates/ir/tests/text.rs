@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use guest_api::{FlagForm, FlagSource, Listed, Width};
-use ir::{Block, Effect, Exit, Inst, Op, Region, Target, Term, Ty, Val};
+use ir::{Block, Effect, Exit, Inst, Kept, Op, Region, Target, Term, Ty, Val};
 
 /// A region with every operation, and every kind of end.
 fn everything() -> Region {
@@ -54,6 +54,7 @@ fn everything() -> Region {
             Exit { pc: -1, undone: 2, form: Some(FlagForm::new(FlagSource::SubBorrow, Width::W16)) },
         ],
         consts: vec![0, u128::MAX, 0x0102_0304],
+        kept: vec![Kept { writes: false, bytes: 8 }, Kept { writes: true, bytes: 0x200 }],
         units: 5,
         pages: vec![(0x1000, 0x8000), (-0x2000, 0xffff_f000)],
     }
@@ -97,7 +98,7 @@ fn numbers_of_values_are_names() {
 fn what_is_no_region_is_refused_with_its_line() {
     let in_block = |line: &str| format!("block 0 @0x0 insns 1:\n  v0 = const 1\n  {line}\n  jump out @0x4\n");
     for (text, error) in [
-        ("blob".to_string(), "line 1: expected `units`, `page`, `const`, `exit` or `block`, found blob"),
+        ("blob".to_string(), "line 1: expected `units`, `page`, `kept`, `const`, `exit` or `block`, found blob"),
         ("const 1 0".to_string(), "line 1: expected number 0, the next, found 1"),
         ("exit 0 @4 undone 1 form add.w9".to_string(), "line 1: expected a form of flags, found add.w9"),
         ("exit 0 4".to_string(), "line 1: expected an offset `@..`, found 4"),

@@ -167,6 +167,7 @@ impl<H: Host> Jit<H> {
         };
         let abi = linked.map(|linked| Abi {
             layout,
+            state: 0,
             lookup_slot: call::lookup as *const () as usize as u32,
             interpret_slot: call::interpret as *const () as usize as u32,
             linked,
@@ -222,6 +223,16 @@ impl<H: Host> Jit<H> {
                 self.flush();
             }
         }
+    }
+
+    /// What is known for functions of a guest whose state is at `state`: those that are there know that address.
+    fn for_state(&mut self, state: u32) -> Option<Abi> {
+        if self.abi.is_some_and(|abi| abi.state != state) {
+            self.everything_goes();
+        }
+        let abi = self.abi.as_mut()?;
+        abi.state = state;
+        Some(*abi)
     }
 
     /// The host has refused something.
@@ -484,8 +495,7 @@ impl<H: Host> Jit<H> {
     fn add(&mut self, key: Key, slot: u32, formed: Formed, wide: bool, abi: &Abi) {
         let start = self.host.now_ns();
         let insns = formed.insns();
-        let Formed { mut region, ranges, .. } = formed;
-        passes::all(&mut region, !self.careful.contains(&key));
+        let Formed { region, ranges, .. } = formed;
         let n = self.number();
         let serial = self.next_serial;
         self.next_serial = serial.wrapping_add(1);
@@ -522,11 +532,16 @@ impl<H: Host> Jit<H> {
         self.stats.emit_ns += self.host.now_ns().saturating_sub(start);
     }
 
-    /// Forms a region, and notes the time that it takes.
+    /// Forms a region, as good as the passes make it, and notes the time that it takes.
     fn form<C: Code>(&mut self, code: &mut C, id: u32, pc: u64, wide: bool) -> Option<Formed> {
         let start = self.host.now_ns();
-        let (least, mode) = (self.warm, code.block(id).mode);
-        let formed = form(code, id, pc, least, wasmgen::supports, &mut Around { jit: self, mode, wide });
+        let (least, entry) = (self.warm, code.block(id));
+        let (mode, sharing) = (entry.mode, !self.careful.contains(&(entry.pa, entry.mode)));
+        let mut formed = form(code, id, pc, least, wasmgen::supports, &mut Around { jit: self, mode, wide });
+        if let Some(formed) = &mut formed {
+            // Elsewhere little time is spent: the code is to be short.
+            passes::all(&mut formed.region, sharing, wide || self.stress.is_some());
+        }
         self.stats.lift_ns += self.host.now_ns().saturating_sub(start);
         formed
     }
@@ -545,7 +560,8 @@ impl<H: Host> Jit<H> {
         let (key, slot, insns) = (info.key, info.slot, info.insns);
         info.wide = true;
         let entry = code.block_at(base).filter(|e| (e.pa, e.mode) == key);
-        let Some(formed) = entry.and_then(|e| self.form(code, e.id, base, true)).filter(|f| f.insns() > insns) else {
+        let better = |f: &Formed| f.insns() > insns || !f.region.kept.is_empty();
+        let Some(formed) = entry.and_then(|e| self.form(code, e.id, base, true)).filter(better) else {
             return;
         };
         self.stats.widened += 1;
@@ -577,7 +593,7 @@ impl<H: Host> Tier for Jit<H> {
     }
 
     fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64) -> u32 {
-        let Some(abi) = self.abi else { return 0 };
+        let Some(abi) = self.for_state(code.state()) else { return 0 };
         let entry = code.block(id);
         let key = (entry.pa, entry.mode);
         if let Some(&n) = self.known.get(&key) {
@@ -628,6 +644,11 @@ impl<H: Host> Tier for Jit<H> {
 
     fn enter(&mut self, guest: &mut dyn Guest, slot: u32, pc: u64, left: i64) -> Left {
         let at = self.layout.exchange;
+        let state = guest.state().addr() as u32;
+        if self.abi.is_none_or(|abi| abi.state != state) {
+            _ = self.for_state(state);
+            return Left { pc, left, interpret: true };
+        }
         let mut remapped = false;
         for _ in 0..2 {
             let leave = call::enter(guest, slot, at, pc, left);

@@ -1,6 +1,6 @@
 //! How generated code, its caller and other generated code agree.
 //!
-//! A region's function takes the address of the guest's state, the linear address at which it is entered (its base) and the
+//! A region's function takes the address of the guest's state (which it also knows: [`Abi::state`]), the linear address at which it is entered (its base) and the
 //! number of instructions left of the budget. Guest registers are in the state between regions. It returns one of [`Leave`]'s numbers, with
 //! the rest in the state's [`guest_api::Exchange`], or goes on in another region by a tail call through the function table.
 
@@ -71,11 +71,25 @@ helpers! {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Abi {
     pub layout: guest_api::StateLayout,
+    /// Address of the state. Generated code has it as a constant, which takes no register of the host's.
+    pub state: u32,
     /// Table slots of the functions that return [`Leave::Lookup`] and [`Leave::Interpret`] for their arguments.
     pub lookup_slot: u32,
     pub interpret_slot: u32,
     /// Modules may import the function table. Otherwise each way out of a region returns to the caller.
     pub linked: bool,
+}
+
+impl Abi {
+    /// Pages of memory in which the state lies for certain: accesses to it need no check then.
+    pub(crate) fn memory_pages(&self) -> u64 {
+        let l = &self.layout;
+        let table = 16 * l.tlb_entries;
+        let ends =
+            [l.slots + 8, l.xslots + 16, l.tlb_read + table, l.tlb_write + table, l.exchange + 8, l.fetch_keys + 8];
+        let end = ends.into_iter().max().unwrap_or(0);
+        (u64::from(self.state) + u64::from(end)).div_ceil(1 << 16)
+    }
 }
 
 /// Parameters and result of a region's function.

@@ -177,6 +177,16 @@ impl<'r> Emitter<'r> {
         self.local(LOCAL_SET, local);
         self.last_set = Some((at, self.code.len(), local));
     }
+    /// Pushes what [`Emitter::of_state`] is an offset from.
+    pub(crate) fn state(&mut self) -> InstructionSink<'_> {
+        let mut i = self.i();
+        i.i32_const(0);
+        i
+    }
+    /// The memory operand for what is at `offset` in the guest's state. `align`: as in [`at`].
+    pub(crate) fn of_state(&self, offset: impl Into<u64>, align: u32) -> MemArg {
+        at(u64::from(self.abi.state) + offset.into(), align)
+    }
     pub(crate) fn layout(&self) -> &'r StateLayout {
         &self.abi.layout
     }
@@ -243,7 +253,8 @@ impl<'r> Emitter<'r> {
         self.i().end();
         if self.region.units != 0 {
             let (units, mask) = (self.exchange(offset_of!(guest_api::Exchange, units)), self.region.units as i32);
-            self.get(STATE).i32_load(at(units, 2)).i32_const(mask).i32_and().i32_const(mask).i32_ne();
+            let units = self.of_state(units, 2);
+            self.state().i32_load(units).i32_const(mask).i32_and().i32_const(mask).i32_ne();
             self.if_hinted(BlockType::Empty, false);
             self.leave_with(Leave::Interpret, BASE);
             self.i().end();
@@ -252,13 +263,15 @@ impl<'r> Emitter<'r> {
             self.guard();
         }
         if self.uses_memory {
-            self.get(STATE).i64_load(at(l.tlb_context, 3));
+            let context = self.of_state(l.tlb_context, 3);
+            self.state().i64_load(context);
             self.set(CONTEXT);
         }
+        self.forget_pages();
         for n in 0..ALL_SLOTS {
             if let Some(local) = self.slots[n] {
-                let from = at(self.slot_offset(n), 3);
-                let mut i = self.get(STATE);
+                let from = self.of_state(self.slot_offset(n), 3);
+                let mut i = self.state();
                 if n < SLOTS {
                     i.i64_load(from)
                 } else {
@@ -277,7 +290,8 @@ impl<'r> Emitter<'r> {
         let Id { serial, .. } = self.id;
         let entry = |field: usize| at((size_of::<Verified>() * Verified::index(serial) + field) as u32, 3);
         let table = self.exchange(offset_of!(guest_api::Exchange, verified));
-        self.get(STATE).i32_load(at(table, 2));
+        let table = self.of_state(table, 2);
+        self.state().i32_load(table);
         self.set(ENTRY);
         self.get(ENTRY).i64_load(entry(offset_of!(Verified, base))).local_get(BASE).i64_ne();
         // The key, and the serial number above it.
@@ -291,9 +305,9 @@ impl<'r> Emitter<'r> {
 
     /// Pushes the key that what is known of code at the address in local `address` must have.
     fn fetch_key(&mut self, address: u32) {
-        let keys = self.layout().fetch_keys;
+        let keys = self.of_state(self.layout().fetch_keys, 2);
         self.i().local_get(address).i64_const(61).i64_shr_u().i32_wrap_i64().i32_const(4).i32_and();
-        self.i().local_get(STATE).i32_add().i32_load(at(keys, 2));
+        self.i().i32_load(keys);
     }
 
     /// What the blocks branch to when they leave, and the end of the function.
@@ -308,7 +322,8 @@ impl<'r> Emitter<'r> {
             self.i().i32_xor().i32_const(JUMPS as i32 - 1).i32_and();
             self.i().i32_const(size_of::<Jump>() as i32).i32_mul();
             let jumps = self.exchange(offset_of!(guest_api::Exchange, jumps));
-            self.get(STATE).i32_load(at(jumps, 2)).i32_add();
+            let jumps = self.of_state(jumps, 2);
+            self.state().i32_load(jumps).i32_add();
             self.set(ENTRY);
             self.get(ENTRY).i32_load(at(offset_of!(Jump, slot) as u32, 2));
             self.i().i32_const(lookup);
@@ -324,8 +339,8 @@ impl<'r> Emitter<'r> {
         self.i().end();
         for n in 0..ALL_SLOTS {
             if let Some(local) = self.slots[n].filter(|_| self.written >> n & 1 != 0) {
-                let to = at(self.slot_offset(n), 3);
-                let mut i = self.get(STATE);
+                let to = self.of_state(self.slot_offset(n), 3);
+                let mut i = self.state();
                 i.local_get(local);
                 if n < SLOTS {
                     i.i64_store(to)

@@ -23,6 +23,7 @@
 pub mod abi;
 mod emit;
 mod float;
+mod kept;
 mod memory;
 mod module;
 mod place;

@@ -6,7 +6,7 @@ use wasm_encoder::BlockType;
 use wasm_encoder::ValType::I32;
 
 use crate::abi::Import;
-use crate::emit::{ADDRESS, CONTEXT, ENTRY, Emitter, HOST, LEFT, RMW_HOST, STATE, TEMP, at};
+use crate::emit::{ADDRESS, CONTEXT, ENTRY, Emitter, HOST, LEFT, RMW_HOST, TEMP, at};
 
 /// log2 of the bytes in a page.
 const PAGE_SHIFT: i32 = 12;
@@ -18,13 +18,14 @@ const ENTRY_SHIFT: i32 = 4;
 impl Emitter<'_> {
     pub(crate) fn access(&mut self, i: &Inst) {
         let [a, v, c, _] = i.args;
+        let bytes = i.probes().map_or(0, |p| p.0);
         match i.op {
             Op::Load(w) => {
-                self.host_address(a, w.bytes(), Import::Readable, i.exit);
+                self.host_address(a, w.bytes(), Import::Readable, i);
                 self.load(w, 0);
             }
             Op::LoadRmw(w) => {
-                self.host_address(a, w.bytes(), Import::Updatable, i.exit);
+                self.host_address(a, w.bytes(), Import::Updatable, i);
                 self.i().local_tee(RMW_HOST);
                 self.load(w, 0);
                 self.rmw = Some((a, w.bytes()));
@@ -37,14 +38,11 @@ impl Emitter<'_> {
                 }
                 let address = self.in_local(a, ADDRESS);
                 let v = self.in_local(v, TEMP[0]);
-                self.hit(address, w.bytes(), self.layout().tlb_write);
-                self.if_hinted(BlockType::Empty, true);
-                self.hit_address(address, self.layout().tlb_write);
-                self.get(v);
-                self.store(w, 0);
-                self.i().else_();
-                self.store_slowly(address, w.bytes(), v, i.exit);
-                self.i().end();
+                let hit = |e: &mut Self| {
+                    e.get(v);
+                    e.store(w, 0);
+                };
+                self.mapped(i, address, bytes, BlockType::Empty, hit, |e| e.store_slowly(address, bytes, v, i.exit));
             }
             Op::Probe => {
                 let address = self.in_local(a, ADDRESS);
@@ -58,7 +56,7 @@ impl Emitter<'_> {
             }
             Op::LoadX(align) => {
                 self.aligned(align, a, i.exit);
-                self.host_address(a, 16, Import::Readable, i.exit);
+                self.host_address(a, 16, Import::Readable, i);
                 self.i().v128_load(at(0_u32, 0));
             }
             Op::StoreX(align) => {
@@ -66,16 +64,11 @@ impl Emitter<'_> {
                 let address = self.in_local(a, ADDRESS);
                 let scratch = self.scratch(0);
                 let x = self.in_local(v, scratch);
-                self.hit(address, 16, self.layout().tlb_write);
-                self.if_hinted(BlockType::Empty, true);
-                self.hit_address(address, self.layout().tlb_write);
-                self.get(x).v128_store(at(0_u32, 0));
-                self.i().else_();
-                self.store_x_slowly(address, x, i.exit);
-                self.i().end();
+                let hit = |e: &mut Self| _ = e.get(x).v128_store(at(0_u32, 0));
+                self.mapped(i, address, bytes, BlockType::Empty, hit, |e| e.store_x_slowly(address, x, i.exit));
             }
-            Op::Reach(false) => self.host_address(a, (i.imm as u32).max(IN_ONE_PAGE), Import::Readable, i.exit),
-            Op::Reach(true) => self.host_address(a, i.imm as u32, Import::Updatable, i.exit),
+            Op::Reach(false) => self.host_address(a, bytes.max(IN_ONE_PAGE), Import::Readable, i),
+            Op::Reach(true) => self.host_address(a, bytes, Import::Updatable, i),
             Op::LoadNear(w) => {
                 self.value(v);
                 self.load(w, i.imm);
@@ -173,30 +166,33 @@ impl Emitter<'_> {
         // The time that a helper may read is that of its instruction.
         let left = self.layout().exchange + offset_of!(guest_api::Exchange, left) as u32;
         let undone = self.region.exits.get(exit as usize).map_or(0, |e| e.undone);
-        self.get(STATE).local_get(LEFT);
+        let left = self.of_state(left, 3);
+        self.state().local_get(LEFT);
         if undone != 0 {
             self.i().i64_const(undone.into()).i64_add();
         }
-        self.i().i64_store(at(left, 3));
+        self.i().i64_store(left);
         self.i().i32_const(h as i32);
         push(self);
         self.i().call(Import::Helper as u32);
         // It may have changed what memory may be accessed, and the floating-point environment.
         if self.uses_memory {
-            let context = self.layout().tlb_context;
-            self.get(STATE).i64_load(at(context, 3));
+            let context = self.of_state(self.layout().tlb_context, 3);
+            self.state().i64_load(context);
             self.set(CONTEXT);
         }
+        self.forget_pages();
         let refused = self.layout().exchange + offset_of!(guest_api::Exchange, refused) as u32;
-        self.get(STATE).i32_load(at(refused, 2));
+        let refused = self.of_state(refused, 2);
+        self.state().i32_load(refused);
         self.side_exit_if(exit);
     }
 
-    /// Sets `ENTRY` so that a table's offset leads to the entry for the page of the address in local `address`.
+    /// Sets `ENTRY` so that it is the distance from the begin of a table to the entry for the page of the address in local `address`.
     pub(crate) fn tlb_entry(&mut self, address: u32) {
         let mask = (self.layout().tlb_entries as i32 - 1) << ENTRY_SHIFT;
         self.get(address).i32_wrap_i64().i32_const(PAGE_SHIFT - ENTRY_SHIFT).i32_shr_u();
-        self.i().i32_const(mask).i32_and().local_get(STATE).i32_add();
+        self.i().i32_const(mask).i32_and();
         self.set(ENTRY);
     }
 
@@ -209,24 +205,52 @@ impl Emitter<'_> {
             self.i().i64_const(i64::from(bytes) - 1).i64_add();
         }
         self.i().i64_const(-1 << PAGE_SHIFT).i64_and().local_get(CONTEXT).i64_or();
-        self.get(ENTRY).i64_load(at(table, 3)).i64_eq();
+        let tag = self.of_state(table, 3);
+        self.get(ENTRY).i64_load(tag).i64_eq();
     }
 
     /// Pushes the host address, after a hit.
     fn hit_address(&mut self, address: u32, table: u32) {
-        self.get(ENTRY).i32_load(at(table + 8, 2)).local_get(address).i32_wrap_i64().i32_add();
+        let addend = self.of_state(table + 8, 2);
+        self.get(ENTRY).i32_load(addend).local_get(address).i32_wrap_i64().i32_add();
     }
 
     /// Pushes the host address of an access to be loaded from.
-    fn host_address(&mut self, a: Val, bytes: u32, slow: Import, exit: u32) {
-        let table = if slow == Import::Readable { self.layout().tlb_read } else { self.layout().tlb_write };
+    fn host_address(&mut self, a: Val, bytes: u32, slow: Import, i: &Inst) {
         let address = self.in_local(a, ADDRESS);
-        self.hit(address, bytes, table);
-        self.if_hinted(BlockType::Result(I32), true);
-        self.hit_address(address, table);
-        self.i().else_();
-        self.find_slowly(slow, address, bytes, exit);
-        self.i().end();
+        let slowly = |e: &mut Self| e.find_slowly(slow, address, bytes, i.exit);
+        self.mapped(i, address, bytes, BlockType::Result(I32), |_| {}, slowly);
+    }
+
+    /// Access `i` of `bytes` at the address in local `address`: `hit` with the host address on the stack, `slowly` where it is not mapped.
+    fn mapped(
+        &mut self,
+        i: &Inst,
+        address: u32,
+        bytes: u32,
+        result: BlockType,
+        hit: impl Fn(&mut Self),
+        slowly: impl FnOnce(&mut Self),
+    ) {
+        let writes = i.probes().is_some_and(|p| p.1);
+        let table = if writes { self.layout().tlb_write } else { self.layout().tlb_read };
+        let page = i.page();
+        let look_up = |e: &mut Self| {
+            e.hit(address, bytes, table);
+            e.if_hinted(result, true);
+            if let Some(n) = page {
+                e.keep_page(n, address, table);
+            }
+            e.hit_address(address, table);
+            hit(e);
+            e.i().else_();
+            slowly(e);
+            e.i().end();
+        };
+        match page {
+            Some(n) => self.in_kept_page(n, address, result, &hit, look_up),
+            None => look_up(self),
+        }
     }
 
     /// Leaves by `exit` where the address `a` is not aligned as demanded.

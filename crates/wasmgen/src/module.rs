@@ -56,7 +56,8 @@ impl Batch {
         let mut types = TypeSection::new();
         types.ty().function(REGION_PARAMS, [REGION_RESULT]);
         let mut imports = ImportSection::new();
-        let memory = MemoryType { minimum: 1, maximum: None, memory64: false, shared: false, page_size_log2: None };
+        let minimum = abi.memory_pages();
+        let memory = MemoryType { minimum, maximum: None, memory64: false, shared: false, page_size_log2: None };
         imports.import(IMPORT_MODULE, MEMORY, EntityType::Memory(memory));
         if linked {
             let table =

@@ -45,8 +45,31 @@ fn region(op: Op) -> Region {
 }
 
 #[test]
-fn every_vector_operation_is_valid() {
-    let layout = guest_api::StateLayout {
+fn accesses_that_keep_pages_are_valid() {
+    let text = "kept 0 reads 0x40\nkept 1 writes 0x10\nexit 0 @0x0 undone 1
+block 0 @0x0 insns 1:
+  v0 = get 1
+  v1 = load.w8 v0 !0 page 0
+  v2 = loadrmw.w64 v0 !0 page 1
+  store.w64 v0 v2 !0 page 1
+  v4 = loadx.natural v0 !0 page 0
+  v5 = helper 7 v0 v0 v0 v0 !0
+  store.w32 v0 v1 !0 page 1
+  storex.any v0 v4 !0 page 1
+  v8 = reach 0x40 v0 !0 page 0
+  v9 = loadnear.w32 8 v0 v8 !0
+  v10 = reach.writes 0xc v0 !0 page 1
+  storenear.w32 4 v0 v9 v10 !0
+  jump block 0
+";
+    let region: Region = text.parse().expect("a region");
+    ir::verify(&region).expect("valid");
+    valid(&region);
+}
+
+/// The layout of a state.
+fn layout() -> guest_api::StateLayout {
+    guest_api::StateLayout {
         xslots: 512,
         flags: 1024,
         tlb_read: 4096,
@@ -54,23 +77,31 @@ fn every_vector_operation_is_valid() {
         tlb_entries: 64,
         exchange: 2048,
         ..Default::default()
-    };
+    }
+}
+
+/// Checks that a module with the function of `region` is valid.
+fn valid(region: &Region) {
     let features = wasmparser::WasmFeatures::WASM2 | wasmparser::WasmFeatures::TAIL_CALL;
+    for linked in [false, true] {
+        let abi = Abi { layout: layout(), state: 1 << 20, lookup_slot: 1, interpret_slot: 2, linked };
+        let mut batch = Batch::default();
+        batch.add(7, 3, wasmgen::function(region, Id { number: 7, serial: 9 }, &abi));
+        if let Err(e) = wasmparser::Validator::new_with_features(features).validate_all(&batch.module(&abi)) {
+            panic!("{region}\n{e}");
+        }
+    }
+}
+
+#[test]
+fn every_vector_operation_is_valid() {
     let (mut ops, refused): (Vec<Op>, Vec<Op>) = ir::vector_ops().into_iter().partition(|&op| wasmgen::supports(op));
     // Of 32 and 64 bits to 32 and 64; three of vectors; each down and up.
     assert_eq!(refused.len(), (4 + 3) * 2, "{refused:?}");
     assert!(refused.iter().all(|op| ["down", "up"].iter().any(|mode| op.text().ends_with(mode))), "{refused:?}");
     ops.extend([guest_api::Align::Any, guest_api::Align::Natural].map(Op::LoadX));
     ops.extend([guest_api::Align::Any, guest_api::Align::Natural].map(Op::StoreX));
-    for linked in [false, true] {
-        let abi = Abi { layout, lookup_slot: 1, interpret_slot: 2, linked };
-        for &op in &ops {
-            let mut batch = Batch::default();
-            batch.add(7, 3, wasmgen::function(&region(op), Id { number: 7, serial: 9 }, &abi));
-            let validator = &mut wasmparser::Validator::new_with_features(features);
-            if let Err(e) = validator.validate_all(&batch.module(&abi)) {
-                panic!("{op:?}: {e}");
-            }
-        }
+    for &op in &ops {
+        valid(&region(op));
     }
 }

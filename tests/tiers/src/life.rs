@@ -532,15 +532,7 @@ fn forbidden(report: &mut Report) {
     // L: STAC; LOCK INC qword [RBX]; CLAC; MOV [RBX], RAX; DEC ECX; JNZ L; HLT
     let code = [0x0f, 0x01, 0xcb, 0xf0, 0x48, 0xff, 3, 0x0f, 0x01, 0xca, 0x48, 0x89, 3, 0xff, 0xc9, 0x75, 0xef, 0xf4];
     let mut guest = Guest::new(&code, 1 << 20);
-    let mem = &mut guest.v.cpu.mem;
-    // The first 2 MiB once more, as a user's.
-    for (at, entry) in [(0, TABLES + 0x1007), (0x1000, TABLES + 0x2007), (0x2000 + 8 * (USER >> 21), 0x87)] {
-        assert!(mem.dma_write(TABLES + at, &entry.to_le_bytes()));
-    }
-    guest.v.cpu.cr4 |= isa_x86::cpu::cr4::SMAP;
-    guest.v.cpu.flush_tlb();
-    guest.v.cpu.update_context();
-    guest.v.catch_exceptions = true;
+    user_again(&mut guest, USER);
     (guest.v.cpu.regs[1], guest.v.cpu.regs[3]) = (TURNS, USER + 0x10_9000);
     let mut faults = 0;
     loop {
@@ -562,7 +554,73 @@ fn forbidden(report: &mut Report) {
     report.line(format_args!("{faults} page faults of {TURNS}; {share} % were translated"));
 }
 
+/// A loop that keeps a user's page, which a supervisor may read behind STAC, and not behind CLAC.
+fn kept(report: &mut Report) {
+    const TURNS: u32 = 200_000;
+    const USER: u64 = 0x100_0000;
+    // L: STAC; ADD RAX, [RBX]; CLAC; TEST ECX, 0xfff; JNZ M; ADD RAX, [RBX]; M: DEC ECX; JNZ L; HLT
+    let mut code = vec![0x0f, 0x01, 0xcb, 0x48, 0x03, 3, 0x0f, 0x01, 0xca, 0xf7, 0xc1, 0xff, 0x0f, 0, 0, 0x75, 3];
+    code.extend([0x48, 0x03, 3, 0xff, 0xc9, 0x75, 0xe8, 0xf4]);
+    let mut guest = Guest::new(&code, 1 << 20);
+    user_again(&mut guest, USER);
+    (guest.v.cpu.regs[1], guest.v.cpu.regs[3]) = (TURNS.into(), USER + 0x10_9000);
+    assert!(guest.v.cpu.mem.dma_write(0x10_9000, &[3]));
+    let mut faults = 0;
+    let exit = loop {
+        match guest.slice(1000) {
+            CpuExit::Budget => {}
+            CpuExit::Exception(e) if e.vector == isa_x86::fault::PF => {
+                faults += 1;
+                guest.v.cpu.rip += 3;
+            }
+            exit => break exit,
+        }
+    };
+    let (wide, rax) = (guest.tier.stats.widened, guest.v.cpu.regs[0]);
+    if exit != CpuExit::Halted || faults != TURNS / 0x1000 || rax != 3 * u64::from(TURNS) || wide == 0 {
+        report.fail(format_args!("{exit:?} after {faults} page faults, RAX is {rax:x}; {wide} regions made again"));
+    }
+    report.line(format_args!("a page that a loop keeps: {faults} page faults where it must not be read"));
+}
+
+/// The first 2 MiB once more at `user`, as a user's, with SMAP.
+fn user_again(guest: &mut Guest, user: u64) {
+    let mem = &mut guest.v.cpu.mem;
+    for (at, entry) in [(0, TABLES + 0x1007), (0x1000, TABLES + 0x2007), (0x2000 + 8 * (user >> 21), 0x87)] {
+        assert!(mem.dma_write(TABLES + at, &entry.to_le_bytes()));
+    }
+    guest.v.cpu.cr4 |= isa_x86::cpu::cr4::SMAP;
+    guest.v.cpu.flush_tlb();
+    guest.v.cpu.update_context();
+    guest.v.catch_exceptions = true;
+}
+
+/// The processor is taken to another place: what was translated knows the old one.
+fn replaced(report: &mut Report) {
+    // MOV ECX, 100000; L: ADD RBX, RCX; DEC ECX; JNZ L; HLT
+    let code = [0xb9, 0xa0, 0x86, 1, 0, 0x48, 0x01, 0xcb, 0xff, 0xc9, 0x75, 0xf9, 0xf4];
+    let mut guest = Guest::new(&code, 1 << 20);
+    for _ in 0..20 {
+        guest.slice(1000);
+    }
+    let (regions, before) = (guest.tier.stats.regions, guest.v.translated);
+    let old = guest.v.cpu.regs[3];
+    let mut elsewhere = long_mode(&code).cpu;
+    core::mem::swap(&mut *guest.v.cpu, &mut *elsewhere);
+    core::mem::swap(&mut guest.v.cpu, &mut elsewhere);
+    while guest.slice(1000) == CpuExit::Budget {}
+    let (again, sum) = (guest.tier.stats.regions - regions, (1..=100_000).sum::<u64>());
+    if guest.v.cpu.regs[3] != sum || before == 0 || again == 0 || guest.v.translated < 2 * before {
+        report.fail(format_args!(
+            "a processor that moved: {again} regions anew, RBX is {}, was {old}, not {sum}",
+            guest.v.cpu.regs[3]
+        ));
+    }
+}
+
 pub fn run(count: u32, report: &mut Report) {
+    replaced(report);
+    kept(report);
     wrapping(report);
     forbidden(report);
     wide(report);

@@ -209,7 +209,7 @@ impl Sequence {
             insts: recorded.insts,
             term: Term::Jump(Target::Out { pc: self.ops.len() as i64, slot: 0 }),
         });
-        ir::passes::all(&mut region, true);
+        ir::passes::all(&mut region, true, true);
         region
     }
 }
@@ -279,12 +279,18 @@ pub fn run(seed: u64, count: u32, report: &mut Report) {
     let mut counts = vec![Counts::default(); all.len()];
     let mut host = Runner;
     let linked = host.support() == jit::Support::Linked;
-    let abi = Abi { layout: layout(), lookup_slot: lookup as *const () as usize as u32, interpret_slot: 0, linked };
+    // SAFETY: all zero bits are a value of it.
+    let mut state: Box<State> = unsafe { Box::new(core::mem::zeroed()) };
+    let abi = Abi {
+        layout: layout(),
+        state: core::ptr::from_ref(&*state).addr() as u32,
+        lookup_slot: lookup as *const () as usize as u32,
+        interpret_slot: 0,
+        linked,
+    };
     let first = host.grow(64, abi.lookup_slot).expect("the table grows").get();
     let mut rng = Rng(seed);
     let mut cpu = processor();
-    // SAFETY: all zero bits are a value of it.
-    let mut state: Box<State> = unsafe { Box::new(core::mem::zeroed()) };
     state.jumps.fill(Jump { pc: u64::MAX, key: 0, slot: abi.lookup_slot });
     let slow = Slow { cpu: processor(), state: core::ptr::from_mut(&mut *state), calls: 0 };
     SLOW.set(Some(slow));

@@ -450,6 +450,9 @@ impl Code for View<'_> {
     const ZERO: Slot = Slot(ZERO);
     const BLOCK: Slot = Slot(BLOCK);
 
+    fn state(&self) -> u32 {
+        core::ptr::from_ref::<Cpu>(self.cpu).addr() as u32
+    }
     fn block_at(&mut self, pc: u64) -> Option<Decoded> {
         let pa = paging::code_address(self.cpu, pc)?;
         let key = Key::new(pa, self.cpu.fetch_mode(pc));

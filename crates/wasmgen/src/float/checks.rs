@@ -6,7 +6,7 @@ use wasm_encoder::BlockType;
 
 use super::facts::{ordered, plain};
 use crate::abi::Import;
-use crate::emit::{ENTRY, Emitter, INEXACT, STATE, at};
+use crate::emit::{ENTRY, Emitter, INEXACT};
 use crate::structure::Label;
 
 /// The bit of `INEXACT` that says that facts may be wrong, beside those of [`guest_api::inexact`].
@@ -143,7 +143,8 @@ impl<'i> Checks<'i> {
         e.shares |= crate::shared::bit(op, double);
         e.if_hinted(BlockType::Empty, false);
         e.labels.push(Label::If);
-        e.get(STATE);
+        let state = e.abi.state as i32;
+        e.i().i32_const(state);
         for v in operands {
             e.low_lane(v, double);
         }
@@ -164,16 +165,17 @@ impl<'i> Checks<'i> {
         let i = self.inst;
         let Some(op) = i.op.float() else { return };
         let vectors = e.layout().exchange + offset_of!(guest_api::Exchange, vectors) as u32;
-        e.get(STATE);
+        let [first, second] = [vectors, vectors + 16].map(|v| e.of_state(v, 2));
+        e.state();
         e.value(i.args[0]);
-        e.i().v128_store(at(vectors, 3));
+        e.i().v128_store(first);
         if i.args[1] != Val::NONE {
-            e.get(STATE);
+            e.state();
             e.value(i.args[1]);
             if matches!(i.op, Op::ToFloat(..)) {
-                e.i().i64_store(at(vectors + 16, 3));
+                e.i().i64_store(second);
             } else {
-                e.i().v128_store(at(vectors + 16, 3));
+                e.i().v128_store(second);
             }
         }
         e.i().i32_const(op.code() as i32).call(Import::Float as u32).local_tee(ENTRY).i32_eqz();
@@ -185,12 +187,12 @@ impl<'i> Checks<'i> {
         // Once an operand or a result was out of the ordinary, facts may be wrong: all the rest of the block is done so too.
         e.get(INEXACT).i32_const(SUSPICIOUS).i32_and().local_get(ENTRY).i32_const(1).i32_sub().i32_or();
         e.set(INEXACT);
-        e.get(STATE);
+        e.state();
         match self.result {
-            Result::Low(true, local) => e.i().f64_load(at(vectors, 3)).local_set(local),
-            Result::Low(false, local) => e.i().f32_load(at(vectors, 2)).local_set(local),
-            Result::Vector(local) => e.i().v128_load(at(vectors, 3)).local_set(local),
-            Result::Int(local) => e.i().i64_load(at(vectors, 3)).local_set(local),
+            Result::Low(true, local) => e.i().f64_load(first).local_set(local),
+            Result::Low(false, local) => e.i().f32_load(first).local_set(local),
+            Result::Vector(local) => e.i().v128_load(first).local_set(local),
+            Result::Int(local) => e.i().i64_load(first).local_set(local),
         };
     }
 }

@@ -6,7 +6,7 @@ use wasm_encoder::{Ieee32, Ieee64, ValType};
 
 use super::facts::{ordered, plain};
 use super::{inf, splat, unit};
-use crate::emit::{ENTRY, Emitter, INEXACT, STATE, TEMP, at};
+use crate::emit::{ENTRY, Emitter, INEXACT, TEMP};
 use crate::place::Place;
 
 impl Emitter<'_> {
@@ -258,7 +258,8 @@ impl Emitter<'_> {
     pub(super) fn load_inexact(&mut self) {
         if !self.float.loaded {
             let inexact = self.layout().exchange + core::mem::offset_of!(guest_api::Exchange, inexact) as u32;
-            self.get(STATE).i32_load(at(inexact, 2));
+            let inexact = self.of_state(inexact, 2);
+            self.state().i32_load(inexact);
             self.set(INEXACT);
             self.float.loaded = true;
         }
