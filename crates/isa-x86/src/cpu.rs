@@ -210,6 +210,8 @@ pub struct Cpu {
     pub(crate) jumps_are_stale: bool,
     /// Why the last instruction returned [`crate::Stop`].
     pub stop: StopReason,
+    /// What the last load that missed the TLB has read, the low half first.
+    pub(crate) loaded: [u64; 2],
 
     /// The condition flags, while translated code runs.
     pub(crate) lazy_flags: LazyFlags,
@@ -267,6 +269,7 @@ impl Cpu {
             flushes: 0,
             jumps_are_stale: false,
             stop: StopReason::None,
+            loaded: [0; 2],
             lazy_flags: LazyFlags::default(),
             translated: false,
             budget_end: 0,

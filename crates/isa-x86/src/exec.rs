@@ -14,20 +14,39 @@ use crate::platform::Platform;
 use crate::sys::{paging, segments};
 
 /// A processor in its machine: what instructions execute on.
+///
+/// The interpreter's loop makes one for each instruction and keeps it in locals: what is out of line and may be called by its arms
+/// takes the two references, not this.
 pub struct Exec<'a> {
     pub cpu: &'a mut Cpu,
     pub platform: &'a mut dyn Platform,
+    /// An access has missed the TLB: it may have raised [`Cpu::attention`].
+    pub(crate) missed: bool,
+}
+
+impl<'a> Exec<'a> {
+    #[inline(always)]
+    pub fn new(cpu: &'a mut Cpu, platform: &'a mut dyn Platform) -> Exec<'a> {
+        Exec { cpu, platform, missed: false }
+    }
+}
+
+/// Sets the reason for [`Stop`].
+#[cold]
+#[inline(never)]
+fn except(cpu: &mut Cpu, vector: u8, error: Option<u32>) {
+    cpu.stop = StopReason::Exception(Exception { vector, error });
 }
 
 impl Exec<'_> {
     /// Raises exception `vector`. The instruction's function returns the result.
-    #[cold]
+    #[inline(always)]
     pub fn fault(&mut self, vector: u8, error: Option<u32>) -> Stop {
-        self.cpu.stop = StopReason::Exception(Exception { vector, error });
+        except(self.cpu, vector, error);
         Stop
     }
     /// Raises #GP(0).
-    #[cold]
+    #[inline(always)]
     pub fn gp0(&mut self) -> Stop {
         self.fault(crate::fault::GP, Some(0))
     }
@@ -63,7 +82,7 @@ impl Exec<'_> {
         };
         match hit {
             Some(v) => Ok(v),
-            None => self.load_slow(w, va, s, Access::Read),
+            None => self.load_missed(w, va, s, Access::Read),
         }
     }
 
@@ -76,7 +95,29 @@ impl Exec<'_> {
             Width::W32 => self.cpu.mem.store(va, v as u32),
             Width::W64 => self.cpu.mem.store(va, v),
         };
-        if hit { Ok(()) } else { self.store_slow(w, va, v, s) }
+        if hit {
+            return Ok(());
+        }
+        self.missed = true;
+        store_missed(self.cpu, self.platform, w, va, v, s)
+    }
+
+    #[inline(always)]
+    fn load_missed(&mut self, w: Width, va: u64, s: Space, access: Access) -> Result<u64, Stop> {
+        self.missed = true;
+        load_missed(self.cpu, self.platform, w, va, s, access)?;
+        Ok(self.cpu.loaded[0])
+    }
+
+    /// Raises the faults of a store of `bytes` at linear address `va`.
+    fn probe_linear(&mut self, bytes: u32, va: u64, s: Space) -> Result<(), Stop> {
+        let last = va.wrapping_add(u64::from(bytes) - 1);
+        if (va ^ last) & !PAGE_MASK == 0 {
+            paging::translate(self, va, Access::Write, s)?;
+        } else {
+            self.translate_pair(va, Access::Write, s)?;
+        }
+        Ok(())
     }
 
     /// Physical addresses of `va` and of the page behind its own, for an access that crosses into it.
@@ -90,8 +131,6 @@ impl Exec<'_> {
     }
 
     /// A load that missed the TLB: walks the page tables, crosses pages, reads devices.
-    #[cold]
-    #[inline(never)]
     fn load_slow(&mut self, w: Width, va: u64, s: Space, access: Access) -> Result<u64, Stop> {
         let n = w.bytes();
         let left = (PAGE_SIZE - (va & PAGE_MASK)) as u32;
@@ -110,8 +149,6 @@ impl Exec<'_> {
     }
 
     /// A store that missed the TLB, or went to a page that holds code.
-    #[cold]
-    #[inline(never)]
     fn store_slow(&mut self, w: Width, va: u64, v: u64, s: Space) -> Result<(), Stop> {
         let n = w.bytes();
         let left = (PAGE_SIZE - (va & PAGE_MASK)) as u32;
@@ -196,6 +233,28 @@ impl Exec<'_> {
     }
 }
 
+/// [`Exec::load_slow`], the value in [`Cpu::loaded`]: a result that is returned through memory would be kept there by those that hit too.
+#[cold]
+#[inline(never)]
+fn load_missed(
+    cpu: &mut Cpu,
+    platform: &mut dyn Platform,
+    w: Width,
+    va: u64,
+    s: Space,
+    access: Access,
+) -> Result<(), Stop> {
+    let v = Exec::new(cpu, platform).load_slow(w, va, s, access)?;
+    cpu.loaded[0] = v;
+    Ok(())
+}
+
+#[cold]
+#[inline(never)]
+fn store_missed(cpu: &mut Cpu, platform: &mut dyn Platform, w: Width, va: u64, v: u64, s: Space) -> Result<(), Stop> {
+    Exec::new(cpu, platform).store_slow(w, va, v, s)
+}
+
 impl Emit for Exec<'_> {
     type V = u64;
     type C = bool;
@@ -270,7 +329,7 @@ impl Emit for Exec<'_> {
         };
         match hit {
             Some(v) => Ok(v),
-            None => self.load_slow(w, va, s, Access::Write),
+            None => self.load_missed(w, va, s, Access::Write),
         }
     }
     #[inline(always)]
@@ -280,13 +339,7 @@ impl Emit for Exec<'_> {
     }
     fn probe_write(&mut self, bytes: u32, addr: u64, s: Space) -> Result<(), Stop> {
         let va = self.linear(s, addr, bytes, true)?;
-        let last = va.wrapping_add(u64::from(bytes) - 1);
-        if (va ^ last) & !PAGE_MASK == 0 {
-            paging::translate(self, va, Access::Write, s)?;
-        } else {
-            self.translate_pair(va, Access::Write, s)?;
-        }
-        Ok(())
+        self.probe_linear(bytes, va, s)
     }
 
     #[inline(always)]
@@ -348,10 +401,10 @@ impl Emit for Exec<'_> {
     fn when(&mut self, c: bool, f: impl FnOnce(&mut Self) -> Result<(), Stop>) -> Result<(), Stop> {
         if c { f(self) } else { Ok(()) }
     }
-    #[cold]
+    #[inline(always)]
     fn raise(&mut self, t: Trap) -> Result<(), Stop> {
-        self.cpu.stop = StopReason::Exception(t.into());
-        Err(Stop)
+        let Exception { vector, error } = t.into();
+        Err(self.fault(vector, error))
     }
     fn helper(&mut self, h: Helper, args: &[u64]) -> Result<u64, Stop> {
         crate::sem::helpers::call(self, h, args)

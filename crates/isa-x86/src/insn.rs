@@ -3,6 +3,7 @@
 use guest_api::{Cond, Space, Width};
 
 use crate::cpu::{CodeSize, SegReg, ZERO};
+use crate::interp::NO_ARM;
 use crate::table::{Op, ends_block};
 
 /// What an operand is.
@@ -49,7 +50,7 @@ pub struct Insn {
     pub op: Op,
     /// Distance in bytes from the block's first instruction.
     pub off: u16,
-    /// The interpreter's specialised arm, 0 for none.
+    /// The arm of the interpreter's loop.
     pub hot: u8,
     /// Length in bytes, 1..=15.
     pub len: u8,
@@ -104,7 +105,7 @@ impl Insn {
         disp: 0,
         op: Op::None,
         off: 0,
-        hot: 0,
+        hot: NO_ARM,
         len: 0,
         width: Width::W64,
         src_width: Width::W64,

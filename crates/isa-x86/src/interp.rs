@@ -3,19 +3,19 @@
 mod cache;
 mod hot;
 mod index;
+mod row;
 mod targets;
 
 use guest_api::{NoTier, Tier, Width};
 
-use crate::cpu::{BLOCK, CodeSize, Cpu, SegReg, rflags};
+use crate::cpu::{Cpu, SegReg, rflags};
 use crate::exec::Exec;
 use crate::fault::{self, Exception, Stop, StopReason};
-use crate::insn::Insn;
 use crate::platform::Platform;
 use crate::sys::debug::DR6_BS;
 use crate::sys::interrupts::{self, Source};
-use cache::{CodeCache, Place, View};
-pub(crate) use hot::{arm, hot_arm};
+use cache::{CodeCache, View};
+pub(crate) use hot::{NO_ARM, arm, hot_arm};
 
 /// Why [`Vcpu::run`] returned.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -134,7 +134,7 @@ impl Vcpu {
         if core::mem::take(&mut self.was_reset) {
             tier.drop_all();
         }
-        let mut cx = Exec { cpu: &mut self.cpu, platform };
+        let mut cx = Exec::new(&mut self.cpu, platform);
         // Translated code has left what is next to the interpreter.
         let mut interpret = false;
         loop {
@@ -170,9 +170,8 @@ impl Vcpu {
             self.trace_at = (self.trace_at + 1) % 16;
             if hot != 0 && !single {
                 let id = at.block;
-                let block = self.code.block_mut(id);
-                if block.slot != 0 && !interpret {
-                    let slot = block.slot;
+                let slot = self.code.block(id).slot();
+                if slot != 0 && !interpret {
                     interpret = enter(&mut cx, tier, slot, end, &mut self.translated);
                     if cx.cpu.insns >= end {
                         self.samples_translated += 1;
@@ -184,18 +183,20 @@ impl Vcpu {
                     continue;
                 }
                 interpret = false;
-                if block.runs < hot {
-                    block.runs += 1;
-                    if block.runs == hot && block.can_be_hot() {
-                        let again = tier.hot(&mut View { code: &self.code, cpu: cx.cpu }, id, pc);
-                        self.code.block_mut(id).runs = hot.saturating_sub(again);
-                        if tier.changed() {
-                            self.code.take_changes(cx.cpu, tier);
-                        }
+                if self.code.block_mut(id).count_run(hot) {
+                    let again = tier.hot(&mut View { code: &self.code, cpu: cx.cpu }, id, pc);
+                    self.code.block_mut(id).set_runs(hot.saturating_sub(again));
+                    if tier.changed() {
+                        self.code.take_changes(cx.cpu, tier);
                     }
                 }
             }
-            if let Err(fault_pc) = run_block(&mut cx, &self.code, at, single) {
+            let done = if single {
+                row::run_single(&mut cx, &self.code, at)
+            } else {
+                row::run(cx.cpu, cx.platform, &mut self.code, at, end, hot)
+            };
+            if let Err(fault_pc) = done {
                 if let Some(exit) = settle(&mut cx, fault_pc, catch) {
                     return exit;
                 }
@@ -341,48 +342,4 @@ fn report(cx: &mut Exec<'_>, what: &str) -> String {
         }
     }
     text
-}
-
-/// `insns`, which begin at `pc`, were executed but for the last `left`; the last of those executed has come to an end or, `done` says, has not.
-#[inline(never)]
-fn stopped(cx: &mut Exec<'_>, insns: &[Insn], left: usize, pc: u64, done: Result<(), Stop>) -> Result<(), u64> {
-    let executed = insns.len() - left;
-    let Some(last) = insns.get(executed - 1) else { return Ok(()) };
-    match done {
-        Ok(()) => {
-            cx.cpu.insns += executed as u64;
-            cx.cpu.rip = last.next_pc(pc);
-            Ok(())
-        }
-        Err(Stop) => {
-            cx.cpu.insns += executed as u64 - 1 + u64::from(cx.cpu.stop == StopReason::Halt);
-            Err(last.pc(pc))
-        }
-    }
-}
-
-/// Runs a block from its start, or only its first instruction. `Err` is the address of the instruction that did not complete.
-#[inline(always)]
-fn run_block(cx: &mut Exec<'_>, code: &CodeCache, at: Place, single: bool) -> Result<(), u64> {
-    let block = code.block(at.block);
-    let pc = cx.cpu.rip;
-    cx.cpu.regs[BLOCK as usize] = pc;
-    let mut insns = code.insns(at);
-    let mut bytes = u64::from(block.bytes);
-    if single {
-        insns = &insns[..insns.len().min(1)];
-        bytes = insns.first().map_or(0, |i| u64::from(i.len));
-    }
-    let next = pc.wrapping_add(bytes);
-    cx.cpu.rip = if block.bits == CodeSize::Bits64 { next } else { next & 0xffff_ffff };
-    let mut rest = insns.iter();
-    while let Some(i) = rest.next() {
-        let done = hot::dispatch(cx, i, &mut rest);
-        let stops = done.as_ref().map_or(true, |&look| look && cx.cpu.attention && !rest.as_slice().is_empty());
-        if stops {
-            return stopped(cx, insns, rest.len(), pc, done.map(drop));
-        }
-    }
-    cx.cpu.insns += insns.len() as u64;
-    Ok(())
 }

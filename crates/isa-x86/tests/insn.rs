@@ -132,7 +132,7 @@ fn machine(bits: u64, code: &[u8]) -> Vcpu {
 /// Executes instruction by instruction, without the interpreter's loop: faults are seen as they are raised.
 fn step(v: &mut Vcpu, start: u64, end: u64) -> Result<(), String> {
     let mut platform = Bare::default();
-    let mut cx = Exec { cpu: &mut v.cpu, platform: &mut platform };
+    let mut cx = Exec::new(&mut v.cpu, &mut platform);
     for _ in 0..LIMIT {
         let pc = cx.cpu.rip;
         if pc == end {

@@ -22,7 +22,7 @@ fn walk(v: &mut Vcpu, va: u64, access: Access) -> Result<u64, Exception> {
 }
 fn walk_in(v: &mut Vcpu, va: u64, access: Access, s: Space) -> Result<u64, Exception> {
     let mut platform = Bare::default();
-    let mut cx = Exec { cpu: &mut v.cpu, platform: &mut platform };
+    let mut cx = Exec::new(&mut v.cpu, &mut platform);
     translate(&mut cx, va, access, s).map_err(|_| match v.cpu.stop {
         StopReason::Exception(e) => e,
         other => panic!("{other:?}"),

@@ -72,7 +72,7 @@ fn float(op: u32) -> u32 {
         let x = unsafe { &mut (*slow.state).exchange };
         let [a, b] = x.vectors.map(|[low, high]| u128::from(high) << 64 | u128::from(low));
         let mut platform = Bare::default();
-        let mut e = Exec { cpu: &mut slow.cpu, platform: &mut platform };
+        let mut e = Exec::new(&mut slow.cpu, &mut platform);
         let Some(r) = e.float(op, a, b) else { return 0 };
         x.vectors[0] = [r as u64, (r >> 64) as u64];
         x.inexact = inexact(slow.cpu.mxcsr);
@@ -403,7 +403,7 @@ fn case(
         return show(report, format_args!("left by {leave:?} {}", state.exchange.pc));
     }
     let mut platform = Bare::default();
-    let mut e = Exec { cpu, platform: &mut platform };
+    let mut e = Exec::new(cpu, &mut platform);
     for k in 0..reached {
         if operation(&mut e, s.ops[k], &mut s.rng(k)).is_err() {
             return show(report, format_args!("operation {k} traps and was done"));

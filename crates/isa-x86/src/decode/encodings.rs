@@ -4,7 +4,7 @@
 use guest_api::{Cond, Width};
 
 use crate::insn::{Insn, Kind, prefix};
-use crate::interp::arm;
+use crate::interp::{NO_ARM, arm};
 use crate::table::Op;
 
 /// An operand in the notation of SDM 2 A.2. A letter for where it is: E and W in ModRM's r/m (general, XMM; M: memory only, U: register
@@ -363,7 +363,7 @@ pub(super) const ENDS_BLOCK: u8 = 64;
 
 const NO_ROW: Row = Row {
     insn: Insn::BLANK,
-    sizes: [Sizes { width: Width::W64, src_width: Width::W64, immediate: 0, signed: false, hot: [0; 2] }; 4],
+    sizes: [Sizes { width: Width::W64, src_width: Width::W64, immediate: 0, signed: false, hot: [NO_ARM; 2] }; 4],
     reg_shift: 32,
     rm_shift: 32,
     rm_at: 0,
@@ -427,7 +427,7 @@ const fn row(op: Op, opcode: u8, operands: &[Operand], prefix: u8) -> Row {
     let mut k = 0;
     while k < 4 {
         let w = if let Some(w) = width { w[k] } else { Width::W64 };
-        let mut hot = [0; 2];
+        let mut hot = [NO_ARM; 2];
         if operands.len() < 3 {
             let kinds = r.insn.kinds;
             hot[0] = arm(op, w, kinds[0], kinds[1]);

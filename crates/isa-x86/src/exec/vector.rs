@@ -5,7 +5,7 @@ use core::array::from_fn;
 use core::cmp::Ordering;
 
 use guest_api::{
-    Align, Bin, Emit, EmitVector, F1, F2, Fp, FpCvt, FpMode, FpOrder, FpRel, Lane, Space, Unit, V1, V2, Width, XSlot,
+    Align, Bin, EmitVector, F1, F2, Fp, FpCvt, FpMode, FpOrder, FpRel, Lane, Space, Unit, V1, V2, Width, XSlot,
 };
 use softfloat::{Env, Round, flag, sse};
 use zerocopy::transmute;
@@ -13,6 +13,7 @@ use zerocopy::transmute;
 use super::Exec;
 use crate::cpu::{Cpu, cr0, cr4};
 use crate::fault::{NM, Stop, UD, XM};
+use crate::platform::Platform;
 use crate::sem::system::SUPERVISOR;
 use crate::sem::vec::{MM, MMX, SSE};
 use crate::sys::interrupts::in_64_bit_mode;
@@ -384,8 +385,6 @@ impl Exec<'_> {
     }
 
     /// Why a unit that is not at hand cannot be used: of vector units in the order of SDM 3 table 13-1 and 2 2.4.
-    #[cold]
-    #[inline(never)]
     fn refuse(&mut self, unit: Unit) -> Result<(), Stop> {
         if unit == SUPERVISOR {
             return Err(if in_64_bit_mode(self.cpu) { self.gp0() } else { self.ud() });
@@ -417,12 +416,39 @@ pub(crate) fn at_hand(c: &Cpu, unit: Unit) -> bool {
     }
 }
 
+#[cold]
+#[inline(never)]
+fn refuse(cpu: &mut Cpu, platform: &mut dyn Platform, unit: Unit) -> Result<(), Stop> {
+    Exec::new(cpu, platform).refuse(unit)
+}
+
+/// Loads 16 bytes that are not all in one page of RAM in the TLB. The value is in [`Cpu::loaded`].
+#[cold]
+#[inline(never)]
+fn load_missed(cpu: &mut Cpu, platform: &mut dyn Platform, va: u64, s: Space) -> Result<(), Stop> {
+    let mut cx = Exec::new(cpu, platform);
+    let low = cx.load_linear(Width::W64, va, s)?;
+    let high = cx.load_linear(Width::W64, va.wrapping_add(8), s)?;
+    cx.cpu.loaded = [low, high];
+    Ok(())
+}
+
+/// Stores 16 bytes, the low half first.
+#[cold]
+#[inline(never)]
+fn store_missed(cpu: &mut Cpu, platform: &mut dyn Platform, va: u64, v: [u64; 2], s: Space) -> Result<(), Stop> {
+    let mut cx = Exec::new(cpu, platform);
+    cx.probe_linear(16, va, s)?;
+    cx.store_linear(Width::W64, va, v[0], s)?;
+    cx.store_linear(Width::W64, va.wrapping_add(8), v[1], s)
+}
+
 impl EmitVector for Exec<'_> {
     type X = u128;
 
     #[inline(always)]
     fn require(&mut self, unit: Unit) -> Result<(), Stop> {
-        if at_hand(self.cpu, unit) { Ok(()) } else { self.refuse(unit) }
+        if at_hand(self.cpu, unit) { Ok(()) } else { refuse(self.cpu, self.platform, unit) }
     }
 
     #[inline(always)]
@@ -446,9 +472,10 @@ impl EmitVector for Exec<'_> {
         if let Some(v) = self.cpu.mem.load::<u128>(va) {
             return Ok(v);
         }
-        let low = self.load_linear(Width::W64, va, s)?;
-        let high = self.load_linear(Width::W64, va.wrapping_add(8), s)?;
-        Ok(u128::from(low) | u128::from(high) << 64)
+        self.missed = true;
+        load_missed(self.cpu, self.platform, va, s)?;
+        let [low, high] = self.cpu.loaded.map(u128::from);
+        Ok(low | high << 64)
     }
     #[inline(always)]
     fn storex(&mut self, align: Align, addr: u64, v: u128, s: Space) -> Result<(), Stop> {
@@ -457,9 +484,8 @@ impl EmitVector for Exec<'_> {
         if self.cpu.mem.store(va, v) {
             return Ok(());
         }
-        self.probe_write(16, addr, s)?;
-        self.store_linear(Width::W64, va, v as u64, s)?;
-        self.store_linear(Width::W64, va.wrapping_add(8), (v >> 64) as u64, s)
+        self.missed = true;
+        store_missed(self.cpu, self.platform, va, [v as u64, (v >> 64) as u64], s)
     }
 
     #[inline(always)]

@@ -42,21 +42,24 @@ pub(super) struct Block {
     crosses: bool,
     /// Its number among those that end with a computed jump, by which [`Targets`] knows it; 0: it does not.
     computed: u16,
-    /// How often it was executed, up to the number that makes it hot.
-    pub(super) runs: u32,
+    /// How often it was executed, up to the number that makes it hot, and [`NOT_IN_A_ROW`].
+    runs: u32,
     /// Table slot of translated code that starts here; 0: none.
-    pub(super) slot: u32,
-    /// Blocks of the same page and mode that have followed this one, and where in the page they begin; [`UNLINKED`]: none.
+    slot: u32,
+    /// Blocks of the same page and mode that have followed this one, and how far from its beginning they begin; [`UNLINKED`]: none.
     near: [Place; 2],
-    near_at: [u16; 2],
+    near_by: [i16; 2],
     /// The one that has followed last by way of the jump cache.
     far: Jump,
 }
 
 const _: () = assert!(size_of::<Block>() == 64, "a cache line");
 
-/// No offset in a page.
-const UNLINKED: u16 = u16::MAX;
+/// The block is translated or was overwritten: the loop over blocks in a row must not run it.
+const NOT_IN_A_ROW: u32 = 1 << 31;
+
+/// No distance within a page. Where something lies so far away all the same, [`NO_PLACE`] is found there.
+const UNLINKED: i16 = i16::MAX;
 
 /// A block, and where its instructions are. What looks for a block has to wait for memory: it asks for both at once.
 #[derive(Clone, Copy)]
@@ -65,14 +68,14 @@ pub(super) struct Place {
     first: u32,
 }
 
-/// The block found last, and how its page was seen: as long as the key is the same, the page is mapped to where it was.
+/// The block found last, where, and how its page was seen: as long as the key is the same, the page is mapped to where it was.
 struct Last {
-    page: u64,
+    pc: u64,
     key: u32,
     block: BlockId,
 }
 
-const NO_LAST: Last = Last { page: 1, key: 0, block: 0 };
+const NO_LAST: Last = Last { pc: 0, key: u32::MAX, block: 0 };
 
 #[derive(Clone, Copy)]
 struct Jump {
@@ -81,7 +84,7 @@ struct Jump {
     to: Place,
 }
 
-const NO_PLACE: Place = Place { block: 0, first: 0 };
+const NO_PLACE: Place = Place { block: BlockId::MAX, first: 0 };
 const NOWHERE: Jump = Jump { pc: 0, key: u32::MAX, to: NO_PLACE };
 
 pub(super) struct CodeCache {
@@ -106,7 +109,7 @@ impl CodeCache {
     /// A cache of about `bytes`, or of what the host can give.
     pub(super) fn new(bytes: usize) -> CodeCache {
         let mut limit = bytes.max(1 << 20);
-        let room = |limit: usize| limit / (size_of::<Insn>() + BLOCK_BYTES / MEAN_INSNS) + MAX_INSNS;
+        let room = |limit: usize| limit / (size_of::<Insn>() + BLOCK_BYTES / MEAN_INSNS) + MAX_INSNS + 1;
         let mut insns = Vec::new();
         // Room for all at once: a vector that doubles leaves its former selves behind in the heap, as much again.
         while insns.try_reserve_exact(room(limit)).is_err() {
@@ -134,7 +137,7 @@ impl CodeCache {
 
     /// Whether the longest block might not fit.
     fn is_full(&self) -> bool {
-        self.insns.len() + MAX_INSNS > self.insns.capacity()
+        self.insns.len() + MAX_INSNS + 1 > self.insns.capacity()
             || self.insns.len() * size_of::<Insn>() + self.blocks.len() * BLOCK_BYTES > self.limit
     }
 
@@ -165,6 +168,16 @@ impl CodeCache {
     pub(super) fn insns(&self, at: Place) -> &[Insn] {
         &self.insns[at.first as usize..][..self.block(at.block).count.into()]
     }
+    /// The instructions of a block, and what is behind them.
+    #[inline(always)]
+    pub(super) fn insns_from(&self, at: Place) -> &[Insn] {
+        &self.insns[at.first as usize..]
+    }
+    /// Instructions of a block.
+    #[inline(always)]
+    pub(super) fn count(&self, at: Place) -> u64 {
+        self.block(at.block).count.into()
+    }
     fn place(&self, block: BlockId) -> Place {
         Place { block, first: self.block(block).first }
     }
@@ -191,11 +204,7 @@ impl CodeCache {
     pub(super) fn take_changes<T: Tier>(&mut self, cpu: &mut Cpu, tier: &mut T) {
         let reassigned = tier.changes(&mut |pa, mode, slot| {
             if let Some(id) = self.index.find(Key::new(pa, mode)) {
-                let block = &mut self.blocks[id as usize];
-                block.slot = slot;
-                if slot == 0 {
-                    block.runs = 0;
-                }
+                self.blocks[id as usize].set_slot(slot);
             }
         });
         if reassigned {
@@ -220,6 +229,7 @@ impl CodeCache {
             let hit = b.crosses || (start < pa + len && pa < start + u64::from(b.bytes));
             if hit {
                 b.count = 0;
+                b.runs |= NOT_IN_A_ROW;
             } else {
                 mem.mark_code(start, u32::from(b.bytes));
             }
@@ -242,60 +252,78 @@ impl CodeCache {
     #[inline(always)]
     pub(super) fn find<T: Tier>(&mut self, cx: &mut Exec<'_>, tier: &mut T) -> Result<Place, Stop> {
         let pc = cx.cpu.rip.wrapping_add(cx.cpu.seg_base(SegReg::Cs));
-        let (page, key) = (pc & !PAGE_MASK, cx.cpu.fetch_key(pc));
-        let near = page == self.last.page && key == self.last.key;
-        let to = match self.linked(pc, key, near) {
+        let key = cx.cpu.fetch_key(pc);
+        let known = self.linked(pc, key, key == self.last.key).or_else(|| self.jump_to(pc, key));
+        let to = match known.filter(|to| self.blocks.get(to.block as usize).is_some_and(|b| b.count != 0)) {
             Some(to) => to,
-            None => self.find_unlinked(cx, tier, pc, key, near)?,
+            None => {
+                let id = self.find_slow(cx, tier, pc)?;
+                let to = self.place(id);
+                self.link(pc, key, to);
+                to
+            }
         };
-        self.last = Last { page, key, block: to.block };
+        self.last = Last { pc, key, block: to.block };
         Ok(to)
     }
 
-    /// The block at `pc` if it has followed the last one before. Behind computed jumps none is known.
+    /// The block at CS:RIP, where it can be run at once: it is known and neither translated nor about to be `hot`. The fetch keys are those of
+    /// the last block.
+    #[inline(always)]
+    pub(super) fn follow(&mut self, cpu: &Cpu, hot: u32) -> Option<Place> {
+        let pc = cpu.rip.wrapping_add(cpu.seg_base(SegReg::Cs));
+        let key = cpu.fetch_key(pc);
+        let to = self.linked(pc, key, true).or_else(|| self.jump_to(pc, key))?;
+        let block = self.blocks.get_mut(to.block as usize)?;
+        let runs = block.runs + u32::from(hot != 0);
+        if runs >= if hot == 0 { NOT_IN_A_ROW } else { hot } {
+            return None;
+        }
+        block.runs = runs;
+        self.last = Last { pc, key, block: to.block };
+        Some(to)
+    }
+
+    /// The block at `pc` if it has followed the last one before, whose key is the same where `near`. Behind computed jumps none is known.
     #[inline(always)]
     fn linked(&self, pc: u64, key: u32, near: bool) -> Option<Place> {
         let from = self.blocks.get(self.last.block as usize)?;
-        let at = (pc & PAGE_MASK) as u16;
-        let to = match from.near_at {
-            [a, _] if near && a == at => from.near[0],
-            [_, b] if near && b == at => from.near[1],
-            _ if from.far.pc == pc && from.far.key == key => from.far.to,
-            _ => return None,
-        };
-        (self.blocks[to.block as usize].count != 0).then_some(to)
+        let by = pc.wrapping_sub(self.last.pc) as i64;
+        if near && by == i64::from(from.near_by[0]) {
+            return Some(from.near[0]);
+        }
+        if near && by == i64::from(from.near_by[1]) {
+            return Some(from.near[1]);
+        }
+        (from.far.pc == pc && from.far.key == key).then_some(from.far.to)
     }
 
+    /// The block at `pc` that the jump cache knows.
     #[inline(never)]
-    fn find_unlinked<T: Tier>(
-        &mut self,
-        cx: &mut Exec<'_>,
-        tier: &mut T,
-        pc: u64,
-        key: u32,
-        near: bool,
-    ) -> Result<Place, Stop> {
-        let jump = &self.jumps[jump_index(pc)];
-        let to = if jump.pc == pc && jump.key == key && self.blocks[jump.to.block as usize].count != 0 {
-            jump.to
-        } else {
-            let id = self.find_slow(cx, tier, pc)?;
-            self.place(id)
-        };
+    fn jump_to(&mut self, pc: u64, key: u32) -> Option<Place> {
+        let &Jump { pc: at, key: of, to } = &self.jumps[jump_index(pc)];
+        if at != pc || of != key || self.block(to.block).count == 0 {
+            return None;
+        }
+        self.link(pc, key, to);
+        Some(to)
+    }
+
+    /// The last block was followed by `to`.
+    fn link(&mut self, pc: u64, key: u32, to: Place) {
         let (bits, crosses) = (self.block(to.block).bits, self.block(to.block).crosses);
-        if let Some(from) = self.blocks.get_mut(self.last.block as usize) {
-            if from.computed != 0 {
-                self.targets.note(from.computed, pc);
-            } else if bits == CodeSize::Bits64 && !crosses {
-                // A block that crosses into another page is verified each time.
-                if near {
-                    (from.near, from.near_at) = ([to, from.near[0]], [(pc & PAGE_MASK) as u16, from.near_at[0]]);
-                } else {
-                    from.far = Jump { pc, key, to };
-                }
+        let Some(from) = self.blocks.get_mut(self.last.block as usize) else { return };
+        if from.computed != 0 {
+            self.targets.note(from.computed, pc);
+        } else if bits == CodeSize::Bits64 && !crosses {
+            // A block that crosses into another page is verified each time.
+            if key == self.last.key && (pc ^ self.last.pc) & !PAGE_MASK == 0 {
+                let by = pc.wrapping_sub(self.last.pc) as i16;
+                (from.near, from.near_by) = ([to, from.near[0]], [by, from.near_by[0]]);
+            } else {
+                from.far = Jump { pc, key, to };
             }
         }
-        Ok(to)
     }
 
     #[inline(never)]
@@ -337,9 +365,9 @@ impl CodeCache {
         bits: CodeSize,
     ) -> Result<BlockId, Stop> {
         if self.is_full() {
-            for (id, block) in self.blocks.iter().enumerate().filter(|(_, b)| b.runs > 1) {
+            for (id, block) in self.blocks.iter().enumerate().filter(|(_, b)| b.runs() > 1) {
                 let heat = &mut self.heat[self.index.key(id as BlockId).hash() % HEAT];
-                *heat = (*heat).max((block.runs / 2).try_into().unwrap_or(u16::MAX));
+                *heat = (*heat).max((block.runs() / 2).try_into().unwrap_or(u16::MAX));
             }
             self.clear(&mut cx.cpu.mem, tier);
         }
@@ -406,27 +434,33 @@ impl CodeCache {
                 _ => cx.gp0(), // longer than 15 bytes
             });
         }
-        hot::fuse(&mut self.insns[first..]);
+        let count = self.insns.len() - first;
+        let end = hot::fuse(&mut self.insns[first..]);
         let computed = self.insns.last().is_some_and(|i| matches!(i.op, Op::Jmp | Op::Call) && i.kinds[0] != Kind::Imm);
-        let block = Block {
+        let mut block = Block {
             computed: if computed { self.targets.number() } else { 0 },
             first: first as u32,
-            count: (self.insns.len() - first) as u16,
+            count: count as u16,
             bytes: off as u16,
             bits,
             runs: core::mem::take(&mut self.heat[key.hash() % HEAT]).into(),
-            slot: tier.find(start, key.mode()),
+            slot: 0,
             crosses: second_page != start & !PAGE_MASK,
             near: [NO_PLACE; 2],
-            near_at: [UNLINKED; 2],
+            near_by: [UNLINKED; 2],
             far: NOWHERE,
         };
+        let slot = tier.find(start, key.mode());
+        if slot != 0 {
+            block.set_slot(slot);
+        }
         if ram {
             cx.cpu.mem.mark_code(start, off.min(in_page) as u32);
             if block.crosses {
                 cx.cpu.mem.mark_code(second_page, off.saturating_sub(in_page) as u32);
             }
         }
+        self.insns.extend(end);
         self.decoded += u64::from(block.count);
         self.blocks.push(block);
         Ok(self.index.add(key, second_page, ram))
@@ -434,6 +468,26 @@ impl CodeCache {
 }
 
 impl Block {
+    pub(super) fn slot(&self) -> u32 {
+        self.slot
+    }
+    /// Translated code starts here, or no more: it must be executed often anew then.
+    fn set_slot(&mut self, slot: u32) {
+        self.slot = slot;
+        self.runs = if slot == 0 { 0 } else { self.runs | NOT_IN_A_ROW };
+    }
+    fn runs(&self) -> u32 {
+        self.runs & !NOT_IN_A_ROW
+    }
+    pub(super) fn set_runs(&mut self, runs: u32) {
+        self.runs = self.runs & NOT_IN_A_ROW | runs & !NOT_IN_A_ROW;
+    }
+    /// Counts an execution. Whether it is the one that makes the block `hot`.
+    pub(super) fn count_run(&mut self, hot: u32) -> bool {
+        let counts = self.runs() < hot;
+        self.runs += u32::from(counts);
+        counts && self.runs() == hot && self.can_be_hot()
+    }
     /// Translated code can start here.
     pub(super) fn can_be_hot(&self) -> bool {
         self.bits == CodeSize::Bits64
@@ -467,7 +521,7 @@ impl Code for View<'_> {
         let key = self.code.index.key(id);
         let next_page = b.crosses.then(|| self.code.index.second_page(id));
         let (insns, bytes) = (b.count.into(), b.bytes.into());
-        Decoded { id, pa: key.pa(), mode: key.mode(), insns, bytes, next_page, runs: b.runs }
+        Decoded { id, pa: key.pa(), mode: key.mode(), insns, bytes, next_page, runs: b.runs() }
     }
     fn offset(&self, id: u32, k: u32) -> u32 {
         let b = self.code.block(id);

@@ -3,16 +3,15 @@
 //! instructions have arms together: what interpretation costs is memory that is not in the cache and jumps to arms that the host's
 //! processor did not predict.
 
-use core::slice;
-
 use guest_api::{Space, Width};
 
-use crate::cpu::CodeSize;
+use crate::cpu::{BLOCK, CodeSize, Cpu};
 use crate::exec::Exec;
 use crate::fault::Stop;
 use crate::insn::{Insn, Kind};
+use crate::platform::Platform;
 use crate::sem::*;
-use crate::table::{Op, execute};
+use crate::table::{Op, ends_block, execute};
 
 /// `i` with what the arm knows written down as constants: the compiler drops the tests for the rest.
 #[inline(always)]
@@ -28,12 +27,43 @@ fn known(i: &Insn, width: Width, a: Kind, b: Kind) -> Insn {
     }
 }
 
-/// The arm for `i`, 0 where it has none.
+/// The arm of instructions that have none of their own.
+pub(crate) const NO_ARM: u8 = Arm::Other as u8;
+
+/// The arm for `i`.
 pub(crate) fn hot_arm(i: &Insn) -> u8 {
     if i.bits != CodeSize::Bits64 || i.addr_width != Width::W64 || i.kinds[2] != Kind::None {
-        return 0;
+        return NO_ARM;
     }
     arm(i.op, i.width, i.kinds[0], i.kinds[1])
+}
+
+/// How the execution of a block ends.
+pub(super) enum End {
+    /// By a jump that has an arm. Nothing was raised.
+    Jump,
+    /// By another instruction: [`Cpu::attention`] may be raised, or the fetch keys have changed.
+    Other,
+    /// Behind an instruction, so many of the code cache left: something was raised. Whether it has come to an end.
+    Stopped(usize, Result<(), Stop>),
+}
+
+/// Executes `$i` by the arm `$name`. The outcome is looked at here, where the compiler knows most of it. What jumps is a block's last.
+macro_rules! arm {
+    ($cpu:ident, $platform:ident, $rest:ident, $name:ident, $i:ident) => {
+        let mut cx = Exec::new($cpu, $platform);
+        let done = arms::$name(&mut cx, $i);
+        let missed = cx.missed;
+        if done.is_err() {
+            return End::Stopped($rest.len(), done);
+        }
+        if arms::ends::$name {
+            return if missed { End::Other } else { End::Jump };
+        }
+        if missed && $cpu.attention {
+            return End::Stopped($rest.len(), done);
+        }
+    };
 }
 
 macro_rules! hot {
@@ -42,20 +72,26 @@ macro_rules! hot {
         pairs { $($pair:ident: $first:ident $second:ident;)* }
     ) => {
         #[repr(u8)]
-        enum Arm { Other, $($name,)* $($pair,)* }
+        enum Arm { $($name,)* $($pair,)* Next, Last, Other }
 
         #[allow(non_snake_case)]
         mod arms {
             use super::*;
 
             $(#[inline(always)]
-            pub fn $name(cx: &mut Exec<'_>, i: &Insn) -> Result<bool, Stop> {
-                $f(cx, &known(i, Width::$width, Kind::$a, Kind::$b))?;
-                const { Ok(needs_a_look(Op::$op, Kind::$a, Kind::$b)) }
+            pub fn $name(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
+                $f(cx, &known(i, Width::$width, Kind::$a, Kind::$b))
             })*
+
+            #[allow(non_upper_case_globals)]
+            pub mod ends {
+                use super::*;
+
+                $(pub const $name: bool = ends_block(Op::$op);)*
+            }
         }
 
-        /// The arm for an operation of 64-bit mode with 64-bit addresses, its width and its operands, no more than two; 0: none.
+        /// The arm for an operation of 64-bit mode with 64-bit addresses, its width and its operands, no more than two.
         pub(crate) const fn arm(op: Op, width: Width, a: Kind, b: Kind) -> u8 {
             match (op, width, a, b) {
                 $((Op::$op, Width::$width, Kind::$a, Kind::$b) => Arm::$name as u8,)*
@@ -72,33 +108,56 @@ macro_rules! hot {
             }
         }
 
-        /// Executes `i`, and the next of `rest` too where `i` has the arm of both. Whether `attention` may be set now.
+        /// Executes a block: what `insns` begins with.
         #[allow(non_upper_case_globals)]
         #[inline(always)]
-        pub(super) fn dispatch(cx: &mut Exec<'_>, i: &Insn, rest: &mut slice::Iter<'_, Insn>) -> Result<bool, Stop> {
+        pub(super) fn run(cpu: &mut Cpu, platform: &mut dyn Platform, insns: &[Insn]) -> End {
             $(const $name: u8 = Arm::$name as u8;)*
             $(const $pair: u8 = Arm::$pair as u8;)*
-            match i.hot {
-                $($name => arms::$name(cx, i),)*
-                $($pair => {
-                    if arms::$first(cx, i)? && cx.cpu.attention {
-                        return Ok(true);
+            const NEXT: u8 = Arm::Next as u8;
+            const LAST: u8 = Arm::Last as u8;
+            let keys = cpu.fetch_keys;
+            let mut rest = insns.iter();
+            while let Some(i) = rest.next() {
+                match i.hot {
+                    $($name => { arm!(cpu, platform, rest, $name, i); })*
+                    $($pair => {
+                        arm!(cpu, platform, rest, $first, i);
+                        let Some(second) = rest.next() else { break };
+                        arm!(cpu, platform, rest, $second, second);
+                    })*
+                    NEXT => {
+                        cpu.rip = i.pc(cpu.regs[BLOCK as usize]);
+                        return End::Other;
                     }
-                    rest.next().map_or(Ok(true), |second| arms::$second(cx, second))
-                })*
-                _ => execute(cx, i).map(|()| true),
+                    LAST => {
+                        cpu.rip = i.next_pc(cpu.regs[BLOCK as usize]);
+                        let done = execute(&mut Exec::new(cpu, platform), i);
+                        return if done.is_ok() { End::Other } else { End::Stopped(rest.len(), done) };
+                    }
+                    _ => {
+                        let done = execute(&mut Exec::new(cpu, platform), i);
+                        if done.is_err() || cpu.attention || cpu.fetch_keys != keys {
+                            return End::Stopped(rest.len(), done);
+                        }
+                    }
+                }
             }
+            End::Stopped(0, Ok(()))
         }
     };
 }
 
-/// Whether an operation with an arm may raise `attention`: one that accesses memory, which may be code or a device's.
-const fn needs_a_look(op: Op, a: Kind, b: Kind) -> bool {
-    matches!(a, Kind::Mem) || matches!(b, Kind::Mem) || matches!(op, Op::Push | Op::Pop | Op::Call | Op::Ret)
-}
-
-/// Gives the instructions of a block arms in pairs, where there are such.
-pub(super) fn fuse(insns: &mut [Insn]) {
+/// Gives the instructions of a block arms in pairs, where there are such. What must stand behind them, if their last cannot be the end.
+pub(super) fn fuse(insns: &mut [Insn]) -> Option<Insn> {
+    let next = match insns.last_mut()? {
+        last if last.hot == NO_ARM => {
+            last.hot = Arm::Last as u8;
+            None
+        }
+        last if last.ends_block() => None,
+        last => Some(Insn { hot: Arm::Next as u8, off: last.off + u16::from(last.len), ..Insn::BLANK }),
+    };
     let mut left = insns.len();
     while left >= 2 {
         match pair(insns[left - 2].hot, insns[left - 1].hot) {
@@ -109,6 +168,7 @@ pub(super) fn fuse(insns: &mut [Insn]) {
             None => left -= 1,
         }
     }
+    next
 }
 
 #[rustfmt::skip]

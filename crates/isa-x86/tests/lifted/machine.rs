@@ -67,7 +67,7 @@ impl Machine {
     }
 
     fn with<R>(&mut self, f: impl FnOnce(&mut Exec<'_>) -> R) -> R {
-        f(&mut Exec { cpu: &mut self.cpu, platform: &mut Bare::default() })
+        f(&mut Exec::new(&mut self.cpu, &mut Bare::default()))
     }
 
     pub fn memory(&mut self) -> &mut [u8] {

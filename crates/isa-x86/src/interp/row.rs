@@ -1,0 +1,77 @@
+//! Blocks in a row: as long as each is known to follow the one before, the interpreter looks for nothing.
+
+use super::cache::{CodeCache, Place};
+use super::hot::{self, End};
+use crate::cpu::{BLOCK, Cpu};
+use crate::exec::Exec;
+use crate::fault::{Stop, StopReason};
+use crate::insn::Insn;
+use crate::platform::Platform;
+use crate::table::execute;
+
+/// Runs the block `at`, which was found last, and those that follow it, until something else is to be done: `attention`, the budget's `end`,
+/// a block that is not known, was overwritten, executed `hot` times or translated. `Err` is the address of the instruction that did
+/// not complete.
+#[inline(never)]
+pub(super) fn run(
+    cpu: &mut Cpu,
+    platform: &mut dyn Platform,
+    code: &mut CodeCache,
+    mut at: Place,
+    end: u64,
+    hot: u32,
+) -> Result<(), u64> {
+    let keys = cpu.fetch_keys;
+    loop {
+        let pc = cpu.rip;
+        cpu.regs[BLOCK as usize] = pc;
+        let insns = code.insns_from(at);
+        let jumped = match hot::run(cpu, platform, insns) {
+            End::Jump => true,
+            End::Other => false,
+            End::Stopped(left, done) => return stopped(cpu, insns, left, pc, done),
+        };
+        cpu.insns += code.count(at);
+        if cpu.insns >= end || !jumped && (cpu.attention || cpu.fetch_keys != keys) {
+            return Ok(());
+        }
+        match code.follow(cpu, hot) {
+            Some(next) => at = next,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Runs the first instruction of a block.
+pub(super) fn run_single(cx: &mut Exec<'_>, code: &CodeCache, at: Place) -> Result<(), u64> {
+    let insns = &code.insns_from(at)[..1];
+    let pc = cx.cpu.rip;
+    cx.cpu.regs[BLOCK as usize] = pc;
+    cx.cpu.rip = insns[0].next_pc(pc);
+    match execute(cx, &insns[0]) {
+        Ok(()) => {
+            cx.cpu.insns += 1;
+            Ok(())
+        }
+        done => stopped(cx.cpu, insns, 0, pc, done),
+    }
+}
+
+/// All of `insns`, the first at `pc`, were executed but for the last `left`; the last of those executed has come to an end or, `done` says, has not.
+#[cold]
+#[inline(never)]
+fn stopped(cpu: &mut Cpu, insns: &[Insn], left: usize, pc: u64, done: Result<(), Stop>) -> Result<(), u64> {
+    let executed = insns.len() - left;
+    let Some(last) = insns.get(executed - 1) else { return Ok(()) };
+    match done {
+        Ok(()) => {
+            cpu.insns += executed as u64;
+            cpu.rip = last.next_pc(pc);
+            Ok(())
+        }
+        Err(Stop) => {
+            cpu.insns += executed as u64 - 1 + u64::from(cpu.stop == StopReason::Halt);
+            Err(last.pc(pc))
+        }
+    }
+}
