@@ -121,3 +121,17 @@ fn what_is_executed_once_in_a_while_does_not_become_hot() {
     let seldom = hot_after_five_rounds(2_200_000);
     assert!(seldom.contains(&l) && !seldom.contains(&g), "{seldom:x?}");
 }
+
+#[test]
+fn a_block_that_has_followed_often_is_seen_to_be_overwritten() {
+    // l: mov [rdi], dl; jmp b; b: mov al, 1; add cl, al; sub esi, 1; cmp esi, 1; cmove rdi, r8; test esi, esi; jne l; jmp $
+    let code = [
+        0x88, 0x17, 0xeb, 0, 0xb0, 1, 0, 0xc1, 0x83, 0xee, 1, 0x83, 0xfe, 1, 0x49, 0x0f, 0x44, 0xf8, 0x85, 0xf6, 0x75,
+        0xea, 0xeb, 0xfe,
+    ];
+    let mut v = long_mode(&code);
+    // In the last of six turns the immediate of `mov al` becomes 7.
+    (v.cpu.regs[2], v.cpu.regs[6], v.cpu.regs[7], v.cpu.regs[8]) = (7, 6, CODE + 0x1000, CODE + 5);
+    assert_eq!(run(&mut v, 6 * 9), CpuExit::Budget);
+    assert_eq!((v.cpu.regs[1], v.cpu.insns, v.cpu.rip), (5 + 7, 54, CODE + 22));
+}
