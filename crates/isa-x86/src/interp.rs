@@ -52,7 +52,7 @@ pub struct Vcpu {
 }
 
 impl Vcpu {
-    /// Bytes of decoded code kept, unless something else is asked for: about a million and a half instructions.
+    /// Bytes of decoded code kept at most, unless something else is asked for: about a million and a half instructions.
     pub const CODE_BYTES: usize = 80 << 20;
 
     /// A processor that keeps up to about `code_bytes` of decoded code.

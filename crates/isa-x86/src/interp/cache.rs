@@ -20,6 +20,8 @@ const MAX_INSNS: usize = 64;
 /// Interpreted instructions after which blocks forget half of their executions: what is worth translating is code that takes its
 /// share of the interpreter's time, not what comes back once in a while.
 const FADE: u64 = 4 << 20;
+/// Bytes for which there is room at first: most guests need no more.
+const FIRST_BYTES: usize = 48 << 20;
 /// Entries of [`CodeCache::heat`].
 const HEAT: usize = 1 << 16;
 /// Bytes that a block takes beside its instructions.
@@ -89,8 +91,9 @@ const NOWHERE: Jump = Jump { pc: 0, key: u32::MAX, to: NO_PLACE };
 
 pub(super) struct CodeCache {
     insns: Vec<Insn>,
-    /// Bytes of code kept before everything is dropped.
+    /// Bytes for which there is room, and those that are kept before everything is dropped.
     limit: usize,
+    most: usize,
     blocks: Vec<Block>,
     index: Index,
     /// Finds blocks by linear address, in the form of [`guest_api::Jump`], by [`jump_index`].
@@ -106,29 +109,40 @@ pub(super) struct CodeCache {
 }
 
 impl CodeCache {
-    /// A cache of about `bytes`, or of what the host can give.
+    /// A cache of up to about `bytes`, or of what the host can give.
     pub(super) fn new(bytes: usize) -> CodeCache {
-        let mut limit = bytes.max(1 << 20);
-        let room = |limit: usize| limit / (size_of::<Insn>() + BLOCK_BYTES / MEAN_INSNS) + MAX_INSNS + 1;
-        let mut insns = Vec::new();
-        // Room for all at once: a vector that doubles leaves its former selves behind in the heap, as much again.
-        while insns.try_reserve_exact(room(limit)).is_err() {
-            limit /= 2;
-        }
-        let mut blocks = Vec::new();
-        let _ = blocks.try_reserve_exact(room(limit) / MEAN_INSNS);
-        CodeCache {
-            insns,
-            limit,
-            blocks,
-            index: Index::new(room(limit) / MEAN_INSNS),
+        let most = bytes.max(1 << 20);
+        let mut cache = CodeCache {
+            insns: Vec::new(),
+            limit: 0,
+            most,
+            blocks: Vec::new(),
+            index: Index::new(),
             jumps: vec![NOWHERE; JUMPS].into(),
             targets: Targets::default(),
             last: NO_LAST,
             heat: vec![0; HEAT].into(),
             fade_at: FADE,
             decoded: 0,
+        };
+        let mut limit = most.min(FIRST_BYTES);
+        while !cache.make_room(limit) {
+            limit /= 2;
         }
+        cache
+    }
+
+    /// Makes room for `limit` bytes, if the host can give it: for all at once, as a vector that doubles leaves its former selves behind in the heap.
+    fn make_room(&mut self, limit: usize) -> bool {
+        let insns = limit / (size_of::<Insn>() + BLOCK_BYTES / MEAN_INSNS) + MAX_INSNS + 1;
+        if self.insns.try_reserve_exact(insns.saturating_sub(self.insns.len())).is_err() {
+            return false;
+        }
+        let blocks = insns / MEAN_INSNS;
+        let _ = self.blocks.try_reserve_exact(blocks.saturating_sub(self.blocks.len()));
+        self.index.reserve(blocks);
+        self.limit = limit;
+        true
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -364,7 +378,7 @@ impl CodeCache {
         key: Key,
         bits: CodeSize,
     ) -> Result<BlockId, Stop> {
-        if self.is_full() {
+        if self.is_full() && (self.limit >= self.most || !self.make_room(self.most)) {
             for (id, block) in self.blocks.iter().enumerate().filter(|(_, b)| b.runs() > 1) {
                 let heat = &mut self.heat[self.index.key(id as BlockId).hash() % HEAT];
                 *heat = (*heat).max((block.runs() / 2).try_into().unwrap_or(u16::MAX));

@@ -86,11 +86,13 @@ pub(super) struct Index {
 impl Index {
     pub(super) const ENTRY_BYTES: usize = size_of::<Entry>();
 
-    /// An index with room for `blocks`, or as many as the host can give.
-    pub(super) fn new(blocks: usize) -> Index {
-        let mut entries = Vec::new();
-        let _ = entries.try_reserve_exact(blocks);
-        Index { entries, by_key: Heads::new(), by_page: Heads::new() }
+    pub(super) fn new() -> Index {
+        Index { entries: Vec::new(), by_key: Heads::new(), by_page: Heads::new() }
+    }
+
+    /// Makes room for `blocks` in all, if the host can give it.
+    pub(super) fn reserve(&mut self, blocks: usize) {
+        let _ = self.entries.try_reserve_exact(blocks.saturating_sub(self.entries.len()));
     }
 
     pub(super) fn clear(&mut self) {
