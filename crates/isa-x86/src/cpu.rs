@@ -160,7 +160,7 @@ pub struct Cpu {
     /// General registers and address-computation slots; see the slot constants.
     pub regs: [u64; 32],
     pub flags: Flags,
-    /// Offset of the next instruction in CS. While a block runs: where it continues if nothing else is said.
+    /// Offset of the next instruction in CS. While a block runs: the block's, until its end says where to go on.
     pub rip: u64,
     /// The bits of [`RFLAGS_REST`].
     pub rflags_rest: u64,

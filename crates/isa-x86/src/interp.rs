@@ -8,7 +8,7 @@ mod targets;
 
 use guest_api::{NoTier, Tier, Width};
 
-use crate::cpu::{Cpu, SegReg, rflags};
+use crate::cpu::{BLOCK, Cpu, SegReg, rflags};
 use crate::exec::Exec;
 use crate::fault::{self, Exception, Stop, StopReason};
 use crate::platform::Platform;
@@ -92,7 +92,7 @@ impl Vcpu {
         self.code.bytes()
     }
 
-    /// RIPs of the last blocks executed, oldest first. A block is recorded when it is found, not each time it runs again.
+    /// RIPs of the last blocks executed, oldest first: of blocks in a row the first and the last, of translated code where it was entered.
     pub fn last_pcs(&self) -> impl Iterator<Item = u64> + '_ {
         (0..16).map(|k| self.trace[(self.trace_at + k) % 16])
     }
@@ -194,8 +194,15 @@ impl Vcpu {
             let done = if single {
                 row::run_single(&mut cx, &self.code, at)
             } else {
+                // To look for the block may have raised something.
+                let end = if cx.cpu.attention { cx.cpu.insns } else { end };
                 row::run(cx.cpu, cx.platform, &mut self.code, at, end, hot)
             };
+            let last = cx.cpu.regs[BLOCK as usize];
+            if last != pc {
+                self.trace[self.trace_at % 16] = last;
+                self.trace_at = (self.trace_at + 1) % 16;
+            }
             if let Err(fault_pc) = done {
                 if let Some(exit) = settle(&mut cx, fault_pc, catch) {
                     return exit;

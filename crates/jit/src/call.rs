@@ -72,6 +72,8 @@ pub(crate) extern "C" fn interpret(state: *mut u8, pc: u64, left: i64) -> u32 {
 }
 
 /// The exchange in the state of `guest`, after [`enter`].
+/// Only its first fields are used: inlined, that is all that is read.
+#[inline(always)]
 pub(crate) fn read(guest: &mut dyn Guest, offset: u32) -> Exchange {
     // SAFETY: the guest's layout says that an `Exchange` is there, and the guest is ours.
     unsafe { guest.state().wrapping_add(offset as usize).cast::<Exchange>().read() }

@@ -253,10 +253,10 @@ impl CodeCache {
 
     /// `interpreted`: instructions so far. Counts fade when it is time; those of blocks that have become `hot` stay.
     pub(super) fn fade(&mut self, interpreted: u64, hot: u32) {
-        if interpreted < self.fade_at {
+        if hot == 0 || interpreted < self.fade_at {
             return;
         }
-        self.fade_at = interpreted + FADE;
+        self.fade_at = interpreted.wrapping_add(FADE);
         for block in self.blocks.iter_mut().filter(|b| b.runs < hot) {
             block.runs /= 2;
         }
@@ -289,11 +289,10 @@ impl CodeCache {
         let key = cpu.fetch_key(pc);
         let to = self.linked(pc, key, true).or_else(|| self.jump_to(pc, key))?;
         let block = self.blocks.get_mut(to.block as usize)?;
-        let runs = block.runs + u32::from(hot != 0);
-        if runs >= if hot == 0 { NOT_IN_A_ROW } else { hot } {
+        if block.runs >= NOT_IN_A_ROW || block.runs + 1 == hot {
             return None;
         }
-        block.runs = runs;
+        block.runs += u32::from(block.runs < hot);
         self.last = Last { pc, key, block: to.block };
         Some(to)
     }

@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn blocks_are_found_and_removed_by_address_and_by_page() {
-        let mut index = Index::new(0);
+        let mut index = Index::new();
         // Every 16 bytes of 200 pages; the last of each page crosses into the next one.
         let key = |page: u64, n: u64| Key::new(page * 4096 + n * 16, 10);
         for page in 0..200 {

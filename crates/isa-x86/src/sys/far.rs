@@ -409,8 +409,10 @@ pub fn iret(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
 
 /// What IRETQ with its frame at `sp` does but for the condition flags and DF; where it goes.
 pub(crate) fn iretq(cx: &mut Exec<'_>, sp: u64) -> Result<u64, Stop> {
-    if cx.cpu.nmi_blocked && cx.cpu.translated {
-        return Err(Stop); // one may be waiting
+    // An NMI may be waiting, the frame or a descriptor be watched, and GS become null, whose base translated code has.
+    let gs = cx.cpu.seg[SegReg::Gs as usize];
+    if cx.cpu.translated && (cx.cpu.nmi_blocked || cx.cpu.watching || !gs.is_null() && gs.dpl() < 3) {
+        return Err(Stop);
     }
     if core::mem::take(&mut cx.cpu.nmi_blocked) {
         cx.cpu.attention = true;
