@@ -4,6 +4,7 @@ use core::cell::Cell;
 use core::num::NonZeroU32;
 
 use bare::{Bare, CODE, TABLES, long_mode};
+use isa_x86::cpu::TableRegister;
 use isa_x86::{CpuExit, Vcpu};
 use jit::{Host, Jit, Support};
 
@@ -479,6 +480,45 @@ fn remapped(report: &mut Report) {
     ));
 }
 
+/// IRETQ where a data breakpoint watches the descriptor that it reads: the trap comes behind each, not later.
+fn watched(report: &mut Report) {
+    const GDT: u64 = 0x10_c000;
+    const TURNS: u32 = 2000;
+    // MOV RAX, GDT + 8; MOV DR0, RAX; MOV EAX, four bytes, read or written; MOV DR7, RAX; MOV ECX, turns
+    let mut code = vec![0x48, 0xb8];
+    code.extend((GDT + 8).to_le_bytes());
+    code.extend([0x0f, 0x23, 0xc0, 0xb8, 0x01, 0x04, 0x0f, 0x00, 0x0f, 0x23, 0xf8, 0xb9]);
+    code.extend(TURNS.to_le_bytes());
+    // L: MOV RDX, RSP; PUSH 16; PUSH RDX; PUSHFQ; PUSH 8; LEA RAX, N; PUSH RAX; IRETQ; N: DEC ECX; JNZ L; HLT
+    let first = code.len() as i32;
+    code.extend([0x48, 0x89, 0xe2, 0x6a, 0x10, 0x52, 0x9c, 0x6a, 8, 0x48, 0x8d, 5, 3, 0, 0, 0, 0x50, 0x48, 0xcf]);
+    let behind = CODE + code.len() as u64;
+    code.extend([0xff, 0xc9, 0x75, (first - (code.len() as i32 + 4)) as u8, 0xf4]);
+    let mut guest = Guest::new(&code, 1 << 20);
+    for (k, descriptor) in [0x00af_9b00_0000_ffff_u64, 0x00cf_9300_0000_ffff].into_iter().enumerate() {
+        assert!(guest.v.cpu.mem.dma_write(GDT + 8 * (k as u64 + 1), &descriptor.to_le_bytes()));
+    }
+    guest.v.cpu.gdtr = TableRegister { base: GDT, limit: 0x17 };
+    guest.v.cpu.regs[4] = 0x30_1000;
+    guest.v.catch_exceptions = true;
+    let (mut traps, mut late) = (0, 0);
+    let exit = loop {
+        match guest.slice(10_000) {
+            CpuExit::Budget => {}
+            CpuExit::Exception(e) if e.vector == 1 => {
+                traps += 1;
+                late += u32::from(guest.v.cpu.rip != behind);
+            }
+            exit => break exit,
+        }
+    };
+    if exit != CpuExit::Halted || traps != TURNS || late > 0 || guest.v.translated == 0 {
+        let translated = guest.v.translated;
+        report.fail(format_args!("{exit:?}, {traps} traps, {late} of them late; {translated} translated"));
+    }
+    report.line(format_args!("IRETQ with a watched descriptor: {traps} traps"));
+}
+
 /// Accesses that would share a look into the TLB, in two pages: after a while each looks for itself.
 fn apart(report: &mut Report) {
     const TURNS: u64 = 20_000;
@@ -621,6 +661,7 @@ fn replaced(report: &mut Report) {
 pub fn run(count: u32, report: &mut Report) {
     replaced(report);
     kept(report);
+    watched(report);
     wrapping(report);
     forbidden(report);
     wide(report);

@@ -409,9 +409,8 @@ pub fn iret(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
 
 /// What IRETQ with its frame at `sp` does but for the condition flags and DF; where it goes.
 pub(crate) fn iretq(cx: &mut Exec<'_>, sp: u64) -> Result<u64, Stop> {
-    // An NMI may be waiting, the frame or a descriptor be watched, and GS become null, whose base translated code has.
-    let gs = cx.cpu.seg[SegReg::Gs as usize];
-    if cx.cpu.translated && (cx.cpu.nmi_blocked || cx.cpu.watching || !gs.is_null() && gs.dpl() < 3) {
+    // An NMI may be waiting, and the frame or a descriptor be watched.
+    if cx.cpu.translated && (cx.cpu.nmi_blocked || cx.cpu.watching) {
         return Err(Stop);
     }
     if core::mem::take(&mut cx.cpu.nmi_blocked) {
@@ -425,6 +424,11 @@ pub(crate) fn iretq(cx: &mut Exec<'_>, sp: u64) -> Result<u64, Stop> {
     let mut stack = Stack::flat(sp);
     let ip = stack.pop(cx, w)?;
     let cs = stack.pop(cx, w)? as u16;
+    // Translated code has GS's base, which is lost where an outer level may not use the segment.
+    let gs = cx.cpu.seg[SegReg::Gs as usize];
+    if cx.cpu.translated && cs as u8 & 3 > cx.cpu.cpl && !gs.is_null() && gs.dpl() < 3 {
+        return Err(Stop);
+    }
     let flags = stack.pop(cx, w)?;
     let mask = iret_flags(cx.cpu, w, cx.cpu.cpl);
     cx.can_load_rflags(cx.cpu.rflags_rest & !mask | flags & mask)?;
