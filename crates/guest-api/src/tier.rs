@@ -192,14 +192,14 @@ pub struct Left {
     pub interpret: bool,
 }
 
-/// A second way to execute a guest's code, beside its interpreter.
+/// A second way to execute a guest's code, beside its interpreter. What is not said otherwise is that of one that translates nothing.
 pub trait Tier {
     /// Executions after which a block is offered by [`Tier::hot`]; 0: never. Asked once a run.
     fn threshold(&self) -> u32;
     /// The block `id`, at linear address `pc`, became hot. After how many executions more it shall be offered again; 0: never.
     fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64) -> u32;
     /// The budget was used up in translated code, which is a sample of where time goes.
-    fn sample<C: Code>(&mut self, code: &mut C);
+    fn sample<C: Code>(&mut self, _code: &mut C) {}
     /// What shall happen to the guest that may happen to a guest at any time; `None` unless this is a test. Asked when a run begins
     /// and when what the answer says is over.
     #[inline(always)]
@@ -207,21 +207,29 @@ pub trait Tier {
         None
     }
     /// The table slot of translated code that starts at physical address `pa`, decoded as `mode` says; 0: there is none.
-    fn find(&self, pa: u64, mode: u32) -> u32;
+    fn find(&self, _pa: u64, _mode: u32) -> u32 {
+        0
+    }
     /// Runs the translated code of `slot` at linear address `pc` for about `left` instructions. The flags are in the state's
     /// [`crate::LazyFlags`], before and after.
-    fn enter(&mut self, guest: &mut dyn Guest, slot: u32, pc: u64, left: i64) -> Left;
+    fn enter(&mut self, _guest: &mut dyn Guest, _slot: u32, pc: u64, left: i64) -> Left {
+        Left { pc, left, interpret: true }
+    }
     /// `len` bytes of code at physical address `pa` (within one page) were written.
-    fn written(&mut self, pa: u64, len: u64);
+    fn written(&mut self, _pa: u64, _len: u64) {}
     /// Memory is not what it was: all translated code is wrong.
-    fn drop_all(&mut self);
+    fn drop_all(&mut self) {}
     /// Calls `each` with the physical ranges (within one page each) that translated code was made from: all, or those in one page.
-    fn ranges(&self, page: Option<u64>, each: &mut dyn FnMut(u64, u32));
+    fn ranges(&self, _page: Option<u64>, _each: &mut dyn FnMut(u64, u32)) {}
     /// Whether [`Tier::find`] would answer otherwise than it did.
-    fn changed(&self) -> bool;
+    fn changed(&self) -> bool {
+        false
+    }
     /// Calls `each` with the physical address, mode and slot (0: none any more) of each answer of [`Tier::find`] that has changed
     /// since this was last called. Code that has none any more can become hot anew. True where slots may mean other code than before: jump caches must be emptied.
-    fn changes(&mut self, each: &mut dyn FnMut(u64, u32, u32)) -> bool;
+    fn changes(&mut self, _each: &mut dyn FnMut(u64, u32, u32)) -> bool {
+        false
+    }
 }
 
 /// A part of a run, for tests.
@@ -243,21 +251,5 @@ impl Tier for NoTier {
     }
     fn hot<C: Code>(&mut self, _: &mut C, _: u32, _: u64) -> u32 {
         0
-    }
-    fn sample<C: Code>(&mut self, _: &mut C) {}
-    fn find(&self, _: u64, _: u32) -> u32 {
-        0
-    }
-    fn enter(&mut self, _: &mut dyn Guest, _: u32, pc: u64, left: i64) -> Left {
-        Left { pc, left, interpret: true }
-    }
-    fn written(&mut self, _: u64, _: u64) {}
-    fn drop_all(&mut self) {}
-    fn ranges(&self, _: Option<u64>, _: &mut dyn FnMut(u64, u32)) {}
-    fn changed(&self) -> bool {
-        false
-    }
-    fn changes(&mut self, _: &mut dyn FnMut(u64, u32, u32)) -> bool {
-        false
     }
 }

@@ -168,6 +168,16 @@ ops! {
 }
 
 impl Op {
+    /// Bytes that an access which looks into the TLB for itself reads or writes, and whether it writes.
+    pub fn access(self) -> Option<(u32, bool)> {
+        Some(match self {
+            Op::Load(w) => (w.bytes(), false),
+            Op::LoadRmw(w) | Op::Store(w) => (w.bytes(), true),
+            Op::LoadX(_) => (16, false),
+            Op::StoreX(_) => (16, true),
+            _ => return None,
+        })
+    }
     /// Has vectors as operands or result.
     pub fn is_vector(self) -> bool {
         let s = self.shape();

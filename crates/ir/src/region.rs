@@ -45,14 +45,10 @@ impl Inst {
     }
     /// Bytes that it looks for in the TLB, and whether for writing, where it can keep a page.
     pub fn probes(&self) -> Option<(u32, bool)> {
-        Some(match self.op {
-            Op::Load(w) => (w.bytes(), false),
-            Op::LoadRmw(w) | Op::Store(w) => (w.bytes(), true),
-            Op::LoadX(_) => (16, false),
-            Op::StoreX(_) => (16, true),
-            Op::Reach(writes) => (self.number() as u32, writes),
-            _ => return None,
-        })
+        match self.op {
+            Op::Reach(writes) => Some((self.number() as u32, writes)),
+            op => op.access(),
+        }
     }
     /// The page of [`Region::kept`] that the access keeps.
     pub fn page(&self) -> Option<usize> {

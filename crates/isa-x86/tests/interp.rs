@@ -1,7 +1,7 @@
 //! The interpreter's loop: blocks, budgets, self-modifying code.
 
 use bare::{Bare, CODE, long_mode, run};
-use guest_api::{Code, Guest, Left, Tier};
+use guest_api::{Code, Tier};
 use isa_x86::CpuExit;
 use isa_x86::cpu::cr0;
 use isa_x86::fault::{Exception, SS};
@@ -80,22 +80,6 @@ impl Tier for Watch {
     fn hot<C: Code>(&mut self, _: &mut C, _: u32, pc: u64) -> u32 {
         self.0.push(pc);
         0
-    }
-    fn sample<C: Code>(&mut self, _: &mut C) {}
-    fn find(&self, _: u64, _: u32) -> u32 {
-        0
-    }
-    fn enter(&mut self, _: &mut dyn Guest, _: u32, pc: u64, left: i64) -> Left {
-        Left { pc, left, interpret: true }
-    }
-    fn written(&mut self, _: u64, _: u64) {}
-    fn drop_all(&mut self) {}
-    fn ranges(&self, _: Option<u64>, _: &mut dyn FnMut(u64, u32)) {}
-    fn changed(&self) -> bool {
-        false
-    }
-    fn changes(&mut self, _: &mut dyn FnMut(u64, u32, u32)) -> bool {
-        false
     }
 }
 

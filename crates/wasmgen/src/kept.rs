@@ -6,24 +6,31 @@
 use core::mem::{offset_of, size_of};
 
 use guest_api::{Exchange, KeptPage};
-use wasm_encoder::BlockType;
+use wasm_encoder::{BlockType, MemArg};
 
 use crate::emit::{ENTRY, Emitter};
+use crate::memory::PAGE_SHIFT;
 use crate::structure::Label;
 
-/// One less than the bytes in a page, inverted.
-const PAGE: i64 = -4096;
+/// Bytes in a page.
+const PAGE: i64 = 1 << PAGE_SHIFT;
 
 impl Emitter<'_> {
-    /// Offset in the state of `field` of kept page `n`.
-    fn kept(&self, n: usize, field: usize) -> u32 {
-        self.layout().exchange + (offset_of!(Exchange, kept) + n * size_of::<KeptPage>() + field) as u32
+    /// Page, limit and addend of kept page `n`.
+    fn kept(&self, n: usize) -> [MemArg; 3] {
+        let at = self.layout().exchange + (offset_of!(Exchange, kept) + n * size_of::<KeptPage>()) as u32;
+        let field = |offset: usize, align| self.of_state(at + offset as u32, align);
+        [
+            field(offset_of!(KeptPage, page), 3),
+            field(offset_of!(KeptPage, limit), 3),
+            field(offset_of!(KeptPage, addend), 2),
+        ]
     }
 
     /// Notes that nothing is known of the pages that the region keeps.
     pub(crate) fn forget_pages(&mut self) {
         for n in 0..self.region.kept.len() {
-            let limit = self.of_state(self.kept(n, offset_of!(KeptPage, limit)), 3);
+            let [_, limit, _] = self.kept(n);
             self.state().i64_const(0).i64_store(limit);
         }
     }
@@ -38,10 +45,7 @@ impl Emitter<'_> {
         hit: impl FnOnce(&mut Self),
         look_up: impl FnOnce(&mut Self),
     ) {
-        let field = |e: &Self, field, align| e.of_state(e.kept(n, field), align);
-        let page = field(self, offset_of!(KeptPage, page), 3);
-        let limit = field(self, offset_of!(KeptPage, limit), 3);
-        let addend = field(self, offset_of!(KeptPage, addend), 2);
+        let [page, limit, addend] = self.kept(n);
         self.get(address);
         self.state().i64_load(page).i64_sub();
         self.state().i64_load(limit).i64_lt_u();
@@ -57,14 +61,11 @@ impl Emitter<'_> {
 
     /// Notes the page of the address in local `address`, whose entry of `table` the local `ENTRY` leads to, as page `n`.
     pub(crate) fn keep_page(&mut self, n: usize, address: u32, table: u32) {
-        let field = |e: &Self, field, align| e.of_state(e.kept(n, field), align);
-        let page = field(self, offset_of!(KeptPage, page), 3);
-        let limit = field(self, offset_of!(KeptPage, limit), 3);
-        let addend = field(self, offset_of!(KeptPage, addend), 2);
+        let [page, limit, addend] = self.kept(n);
         let entry = self.of_state(table + 8, 2);
-        let bytes = self.region.kept.get(n).map_or(-PAGE, |k| k.bytes.into());
-        self.state().local_get(address).i64_const(PAGE).i64_and().i64_store(page);
-        self.state().i64_const(1 - PAGE - bytes).i64_store(limit);
+        let bytes = self.region.kept.get(n).map_or(PAGE, |k| k.bytes.into());
+        self.state().local_get(address).i64_const(-PAGE).i64_and().i64_store(page);
+        self.state().i64_const(PAGE + 1 - bytes).i64_store(limit);
         self.state().local_get(ENTRY).i32_load(entry).i32_store(addend);
     }
 }

@@ -9,7 +9,7 @@ use crate::abi::Import;
 use crate::emit::{ADDRESS, CONTEXT, ENTRY, Emitter, HOST, LEFT, RMW_HOST, TEMP, at};
 
 /// log2 of the bytes in a page.
-const PAGE_SHIFT: i32 = 12;
+pub(crate) const PAGE_SHIFT: i32 = 12;
 /// So many bytes, and more, [`guest_api::Guest::readable`] gives where they are in one page only.
 const IN_ONE_PAGE: u32 = 17;
 /// log2 of the bytes in a TLB entry.

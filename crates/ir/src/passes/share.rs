@@ -67,17 +67,6 @@ fn split(insts: &[Inst], v: Val) -> (Root, i64) {
     }
 }
 
-/// Bytes that are accessed, and whether they are written.
-fn access(op: Op) -> Option<(i64, bool)> {
-    Some(match op {
-        Op::Load(w) => (w.bytes().into(), false),
-        Op::LoadRmw(w) | Op::Store(w) => (w.bytes().into(), true),
-        Op::LoadX(_) => (16, false),
-        Op::StoreX(_) => (16, true),
-        _ => return None,
-    })
-}
-
 fn find(block: &Block) -> (Vec<Group>, Vec<Option<Member>>) {
     let mut groups: Vec<Group> = Vec::new();
     let mut members = vec![None; block.insts.len()];
@@ -94,7 +83,8 @@ fn find(block: &Block) -> (Vec<Group>, Vec<Option<Member>>) {
             Op::Helper => groups.iter_mut().for_each(|g| g.open = false),
             _ => {}
         }
-        let Some((bytes, writes)) = access(i.op) else { continue };
+        let Some((bytes, writes)) = i.op.access() else { continue };
+        let bytes = i64::from(bytes);
         let (root, at) = split(&block.insts, i.args[0]);
         // Beyond the largest offset the difference of two would not be what is between them.
         let Some(end) = at.checked_add(bytes) else {
