@@ -14,7 +14,7 @@ use crate::stress::Stress;
 use crate::{Host, Support, call};
 
 /// Executions of a block by the interpreter before it is translated.
-const HOT: u32 = 400;
+const HOT: u32 = 1000;
 /// Executions of a block that make it worth including in a region.
 const WARM: u32 = HOT / 4;
 /// Guest instructions of a region that may be part of others too: going over to it costs more.
