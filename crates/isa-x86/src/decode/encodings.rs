@@ -427,15 +427,10 @@ const fn row(op: Op, opcode: u8, operands: &[Operand], prefix: u8) -> Row {
     let mut k = 0;
     while k < 4 {
         let w = if let Some(w) = width { w[k] } else { Width::W64 };
-        let mut hot = [NO_ARM; 2];
-        if operands.len() < 3 {
-            let kinds = r.insn.kinds;
-            hot[0] = arm(op, w, kinds[0], kinds[1]);
-            hot[1] = match r.rm_at {
-                0 => arm(op, w, Kind::Mem, kinds[1]),
-                _ => arm(op, w, kinds[0], Kind::Mem),
-            };
-        }
+        let kinds = r.insn.kinds;
+        let mut memory = kinds;
+        memory[r.rm_at as usize] = Kind::Mem;
+        let hot = [arm(op, w, kinds), arm(op, w, memory)];
         r.sizes[k] = Sizes {
             width: w,
             src_width: if let Some(s) = src_width { s[k] } else { w },

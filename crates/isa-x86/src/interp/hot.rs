@@ -8,17 +8,17 @@ use guest_api::{Space, Width};
 use crate::cpu::{BLOCK, CodeSize, Cpu};
 use crate::exec::Exec;
 use crate::fault::Stop;
-use crate::insn::{Insn, Kind};
+use crate::insn::{Insn, Kind, OPERANDS};
 use crate::platform::Platform;
 use crate::sem::*;
 use crate::table::{Op, ends_block, execute};
 
 /// `i` with what the arm knows written down as constants: the compiler drops the tests for the rest.
 #[inline(always)]
-fn known(i: &Insn, width: Width, a: Kind, b: Kind) -> Insn {
+fn known(i: &Insn, width: Width, kinds: [Kind; OPERANDS]) -> Insn {
     Insn {
         width,
-        kinds: [a, b, Kind::None],
+        kinds,
         addr_width: Width::W64,
         stack_width: Width::W64,
         bits: CodeSize::Bits64,
@@ -32,10 +32,10 @@ pub(crate) const NO_ARM: u8 = Arm::Other as u8;
 
 /// The arm for `i`.
 pub(crate) fn hot_arm(i: &Insn) -> u8 {
-    if i.bits != CodeSize::Bits64 || i.addr_width != Width::W64 || i.kinds[2] != Kind::None {
+    if i.bits != CodeSize::Bits64 || i.addr_width != Width::W64 {
         return NO_ARM;
     }
-    arm(i.op, i.width, i.kinds[0], i.kinds[1])
+    arm(i.op, i.width, i.kinds)
 }
 
 /// How the execution of a block ends.
@@ -66,9 +66,19 @@ macro_rules! arm {
     };
 }
 
+/// The operands of an arm: two, or three.
+macro_rules! kinds {
+    ($a:ident $b:ident) => {
+        kinds!($a $b None)
+    };
+    ($a:ident $b:ident $c:ident) => {
+        [Kind::$a, Kind::$b, Kind::$c]
+    };
+}
+
 macro_rules! hot {
     (
-        { $($name:ident: $op:ident $width:ident $a:ident $b:ident => $f:path;)* }
+        { $($name:ident: $op:ident $width:ident $a:ident $b:ident $($c:ident)? => $f:path;)* }
         pairs { $($pair:ident: $first:ident $second:ident;)* }
     ) => {
         #[repr(u8)]
@@ -80,7 +90,7 @@ macro_rules! hot {
 
             $(#[inline(always)]
             pub fn $name(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
-                $f(cx, &known(i, Width::$width, Kind::$a, Kind::$b))
+                $f(cx, &known(i, Width::$width, kinds!($a $b $($c)?)))
             })*
 
             #[allow(non_upper_case_globals)]
@@ -91,10 +101,10 @@ macro_rules! hot {
             }
         }
 
-        /// The arm for an operation of 64-bit mode with 64-bit addresses, its width and its operands, no more than two.
-        pub(crate) const fn arm(op: Op, width: Width, a: Kind, b: Kind) -> u8 {
-            match (op, width, a, b) {
-                $((Op::$op, Width::$width, Kind::$a, Kind::$b) => Arm::$name as u8,)*
+        /// The arm for an operation of 64-bit mode with 64-bit addresses, its width and its operands.
+        pub(crate) const fn arm(op: Op, width: Width, kinds: [Kind; OPERANDS]) -> u8 {
+            match (op, width, kinds) {
+                $((Op::$op, Width::$width, kinds!($a $b $($c)?)) => Arm::$name as u8,)*
                 _ => Arm::Other as u8,
             }
         }
@@ -270,6 +280,27 @@ hot! { {
     XorRM32:   Xor   W32 Gpr  Mem  => alu::xor;
     RolRI32:   Rol   W32 Gpr  Imm  => shift::rol;
     RolRI64:   Rol   W64 Gpr  Imm  => shift::rol;
+    IncR64:    Inc   W64 Gpr  None => alu::inc;
+    IncR32:    Inc   W32 Gpr  None => alu::inc;
+    IncM32:    Inc   W32 Mem  None => alu::inc;
+    DecR64:    Dec   W64 Gpr  None => alu::dec;
+    DecR32:    Dec   W32 Gpr  None => alu::dec;
+    NegR64:    Neg   W64 Gpr  None => alu::neg;
+    SbbRR64:   Sbb   W64 Gpr  Gpr  => alu::sbb;
+    SbbRI64:   Sbb   W64 Gpr  Imm  => alu::sbb;
+    SbbRR32:   Sbb   W32 Gpr  Gpr  => alu::sbb;
+    ImulRRI64: Imul  W64 Gpr  Gpr Imm => muldiv::imul;
+    ImulRR32:  Imul  W32 Gpr  Gpr  => muldiv::imul;
+    ImulRRI32: Imul  W32 Gpr  Gpr Imm => muldiv::imul;
+    Cdqe:      Cbw   W64 None None => muldiv::cbw;
+    BswapR32:  Bswap W32 Gpr  None => bits::bswap;
+    BswapR64:  Bswap W64 Gpr  None => bits::bswap;
+    BtsRR32:   Bts   W32 Gpr  Gpr  => bits::bts;
+    Leave:     Leave W64 None None => stack::leave;
+    CallR64:   Call  W64 Gpr  None => control::call;
+    CallM64:   Call  W64 Mem  None => control::call;
+    JmpR64:    Jmp   W64 Gpr  None => control::jmp;
+    JmpM64:    Jmp   W64 Mem  None => control::jmp;
 } pairs {
     CmpRR64Jcc:      CmpRR64 JccI64;
     CmpRI64Jcc:      CmpRI64 JccI64;
@@ -295,6 +326,8 @@ hot! { {
     TestRI32Jcc:     TestRI32 JccI64;
     SubRR64Jcc:      SubRR64 JccI64;
     AndRI32Jcc:      AndRI32 JccI64;
+    DecR64Jcc:       DecR64 JccI64;
+    DecR32Jcc:       DecR32 JccI64;
     PopR64PopR64:    PopR64 PopR64;
     PopR64Ret64:     PopR64 Ret64;
     PushR64PushR64:  PushR64 PushR64;
