@@ -13,7 +13,7 @@ use crate::place::{ALL_SLOTS, Place, slot_of};
 /// Turns that a loop is taken to make each time that it is reached.
 const TURNS: f32 = 8.0;
 /// What a local costs beside its load and store, in loads.
-const MOVES: f32 = 2.0;
+const MOVES: f32 = 1.0;
 
 /// The slots that are worth a local each: a bit each.
 fn worth_locals(region: &Region, cfg: &Cfg) -> u128 {
