@@ -2,11 +2,11 @@
 
 use guest_api::{JUMPS, Jump, StateLayout, Verified};
 use ir::cfg::Cfg;
-use ir::{Effect, Inst, Op, Region, SLOTS, Target, Term, Ty, Val, flag_slot};
+use ir::{Effect, Inst, Op, Region, Target, Term, Val};
 use wasm_encoder::{BlockType, Encode, InstructionSink, MemArg, MemArgTarget, ValType};
 
 use crate::abi::{Abi, Leave};
-use crate::place::{ALL_SLOTS, Locals, Place, Places, slot_of};
+use crate::place::{ALL_SLOTS, Locals, Place, Places};
 use crate::structure::Label;
 
 /// A generated function.
@@ -91,10 +91,10 @@ pub(crate) struct Emitter<'r> {
     last_set: Option<(usize, usize, u32)>,
     loops: Vec<i64>,
     pub(crate) locals: Locals,
-    /// The slots' locals.
-    slots: [Option<u32>; ALL_SLOTS],
-    /// Those that are written: a bit each.
-    written: u128,
+    /// The slots' locals: see [`crate::slots`].
+    pub(crate) slots: [Option<u32>; ALL_SLOTS],
+    /// Those of them that are written: a bit each.
+    pub(crate) written: u128,
     /// There are accesses to memory.
     pub(crate) uses_memory: bool,
     /// Of the block being generated.
@@ -138,14 +138,8 @@ impl<'r> Emitter<'r> {
             float: crate::float::Float::default(),
             shares: 0,
         };
-        for i in region.blocks.iter().flat_map(|b| &b.insts) {
-            e.uses_memory |= is_access(i.op);
-            let Some(slot) = slot_of(i) else { continue };
-            let ty = if slot < SLOTS { Ty::I64 } else { Ty::V128 };
-            let locals = &mut e.locals;
-            e.slots[slot].get_or_insert_with(|| locals.take(ty));
-            e.written |= u128::from(matches!(i.op, Op::Put | Op::PutX)) << slot;
-        }
+        e.uses_memory = region.blocks.iter().flat_map(|b| &b.insts).any(|i| is_access(i.op));
+        e.choose_slots();
         e
     }
 
@@ -190,19 +184,6 @@ impl<'r> Emitter<'r> {
     pub(crate) fn layout(&self) -> &'r StateLayout {
         &self.abi.layout
     }
-    /// The local of the slot that `i` reads or writes.
-    pub(crate) fn slot(&self, i: &Inst) -> u32 {
-        slot_of(i).and_then(|slot| self.slots[slot]).unwrap_or(TEMP[0])
-    }
-    fn slot_offset(&self, n: usize) -> u32 {
-        let l = self.layout();
-        match n as u8 {
-            flag_slot::FORM..=flag_slot::CARRY => l.flags + 8 * (n as u32 - u32::from(flag_slot::FORM)),
-            _ if n >= SLOTS => l.xslots + 16 * (n - SLOTS) as u32,
-            _ => l.slots + 8 * n as u32,
-        }
-    }
-
     /// Scratch vector `n`. Computing a value may overwrite the first four: operands are computed before they are used.
     pub(crate) fn scratch(&mut self, n: usize) -> u32 {
         let locals = &mut self.locals;
@@ -268,18 +249,7 @@ impl<'r> Emitter<'r> {
             self.set(CONTEXT);
         }
         self.forget_pages();
-        for n in 0..ALL_SLOTS {
-            if let Some(local) = self.slots[n] {
-                let from = self.of_state(self.slot_offset(n), 3);
-                let mut i = self.state();
-                if n < SLOTS {
-                    i.i64_load(from)
-                } else {
-                    i.v128_load(from)
-                };
-                self.set(local);
-            }
-        }
+        self.load_slots();
         self.i().block(BlockType::Empty).block(BlockType::Empty);
         self.labels = vec![Label::Exit, Label::Lookup];
     }
@@ -337,18 +307,7 @@ impl<'r> Emitter<'r> {
             self.set(SLOT);
         }
         self.i().end();
-        for n in 0..ALL_SLOTS {
-            if let Some(local) = self.slots[n].filter(|_| self.written >> n & 1 != 0) {
-                let to = self.of_state(self.slot_offset(n), 3);
-                let mut i = self.state();
-                i.local_get(local);
-                if n < SLOTS {
-                    i.i64_store(to)
-                } else {
-                    i.v128_store(to)
-                };
-            }
-        }
+        self.store_slots();
         self.get(SLOT).i32_eqz();
         self.if_hinted(BlockType::Empty, false);
         self.leave_with(Leave::Side, TO);
@@ -407,13 +366,7 @@ impl<'r> Emitter<'r> {
         for (k, i) in block.insts.iter().enumerate() {
             let place = self.places[k];
             match i.op {
-                // The value was computed there.
-                Op::Put | Op::PutX if self.places[i.args[0].index()] == Place::Local(self.slot(i)) => {}
-                Op::Put | Op::PutX => {
-                    let slot = self.slot(i);
-                    self.value(i.args[0]);
-                    self.set(slot);
-                }
+                Op::Put | Op::PutX => self.put_slot(i),
                 Op::If => {
                     self.value(i.args[0]);
                     self.i().if_(BlockType::Empty);
@@ -479,8 +432,8 @@ impl<'r> Emitter<'r> {
             return local;
         }
         let i = self.region.blocks[self.block].insts[v.index()];
-        match i.op {
-            Op::Get | Op::GetX => self.slot(&i),
+        match (i.op, self.slot(&i)) {
+            (Op::Get | Op::GetX, Some(local)) => local,
             _ => {
                 self.value(v);
                 self.set(otherwise);
@@ -491,8 +444,9 @@ impl<'r> Emitter<'r> {
 
     /// Whether `v` is in a local, its own or a slot's.
     pub(crate) fn is_in_local(&self, v: Val) -> bool {
+        let i = &self.region.blocks[self.block].insts[v.index()];
         matches!(self.places[v.index()], Place::Local(_))
-            || matches!(self.region.blocks[self.block].insts[v.index()].op, Op::Get | Op::GetX)
+            || matches!(i.op, Op::Get | Op::GetX) && self.slot(i).is_some()
     }
 
     /// Pushes what a pure operation computes.

@@ -8,14 +8,14 @@
 //! ```text
 //! (func (param $state i32) (param $base i64) (param $left i64) (result i32)
 //!   budget, units, pages: leave at once if one says so
-//!   load the slots that the region uses
+//!   load the slots that have locals
 //!   block $exit
 //!     block $lookup
 //!       the blocks: nested `block`, `loop` and `if`, from the dominator tree
 //!     end
 //!     look the target up in the jump cache
 //!   end
-//!   store the slots that the region writes
+//!   store those of them that the region writes
 //!   go on at the target: return_call_indirect, or return to the caller
 //! ```
 #![forbid(unsafe_code)]
@@ -29,6 +29,7 @@ mod module;
 mod place;
 mod scalar;
 mod shared;
+mod slots;
 mod structure;
 mod switch;
 pub mod vector;

@@ -47,8 +47,11 @@ impl Locals {
 }
 
 /// Whether computing it again costs next to nothing.
-fn is_free(op: Op) -> bool {
-    matches!(op, Op::Const | Op::Pc | Op::Get | Op::GetX)
+fn is_free(i: &Inst, slots: &[Option<u32>; ALL_SLOTS]) -> bool {
+    match slot_of(i) {
+        Some(slot) => i.op.shape().result.is_some() && slots[slot].is_some(),
+        None => matches!(i.op, Op::Const | Op::Pc),
+    }
 }
 
 /// Guest slots and vector slots.
@@ -102,18 +105,18 @@ impl Places {
     /// Finds where each value of `block` goes. `Put` of a slot ends the life of a `Get` of it. `slots`: the slots' own locals, guest's and
     /// then vectors'.
     pub(crate) fn place(&mut self, block: &Block, slots: &[Option<u32>; ALL_SLOTS], locals: &mut Locals) {
-        self.look_at_uses(block);
-        self.choose(block);
+        self.look_at_uses(block, slots);
+        self.choose(block, slots);
         self.in_slots(block, slots);
         self.name(block, locals);
     }
 
-    fn is_inline(&self, block: &Block, k: usize) -> bool {
-        let op = block.insts[k].op;
-        is_free(op) || (self.facts[k].uses == 1 && op.shape().effect == Effect::Pure)
+    fn is_inline(&self, block: &Block, slots: &[Option<u32>; ALL_SLOTS], k: usize) -> bool {
+        let i = &block.insts[k];
+        is_free(i, slots) || (self.facts[k].uses == 1 && i.op.shape().effect <= Effect::Reads)
     }
 
-    fn look_at_uses(&mut self, block: &Block) {
+    fn look_at_uses(&mut self, block: &Block, slots: &[Option<u32>; ALL_SLOTS]) {
         let n = block.insts.len();
         let blank =
             Fact { at: 0, last: 0, uses: 0, user: NOBODY, next_put: NOBODY, first_end: NOBODY, next_end: NOBODY };
@@ -136,7 +139,7 @@ impl Places {
         // A value computed at its only use is emitted where that is emitted.
         facts[n].at = n as u32;
         for k in (0..n).rev() {
-            let deferred = self.is_inline(block, k) && !is_free(block.insts[k].op);
+            let deferred = self.is_inline(block, slots, k) && !is_free(&block.insts[k], slots);
             let at = if deferred { self.facts[self.facts[k].user as usize].at } else { k as u32 };
             self.facts[k].at = at;
             for a in block.insts[k].args() {
@@ -150,7 +153,7 @@ impl Places {
         }
     }
 
-    fn choose(&mut self, block: &Block) {
+    fn choose(&mut self, block: &Block, slots: &[Option<u32>; ALL_SLOTS]) {
         let n = block.insts.len();
         // Where a slot is written next, seen from each `Get`.
         let mut next_put = [NOBODY; ALL_SLOTS];
@@ -165,7 +168,7 @@ impl Places {
                 }
                 _ if f.uses == 0 => {}
                 (Some(slot), _) if f.last > next_put[slot] => self.places[k] = Place::Local(UNNAMED),
-                _ if self.is_inline(block, k) => self.places[k] = Place::Inline,
+                _ if self.is_inline(block, slots, k) => self.places[k] = Place::Inline,
                 _ => self.places[k] = Place::Local(UNNAMED),
             }
         }

@@ -13,10 +13,7 @@ impl Emitter<'_> {
         match i.op {
             Op::Const => _ = self.i().i64_const(i.imm as i64),
             Op::Pc => self.pc(i.imm as i64),
-            Op::Get => {
-                let slot = self.slot(i);
-                self.get(slot);
-            }
+            Op::Get => self.get_slot(i),
             Op::Bin(op) => self.bin(op, a, b),
             Op::Un(op) => {
                 self.value(a);

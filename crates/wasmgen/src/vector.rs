@@ -48,10 +48,7 @@ macro_rules! by_lane {
 pub(crate) fn compute(e: &mut Emitter<'_>, i: &Inst) {
     let [a, b, c, _] = i.args;
     match i.op {
-        Op::GetX => {
-            let slot = e.slot(i);
-            e.get(slot);
-        }
+        Op::GetX => e.get_slot(i),
         Op::ConstX => {
             // Making one takes engines several instructions, unless it is 0.
             match e.region.consts[i.imm as usize] {
