@@ -1,10 +1,16 @@
 //! The interpreter: cached decoded blocks, one `match` loop over them.
 
+mod block;
 mod cache;
+mod decoding;
 mod hot;
 mod index;
+mod life;
+mod links;
+mod pieces;
 mod row;
 mod targets;
+mod view;
 
 use guest_api::{NoTier, Tier, Width};
 
@@ -14,8 +20,9 @@ use crate::fault::{self, Exception, Stop, StopReason};
 use crate::platform::Platform;
 use crate::sys::debug::DR6_BS;
 use crate::sys::interrupts::{self, Source};
-use cache::{CodeCache, View};
+use cache::CodeCache;
 pub(crate) use hot::{NO_ARM, arm, hot_arm};
+use view::View;
 
 /// Why [`Vcpu::run`] returned.
 #[derive(Clone, PartialEq, Eq, Debug)]
