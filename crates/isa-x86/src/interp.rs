@@ -94,6 +94,11 @@ impl Vcpu {
         self.code.decoded
     }
 
+    /// How often all decoded code was dropped, as there was no more room for it or the host had no more memory.
+    pub fn decoded_drops(&self) -> u64 {
+        self.code.drops
+    }
+
     /// Bytes of host memory that decoded code takes.
     pub fn code_bytes(&self) -> usize {
         self.code.bytes()
