@@ -31,6 +31,14 @@ struct Last {
 
 const NO_LAST: Last = Last { pc: 0, key: u32::MAX, block: BlockId::MAX };
 
+/// Where the guest goes behind a block, and the block there if it is known to follow.
+#[derive(Clone, Copy)]
+pub(super) struct Next {
+    pc: u64,
+    key: u32,
+    to: Option<Place>,
+}
+
 /// Where the guest is, and where it may go from there.
 pub(super) struct Links {
     /// Finds blocks by linear address, in the form of [`guest_api::Jump`], by [`jump_index`].
@@ -45,17 +53,17 @@ impl Links {
 }
 
 impl CodeCache {
-    /// Where CS:RIP is, and the block there if it is known to follow `from`, the last one. The fetch keys are those of the last block.
+    /// What is behind `from`, the last block, at CS:RIP. The fetch keys are still the same.
     #[inline(always)]
-    pub(super) fn next(&self, from: &Block, cpu: &Cpu) -> (u64, u32, Option<Place>) {
+    pub(super) fn next(&self, from: &Block, cpu: &Cpu) -> Next {
         let pc = cpu.rip.wrapping_add(cpu.seg_base(SegReg::Cs));
         let key = cpu.fetch_key(pc);
-        (pc, key, self.linked(from, pc, key, true))
+        Next { pc, key, to: self.linked(from, pc, key, true) }
     }
 
-    /// The block that is `next`, where it can be run at once: it is known and neither translated nor about to be `hot`.
+    /// The next block, where it can be run at once: it is known and neither translated nor about to be `hot`.
     #[inline(always)]
-    pub(super) fn follow(&mut self, (pc, key, to): (u64, u32, Option<Place>), hot: u32) -> Option<Place> {
+    pub(super) fn follow(&mut self, Next { pc, key, to }: Next, hot: u32) -> Option<Place> {
         let to = to.or_else(|| self.jump_to(pc, key))?;
         if !self.blocks.get_mut(to.block as usize)?.run_in_a_row(hot) {
             return None;
