@@ -21,8 +21,8 @@ pub(super) const MAX_INSNS: usize = 64;
 
 /// Bytes that a block takes beside its instructions.
 const BLOCK_BYTES: usize = size_of::<Block>() + Index::ENTRY_BYTES;
-/// Instructions of a block on average: what memory is divided by.
-const MEAN_INSNS: usize = 5;
+/// Instructions of two blocks on average (gcc, a boot): what memory is divided by.
+const TWO_BLOCKS: usize = 9;
 
 /// The blocks and their instructions. [`super::links`] says which block follows, [`super::decoding`] makes blocks, [`super::life`] drops them.
 pub(super) struct CodeCache {
@@ -47,7 +47,7 @@ impl CodeCache {
         let mut bytes = bytes.max(1 << 20);
         let (mut blocks, mut index) = (Vec::new(), Index::new());
         let count = loop {
-            let count = bytes / (MEAN_INSNS * size_of::<Insn>() + BLOCK_BYTES);
+            let count = 2 * (bytes / (TWO_BLOCKS * size_of::<Insn>() + 2 * BLOCK_BYTES));
             if blocks.try_reserve_exact(count).is_ok() && index.reserve(count) {
                 break count;
             }
