@@ -1,6 +1,6 @@
 // Made by `cargo run -p host-abi` from crates/host-abi/src/lib.rs; edit that.
 
-export const VERSION = 8;
+export const VERSION = 9;
 export const IMPORT_MODULE = "pagevm";
 export const CODE_IMPORT_MODULE = "e";
 export const TABLE = "__indirect_function_table";
@@ -457,6 +457,8 @@ export interface EngineStats {
   interp_insns: number;
   /** Instructions decoded. */
   decoded_insns: number;
+  /** How often all decoded code was dropped, as there was no more room for it or the host had no more memory. */
+  decoded_drops: number;
   /** How often the CPU's budget was used up, and how often of that in translated code: where time goes, sampled. */
   samples: number;
   samples_translated: number;
@@ -502,6 +504,7 @@ export const NO_STATS: EngineStats = {
   guest_insns: 0,
   interp_insns: 0,
   decoded_insns: 0,
+  decoded_drops: 0,
   samples: 0,
   samples_translated: 0,
   regions: 0,
@@ -532,26 +535,27 @@ export function readStats(memory: ArrayBufferLike, ptr: number): EngineStats {
     guest_insns: Number(view.getBigUint64(0, true)),
     interp_insns: Number(view.getBigUint64(8, true)),
     decoded_insns: Number(view.getBigUint64(16, true)),
-    samples: Number(view.getBigUint64(24, true)),
-    samples_translated: Number(view.getBigUint64(32, true)),
-    regions: Number(view.getBigUint64(40, true)),
-    regions_live: Number(view.getBigUint64(48, true)),
-    modules: Number(view.getBigUint64(56, true)),
-    modules_live: Number(view.getBigUint64(64, true)),
-    wasm_bytes: Number(view.getBigUint64(72, true)),
-    compile_ns: Number(view.getBigUint64(80, true)),
-    lift_ns: Number(view.getBigUint64(88, true)),
-    emit_ns: Number(view.getBigUint64(96, true)),
-    tlb_fills: Number(view.getBigUint64(104, true)),
-    exits_lookup: Number(view.getBigUint64(112, true)),
-    exits_bail: Number(view.getBigUint64(120, true)),
-    exits_guard: Number(view.getBigUint64(128, true)),
-    exits_budget: Number(view.getBigUint64(136, true)),
-    invalidations: Number(view.getBigUint64(144, true)),
-    evictions: Number(view.getBigUint64(152, true)),
-    refusals: Number(view.getBigUint64(160, true)),
-    ram_bytes: Number(view.getBigUint64(168, true)),
-    disk_read_bytes: Number(view.getBigUint64(176, true)),
-    disk_written_bytes: Number(view.getBigUint64(184, true)),
+    decoded_drops: Number(view.getBigUint64(24, true)),
+    samples: Number(view.getBigUint64(32, true)),
+    samples_translated: Number(view.getBigUint64(40, true)),
+    regions: Number(view.getBigUint64(48, true)),
+    regions_live: Number(view.getBigUint64(56, true)),
+    modules: Number(view.getBigUint64(64, true)),
+    modules_live: Number(view.getBigUint64(72, true)),
+    wasm_bytes: Number(view.getBigUint64(80, true)),
+    compile_ns: Number(view.getBigUint64(88, true)),
+    lift_ns: Number(view.getBigUint64(96, true)),
+    emit_ns: Number(view.getBigUint64(104, true)),
+    tlb_fills: Number(view.getBigUint64(112, true)),
+    exits_lookup: Number(view.getBigUint64(120, true)),
+    exits_bail: Number(view.getBigUint64(128, true)),
+    exits_guard: Number(view.getBigUint64(136, true)),
+    exits_budget: Number(view.getBigUint64(144, true)),
+    invalidations: Number(view.getBigUint64(152, true)),
+    evictions: Number(view.getBigUint64(160, true)),
+    refusals: Number(view.getBigUint64(168, true)),
+    ram_bytes: Number(view.getBigUint64(176, true)),
+    disk_read_bytes: Number(view.getBigUint64(184, true)),
+    disk_written_bytes: Number(view.getBigUint64(192, true)),
   };
 }

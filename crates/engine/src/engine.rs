@@ -384,6 +384,7 @@ impl Engine {
             self.stats.guest_insns = stats.insns;
             self.stats.interp_insns = stats.insns.saturating_sub(stats.translated_insns);
             self.stats.decoded_insns = stats.decoded_insns;
+            self.stats.decoded_drops = stats.decoded_drops;
             self.stats.samples = stats.samples;
             self.stats.samples_translated = stats.samples_translated;
             self.stats.ram_bytes = stats.ram_bytes;

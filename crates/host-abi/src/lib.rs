@@ -17,7 +17,7 @@ mod typescript;
 pub use typescript::typescript;
 
 /// Raised when a function, a code or a layout changes its meaning; the host refuses an engine of another version.
-pub const VERSION: u32 = 8;
+pub const VERSION: u32 = 9;
 
 /// The name of the module that the engine imports from.
 pub const IMPORT_MODULE: &str = "pagevm";
@@ -454,6 +454,8 @@ layout! {
         interp_insns,
         /// Instructions decoded.
         decoded_insns,
+        /// How often all decoded code was dropped, as there was no more room for it or the host had no more memory.
+        decoded_drops,
         /// How often the CPU's budget was used up, and how often of that in translated code: where time goes, sampled.
         samples,
         samples_translated,

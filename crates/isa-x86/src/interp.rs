@@ -1,10 +1,16 @@
 //! The interpreter: cached decoded blocks, one `match` loop over them.
 
+mod block;
 mod cache;
+mod decoding;
 mod hot;
 mod index;
+mod life;
+mod links;
+mod pieces;
 mod row;
 mod targets;
+mod view;
 
 use guest_api::{NoTier, Tier, Width};
 
@@ -14,8 +20,9 @@ use crate::fault::{self, Exception, Stop, StopReason};
 use crate::platform::Platform;
 use crate::sys::debug::DR6_BS;
 use crate::sys::interrupts::{self, Source};
-use cache::{CodeCache, View};
+use cache::CodeCache;
 pub(crate) use hot::{NO_ARM, arm, hot_arm};
+use view::View;
 
 /// Why [`Vcpu::run`] returned.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -85,6 +92,11 @@ impl Vcpu {
     /// Instructions decoded.
     pub fn decoded(&self) -> u64 {
         self.code.decoded
+    }
+
+    /// How often all decoded code was dropped, as there was no more room for it or the host had no more memory.
+    pub fn decoded_drops(&self) -> u64 {
+        self.code.drops
     }
 
     /// Bytes of host memory that decoded code takes.

@@ -73,6 +73,8 @@ pub struct Stats {
     pub translated_insns: u64,
     /// Instructions decoded.
     pub decoded_insns: u64,
+    /// How often all decoded code was dropped for want of room.
+    pub decoded_drops: u64,
     /// How often the CPU's budget was used up, and how often of that by the second tier: a sample of where time goes.
     pub samples: u64,
     pub samples_translated: u64,
@@ -338,6 +340,7 @@ impl Machine {
             insns,
             translated_insns: self.vcpu.translated,
             decoded_insns: self.vcpu.decoded(),
+            decoded_drops: self.vcpu.decoded_drops(),
             samples: self.vcpu.samples,
             samples_translated: self.vcpu.samples_translated,
             guest_ns: self.board.clock.now(insns),

@@ -4,7 +4,7 @@
 
 use mem::PAGE_MASK;
 
-use super::cache::BlockId;
+use super::block::BlockId;
 
 /// What a block is found by: the physical address of its first byte, and the mode that it was decoded for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -90,9 +90,9 @@ impl Index {
         Index { entries: Vec::new(), by_key: Heads::new(), by_page: Heads::new() }
     }
 
-    /// Makes room for `blocks` in all, if the host can give it.
-    pub(super) fn reserve(&mut self, blocks: usize) {
-        let _ = self.entries.try_reserve_exact(blocks.saturating_sub(self.entries.len()));
+    /// Makes room for `blocks` in all, if the host has memory for them.
+    pub(super) fn reserve(&mut self, blocks: usize) -> bool {
+        self.entries.try_reserve_exact(blocks).is_ok()
     }
 
     pub(super) fn clear(&mut self) {

@@ -1,6 +1,7 @@
 //! Blocks in a row: as long as each is known to follow the one before, the interpreter looks for nothing.
 
-use super::cache::{CodeCache, Place};
+use super::block::Place;
+use super::cache::CodeCache;
 use super::hot::{self, End};
 use crate::cpu::{BLOCK, Cpu};
 use crate::exec::Exec;
@@ -25,17 +26,20 @@ pub(super) fn run(
     loop {
         let pc = cpu.rip;
         cpu.regs[BLOCK as usize] = pc;
+        // Looked up before it is executed: what comes behind waits for nothing then.
+        let from = code.block(at.block);
         let insns = code.insns_from(at);
         let jumped = match hot::run(cpu, platform, insns) {
             End::Jump => true,
             End::Other => false,
             End::Stopped(left, done) => return stopped(cpu, insns, left, pc, done),
         };
-        cpu.insns += code.count(at);
+        cpu.insns += from.count();
         if cpu.insns >= end || !jumped && (cpu.attention || cpu.fetch_keys != keys) {
             return Ok(());
         }
-        match code.follow(cpu, hot) {
+        let next = code.next(from, cpu);
+        match code.follow(next, hot) {
             Some(next) => at = next,
             None => return Ok(()),
         }

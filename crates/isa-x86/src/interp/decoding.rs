@@ -1,0 +1,122 @@
+//! Making a block: its bytes are fetched, decoded, and entered.
+
+use guest_api::{Tier, Width};
+use mem::{PAGE_MASK, PAGE_SIZE};
+
+use crate::cpu::CodeSize;
+use crate::decode::{DecodeError, decode_to};
+use crate::exec::Exec;
+use crate::fault::Stop;
+use crate::insn::{Insn, Kind};
+use crate::sys::paging::fetch_address;
+use crate::table::Op;
+
+use super::block::{Block, BlockId};
+use super::cache::{CodeCache, MAX_INSNS};
+use super::hot;
+use super::index::Key;
+
+/// Instructions that were decoded one behind the other.
+struct Run {
+    count: usize,
+    /// Their length.
+    bytes: usize,
+    /// Whether the last ends a block, or why there is none behind it.
+    last: Result<bool, DecodeError>,
+}
+
+/// Decodes from `code` to `insns` up to the end of a block or of either. What cannot be decoded faults when it is reached, not before;
+/// what crosses the page makes a block of its own.
+#[inline]
+fn decode_run(insns: &mut [Insn], code: &[u8], bits: CodeSize, stack: Width) -> Run {
+    let mut run = Run { count: 0, bytes: 0, last: Ok(false) };
+    while run.last == Ok(false)
+        && let Some(rest @ [_, ..]) = code.get(run.bytes..)
+        && let Some(i) = insns.get_mut(run.count)
+    {
+        *i = Insn::BLANK;
+        run.last = decode_to(i, rest, bits, stack, run.bytes as u16);
+        if run.last.is_ok() {
+            run.count += 1;
+            run.bytes += usize::from(i.len);
+        }
+    }
+    run
+}
+
+impl CodeCache {
+    /// Decodes the block of `key` at linear `pc`.
+    pub(super) fn decode_block<T: Tier>(
+        &mut self,
+        cx: &mut Exec<'_>,
+        tier: &mut T,
+        pc: u64,
+        key: Key,
+        bits: CodeSize,
+    ) -> Result<BlockId, Stop> {
+        self.make_room(&mut cx.cpu.mem, tier);
+        let start = key.pa();
+        let stack = cx.cpu.stack_width();
+        let (first, insns) = self.insns.next();
+        let mut second_page = start & !PAGE_MASK;
+        let in_page = (PAGE_SIZE - (start & PAGE_MASK)) as usize;
+        let ram = cx.cpu.mem.is_ram(second_page);
+        let mut buffer = [0; 15];
+        let mut run = if ram {
+            let code = cx.cpu.mem.ram.slice(start, in_page).unwrap_or_default();
+            decode_run(&mut insns[..MAX_INSNS], code, bits, stack)
+        } else {
+            let n = in_page.min(buffer.len());
+            for (k, b) in buffer[..n].iter_mut().enumerate() {
+                *b = cx.read_physical(start + k as u64, 1) as u8;
+            }
+            // Of a device no more is read than is executed.
+            decode_run(&mut insns[..1], &buffer[..n], bits, stack)
+        };
+        if run.bytes == 0 && run.last == Err(DecodeError::NeedMoreBytes) {
+            if ram {
+                let _ = cx.cpu.mem.ram.read_bytes(start, &mut buffer[..in_page.min(15)]);
+            }
+            let rest = buffer.get_mut(in_page..).unwrap_or_default();
+            let next = fetch_address(cx, pc.wrapping_add(in_page as u64))?;
+            second_page = next & !PAGE_MASK;
+            for (k, b) in rest.iter_mut().enumerate() {
+                *b = cx.read_physical(next + k as u64, 1) as u8;
+            }
+            run = decode_run(&mut insns[..1], &buffer, bits, stack);
+        }
+        let Run { count, bytes, last } = run;
+        if bytes == 0 {
+            return Err(match last {
+                Err(DecodeError::Invalid) => cx.ud(),
+                _ => cx.gp0(), // longer than 15 bytes
+            });
+        }
+        let end = hot::fuse(&mut insns[..count]);
+        let jump = &insns[count - 1];
+        let computed = matches!(jump.op, Op::Jmp | Op::Call) && jump.kinds[0] != Kind::Imm;
+        let taken = count + usize::from(end.is_some());
+        insns[count..taken].fill(end.unwrap_or_default());
+        self.insns.take(taken);
+        let mut block = Block::new(first, bits, self.counts.take(key));
+        block.count = count as u16;
+        block.bytes = bytes as u16;
+        block.crosses = second_page != start & !PAGE_MASK;
+        if computed {
+            block.computed = self.targets.number();
+        }
+        let slot = tier.find(start, key.mode());
+        if slot != 0 {
+            block.set_slot(slot);
+        }
+        if ram {
+            cx.cpu.mem.mark_code(start, bytes.min(in_page) as u32);
+            if block.crosses {
+                cx.cpu.mem.mark_code(second_page, bytes.saturating_sub(in_page) as u32);
+            }
+        }
+        self.decoded += count as u64;
+        self.blocks.push(block);
+        Ok(self.index.add(key, second_page, ram))
+    }
+}

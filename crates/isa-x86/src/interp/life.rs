@@ -1,0 +1,124 @@
+//! How long blocks live: what becomes of them when their code is written, memory is mapped anew, or there is no more room.
+
+use guest_api::{Tier, Verified};
+use mem::{Memory, PAGE_MASK};
+
+use crate::cpu::{Cpu, NOWHERE as NO_REGION};
+
+use super::cache::CodeCache;
+use super::index::Key;
+
+/// Interpreted instructions after which blocks forget half of their executions: what is worth translating is code that takes its
+/// share of the interpreter's time, not what comes back once in a while.
+const FADE: u64 = 4 << 20;
+/// Entries of [`Counts::dropped`].
+const DROPPED: usize = 1 << 16;
+
+/// What is known of executions beside the counts of blocks.
+pub(super) struct Counts {
+    /// By a hash of the key, half of the executions of blocks that were dropped for want of room.
+    dropped: Box<[u16]>,
+    /// Interpreted instructions at which counts fade next.
+    fade_at: u64,
+}
+
+impl Counts {
+    pub(super) fn new() -> Counts {
+        Counts { dropped: vec![0; DROPPED].into(), fade_at: FADE }
+    }
+
+    fn of(&mut self, key: Key) -> &mut u16 {
+        &mut self.dropped[key.hash() % DROPPED]
+    }
+
+    /// Half of the executions of the block with `key`, if it was dropped.
+    pub(super) fn take(&mut self, key: Key) -> u16 {
+        core::mem::take(self.of(key))
+    }
+}
+
+impl CodeCache {
+    /// Follows what happened to memory: drops blocks whose code was written and jumps whose pages were remapped.
+    pub(super) fn settle<T: Tier>(&mut self, cpu: &mut Cpu, tier: &mut T) {
+        if cpu.mem.code_written() {
+            for (pa, len) in cpu.mem.take_code_writes() {
+                tier.written(pa, u64::from(len));
+                self.invalidate(&mut cpu.mem, tier, pa, u64::from(len));
+            }
+        }
+        if tier.changed() {
+            self.take_changes(cpu, tier);
+        }
+        if core::mem::take(&mut cpu.jumps_are_stale) {
+            self.forget_jumps();
+            cpu.jumps.fill(NO_REGION);
+            cpu.verified.fill(Verified::NOTHING);
+        }
+    }
+
+    /// Learns where translated code has appeared and where it is gone.
+    pub(super) fn take_changes<T: Tier>(&mut self, cpu: &mut Cpu, tier: &mut T) {
+        let reassigned = tier.changes(&mut |pa, mode, slot| {
+            if let Some(id) = self.index.find(Key::new(pa, mode)) {
+                self.block_mut(id).set_slot(slot);
+            }
+        });
+        if reassigned {
+            cpu.jumps.fill(NO_REGION);
+        }
+    }
+
+    /// Drops the blocks that hold bytes of `pa..pa + len`, and marks anew the code lines of those that stay.
+    fn invalidate<T: Tier>(&mut self, mem: &mut Memory, tier: &T, pa: u64, len: u64) {
+        let page = pa & !PAGE_MASK;
+        mem.clear_code(page, u64::MAX);
+        tier.ranges(Some(page), &mut |pa, len| mem.mark_code(pa, len));
+        let blocks = &mut self.blocks;
+        self.index.remove_from_page(page, |id, start| {
+            let b = &mut blocks[id as usize];
+            // A block that crosses into a second page is dropped by any write to either.
+            let hit = b.crosses || (start < pa + len && pa < start + u64::from(b.bytes));
+            if hit {
+                b.overwrite();
+            } else {
+                mem.mark_code(start, u32::from(b.bytes));
+            }
+            hit
+        });
+    }
+
+    /// `interpreted`: instructions so far. Counts fade when it is time; those of blocks that have become `hot` stay.
+    pub(super) fn fade(&mut self, interpreted: u64, hot: u32) {
+        if hot == 0 || interpreted < self.counts.fade_at {
+            return;
+        }
+        self.counts.fade_at = interpreted.wrapping_add(FADE);
+        for block in &mut self.blocks {
+            block.fade(hot);
+        }
+    }
+
+    /// Has room for another block, of the longest. Where there is none, all blocks are dropped.
+    pub(super) fn make_room<T: Tier>(&mut self, mem: &mut Memory, tier: &T) {
+        if self.try_make_room() {
+            return;
+        }
+        for (id, block) in (0..).zip(&self.blocks).filter(|(_, b)| b.runs() > 1) {
+            let dropped = self.counts.of(self.index.key(id));
+            *dropped = (*dropped).max((block.runs() / 2).try_into().unwrap_or(u16::MAX));
+        }
+        self.clear(mem, tier);
+        self.drops += 1;
+    }
+
+    /// Drops all blocks.
+    pub(super) fn clear<T: Tier>(&mut self, mem: &mut Memory, tier: &T) {
+        self.insns.clear();
+        self.blocks.clear();
+        self.index.clear();
+        self.targets.clear();
+        self.forget_links();
+        mem.clear_all_code();
+        tier.ranges(None, &mut |pa, len| mem.mark_code(pa, len));
+    }
+}

@@ -1,0 +1,150 @@
+//! Which block follows: what has followed the last one, and the jump cache, which finds blocks by linear address.
+
+use guest_api::{JUMPS, jump_index};
+use mem::PAGE_MASK;
+
+use crate::cpu::{CodeSize, Cpu, SegReg};
+
+use super::block::{Block, BlockId, Place};
+use super::cache::CodeCache;
+
+/// No distance within a page. Where something lies so far away all the same, [`NO_PLACE`] is found there.
+pub(super) const UNLINKED: i16 = i16::MAX;
+
+pub(super) const NO_PLACE: Place = Place { block: BlockId::MAX, first: 0 };
+
+#[derive(Clone, Copy)]
+pub(super) struct Jump {
+    pub(super) pc: u64,
+    pub(super) key: u32,
+    pub(super) to: Place,
+}
+
+pub(super) const NOWHERE: Jump = Jump { pc: 0, key: u32::MAX, to: NO_PLACE };
+
+/// The block found last, where, and how its page was seen: as long as the key is the same, the page is mapped to where it was.
+struct Last {
+    pc: u64,
+    key: u32,
+    block: BlockId,
+}
+
+const NO_LAST: Last = Last { pc: 0, key: u32::MAX, block: BlockId::MAX };
+
+/// Where the guest goes behind a block, and the block there if it is known to follow.
+#[derive(Clone, Copy)]
+pub(super) struct Next {
+    pc: u64,
+    key: u32,
+    to: Option<Place>,
+}
+
+/// Where the guest is, and where it may go from there.
+pub(super) struct Links {
+    /// Finds blocks by linear address, in the form of [`guest_api::Jump`], by [`jump_index`].
+    jumps: Box<[Jump]>,
+    last: Last,
+}
+
+impl Links {
+    pub(super) fn new() -> Links {
+        Links { jumps: vec![NOWHERE; JUMPS].into(), last: NO_LAST }
+    }
+}
+
+impl CodeCache {
+    /// What is behind `from`, the last block, at CS:RIP. The fetch keys are still the same.
+    #[inline(always)]
+    pub(super) fn next(&self, from: &Block, cpu: &Cpu) -> Next {
+        let pc = cpu.rip.wrapping_add(cpu.seg_base(SegReg::Cs));
+        let key = cpu.fetch_key(pc);
+        Next { pc, key, to: self.linked(from, pc, key, true) }
+    }
+
+    /// The next block, where it can be run at once: it is known and neither translated nor about to be `hot`.
+    #[inline(always)]
+    pub(super) fn follow(&mut self, Next { pc, key, to }: Next, hot: u32) -> Option<Place> {
+        let to = to.or_else(|| self.jump_to(pc, key))?;
+        if !self.blocks.get_mut(to.block as usize)?.run_in_a_row(hot) {
+            return None;
+        }
+        self.found(pc, key, to);
+        Some(to)
+    }
+
+    /// The block at `pc`, if it is known to follow the last one or by the jump cache, and was not overwritten.
+    #[inline(always)]
+    pub(super) fn known(&mut self, pc: u64, key: u32) -> Option<Place> {
+        let last = &self.links.last;
+        let next = self.blocks.get(last.block as usize).and_then(|from| self.linked(from, pc, key, key == last.key));
+        let to = next.or_else(|| self.jump_to(pc, key))?;
+        self.blocks.get(to.block as usize).is_some_and(|b| b.count != 0).then_some(to)
+    }
+
+    /// The block `to` at `pc` is the last one from now on.
+    #[inline(always)]
+    pub(super) fn found(&mut self, pc: u64, key: u32, to: Place) {
+        self.links.last = Last { pc, key, block: to.block };
+    }
+
+    /// The block at `pc` if it has followed the last one, `from`, before, whose key is the same where `near`. Behind computed jumps none is known.
+    #[inline(always)]
+    fn linked(&self, from: &Block, pc: u64, key: u32, near: bool) -> Option<Place> {
+        let by = pc.wrapping_sub(self.links.last.pc) as i64;
+        if near && by == i64::from(from.near_by[0]) {
+            return Some(from.near[0]);
+        }
+        if near && by == i64::from(from.near_by[1]) {
+            return Some(from.near[1]);
+        }
+        (from.far.pc == pc && from.far.key == key).then_some(from.far.to)
+    }
+
+    /// The block at `pc` that the jump cache knows.
+    #[inline(never)]
+    fn jump_to(&mut self, pc: u64, key: u32) -> Option<Place> {
+        let &Jump { pc: at, key: of, to } = &self.links.jumps[jump_index(pc)];
+        if at != pc || of != key || self.block(to.block).count == 0 {
+            return None;
+        }
+        self.link(pc, key, to);
+        Some(to)
+    }
+
+    /// The jump cache knows the block `to` at `pc` from now on.
+    pub(super) fn note_jump(&mut self, pc: u64, key: u32, to: Place) {
+        self.links.jumps[jump_index(pc)] = Jump { pc, key, to };
+    }
+
+    /// The last block was followed by `to`.
+    pub(super) fn link(&mut self, pc: u64, key: u32, to: Place) {
+        let (bits, crosses) = (self.block(to.block).bits, self.block(to.block).crosses);
+        let last = &self.links.last;
+        let Some(from) = self.blocks.get_mut(last.block as usize) else { return };
+        if from.computed != 0 {
+            self.targets.note(from.computed, pc);
+        } else if bits == CodeSize::Bits64 && !crosses {
+            // A block that crosses into another page is verified each time.
+            if key == last.key && (pc ^ last.pc) & !PAGE_MASK == 0 {
+                let by = pc.wrapping_sub(last.pc) as i16;
+                (from.near, from.near_by) = ([to, from.near[0]], [by, from.near_by[0]]);
+            } else {
+                from.far = Jump { pc, key, to };
+            }
+        }
+    }
+
+    /// Blocks are found by physical address again: what was mapped where is not so any more.
+    pub(super) fn forget_jumps(&mut self) {
+        self.links.jumps.fill(NOWHERE);
+        for block in &mut self.blocks {
+            block.far = NOWHERE;
+        }
+    }
+
+    /// All blocks are gone.
+    pub(super) fn forget_links(&mut self) {
+        self.links.jumps.fill(NOWHERE);
+        self.links.last = NO_LAST;
+    }
+}
