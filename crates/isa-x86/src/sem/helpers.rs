@@ -79,10 +79,12 @@ helpers! {
     WRITE_CR = |cx, v| { let [n, v] = args(cx, v)?; registers::write_cr(cx, n, v) };
     /// INVLPG of `va` in the space of that number; code may be elsewhere behind it.
     INVLPG = |cx, v| { let [va, space] = args(cx, v)?; misc::invlpg(cx, va, Space(space as u8)) };
-    /// Does what IRETQ does with a stack at `sp` but for RSP, the condition flags and DF; where it goes.
+    /// Does what IRETQ does with a stack at `sp`; where it goes. RSP, the condition flags and DF are the caller's to commit all the same.
     IRETQ = |cx, v| { let [sp] = args(cx, v)?; far::iretq(cx, sp) };
     /// RSP as the helper before has left it.
     STACK_POINTER = |cx, _| Ok(cx.cpu.regs[RSP as usize]);
+    /// RFLAGS as the helper before has left them.
+    RFLAGS = |cx, _| Ok(cx.cpu.rflags());
     /// Enters the kernel, but for RIP, RCX, R11, the condition flags and DF; what the rest of RFLAGS was.
     SYSCALL = |cx, _| far::syscall(cx);
     /// Returns from it to `target` with RFLAGS `flags`, in 64-bit mode where `long`.

@@ -171,12 +171,11 @@ pub fn sysret<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 }
 
 /// IRETQ, which only 64-bit mode has.
-pub fn iretq<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
+pub fn iretq<E: Emit>(e: &mut E, _: &Insn) -> Sem<E> {
     let sp = e.get(gpr(RSP));
-    let at = e.add_imm(sp, 16);
-    let flags = e.load(Width::W64, at, i.stack())?;
     let target = e.helper(IRETQ, &[sp])?;
     let sp = e.helper(STACK_POINTER, &[])?;
+    let flags = e.helper(RFLAGS, &[])?;
     e.put(gpr(RSP), sp);
     spread(e, flags);
     e.goto(target);

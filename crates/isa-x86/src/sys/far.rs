@@ -362,17 +362,20 @@ fn merge_flags(cx: &mut Exec<'_>, v: u64, mask: u64) {
     cx.set_rflags(cx.cpu.rflags() & !mask | v & mask);
 }
 
-/// IRET, IRETD, IRETQ.
-pub fn iret(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
+/// How each IRET begins. NMIs come through from here on, even where it faults (SDM 3 6.7.1). Whether it returns from a nested task.
+fn begin_iret(cx: &mut Exec<'_>) -> Result<bool, Stop> {
     if core::mem::take(&mut cx.cpu.nmi_blocked) {
         cx.cpu.attention = true; // one may be waiting
     }
+    let nested = cx.cpu.cr0 & cr0::PE != 0 && cx.cpu.rflags_rest & rflags::NT != 0 && !cx.cpu.virtual_8086();
+    if nested && cx.cpu.long_mode() { Err(cx.gp0()) } else { Ok(nested) }
+}
+
+/// IRET, IRETD.
+pub fn iret(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     let w = i.width;
     let mut stack = Stack::current(cx.cpu);
-    if cx.cpu.cr0 & cr0::PE != 0 && cx.cpu.rflags_rest & rflags::NT != 0 && !cx.cpu.virtual_8086() {
-        if cx.cpu.long_mode() {
-            return Err(cx.gp0());
-        }
+    if begin_iret(cx)? {
         let tr = cx.cpu.tr;
         let link = as_system(cx, |cx| cx.load_linear(Width::W16, tr.base, Space::FLAT))? as u16;
         return task::switch(cx, link, Cause::Iret).map(drop);
@@ -407,18 +410,13 @@ pub fn iret(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     Ok(())
 }
 
-/// What IRETQ with its frame at `sp` does but for the condition flags and DF; where it goes.
+/// What IRETQ with its frame at `sp` does; where it goes.
 pub(crate) fn iretq(cx: &mut Exec<'_>, sp: u64) -> Result<u64, Stop> {
     // An NMI may be waiting, and the frame or a descriptor be watched.
     if cx.cpu.translated && (cx.cpu.nmi_blocked || cx.cpu.watching) {
         return Err(Stop);
     }
-    if core::mem::take(&mut cx.cpu.nmi_blocked) {
-        cx.cpu.attention = true;
-    }
-    if cx.cpu.rflags_rest & rflags::NT != 0 {
-        return Err(cx.gp0());
-    }
+    begin_iret(cx)?;
     let w = Width::W64;
     cx.cpu.regs[RSP as usize] = sp;
     let mut stack = Stack::flat(sp);
