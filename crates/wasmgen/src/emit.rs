@@ -194,6 +194,10 @@ impl<'r> Emitter<'r> {
     pub(crate) fn slot(&self, i: &Inst) -> u32 {
         slot_of(i).and_then(|slot| self.slots[slot]).unwrap_or(TEMP[0])
     }
+    /// Where slot `i.imm` is in the guest's state.
+    pub(crate) fn shared_slot(&self, i: &Inst) -> MemArg {
+        self.of_state(self.slot_offset(i.imm as usize), 3)
+    }
     fn slot_offset(&self, n: usize) -> u32 {
         let l = self.layout();
         match n as u8 {
@@ -413,6 +417,12 @@ impl<'r> Emitter<'r> {
                     let slot = self.slot(i);
                     self.value(i.args[0]);
                     self.set(slot);
+                }
+                Op::PutShared => {
+                    let to = self.shared_slot(i);
+                    self.state();
+                    self.value(i.args[0]);
+                    self.i().i64_store(to);
                 }
                 Op::If => {
                     self.value(i.args[0]);

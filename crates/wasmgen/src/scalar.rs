@@ -17,6 +17,10 @@ impl Emitter<'_> {
                 let slot = self.slot(i);
                 self.get(slot);
             }
+            Op::GetShared => {
+                let from = self.shared_slot(i);
+                self.state().i64_load(from);
+            }
             Op::Bin(op) => self.bin(op, a, b),
             Op::Un(op) => {
                 self.value(a);

@@ -35,6 +35,8 @@ inner:
     mov eax, KDATA
     mov gs, eax
     wrgsbase r10
+    jmp .there                  ; what follows is translated
+.there:
     swapgs
     swapgs
     ENTER_USER
@@ -63,12 +65,8 @@ marked:
 times 0x180 - ($ - $$) nop
     mov rsp, r13
     lea rax, [r9 + 5]
-    mov esi, 100
-.marked:
     lea rdi, [rsp - 64]
     call rax
-    dec esi
-    jnz .marked
     pushfq
     pop rdx
     and edx, 1 << 9
@@ -90,6 +88,10 @@ times 0x240 - ($ - $$) nop
 times 0x280 - ($ - $$) nop
     add rbx, 3
     add rbx, [gs:0x110f000]
+    mov esi, 20                 ; what comes late comes here
+.later:
+    dec esi
+    jnz .later
     syscall
 
 ; 0x2c0: what interrupts and NMIs come to: counts them in R14, and in R15 those before the first instruction of the user's code.

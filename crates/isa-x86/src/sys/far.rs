@@ -7,7 +7,7 @@ use super::paging::{as_system, canonical, with_privilege};
 use super::segments::{Descriptor, attr, mark_accessed, need_descriptor, stack_descriptor, system, upper_base};
 use super::stack::Stack;
 use super::task::{self, Cause};
-use crate::cpu::{Cpu, FMASK, RCX, RDX, RSP, SegReg, Segment, cr0, efer, rflags};
+use crate::cpu::{Cpu, FMASK, POPPED, RCX, RDX, RFLAGS_REST, RSP, SegReg, Segment, cr0, efer, rflags};
 use crate::exec::Exec;
 use crate::fault::{GP, NP, Stop};
 use crate::insn::{Insn, Kind};
@@ -367,7 +367,7 @@ fn begin_iret(cx: &mut Exec<'_>) -> Result<bool, Stop> {
     if core::mem::take(&mut cx.cpu.nmi_blocked) {
         cx.cpu.attention = true; // one may be waiting
     }
-    let nested = cx.cpu.cr0 & cr0::PE != 0 && cx.cpu.rflags_rest & rflags::NT != 0 && !cx.cpu.virtual_8086();
+    let nested = cx.cpu.cr0 & cr0::PE != 0 && cx.cpu.rflags_rest() & rflags::NT != 0 && !cx.cpu.virtual_8086();
     if nested && cx.cpu.long_mode() { Err(cx.gp0()) } else { Ok(nested) }
 }
 
@@ -428,8 +428,9 @@ pub(crate) fn iretq(cx: &mut Exec<'_>, sp: u64) -> Result<u64, Stop> {
         return Err(Stop);
     }
     let flags = stack.pop(cx, w)?;
+    cx.cpu.regs[POPPED as usize] = flags;
     let mask = iret_flags(cx.cpu, w, cx.cpu.cpl);
-    cx.can_load_rflags(cx.cpu.rflags_rest & !mask | flags & mask)?;
+    cx.can_load_rflags(cx.cpu.rflags_rest() & !mask | flags & mask)?;
     return_to(cx, cs, ip, stack, w, 0, true)?;
     merge_flags(cx, flags, mask);
     Ok(cx.cpu.rip)
@@ -474,8 +475,8 @@ pub(crate) fn syscall(cx: &mut Exec<'_>) -> Result<u64, Stop> {
     let cpu = &mut *cx.cpu;
     let cs = (cpu.msr.star >> 32) as u16 & !3;
     flat_segments(cpu, cs, cs.wrapping_add(8), 0, true);
-    let rest = 2 | cpu.rflags_rest;
-    cpu.rflags_rest &= !(cpu.regs[FMASK as usize] | rflags::RF);
+    let rest = 2 | cpu.rflags_rest();
+    *cpu.rflags_rest_mut() = rest & RFLAGS_REST & !(cpu.regs[FMASK as usize] | rflags::RF);
     cpu.update_context();
     cpu.step_by_new_flags();
     Ok(rest)
@@ -503,14 +504,14 @@ pub(crate) fn sysret(cx: &mut Exec<'_>, target: u64, flags: u64, long: bool) -> 
 
 /// #GP(0) in virtual-8086 mode where IOPL is below 3.
 pub(crate) fn require_iopl_in_v86(cx: &mut Exec<'_>) -> Result<(), Stop> {
-    let rest = cx.cpu.rflags_rest;
+    let rest = cx.cpu.rflags_rest();
     if rest & rflags::VM != 0 && rest & rflags::IOPL != rflags::IOPL { Err(cx.gp0()) } else { Ok(()) }
 }
 
 /// What POPF of `v` does but for the stack pointer, the condition flags and DF. `narrow`: of 16 bits.
 pub(crate) fn pop_rflags(cx: &mut Exec<'_>, v: u64, narrow: bool) -> Result<u64, Stop> {
     require_iopl_in_v86(cx)?;
-    let old = cx.cpu.rflags_rest;
+    let old = cx.cpu.rflags_rest();
     let mut fixed = rflags::VM | rflags::VIF | rflags::VIP;
     if cx.cpu.cpl != 0 {
         fixed |= rflags::IOPL;
@@ -534,7 +535,7 @@ pub fn sysenter(cx: &mut Exec<'_>, _: &Insn) -> Result<(), Stop> {
     }
     let long = cx.cpu.long_mode();
     let cpu = &mut *cx.cpu;
-    cpu.rflags_rest &= !(rflags::VM | rflags::IF | rflags::RF);
+    *cpu.rflags_rest_mut() &= !(rflags::VM | rflags::IF | rflags::RF);
     flat_segments(cpu, cs & !3, (cs & !3).wrapping_add(8), 0, long);
     let mask = if long { u64::MAX } else { 0xffff_ffff };
     cpu.regs[RSP as usize] = cpu.msr.sysenter_esp & mask;

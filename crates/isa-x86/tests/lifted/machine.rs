@@ -166,6 +166,12 @@ impl Env for Guest<'_> {
     fn writable(&mut self, va: u64, bytes: u32) -> bool {
         self.find(va, bytes, true, false).is_some()
     }
+    fn get_shared(&mut self, slot: u8) -> u64 {
+        self.machine.cpu.regs[usize::from(slot)]
+    }
+    fn put_shared(&mut self, slot: u8, v: u64) {
+        self.machine.cpu.regs[usize::from(slot)] = v;
+    }
     fn helper(&mut self, h: u16, args: [u64; 4]) -> Option<u64> {
         use guest_api::Emit;
         let r = self.machine.with(|cx| cx.helper(Helper(h), &args));
