@@ -102,3 +102,19 @@ times 0x2c0 - ($ - $$) nop
     inc r15
 .late:
     iretq
+
+; 0x300: no return, but STI: what waits comes behind one instruction more.
+times 0x300 - ($ - $$) nop
+sti_turn:
+    lea r12, [rel .behind]
+    jmp .turn                   ; so that the region begins there, with IF clear
+.turn:
+    add rbx, 3
+    sti
+    inc edx
+.behind:
+    inc edx
+    cli
+    dec ebp
+    jnz .turn
+    hlt

@@ -7,6 +7,7 @@
 mod asm;
 mod host;
 mod insns;
+mod kept;
 mod life;
 mod ops;
 mod programs;
@@ -48,6 +49,7 @@ pub extern "C" fn run(part: u32, seed: u64, count: u32) -> u32 {
         5 => {
             life::run(count / 8, &mut report);
             returns::run(&mut report);
+            kept::run(&mut report);
         }
         _ => speed::run(&mut report),
     }

@@ -56,7 +56,7 @@ const PLAIN: Case = Case {
     refused: 0,
 };
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 8] = [
     PLAIN,
     Case { name: "GS becomes null", from: 0x80, back: 0xc0, refused: 3, ..PLAIN },
     Case { name: "a descriptor is marked that is code", from: 0x100, back: 0x180, slice: 10_000, refused: 2, ..PLAIN },
@@ -70,6 +70,7 @@ const CASES: [Case; 7] = [
     },
     Case { name: "with TF", flags: 2 | rflags::TF, refused: 1, ..PLAIN },
     Case { name: "an interrupt waits", event: |_, p| p.pending.replace(VECTOR).is_none(), ..PLAIN },
+    Case { name: "behind STI", from: 0x300, event: |_, p| p.pending.replace(VECTOR).is_none(), ..PLAIN },
     Case {
         name: "an NMI waits",
         event: |v, p| {
@@ -114,15 +115,6 @@ impl Case {
         let mut slices = 0;
         let exit = loop {
             slices += 1;
-            match v.run_with(&mut platform, tier, self.slice + slices % 32) {
-                CpuExit::Budget if v.cpu.cpl == 0 => events += u64::from((self.event)(v, &mut platform)),
-                CpuExit::Budget => {}
-                CpuExit::Exception(e) if exceptions.len() < 64 * TURNS as usize => {
-                    exceptions.push((e.vector, v.cpu.rip));
-                    (self.mend)(v);
-                }
-                exit => break exit,
-            }
             after(tier);
         };
         let c = &v.cpu;
