@@ -107,6 +107,7 @@ times 0x2c0 - ($ - $$) nop
 times 0x300 - ($ - $$) nop
 sti_turn:
     lea r12, [rel .behind]
+    jmp .turn                   ; so that the region begins there, with IF clear
 .turn:
     add rbx, 3
     sti

@@ -70,7 +70,13 @@ const CASES: [Case; 8] = [
     },
     Case { name: "with TF", flags: 2 | rflags::TF, refused: 1, ..PLAIN },
     Case { name: "an interrupt waits", event: |_, p| p.pending.replace(VECTOR).is_none(), ..PLAIN },
-    Case { name: "behind STI", from: 0x300, event: |_, p| p.pending.replace(VECTOR).is_none(), ..PLAIN },
+    Case {
+        name: "behind STI",
+        from: 0x300,
+        // Where IF is set it would come at once.
+        event: |v, p| v.cpu.rflags() & rflags::IF == 0 && p.pending.replace(VECTOR).is_none(),
+        ..PLAIN
+    },
     Case {
         name: "an NMI waits",
         event: |v, p| {
@@ -115,6 +121,15 @@ impl Case {
         let mut slices = 0;
         let exit = loop {
             slices += 1;
+            match v.run_with(&mut platform, tier, self.slice + slices % 32) {
+                CpuExit::Budget if v.cpu.cpl == 0 => events += u64::from((self.event)(v, &mut platform)),
+                CpuExit::Budget => {}
+                CpuExit::Exception(e) if exceptions.len() < 64 * TURNS as usize => {
+                    exceptions.push((e.vector, v.cpu.rip));
+                    (self.mend)(v);
+                }
+                exit => break exit,
+            }
             after(tier);
         };
         let c = &v.cpu;
