@@ -1,4 +1,4 @@
-//! Assembles the programs of `crates/isa-x86/tests/{insn,sys}` with NASM, for the tests' module to include.
+//! Assembles the programs of `asm` and of `crates/isa-x86/tests/{insn,sys}` with NASM, for the tests' module to include.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -49,5 +49,11 @@ fn main() {
         let _ = writeln!(list, "    ({name:?}, include_bytes!({bin:?}), include_str!({golden:?})),");
     }
     list += "];\n";
+    for source in sources(Path::new("asm")) {
+        let name = source.file_stem().expect("name").to_string_lossy();
+        let bin = out.join(format!("{name}.bin"));
+        assemble(&source, Path::new("asm"), &bin);
+        let _ = writeln!(list, "pub const {}: &[u8] = include_bytes!({bin:?});", name.to_uppercase());
+    }
     fs::write(out.join("asm.rs"), list).expect("write");
 }

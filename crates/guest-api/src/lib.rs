@@ -225,6 +225,10 @@ pub trait Emit: Sized {
     fn code_address(&mut self, pc: u64) -> Self::V;
     fn get(&mut self, s: Slot) -> Self::V;
     fn put(&mut self, s: Slot, v: Self::V);
+    /// Slot `s` as helpers see it, or have left it: always read from the guest's state, where [`Emit::put`] of a translator writes later.
+    fn get_shared(&mut self, s: Slot) -> Self::V;
+    /// Sets it for helpers too. A slot is set by this or by [`Emit::put`], not by both.
+    fn put_shared(&mut self, s: Slot, v: Self::V);
     fn bin(&mut self, op: Bin, a: Self::V, b: Self::V) -> Self::V;
     fn un(&mut self, op: Un, a: Self::V) -> Self::V;
     fn rel(&mut self, op: Rel, a: Self::V, b: Self::V) -> Self::C;

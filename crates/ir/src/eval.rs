@@ -47,6 +47,9 @@ pub trait Env {
     /// Whether `bytes` (1..=4096) at `va` can be written.
     fn writable(&mut self, va: u64, bytes: u32) -> bool;
     fn helper(&mut self, h: u16, args: [u64; 4]) -> Option<u64>;
+    /// A slot as helpers see it.
+    fn get_shared(&mut self, slot: u8) -> u64;
+    fn put_shared(&mut self, slot: u8, v: u64);
     /// A floating-point operation of its operands (the second is 0 where there is none), computed as the guest does.
     fn float(&mut self, op: Op, a: u128, b: u128) -> Option<u128>;
 }
@@ -140,6 +143,11 @@ fn run_block(
             Op::Get => state.slots[slot].into(),
             Op::Put => {
                 state.slots[slot] = x;
+                0
+            }
+            Op::GetShared => env.get_shared(i.imm as u8).into(),
+            Op::PutShared => {
+                env.put_shared(i.imm as u8, x);
                 0
             }
             Op::Bin(op) => op.of(x, y).into(),

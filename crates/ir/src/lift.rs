@@ -492,6 +492,12 @@ impl Emit for Lift<'_> {
         }
         self.put_slot(s.0, v);
     }
+    fn get_shared(&mut self, s: Slot) -> Val {
+        self.push(Op::GetShared, &[], s.0.into())
+    }
+    fn put_shared(&mut self, s: Slot, v: Val) {
+        self.push(Op::PutShared, &[v], s.0.into());
+    }
     fn bin(&mut self, op: Bin, a: Val, b: Val) -> Val {
         match fold::bin(&mut self.insts, op, a, b) {
             Some(v) => v,

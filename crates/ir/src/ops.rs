@@ -98,6 +98,9 @@ ops! {
     /// Slot `imm`: a guest register, or one of [`crate::flag_slot`].
     Get: [] => I64, Reads;
     Put: [I64], Writes;
+    /// Slot `imm` as helpers see it: in the guest's state, and nowhere else.
+    GetShared: [] => I64, Reads;
+    PutShared: [I64], Writes;
     Bin(op: Bin): [I64 I64] => I64, Pure;
     Un(op: Un): [I64] => I64, Pure;
     Rel(op: Rel): [I64 I64] => I32, Pure;

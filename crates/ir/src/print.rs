@@ -50,7 +50,7 @@ impl Imm {
         match op {
             Op::Const => Some(Imm::Number),
             Op::Pc => Some(Imm::Offset),
-            Op::Get | Op::Put => Some(Imm::Slot),
+            Op::Get | Op::Put | Op::GetShared | Op::PutShared => Some(Imm::Slot),
             Op::Probe
             | Op::Reach(_)
             | Op::LoadNear(_)

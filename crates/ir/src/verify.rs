@@ -117,7 +117,7 @@ fn operation(region: &Region, block: &Block, scopes: &mut Scopes, k: usize, i: &
     }
     let limit = match i.op {
         Op::Const | Op::Pc => return Ok(()),
-        Op::Get | Op::Put => SLOTS,
+        Op::Get | Op::Put | Op::GetShared | Op::PutShared => SLOTS,
         Op::GetX | Op::PutX => XSLOTS,
         Op::ConstX | Op::Shuffle(_) => region.consts.len(),
         Op::Extract(lane) | Op::Insert(lane) => lane.count(),

@@ -2,14 +2,20 @@
 
 use guest_api::{FlagForm, FlagSource, LazyFlags, Width};
 use ir::eval::{Env, Outcome, State, run};
-use ir::{Op, Region, verify};
+use ir::{Op, Region, SLOTS, verify};
 
 const BASE: u64 = 0x1000;
 
 /// Sixteen bytes of memory at 0x100, and nothing else: helper 1 adds, helper 2 refuses.
-#[derive(Default)]
 struct Small {
     memory: [u8; 16],
+    shared: [u64; SLOTS],
+}
+
+impl Default for Small {
+    fn default() -> Small {
+        Small { memory: [0; 16], shared: [0; SLOTS] }
+    }
 }
 
 impl Env for Small {
@@ -27,6 +33,12 @@ impl Env for Small {
     }
     fn writable(&mut self, va: u64, bytes: u32) -> bool {
         va >= 0x100 && va + u64::from(bytes) <= 0x110
+    }
+    fn get_shared(&mut self, slot: u8) -> u64 {
+        self.shared[usize::from(slot)]
+    }
+    fn put_shared(&mut self, slot: u8, v: u64) {
+        self.shared[usize::from(slot)] = v;
     }
     fn helper(&mut self, h: u16, args: [u64; 4]) -> Option<u64> {
         (h == 1).then(|| args.iter().sum())
@@ -274,4 +286,23 @@ fn flags_are_packed_as_their_form_says() {
     let mut s = State::default();
     s.set_flags(&f);
     assert_eq!(s.flags(), f);
+}
+
+#[test]
+fn helpers_share_slots() {
+    let text = "
+block 0 @0x0 insns 1:
+  v0 = getshared 3
+  v1 = const 5
+  v2 = bin.add v0 v1
+  putshared 3 v2
+  v4 = getshared 3
+  put 1 v4
+  jump out @0x4
+";
+    let mut env = Small::default();
+    env.shared[3] = 2;
+    let mut state = State::default();
+    run(&read(text), &mut state, &mut env, BASE, 10);
+    assert_eq!((env.shared[3], state.slots[1], state.slots[3]), (7, 7, 0));
 }

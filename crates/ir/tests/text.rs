@@ -26,7 +26,7 @@ fn everything() -> Region {
         let imm = match op {
             Op::Const => u64::MAX,
             Op::Pc => -5_i64 as u64,
-            Op::Get | Op::Put => 48 + insts.len() as u64 % 5,
+            Op::Get | Op::Put | Op::GetShared | Op::PutShared => 48 + insts.len() as u64 % 5,
             Op::Probe | Op::Helper => 0x123,
             Op::GetX | Op::PutX => 15,
             Op::ConstX | Op::Shuffle(_) | Op::Extract(_) | Op::Insert(_) => 1,

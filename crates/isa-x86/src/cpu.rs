@@ -27,6 +27,12 @@ pub const DIRECTION: u8 = 24;
 pub const KERNEL_GS_BASE: u8 = 25;
 pub const LSTAR: u8 = 26;
 pub const FMASK: u8 = 27;
+/// RFLAGS but for the condition flags, DF and the fixed bit 1: see [`RFLAGS_REST`]. Helpers use it too.
+pub const REST: u8 = 28;
+/// Nonzero while translated code runs and no interrupt waits: devices are met between its runs only, so STI need not look.
+pub const NONE_WAITS: u8 = 29;
+/// RFLAGS as IRETQ's helper has popped it.
+pub const POPPED: u8 = 30;
 
 /// The slot of general register `r` (0..=15).
 pub const fn gpr(r: u8) -> Slot {
@@ -106,7 +112,7 @@ bitflags_like! {
     pub mod efer: u64 { SCE = 1 << 0; LME = 1 << 8; LMA = 1 << 10; NXE = 1 << 11; }
 }
 
-/// RFLAGS bits kept in [`Cpu::rflags_rest`]: all but the condition flags, DF and the fixed bit 1.
+/// RFLAGS bits kept in [`REST`]: all but the condition flags, DF and the fixed bit 1.
 pub const RFLAGS_REST: u64 = rflags::TF
     | rflags::IF
     | rflags::IOPL
@@ -162,8 +168,6 @@ pub struct Cpu {
     pub flags: Flags,
     /// Offset of the next instruction in CS. While a block runs: the block's, until its end says where to go on.
     pub rip: u64,
-    /// The bits of [`RFLAGS_REST`].
-    pub rflags_rest: u64,
     pub cr0: u64,
     pub cr2: u64,
     pub cr3: u64,
@@ -239,7 +243,6 @@ impl Cpu {
             regs: [0; 32],
             flags: Flags { zero: 1, sign: 1, carry: 0, aux: 0 },
             rip: 0,
-            rflags_rest: 0,
             cr0: 0,
             cr2: 0,
             cr3: 0,
@@ -358,7 +361,7 @@ impl Cpu {
         use rflags::*;
         let f = &self.flags;
         let bit = |c: bool, b: u64| if c { b } else { 0 };
-        2 | self.rflags_rest
+        2 | self.rflags_rest()
             | bit(self.regs[DIRECTION as usize] != 1, DF)
             | bit(f.cf(), CF)
             | bit(f.pf(), PF)
@@ -370,20 +373,20 @@ impl Cpu {
     /// Sets all of RFLAGS; bits that do not exist are dropped. The caller applies privilege rules.
     pub fn set_rflags(&mut self, v: u64) {
         use rflags::{IF, RF, TF};
-        let old = self.rflags_rest;
+        let old = self.rflags_rest();
         self.load_rflags(v);
-        if self.rflags_rest & (!old & IF | TF | RF) != 0 {
+        if self.rflags_rest() & (!old & IF | TF | RF) != 0 {
             self.attention = true;
         }
     }
     /// [`Cpu::set_rflags`] where the caller sees to what the interpreter must look up for: a new IF, TF, RF.
     pub(crate) fn load_rflags(&mut self, v: u64) {
         use rflags::*;
-        let old = self.rflags_rest;
-        self.rflags_rest = v & RFLAGS_REST;
+        let old = self.rflags_rest();
+        *self.rflags_rest_mut() = v & RFLAGS_REST;
         self.regs[DIRECTION as usize] = if v & DF != 0 { u64::MAX } else { 1 };
         self.flags.set_all(v & CF != 0, v & PF != 0, v & AF != 0, v & ZF != 0, v & SF != 0, v & OF != 0);
-        if (old ^ self.rflags_rest) & AC != 0 {
+        if (old ^ self.rflags_rest()) & AC != 0 {
             self.update_context();
         }
     }
@@ -419,9 +422,18 @@ impl Cpu {
             _ => Width::W16,
         }
     }
+    /// The bits of [`RFLAGS_REST`].
+    #[inline(always)]
+    pub fn rflags_rest(&self) -> u64 {
+        self.regs[REST as usize]
+    }
+    #[inline(always)]
+    pub fn rflags_rest_mut(&mut self) -> &mut u64 {
+        &mut self.regs[REST as usize]
+    }
     /// The interrupt flag.
     pub fn interrupts_enabled(&self) -> bool {
-        self.rflags_rest & rflags::IF != 0
+        self.rflags_rest() & rflags::IF != 0
     }
 }
 

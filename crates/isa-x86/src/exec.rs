@@ -281,6 +281,14 @@ impl Emit for Exec<'_> {
         self.cpu.regs[(s.0 & 31) as usize] = v;
     }
     #[inline(always)]
+    fn get_shared(&mut self, s: Slot) -> u64 {
+        self.get(s)
+    }
+    #[inline(always)]
+    fn put_shared(&mut self, s: Slot, v: u64) {
+        self.put(s, v);
+    }
+    #[inline(always)]
     fn bin(&mut self, op: Bin, a: u64, b: u64) -> u64 {
         op.of(a, b)
     }

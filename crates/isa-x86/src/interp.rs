@@ -277,15 +277,15 @@ fn attend<T: Tier>(
         }
     }
     // RF holds off the breakpoint on one instruction (SDM 3 17.3.1.1).
-    let resume = cx.cpu.rflags_rest & rflags::RF != 0;
-    cx.cpu.rflags_rest &= !rflags::RF;
+    let resume = cx.cpu.rflags_rest() & rflags::RF != 0;
+    *cx.cpu.rflags_rest_mut() &= !rflags::RF;
     if cx.cpu.code_breakpoints && debug && !resume {
         let hit = cx.cpu.code_breakpoint();
         if hit != 0 {
             return Err(debug_exception(cx, hit, catch));
         }
     }
-    if cx.cpu.rflags_rest & rflags::TF != 0 {
+    if cx.cpu.rflags_rest() & rflags::TF != 0 {
         cx.cpu.debug_trap |= DR6_BS;
     }
     let step = shadow || resume || cx.cpu.code_breakpoints || cx.cpu.debug_trap != 0;

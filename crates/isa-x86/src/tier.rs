@@ -8,11 +8,11 @@ use core::mem::offset_of;
 use guest_api::{EmitVector, Float, Guest, Helper, LazyFlags, Space, StateLayout, Verified};
 use mem::{Access, ENTRIES, Memory, PAGE_MASK, PAGE_SIZE};
 
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, NONE_WAITS};
 use crate::exec::{Exec, at_hand};
 use crate::fault::Stop;
 use crate::sem::helpers;
-use crate::sem::system::SUPERVISOR;
+use crate::sem::system::{INTERRUPT_FLAG, SUPERVISOR};
 use crate::sem::vec::SSE;
 use crate::sys::{debug, paging};
 
@@ -37,11 +37,15 @@ impl Exec<'_> {
     pub(crate) fn begin_translated(&mut self, end: u64) {
         (self.cpu.translated, self.cpu.budget_end) = (true, end);
         self.cpu.lazy_flags = LazyFlags::of_packed(self.cpu.flags.packed());
+        // With IF set, one that waits would have been taken.
+        let none_waits = self.cpu.interrupts_enabled() || !self.platform.interrupt_pending();
+        self.cpu.regs[NONE_WAITS as usize] = none_waits.into();
         self.tell_environment();
     }
     /// Brings the state back to the interpreter's form.
     pub(crate) fn end_translated(&mut self) {
         self.cpu.translated = false;
+        self.cpu.regs[NONE_WAITS as usize] = 0;
         let flags = self.cpu.lazy_flags.packed();
         self.cpu.flags.set_packed(flags);
     }
@@ -85,7 +89,7 @@ impl Exec<'_> {
 
 /// [`guest_api::Exchange::units`].
 fn units(c: &Cpu) -> u32 {
-    [SSE, SUPERVISOR].into_iter().map(|unit| u32::from(at_hand(c, unit)) << unit.0).sum()
+    [SSE, SUPERVISOR, INTERRUPT_FLAG].into_iter().map(|unit| u32::from(at_hand(c, unit)) << unit.0).sum()
 }
 
 /// [`guest_api::Exchange::inexact`] under `mxcsr`.

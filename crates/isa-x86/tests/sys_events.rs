@@ -2,18 +2,17 @@
 
 use bare::{Bare, CODE, long_mode};
 use isa_x86::cpu::{SystemSegment, TableRegister, rflags};
-use isa_x86::{CpuExit, Platform, Vcpu};
+use isa_x86::{CpuExit, Platform, Vcpu, fault};
 
 const IDT: u64 = 0x8_0000;
 const GDT: u64 = 0x7_0000;
 const HANDLER: u64 = CODE + 0x1000;
 const STACK: u64 = CODE - 0x1000;
 
-/// [`Bare`] with an NMI line, and events that a write to a port raises.
+/// [`Bare`] with events that a write to a port raises.
 #[derive(Default)]
 struct Events {
     bare: Bare,
-    nmi: bool,
     on_write: Option<u8>,
     nmi_on_write: bool,
 }
@@ -30,7 +29,7 @@ impl Platform for Events {
     }
     fn io_write(&mut self, p: u16, s: u32, v: u32, at: u64) {
         self.bare.pending = self.on_write.take();
-        self.nmi = self.nmi_on_write;
+        self.bare.nmi = self.nmi_on_write;
         self.bare.io_write(p, s, v, at);
     }
     fn interrupt_pending(&mut self) -> bool {
@@ -40,7 +39,7 @@ impl Platform for Events {
         self.bare.interrupt_ack()
     }
     fn take_nmi(&mut self) -> bool {
-        core::mem::take(&mut self.nmi)
+        self.bare.take_nmi()
     }
     fn msr_read(&mut self, m: u32, at: u64) -> Option<u64> {
         self.bare.msr_read(m, at)
@@ -182,6 +181,23 @@ fn an_nmi_ignores_if_and_waits_for_iret() {
     v.run(&mut p, 4);
     assert_eq!(v.cpu.regs[3], 2);
     assert_eq!(v.cpu.regs[4], STACK - 40, "the first has returned");
+}
+
+#[test]
+fn an_iret_that_faults_has_let_nmis_in() {
+    // iretq, its frame in a page that is not mapped
+    let faults = |flags: u64| {
+        let mut v = machine(&[0x48, 0xcf], &STAY);
+        v.catch_exceptions = true;
+        v.cpu.regs[4] = 1 << 30;
+        v.cpu.nmi_blocked = true;
+        v.cpu.set_rflags(flags);
+        let CpuExit::Exception(e) = v.run(&mut Events::default(), 1) else { panic!("no fault") };
+        assert_eq!((v.cpu.rip, v.cpu.regs[4]), (CODE, 1 << 30));
+        (e.vector, v.cpu.nmi_blocked)
+    };
+    assert_eq!(faults(2), (fault::PF, false));
+    assert_eq!(faults(2 | rflags::NT), (fault::GP, false), "before the frame is read");
 }
 
 #[test]

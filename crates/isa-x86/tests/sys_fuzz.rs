@@ -160,7 +160,7 @@ fn machine(r: &mut Rng) -> Vcpu {
     if mode != 0 && mode != 2 {
         cpu.cpl = [0, 0, 0, 3][r.below(4) as usize];
     }
-    if cpu.rflags_rest & 1 << 17 != 0 {
+    if cpu.rflags_rest() & 1 << 17 != 0 {
         cpu.cpl = 3;
     }
     if mode >= 3 {

@@ -367,6 +367,7 @@ impl<'r> Emitter<'r> {
             let place = self.places[k];
             match i.op {
                 Op::Put | Op::PutX => self.put_slot(i),
+                Op::PutShared => self.store_slot(i.imm as usize, |e| e.value(i.args[0])),
                 Op::If => {
                     self.value(i.args[0]);
                     self.i().if_(BlockType::Empty);

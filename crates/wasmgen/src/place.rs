@@ -113,7 +113,9 @@ impl Places {
 
     fn is_inline(&self, block: &Block, slots: &[Option<u32>; ALL_SLOTS], k: usize) -> bool {
         let i = &block.insts[k];
-        is_free(i, slots) || (self.facts[k].uses == 1 && i.op.shape().effect <= Effect::Reads)
+        // What a helper can write is not read later than it was.
+        let waits = i.op.shape().effect == Effect::Pure || matches!(i.op, Op::Get | Op::GetX);
+        is_free(i, slots) || (self.facts[k].uses == 1 && waits)
     }
 
     fn look_at_uses(&mut self, block: &Block, slots: &[Option<u32>; ALL_SLOTS]) {
@@ -235,6 +237,42 @@ impl Places {
                 locals.give(ty, local);
             }
             v = self.facts[v as usize].next_end;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ir::{Region, Ty};
+
+    use super::{ALL_SLOTS, Locals, Place, Places};
+
+    /// Where the values are of a block that reads slot 1 and a shared slot, writes both, and only then uses what it has read.
+    fn places(local: Option<u32>) -> Vec<Place> {
+        let text = "block 0 @0x0 insns 1:
+  v0 = get 1
+  v1 = getshared 2
+  v2 = get 3
+  put 1 v2
+  putshared 2 v2
+  put 4 v0
+  put 5 v1
+  jump out @0x10
+";
+        let region: Region = text.parse().unwrap_or_else(|e| panic!("{e}"));
+        let mut slots = [None; ALL_SLOTS];
+        slots[1] = local;
+        let (mut places, mut locals) = (Places::default(), Locals::new(20));
+        assert_eq!(locals.take(Ty::I64), 20);
+        places.place(&region.blocks[0], &slots, &mut locals);
+        (0..3).map(|k| places[k]).collect()
+    }
+
+    #[test]
+    fn what_was_read_is_not_read_again_behind_a_write() {
+        for local in [None, Some(20)] {
+            let places = places(local);
+            assert!(places[..2].iter().all(|p| matches!(p, Place::Local(n) if *n > 20)), "{places:?}");
         }
     }
 }

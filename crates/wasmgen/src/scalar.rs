@@ -14,6 +14,7 @@ impl Emitter<'_> {
             Op::Const => _ = self.i().i64_const(i.imm as i64),
             Op::Pc => self.pc(i.imm as i64),
             Op::Get => self.get_slot(i),
+            Op::GetShared => self.load_slot(i.imm as usize),
             Op::Bin(op) => self.bin(op, a, b),
             Op::Un(op) => {
                 self.value(a);

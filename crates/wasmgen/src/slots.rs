@@ -122,7 +122,7 @@ impl Emitter<'_> {
     }
 
     /// Pushes what the state has in slot `n`.
-    fn load_slot(&mut self, n: usize) {
+    pub(crate) fn load_slot(&mut self, n: usize) {
         let from = self.of_state(self.slot_offset(n), 3);
         let mut i = self.state();
         if n < SLOTS {
@@ -133,7 +133,7 @@ impl Emitter<'_> {
     }
 
     /// Stores what `value` pushes to slot `n` of the state.
-    fn store_slot(&mut self, n: usize, value: impl FnOnce(&mut Self)) {
+    pub(crate) fn store_slot(&mut self, n: usize, value: impl FnOnce(&mut Self)) {
         let to = self.of_state(self.slot_offset(n), 3);
         self.state();
         value(self);

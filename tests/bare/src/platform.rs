@@ -27,6 +27,8 @@ pub struct Bare<R = ()> {
     pub random: Rng,
     /// The vector of an interrupt that waits.
     pub pending: Option<u8>,
+    /// A non-maskable one waits.
+    pub nmi: bool,
     /// Writes to ports: port, bytes, value.
     pub io: Vec<(u16, u32, u32)>,
     pub mmio: R,
@@ -34,7 +36,7 @@ pub struct Bare<R = ()> {
 
 impl<R> Bare<R> {
     pub fn with(mmio: R) -> Self {
-        Self { tsc: 0, random: Rng(0), pending: None, io: Vec::new(), mmio }
+        Self { tsc: 0, random: Rng(0), pending: None, nmi: false, io: Vec::new(), mmio }
     }
 }
 
@@ -62,6 +64,9 @@ impl<R: Registers> Platform for Bare<R> {
     }
     fn interrupt_ack(&mut self) -> u8 {
         self.pending.take().unwrap_or(0xff)
+    }
+    fn take_nmi(&mut self) -> bool {
+        core::mem::take(&mut self.nmi)
     }
     fn msr_read(&mut self, _: u32, _: u64) -> Option<u64> {
         None

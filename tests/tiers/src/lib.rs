@@ -7,9 +7,11 @@
 mod asm;
 mod host;
 mod insns;
+mod kept;
 mod life;
 mod ops;
 mod programs;
+mod returns;
 mod speed;
 
 use std::fmt::Write;
@@ -44,7 +46,11 @@ pub extern "C" fn run(part: u32, seed: u64, count: u32) -> u32 {
         1 => insns::run(seed, count, &mut report),
         3 => programs::run(seed, count / 2, &mut report),
         4 => asm::run(seed, &mut report),
-        5 => life::run(count / 8, &mut report),
+        5 => {
+            life::run(count / 8, &mut report);
+            returns::run(&mut report);
+            kept::run(&mut report);
+        }
         _ => speed::run(&mut report),
     }
     host::say(report.text.trim_end());

@@ -4,7 +4,6 @@ use core::cell::Cell;
 use core::num::NonZeroU32;
 
 use bare::{Bare, CODE, TABLES, long_mode};
-use isa_x86::cpu::TableRegister;
 use isa_x86::{CpuExit, Vcpu};
 use jit::{Host, Jit, Support};
 
@@ -20,7 +19,7 @@ thread_local! {
 }
 
 /// The runner, counted, and made to refuse.
-struct Counted(Runner);
+pub struct Counted(Runner);
 
 impl Host for Counted {
     fn support(&self) -> Support {
@@ -49,14 +48,14 @@ impl Host for Counted {
 }
 
 /// A guest at [`CODE`], and its tier.
-struct Guest {
-    v: Vcpu,
-    tier: Jit<Counted>,
+pub struct Guest {
+    pub v: Vcpu,
+    pub tier: Jit<Counted>,
     platform: Bare,
 }
 
 impl Guest {
-    fn new(code: &[u8], limit: usize) -> Guest {
+    pub fn new(code: &[u8], limit: usize) -> Guest {
         let v = long_mode(code);
         let mut tier = Jit::new(Counted(Runner), isa_x86::tier::layout(), limit);
         (tier.hot, tier.warm) = (20, 5);
@@ -64,7 +63,7 @@ impl Guest {
         ASKED.set(0);
         Guest { v, tier, platform: Bare::default() }
     }
-    fn slice(&mut self, insns: u64) -> CpuExit {
+    pub fn slice(&mut self, insns: u64) -> CpuExit {
         let exit = self.v.run_with(&mut self.platform, &mut self.tier, insns);
         self.tier.slice_over();
         exit
@@ -480,45 +479,6 @@ fn remapped(report: &mut Report) {
     ));
 }
 
-/// IRETQ where a data breakpoint watches the descriptor that it reads: the trap comes behind each, not later.
-fn watched(report: &mut Report) {
-    const GDT: u64 = 0x10_c000;
-    const TURNS: u32 = 2000;
-    // MOV RAX, GDT + 8; MOV DR0, RAX; MOV EAX, four bytes, read or written; MOV DR7, RAX; MOV ECX, turns
-    let mut code = vec![0x48, 0xb8];
-    code.extend((GDT + 8).to_le_bytes());
-    code.extend([0x0f, 0x23, 0xc0, 0xb8, 0x01, 0x04, 0x0f, 0x00, 0x0f, 0x23, 0xf8, 0xb9]);
-    code.extend(TURNS.to_le_bytes());
-    // L: MOV RDX, RSP; PUSH 16; PUSH RDX; PUSHFQ; PUSH 8; LEA RAX, N; PUSH RAX; IRETQ; N: DEC ECX; JNZ L; HLT
-    let first = code.len() as i32;
-    code.extend([0x48, 0x89, 0xe2, 0x6a, 0x10, 0x52, 0x9c, 0x6a, 8, 0x48, 0x8d, 5, 3, 0, 0, 0, 0x50, 0x48, 0xcf]);
-    let behind = CODE + code.len() as u64;
-    code.extend([0xff, 0xc9, 0x75, (first - (code.len() as i32 + 4)) as u8, 0xf4]);
-    let mut guest = Guest::new(&code, 1 << 20);
-    for (k, descriptor) in [0x00af_9b00_0000_ffff_u64, 0x00cf_9300_0000_ffff].into_iter().enumerate() {
-        assert!(guest.v.cpu.mem.dma_write(GDT + 8 * (k as u64 + 1), &descriptor.to_le_bytes()));
-    }
-    guest.v.cpu.gdtr = TableRegister { base: GDT, limit: 0x17 };
-    guest.v.cpu.regs[4] = 0x30_1000;
-    guest.v.catch_exceptions = true;
-    let (mut traps, mut late) = (0, 0);
-    let exit = loop {
-        match guest.slice(10_000) {
-            CpuExit::Budget => {}
-            CpuExit::Exception(e) if e.vector == 1 => {
-                traps += 1;
-                late += u32::from(guest.v.cpu.rip != behind);
-            }
-            exit => break exit,
-        }
-    };
-    if exit != CpuExit::Halted || traps != TURNS || late > 0 || guest.v.translated == 0 {
-        let translated = guest.v.translated;
-        report.fail(format_args!("{exit:?}, {traps} traps, {late} of them late; {translated} translated"));
-    }
-    report.line(format_args!("IRETQ with a watched descriptor: {traps} traps"));
-}
-
 /// Accesses that would share a look into the TLB, in two pages: after a while each looks for itself.
 fn apart(report: &mut Report) {
     const TURNS: u64 = 20_000;
@@ -572,7 +532,7 @@ fn forbidden(report: &mut Report) {
     // L: STAC; LOCK INC qword [RBX]; CLAC; MOV [RBX], RAX; DEC ECX; JNZ L; HLT
     let code = [0x0f, 0x01, 0xcb, 0xf0, 0x48, 0xff, 3, 0x0f, 0x01, 0xca, 0x48, 0x89, 3, 0xff, 0xc9, 0x75, 0xef, 0xf4];
     let mut guest = Guest::new(&code, 1 << 20);
-    user_again(&mut guest, USER);
+    user_again(&mut guest.v, USER);
     (guest.v.cpu.regs[1], guest.v.cpu.regs[3]) = (TURNS, USER + 0x10_9000);
     let mut faults = 0;
     loop {
@@ -602,7 +562,7 @@ fn kept(report: &mut Report) {
     let mut code = vec![0x0f, 0x01, 0xcb, 0x48, 0x03, 3, 0x0f, 0x01, 0xca, 0xf7, 0xc1, 0xff, 0x0f, 0, 0, 0x75, 3];
     code.extend([0x48, 0x03, 3, 0xff, 0xc9, 0x75, 0xe8, 0xf4]);
     let mut guest = Guest::new(&code, 1 << 20);
-    user_again(&mut guest, USER);
+    user_again(&mut guest.v, USER);
     (guest.v.cpu.regs[1], guest.v.cpu.regs[3]) = (TURNS.into(), USER + 0x10_9000);
     assert!(guest.v.cpu.mem.dma_write(0x10_9000, &[3]));
     let mut faults = 0;
@@ -624,15 +584,15 @@ fn kept(report: &mut Report) {
 }
 
 /// The first 2 MiB once more at `user`, as a user's, with SMAP.
-fn user_again(guest: &mut Guest, user: u64) {
-    let mem = &mut guest.v.cpu.mem;
+pub fn user_again(v: &mut Vcpu, user: u64) {
+    let mem = &mut v.cpu.mem;
     for (at, entry) in [(0, TABLES + 0x1007), (0x1000, TABLES + 0x2007), (0x2000 + 8 * (user >> 21), 0x87)] {
         assert!(mem.dma_write(TABLES + at, &entry.to_le_bytes()));
     }
-    guest.v.cpu.cr4 |= isa_x86::cpu::cr4::SMAP;
-    guest.v.cpu.flush_tlb();
-    guest.v.cpu.update_context();
-    guest.v.catch_exceptions = true;
+    v.cpu.cr4 |= isa_x86::cpu::cr4::SMAP;
+    v.cpu.flush_tlb();
+    v.cpu.update_context();
+    v.catch_exceptions = true;
 }
 
 /// The processor is taken to another place: what was translated knows the old one.
@@ -661,7 +621,6 @@ fn replaced(report: &mut Report) {
 pub fn run(count: u32, report: &mut Report) {
     replaced(report);
     kept(report);
-    watched(report);
     wrapping(report);
     forbidden(report);
     wide(report);

@@ -14,7 +14,7 @@ use super::Exec;
 use crate::cpu::{Cpu, cr0, cr4};
 use crate::fault::{NM, Stop, UD, XM};
 use crate::platform::Platform;
-use crate::sem::system::SUPERVISOR;
+use crate::sem::system::{INTERRUPT_FLAG, SUPERVISOR};
 use crate::sem::vec::{MM, MMX, SSE};
 use crate::sys::interrupts::in_64_bit_mode;
 
@@ -389,6 +389,9 @@ impl Exec<'_> {
         if unit == SUPERVISOR {
             return Err(if in_64_bit_mode(self.cpu) { self.gp0() } else { self.ud() });
         }
+        if unit == INTERRUPT_FLAG {
+            return Err(self.gp0());
+        }
         let c = &self.cpu;
         let vector = if c.cr0 & cr0::EM != 0 || unit != MMX && c.cr4 & cr4::OSFXSR == 0 {
             UD
@@ -412,6 +415,7 @@ pub(crate) fn at_hand(c: &Cpu, unit: Unit) -> bool {
     match unit {
         SSE => c.cr0 & (cr0::EM | cr0::TS) | (c.cr4 & cr4::OSFXSR ^ cr4::OSFXSR) == 0,
         SUPERVISOR => c.cpl == 0 && in_64_bit_mode(c),
+        INTERRUPT_FLAG => c.cr0 & cr0::PE == 0 || c.cpl <= c.iopl(),
         _ => false,
     }
 }

@@ -51,6 +51,10 @@ impl Emit for Effects {
     fn put(&mut self, _: Slot, (): ()) {
         self.commit("a register");
     }
+    fn get_shared(&mut self, _: Slot) {}
+    fn put_shared(&mut self, _: Slot, (): ()) {
+        self.commit("shared state");
+    }
     fn bin(&mut self, _: Bin, (): (), (): ()) {}
     fn un(&mut self, _: Un, (): ()) {}
     fn rel(&mut self, _: Rel, (): (), (): ()) {}

@@ -5,7 +5,7 @@
 use guest_api::{Helper, Space, Width};
 use mem::{Access, PAGE_MASK, PAGE_SIZE};
 
-use crate::cpu::{CodeSize, RSP, SegReg, rflags};
+use crate::cpu::{CodeSize, SegReg};
 use crate::exec::Exec;
 use crate::fault::{DE, Stop};
 use crate::insn::Insn;
@@ -59,15 +59,12 @@ helpers! {
     /// The number of elements that are not `v`.
     BULK_SCAS = |cx, v| { let [v, to, n, how] = args(cx, v)?; Ok(bulk_scas(cx, v, to, n, how).unwrap_or(0)) };
 
-    /// RFLAGS without the condition flags and DF, as PUSHF pushes it; #GP(0) in virtual-8086 mode where IOPL is below 3.
-    RFLAGS_TO_PUSH = |cx, _| {
-        far::require_iopl_in_v86(cx)?;
-        Ok(2 | cx.cpu.rflags_rest & !(rflags::RF | rflags::VM))
-    };
+    /// #GP(0) in virtual-8086 mode where IOPL is below 3.
+    REQUIRE_IOPL_IN_V86 = |cx, _| far::require_iopl_in_v86(cx).map(|()| 0);
     /// POPF of `v`, of its low 16 bits where `narrow`, but for the condition flags and DF.
     POP_RFLAGS = |cx, v| { let [v, narrow] = args(cx, v)?; far::pop_rflags(cx, v, narrow != 0) };
-    CLI = |cx, _| interrupts::cli(cx);
-    STI = |cx, _| interrupts::sti(cx);
+    /// Holds an interrupt that waits off for one instruction.
+    HOLD_OFF = |cx, _| interrupts::hold_off(cx);
     /// STAC and CLAC.
     SET_AC = |cx, v| { let [on] = args(cx, v)?; misc::set_ac(cx, on != 0) };
     READ_TSC = |cx, _| msr::read_tsc(cx);
@@ -79,10 +76,9 @@ helpers! {
     WRITE_CR = |cx, v| { let [n, v] = args(cx, v)?; registers::write_cr(cx, n, v) };
     /// INVLPG of `va` in the space of that number; code may be elsewhere behind it.
     INVLPG = |cx, v| { let [va, space] = args(cx, v)?; misc::invlpg(cx, va, Space(space as u8)) };
-    /// Does what IRETQ does with a stack at `sp` but for RSP, the condition flags and DF; where it goes.
+    /// Does what IRETQ does with a stack at `sp`; where it goes. The new RSP is in its slot, RFLAGS in that of `POPPED`: they are the
+    /// caller's to commit.
     IRETQ = |cx, v| { let [sp] = args(cx, v)?; far::iretq(cx, sp) };
-    /// RSP as the helper before has left it.
-    STACK_POINTER = |cx, _| Ok(cx.cpu.regs[RSP as usize]);
     /// Enters the kernel, but for RIP, RCX, R11, the condition flags and DF; what the rest of RFLAGS was.
     SYSCALL = |cx, _| far::syscall(cx);
     /// Returns from it to `target` with RFLAGS `flags`, in 64-bit mode where `long`.

@@ -6,11 +6,16 @@ use guest_api::{Bin, Emit, EmitVector, Flag, Rel, Slot, Unit, Width};
 use super::Sem;
 use super::helpers::*;
 use super::operand::{address, peek, push, read_gpr, set_stack_pointer, write_gpr};
-use crate::cpu::{DIRECTION, FMASK, KERNEL_GS_BASE, LSTAR, R11, RAX, RCX, RDX, RSP, SEG_BASE, SegReg, gpr, rflags};
+use crate::cpu::{
+    CodeSize, DIRECTION, FMASK, KERNEL_GS_BASE, LSTAR, NONE_WAITS, POPPED, R11, RAX, RCX, RDX, REST, RSP, SEG_BASE,
+    SegReg, gpr, rflags,
+};
 use crate::insn::Insn;
 
 /// What only CPL 0 of 64-bit mode has.
 pub const SUPERVISOR: Unit = Unit(3);
+/// What only a CPL not beyond IOPL has: CLI and STI (SDM 2 CLI, table 3-7).
+pub const INTERRUPT_FLAG: Unit = Unit(4);
 
 /// The condition flags by their bits in RFLAGS.
 const FLAGS: [(Flag, u32); 6] =
@@ -51,7 +56,13 @@ fn spread<E: Emit>(e: &mut E, v: E::V) {
 
 /// PUSHF: RF and VM are pushed as 0.
 pub fn pushf<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
-    let rest = e.helper(RFLAGS_TO_PUSH, &[])?;
+    if i.bits != CodeSize::Bits64 {
+        e.helper(REQUIRE_IOPL_IN_V86, &[])?;
+    }
+    let rest = e.get_shared(Slot(REST));
+    let rest = e.and_imm(rest, !(rflags::RF | rflags::VM));
+    let fixed = e.imm(2);
+    let rest = e.or(rest, fixed);
     let v = assemble(e, rest);
     let v = e.zext(i.width, v);
     push(e, i, i.width, v)
@@ -67,11 +78,26 @@ pub fn popf<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     Ok(())
 }
 
-pub fn cli<E: Emit>(e: &mut E, _: &Insn) -> Sem<E> {
-    e.helper(CLI, &[]).map(drop)
+/// CLI (SDM 2), without VME and PVI.
+pub fn cli<E: EmitVector>(e: &mut E, _: &Insn) -> Sem<E> {
+    e.require(INTERRUPT_FLAG)?;
+    let rest = e.get_shared(Slot(REST));
+    let rest = e.and_imm(rest, !rflags::IF);
+    e.put_shared(Slot(REST), rest);
+    Ok(())
 }
-pub fn sti<E: Emit>(e: &mut E, _: &Insn) -> Sem<E> {
-    e.helper(STI, &[]).map(drop)
+/// STI (SDM 2), without VME and PVI. Where nothing waits, nothing can tell that the next instruction is to be executed before it.
+pub fn sti<E: EmitVector>(e: &mut E, _: &Insn) -> Sem<E> {
+    e.require(INTERRUPT_FLAG)?;
+    let rest = e.get_shared(Slot(REST));
+    let (was_on, none_waits) = (e.and_imm(rest, rflags::IF), e.get_shared(Slot(NONE_WAITS)));
+    let no = e.or(was_on, none_waits);
+    let look = e.rel_imm(Rel::Eq, no, 0);
+    e.when(look, |e| e.helper(HOLD_OFF, &[]).map(drop))?;
+    let on = e.imm(rflags::IF);
+    let rest = e.or(rest, on);
+    e.put_shared(Slot(REST), rest);
+    Ok(())
 }
 pub fn stac<E: Emit>(e: &mut E, _: &Insn) -> Sem<E> {
     let on = e.imm(1);
@@ -171,12 +197,10 @@ pub fn sysret<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 }
 
 /// IRETQ, which only 64-bit mode has.
-pub fn iretq<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
+pub fn iretq<E: Emit>(e: &mut E, _: &Insn) -> Sem<E> {
     let sp = e.get(gpr(RSP));
-    let at = e.add_imm(sp, 16);
-    let flags = e.load(Width::W64, at, i.stack())?;
     let target = e.helper(IRETQ, &[sp])?;
-    let sp = e.helper(STACK_POINTER, &[])?;
+    let (sp, flags) = (e.get_shared(gpr(RSP)), e.get_shared(Slot(POPPED)));
     e.put(gpr(RSP), sp);
     spread(e, flags);
     e.goto(target);

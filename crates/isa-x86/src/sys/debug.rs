@@ -81,7 +81,7 @@ impl Cpu {
 
     /// SYSCALL and SYSRET trap by the TF that they leave, other instructions by the one that they found.
     pub(crate) fn step_by_new_flags(&mut self) {
-        if self.rflags_rest & rflags::TF != 0 {
+        if self.rflags_rest() & rflags::TF != 0 {
             self.debug_trap |= DR6_BS;
             self.attention = true;
         } else {
@@ -143,7 +143,7 @@ fn number(cx: &mut Exec<'_>, n: u8) -> Result<usize, Stop> {
     };
     if cx.cpu.dr[7] & DR7_GD != 0 {
         cx.cpu.dr[6] |= DR6_BD;
-        cx.cpu.rflags_rest |= rflags::RF;
+        *cx.cpu.rflags_rest_mut() |= rflags::RF;
         return Err(cx.fault(fault::DB, None));
     }
     Ok(usize::from(n))

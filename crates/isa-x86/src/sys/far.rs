@@ -7,7 +7,7 @@ use super::paging::{as_system, canonical, with_privilege};
 use super::segments::{Descriptor, attr, mark_accessed, need_descriptor, stack_descriptor, system, upper_base};
 use super::stack::Stack;
 use super::task::{self, Cause};
-use crate::cpu::{Cpu, FMASK, RCX, RDX, RSP, SegReg, Segment, cr0, efer, rflags};
+use crate::cpu::{Cpu, FMASK, POPPED, RCX, RDX, RFLAGS_REST, RSP, SegReg, Segment, cr0, efer, rflags};
 use crate::exec::Exec;
 use crate::fault::{GP, NP, Stop};
 use crate::insn::{Insn, Kind};
@@ -362,17 +362,20 @@ fn merge_flags(cx: &mut Exec<'_>, v: u64, mask: u64) {
     cx.set_rflags(cx.cpu.rflags() & !mask | v & mask);
 }
 
-/// IRET, IRETD, IRETQ.
-pub fn iret(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
+/// How each IRET begins. NMIs come through from here on, even where it faults (SDM 3 6.7.1). Whether it returns from a nested task.
+fn begin_iret(cx: &mut Exec<'_>) -> Result<bool, Stop> {
     if core::mem::take(&mut cx.cpu.nmi_blocked) {
         cx.cpu.attention = true; // one may be waiting
     }
+    let nested = cx.cpu.cr0 & cr0::PE != 0 && cx.cpu.rflags_rest() & rflags::NT != 0 && !cx.cpu.virtual_8086();
+    if nested && cx.cpu.long_mode() { Err(cx.gp0()) } else { Ok(nested) }
+}
+
+/// IRET, IRETD.
+pub fn iret(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     let w = i.width;
     let mut stack = Stack::current(cx.cpu);
-    if cx.cpu.cr0 & cr0::PE != 0 && cx.cpu.rflags_rest & rflags::NT != 0 && !cx.cpu.virtual_8086() {
-        if cx.cpu.long_mode() {
-            return Err(cx.gp0());
-        }
+    if begin_iret(cx)? {
         let tr = cx.cpu.tr;
         let link = as_system(cx, |cx| cx.load_linear(Width::W16, tr.base, Space::FLAT))? as u16;
         return task::switch(cx, link, Cause::Iret).map(drop);
@@ -407,18 +410,13 @@ pub fn iret(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     Ok(())
 }
 
-/// What IRETQ with its frame at `sp` does but for the condition flags and DF; where it goes.
+/// What IRETQ with its frame at `sp` does; where it goes.
 pub(crate) fn iretq(cx: &mut Exec<'_>, sp: u64) -> Result<u64, Stop> {
     // An NMI may be waiting, and the frame or a descriptor be watched.
     if cx.cpu.translated && (cx.cpu.nmi_blocked || cx.cpu.watching) {
         return Err(Stop);
     }
-    if core::mem::take(&mut cx.cpu.nmi_blocked) {
-        cx.cpu.attention = true;
-    }
-    if cx.cpu.rflags_rest & rflags::NT != 0 {
-        return Err(cx.gp0());
-    }
+    begin_iret(cx)?;
     let w = Width::W64;
     cx.cpu.regs[RSP as usize] = sp;
     let mut stack = Stack::flat(sp);
@@ -430,8 +428,9 @@ pub(crate) fn iretq(cx: &mut Exec<'_>, sp: u64) -> Result<u64, Stop> {
         return Err(Stop);
     }
     let flags = stack.pop(cx, w)?;
+    cx.cpu.regs[POPPED as usize] = flags;
     let mask = iret_flags(cx.cpu, w, cx.cpu.cpl);
-    cx.can_load_rflags(cx.cpu.rflags_rest & !mask | flags & mask)?;
+    cx.can_load_rflags(cx.cpu.rflags_rest() & !mask | flags & mask)?;
     return_to(cx, cs, ip, stack, w, 0, true)?;
     merge_flags(cx, flags, mask);
     Ok(cx.cpu.rip)
@@ -476,8 +475,8 @@ pub(crate) fn syscall(cx: &mut Exec<'_>) -> Result<u64, Stop> {
     let cpu = &mut *cx.cpu;
     let cs = (cpu.msr.star >> 32) as u16 & !3;
     flat_segments(cpu, cs, cs.wrapping_add(8), 0, true);
-    let rest = 2 | cpu.rflags_rest;
-    cpu.rflags_rest &= !(cpu.regs[FMASK as usize] | rflags::RF);
+    let rest = 2 | cpu.rflags_rest();
+    *cpu.rflags_rest_mut() = rest & RFLAGS_REST & !(cpu.regs[FMASK as usize] | rflags::RF);
     cpu.update_context();
     cpu.step_by_new_flags();
     Ok(rest)
@@ -505,14 +504,14 @@ pub(crate) fn sysret(cx: &mut Exec<'_>, target: u64, flags: u64, long: bool) -> 
 
 /// #GP(0) in virtual-8086 mode where IOPL is below 3.
 pub(crate) fn require_iopl_in_v86(cx: &mut Exec<'_>) -> Result<(), Stop> {
-    let rest = cx.cpu.rflags_rest;
+    let rest = cx.cpu.rflags_rest();
     if rest & rflags::VM != 0 && rest & rflags::IOPL != rflags::IOPL { Err(cx.gp0()) } else { Ok(()) }
 }
 
 /// What POPF of `v` does but for the stack pointer, the condition flags and DF. `narrow`: of 16 bits.
 pub(crate) fn pop_rflags(cx: &mut Exec<'_>, v: u64, narrow: bool) -> Result<u64, Stop> {
     require_iopl_in_v86(cx)?;
-    let old = cx.cpu.rflags_rest;
+    let old = cx.cpu.rflags_rest();
     let mut fixed = rflags::VM | rflags::VIF | rflags::VIP;
     if cx.cpu.cpl != 0 {
         fixed |= rflags::IOPL;
@@ -536,7 +535,7 @@ pub fn sysenter(cx: &mut Exec<'_>, _: &Insn) -> Result<(), Stop> {
     }
     let long = cx.cpu.long_mode();
     let cpu = &mut *cx.cpu;
-    cpu.rflags_rest &= !(rflags::VM | rflags::IF | rflags::RF);
+    *cpu.rflags_rest_mut() &= !(rflags::VM | rflags::IF | rflags::RF);
     flat_segments(cpu, cs & !3, (cs & !3).wrapping_add(8), 0, long);
     let mask = if long { u64::MAX } else { 0xffff_ffff };
     cpu.regs[RSP as usize] = cpu.msr.sysenter_esp & mask;

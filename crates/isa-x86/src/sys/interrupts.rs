@@ -32,7 +32,7 @@ impl Exec<'_> {
     pub(crate) fn set_rflags(&mut self, v: u64) {
         let had = self.cpu.interrupts_enabled();
         self.cpu.load_rflags(v);
-        let new = self.cpu.rflags_rest;
+        let new = self.cpu.rflags_rest();
         if !self.cpu.translated {
             let waiting = new & rflags::RF != 0 && self.cpu.code_breakpoints
                 || new & rflags::IF != 0 && (!had || new & rflags::RF != 0) && self.platform.interrupt_pending();
@@ -42,7 +42,7 @@ impl Exec<'_> {
         }
         if self.cpu.translated || !self.cpu.attention {
             // It has nothing to hold off, and the next instruction clears it.
-            self.cpu.rflags_rest &= !rflags::RF;
+            *self.cpu.rflags_rest_mut() &= !rflags::RF;
         }
     }
 }
@@ -149,7 +149,7 @@ fn pushed_flags(cpu: &Cpu, e: Exception, source: Source) -> u64 {
 /// Clears what an event clears in RFLAGS; an interrupt gate also IF.
 fn clear_flags(cpu: &mut Cpu, interrupt_gate: bool) {
     use rflags::{IF, NT, RF, TF, VM};
-    cpu.rflags_rest &= !(TF | NT | RF | VM | if interrupt_gate { IF } else { 0 });
+    *cpu.rflags_rest_mut() &= !(TF | NT | RF | VM | if interrupt_gate { IF } else { 0 });
 }
 
 fn real_mode(cx: &mut Exec<'_>, vector: u8) -> Result<(), Stop> {
@@ -163,7 +163,7 @@ fn real_mode(cx: &mut Exec<'_>, vector: u8) -> Result<(), Stop> {
     stack.push(cx, Width::W16, u64::from(cx.cpu.seg[SegReg::Cs as usize].selector))?;
     stack.push(cx, Width::W16, cx.cpu.rip)?;
     stack.commit(cx.cpu);
-    cx.cpu.rflags_rest &= !(rflags::IF | rflags::TF | rflags::AC | rflags::RF);
+    *cx.cpu.rflags_rest_mut() &= !(rflags::IF | rflags::TF | rflags::AC | rflags::RF);
     cx.cpu.set_paragraph(SegReg::Cs, (entry >> 16) as u16);
     cx.cpu.rip = entry & 0xffff;
     Ok(())
@@ -396,31 +396,15 @@ fn software(cx: &mut Exec<'_>, vector: u8) -> Result<(), Stop> {
     inject(cx, Exception { vector, error: None }, Source::Software)
 }
 
-pub(crate) fn cli(cx: &mut Exec<'_>) -> Result<u64, Stop> {
-    require_iopl(cx)?;
-    cx.cpu.rflags_rest &= !rflags::IF;
-    Ok(0)
-}
-
-pub(crate) fn sti(cx: &mut Exec<'_>) -> Result<u64, Stop> {
-    require_iopl(cx)?;
-    if !cx.cpu.interrupts_enabled() {
-        // Where nothing waits, nothing can tell that the next instruction is to be executed before it.
-        if cx.platform.interrupt_pending() {
-            if cx.cpu.translated {
-                return Err(Stop); // translated code does not look up
-            }
-            cx.cpu.hold_off(false);
-        }
-        cx.cpu.rflags_rest |= rflags::IF;
+/// Where an interrupt waits, STI holds it off for one instruction.
+pub(crate) fn hold_off(cx: &mut Exec<'_>) -> Result<u64, Stop> {
+    if cx.cpu.translated {
+        return Err(Stop); // translated code does not look up
+    }
+    if cx.platform.interrupt_pending() {
+        cx.cpu.hold_off(false);
     }
     Ok(0)
-}
-
-/// CLI and STI without VME and PVI: #GP(0) where CPL is beyond IOPL (SDM 2 CLI, table 3-7).
-fn require_iopl(cx: &mut Exec<'_>) -> Result<(), Stop> {
-    let denied = cx.cpu.cr0 & cr0::PE != 0 && cx.cpu.cpl > cx.cpu.iopl();
-    if denied { Err(cx.gp0()) } else { Ok(()) }
 }
 
 pub fn hlt(cx: &mut Exec<'_>, _: &Insn) -> Result<(), Stop> {

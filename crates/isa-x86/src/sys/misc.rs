@@ -51,9 +51,9 @@ pub(crate) fn set_ac(cx: &mut Exec<'_>, on: bool) -> Result<u64, Stop> {
         return Err(cx.ud());
     }
     if on {
-        cx.cpu.rflags_rest |= rflags::AC;
+        *cx.cpu.rflags_rest_mut() |= rflags::AC;
     } else {
-        cx.cpu.rflags_rest &= !rflags::AC;
+        *cx.cpu.rflags_rest_mut() &= !rflags::AC;
     }
     cx.cpu.update_data_context();
     Ok(0)

@@ -151,7 +151,7 @@ impl Cpu {
     #[inline]
     pub(crate) fn update_data_context(&mut self) {
         let asn = u64::from(self.spaces.current) << 2;
-        let ac = self.rflags_rest & rflags::AC != 0;
+        let ac = self.rflags_rest() & rflags::AC != 0;
         let mode = if self.cpl == 3 {
             if ac && self.cr0 & cr0::AM != 0 { MODE_USER_ALIGNED } else { MODE_USER }
         } else if ac && self.cr4 & cr4::SMAP != 0 {
@@ -245,17 +245,18 @@ pub const fn canonical(va: u64) -> bool {
 
 /// Does `f` with the data access rights of privilege level `cpl`; `ac`: RFLAGS.AC suspends SMAP as it does for explicit accesses.
 pub(crate) fn with_privilege<R>(cx: &mut Exec<'_>, cpl: u8, ac: bool, f: impl FnOnce(&mut Exec<'_>) -> R) -> R {
-    let (old_cpl, old_flags) = (cx.cpu.cpl, cx.cpu.rflags_rest);
+    let (old_cpl, old_flags) = (cx.cpu.cpl, cx.cpu.rflags_rest());
     if cpl == old_cpl && (ac || old_flags & rflags::AC == 0) {
         return f(cx);
     }
     cx.cpu.cpl = cpl;
     if !ac {
-        cx.cpu.rflags_rest &= !rflags::AC;
+        *cx.cpu.rflags_rest_mut() &= !rflags::AC;
     }
     cx.cpu.update_data_context();
     let r = f(cx);
-    (cx.cpu.cpl, cx.cpu.rflags_rest) = (old_cpl, old_flags);
+    cx.cpu.cpl = old_cpl;
+    *cx.cpu.rflags_rest_mut() = old_flags;
     cx.cpu.update_data_context();
     r
 }
@@ -350,7 +351,7 @@ fn short_walk(cpu: &mut Cpu, va: u64, access: Access) -> Option<u64> {
     let user_page = granted & USER != 0;
     let user = cpu.cpl == 3;
     let guarded = cpu.cr4 & if access == Access::Execute { cr4::SMEP } else { cr4::SMAP } != 0;
-    let suspended = access != Access::Execute && cpu.rflags_rest & rflags::AC != 0;
+    let suspended = access != Access::Execute && cpu.rflags_rest() & rflags::AC != 0;
     let refused = (user && !user_page)
         || (!user && user_page && guarded && !suspended)
         || (write && (granted & WRITABLE == 0 || leaf & DIRTY == 0))
@@ -483,7 +484,7 @@ fn walk(cx: &mut Exec<'_>, va: u64, access: Access, mark: bool) -> Result<u64, u
                 && if fetch {
                     cr4 & cr4::SMEP != 0
                 } else {
-                    cr4 & cr4::SMAP != 0 && cx.cpu.rflags_rest & rflags::AC == 0
+                    cr4 & cr4::SMAP != 0 && cx.cpu.rflags_rest() & rflags::AC == 0
                 })
     };
     if denied || (fetch && no_execute) {

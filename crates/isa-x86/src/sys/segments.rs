@@ -114,10 +114,10 @@ impl Cpu {
         self.cr0 & cr0::PE == 0 || self.virtual_8086()
     }
     pub fn virtual_8086(&self) -> bool {
-        self.rflags_rest & rflags::VM != 0 && self.cr0 & cr0::PE != 0
+        self.rflags_rest() & rflags::VM != 0 && self.cr0 & cr0::PE != 0
     }
     pub fn iopl(&self) -> u8 {
-        (self.rflags_rest >> 12) as u8 & 3
+        (self.rflags_rest() >> 12) as u8 & 3
     }
     /// Puts `segment` and its base into register `s`.
     pub fn set_segment(&mut self, s: SegReg, segment: Segment, base: u64) {

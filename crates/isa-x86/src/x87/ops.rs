@@ -113,7 +113,7 @@ fn store_bytes(cx: &mut Exec<'_>, i: &Insn, at: u64, b: &[u8]) -> Result<(), Sto
 fn layout(cx: &Exec<'_>, i: &Insn) -> Layout {
     Layout {
         wide: i.width != Width::W16,
-        real: cx.cpu.cr0 & cr0::PE == 0 || cx.cpu.rflags_rest & rflags::VM != 0 && !cx.cpu.long_mode(),
+        real: cx.cpu.cr0 & cr0::PE == 0 || cx.cpu.rflags_rest() & rflags::VM != 0 && !cx.cpu.long_mode(),
     }
 }
 

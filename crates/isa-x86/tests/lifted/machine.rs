@@ -4,7 +4,7 @@ use bare::{Bare, flat};
 use guest_api::{EmitVector, Flag, Helper, Slot, Space, Unit, Width};
 use ir::eval::{self, Env, Outcome, State};
 use ir::{Lift, Op, Region};
-use isa_x86::cpu::{BLOCK, Cpu};
+use isa_x86::cpu::{BLOCK, Cpu, REST};
 use isa_x86::fault::StopReason;
 use isa_x86::sys::paging;
 use isa_x86::{Exec, Insn, Stop, execute};
@@ -106,7 +106,10 @@ impl Machine {
         let outcome = eval::run(region, &mut state, &mut env, CODE, left);
         let why = env.why;
         let cpu = &mut self.cpu;
+        let shared = cpu.regs[usize::from(REST)..].to_vec();
         cpu.regs.copy_from_slice(&state.slots[..n]);
+        // Those that helpers share are set already.
+        cpu.regs[usize::from(REST)..].copy_from_slice(&shared);
         cpu.xmm = state.xslots;
         cpu.rip = outcome.pc;
         set_flags(cpu, state.flags().packed());
@@ -165,6 +168,12 @@ impl Env for Guest<'_> {
     }
     fn writable(&mut self, va: u64, bytes: u32) -> bool {
         self.find(va, bytes, true, false).is_some()
+    }
+    fn get_shared(&mut self, slot: u8) -> u64 {
+        self.machine.cpu.regs[usize::from(slot)]
+    }
+    fn put_shared(&mut self, slot: u8, v: u64) {
+        self.machine.cpu.regs[usize::from(slot)] = v;
     }
     fn helper(&mut self, h: u16, args: [u64; 4]) -> Option<u64> {
         use guest_api::Emit;

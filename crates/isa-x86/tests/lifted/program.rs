@@ -235,7 +235,7 @@ pub fn state(rng: &mut Rng, machines: [&mut Machine; 2], starts: &[u64]) -> Lazy
         _ => 0x1fa0,
     };
     cpu.fpu = isa_x86::x87::Fpu::default();
-    cpu.rflags_rest = 0;
+    *cpu.rflags_rest_mut() = 0;
     cpu.attention = false;
     let pattern: [u128; 16] = core::array::from_fn(|_| vector(rng));
     let address = place(rng);
@@ -250,7 +250,7 @@ pub fn state(rng: &mut Rng, machines: [&mut Machine; 2], starts: &[u64]) -> Lazy
     let flags = lazy_flags(rng);
     set_flags(&mut m.cpu, flags.packed());
     let (a, b) = (&m.cpu, &mut other.cpu);
-    (b.regs, b.flags, b.rflags_rest) = (a.regs, a.flags, a.rflags_rest);
+    (b.regs, b.flags) = (a.regs, a.flags);
     (b.xmm, b.mxcsr, b.fpu, b.attention) = (a.xmm, a.mxcsr, a.fpu, a.attention);
     other.memory().copy_from_slice(m.memory());
     flags
