@@ -33,6 +33,11 @@ pub const REST: u8 = 28;
 pub const NONE_WAITS: u8 = 29;
 /// RFLAGS as IRETQ's helper has popped it.
 pub const POPPED: u8 = 30;
+/// The address behind the last STI, where interrupts are held off for one instruction. Not canonical where that has not set IF, or where
+/// interrupts were looked at since.
+pub const BEHIND_STI: u8 = 31;
+/// Bit by which what is in [`BEHIND_STI`] is not canonical.
+pub(crate) const NO_STI: u32 = 62;
 
 /// The slot of general register `r` (0..=15).
 pub const fn gpr(r: u8) -> Slot {
@@ -293,6 +298,7 @@ impl Cpu {
         self.regs = [0; 32];
         self.regs[RDX as usize] = u64::from(crate::sys::cpuid::SIGNATURE);
         self.regs[DIRECTION as usize] = 1;
+        self.regs[BEHIND_STI as usize] = 1 << NO_STI;
         self.set_rflags(2);
         self.rip = 0xfff0;
         self.cr0 = cr0::ET | cr0::NW | cr0::CD;

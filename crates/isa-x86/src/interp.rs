@@ -14,7 +14,7 @@ mod view;
 
 use guest_api::{NoTier, Tier, Width};
 
-use crate::cpu::{BLOCK, Cpu, SegReg, rflags};
+use crate::cpu::{BEHIND_STI, BLOCK, Cpu, NO_STI, SegReg, rflags};
 use crate::exec::Exec;
 use crate::fault::{self, Exception, Stop, StopReason};
 use crate::platform::Platform;
@@ -256,8 +256,9 @@ fn attend<T: Tier>(
     }
     // The order is that of SDM 3 table 6-2. The instruction behind STI or MOV SS runs before interrupts are looked at, that
     // behind MOV SS also before debug traps and breakpoints (SDM 3 6.8.3).
-    let shadow = core::mem::take(&mut cx.cpu.shadow);
-    let debug = !(shadow && cx.cpu.shadow_debug);
+    let held_off = core::mem::take(&mut cx.cpu.shadow);
+    let debug = !(held_off && cx.cpu.shadow_debug);
+    let shadow = core::mem::replace(&mut cx.cpu.regs[BEHIND_STI as usize], 1 << NO_STI) == cx.cpu.rip || held_off;
     if debug && cx.cpu.debug_trap != 0 {
         let hit = core::mem::take(&mut cx.cpu.debug_trap);
         cx.cpu.halted = false;

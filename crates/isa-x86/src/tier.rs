@@ -37,8 +37,9 @@ impl Exec<'_> {
     pub(crate) fn begin_translated(&mut self, end: u64) {
         (self.cpu.translated, self.cpu.budget_end) = (true, end);
         self.cpu.lazy_flags = LazyFlags::of_packed(self.cpu.flags.packed());
-        // With IF set, one that waits would have been taken.
-        let none_waits = self.cpu.interrupts_enabled() || !self.platform.interrupt_pending();
+        // With IF set, one that waits would have been taken, if it was looked for.
+        let looked = self.cpu.interrupts_enabled() && !self.cpu.attention;
+        let none_waits = looked || !self.platform.interrupt_pending();
         self.cpu.regs[NONE_WAITS as usize] = none_waits.into();
         self.tell_environment();
     }

@@ -51,6 +51,7 @@ impl CodeCache {
             if blocks.try_reserve_exact(count).is_ok() && index.reserve(count) {
                 break count;
             }
+            blocks = Vec::new();
             bytes /= 2;
         };
         CodeCache {

@@ -7,8 +7,8 @@ use super::Sem;
 use super::helpers::*;
 use super::operand::{address, peek, push, read_gpr, set_stack_pointer, write_gpr};
 use crate::cpu::{
-    CodeSize, DIRECTION, FMASK, KERNEL_GS_BASE, LSTAR, NONE_WAITS, POPPED, R11, RAX, RCX, RDX, REST, RSP, SEG_BASE,
-    SegReg, gpr, rflags,
+    BEHIND_STI, CodeSize, DIRECTION, FMASK, KERNEL_GS_BASE, LSTAR, NO_STI, NONE_WAITS, POPPED, R11, RAX, RCX, RDX,
+    REST, RSP, SEG_BASE, SegReg, gpr, rflags,
 };
 use crate::insn::Insn;
 
@@ -86,8 +86,9 @@ pub fn cli<E: EmitVector>(e: &mut E, _: &Insn) -> Sem<E> {
     e.put_shared(Slot(REST), rest);
     Ok(())
 }
-/// STI (SDM 2), without VME and PVI. Where nothing waits, nothing can tell that the next instruction is to be executed before it.
-pub fn sti<E: EmitVector>(e: &mut E, _: &Insn) -> Sem<E> {
+/// STI (SDM 2), without VME and PVI. An interrupt that waits is to come behind the next instruction: what looks for one looks at
+/// [`BEHIND_STI`] before.
+pub fn sti<E: EmitVector>(e: &mut E, i: &Insn) -> Sem<E> {
     e.require(INTERRUPT_FLAG)?;
     let rest = e.get_shared(Slot(REST));
     let (was_on, none_waits) = (e.and_imm(rest, rflags::IF), e.get_shared(Slot(NONE_WAITS)));
@@ -97,6 +98,11 @@ pub fn sti<E: EmitVector>(e: &mut E, _: &Insn) -> Sem<E> {
     let on = e.imm(rflags::IF);
     let rest = e.or(rest, on);
     e.put_shared(Slot(REST), rest);
+    let pc = e.block_pc();
+    let next = e.code_address(i.next_pc(pc));
+    let no = e.shift_imm(Bin::Shl, was_on, NO_STI - rflags::IF.trailing_zeros());
+    let behind = e.or(next, no);
+    e.put_shared(Slot(BEHIND_STI), behind);
     Ok(())
 }
 pub fn stac<E: Emit>(e: &mut E, _: &Insn) -> Sem<E> {
