@@ -52,13 +52,22 @@ impl Links {
     }
 }
 
+/// The block at `pc` if it has followed `from` by way of the jump cache.
+#[inline(always)]
+fn far(from: &Block, pc: u64, key: u32) -> Option<Place> {
+    (from.far.pc == pc && from.far.key == key).then_some(from.far.to)
+}
+
 impl CodeCache {
     /// What is behind `from`, the last block, at CS:RIP. The fetch keys are still the same.
     #[inline(always)]
     pub(super) fn next(&self, from: &Block, cpu: &Cpu) -> Next {
         let pc = cpu.rip.wrapping_add(cpu.seg_base(SegReg::Cs));
+        if let Some(to) = self.near(from, pc) {
+            return Next { pc, key: self.links.last.key, to: Some(to) };
+        }
         let key = cpu.fetch_key(pc);
-        Next { pc, key, to: self.linked(from, pc, key, true) }
+        Next { pc, key, to: far(from, pc, key) }
     }
 
     /// The next block, where it can be run at once: it is known and neither translated nor about to be `hot`.
@@ -76,7 +85,10 @@ impl CodeCache {
     #[inline(always)]
     pub(super) fn known(&mut self, pc: u64, key: u32) -> Option<Place> {
         let last = &self.links.last;
-        let next = self.blocks.get(last.block as usize).and_then(|from| self.linked(from, pc, key, key == last.key));
+        let next = self.blocks.get(last.block as usize).and_then(|from| {
+            let near = if key == last.key { self.near(from, pc) } else { None };
+            near.or_else(|| far(from, pc, key))
+        });
         let to = next.or_else(|| self.jump_to(pc, key))?;
         self.blocks.get(to.block as usize).is_some_and(|b| b.count != 0).then_some(to)
     }
@@ -87,17 +99,11 @@ impl CodeCache {
         self.links.last = Last { pc, key, block: to.block };
     }
 
-    /// The block at `pc` if it has followed the last one, `from`, before, whose key is the same where `near`. Behind computed jumps none is known.
+    /// The block at `pc` if it is in the page of the last one, `from`, and has followed it before. Behind computed jumps none is known.
     #[inline(always)]
-    fn linked(&self, from: &Block, pc: u64, key: u32, near: bool) -> Option<Place> {
+    fn near(&self, from: &Block, pc: u64) -> Option<Place> {
         let by = pc.wrapping_sub(self.links.last.pc) as i64;
-        if near && by == i64::from(from.near_by[0]) {
-            return Some(from.near[0]);
-        }
-        if near && by == i64::from(from.near_by[1]) {
-            return Some(from.near[1]);
-        }
-        (from.far.pc == pc && from.far.key == key).then_some(from.far.to)
+        (0..2).find(|&k| by == i64::from(from.near_by[k])).map(|k| from.near[k])
     }
 
     /// The block at `pc` that the jump cache knows.
