@@ -68,7 +68,7 @@ test("all by a relay: 100 MiB, 100 connections at once, datagrams, names; a rela
 
   const expected = Array.from({ length: 100 }, (_, n) => `${sha256(bytes(100_000, n + 1))}  -`);
   const each = `(wget -q -O - http://10.0.2.2:${web.port}/all/100000/$n | sha256sum > /tmp/o/$n) &`;
-  let before = 0;
+  let first = 0;
   for (let round = 1; round <= 3; round++) {
     await tab.run(`mkdir -p /tmp/o; for n in $(seq 100); do ${each} done; wait`, 120);
     const sums = await tab.run("for n in $(seq 100); do cat /tmp/o/$n; done; rm -r /tmp/o");
@@ -76,9 +76,9 @@ test("all by a relay: 100 MiB, 100 connections at once, datagrams, names; a rela
     await until("all connections are closed", () => web.sockets.size === 0);
     const { channels, memory } = await figures(tab);
     assert.equal(channels, 1, "the relay's channel is all that is left");
-    // buffers of a hundred connections are more than this; new code, translated, is less
-    if (round > 1) assert.ok(memory - before < 4 * MIB, `${memory - before} bytes are lost`);
-    before = memory;
+    // buffers of two hundred connections are more than this; code that is decoded and translated meanwhile is less
+    first ||= memory;
+    assert.ok(memory - first < 8 * MIB, `${memory - first} bytes are lost`);
   }
 
   const { port } = tftp.address();
