@@ -193,10 +193,8 @@ pub struct Cpu {
     pub mxcsr: u32,
     pub fpu: crate::x87::Fpu,
 
-    /// Interrupts are held off for one instruction (after STI, MOV SS, POP SS; SDM 3 6.8.3).
+    /// Interrupts and debug traps are held off for one instruction (after MOV SS, POP SS; SDM 3 6.8.3). For STI see [`BEHIND_STI`].
     pub shadow: bool,
-    /// The shadow is that of MOV SS or POP SS: it also holds off debug traps.
-    pub shadow_debug: bool,
     /// Debug traps that the last instruction earned, as bits of DR6.
     pub debug_trap: u64,
     /// DR7 enables data breakpoints, instruction breakpoints.
@@ -265,7 +263,6 @@ impl Cpu {
             mxcsr: 0x1f80,
             fpu: crate::x87::Fpu::default(),
             shadow: false,
-            shadow_debug: false,
             debug_trap: 0,
             watching: false,
             code_breakpoints: false,
@@ -318,7 +315,7 @@ impl Cpu {
         self.xmm = [0; 16];
         self.mxcsr = 0x1f80;
         self.fpu = crate::x87::Fpu::default();
-        (self.shadow, self.shadow_debug, self.nmi_blocked, self.attention) = (false, false, false, true);
+        (self.shadow, self.nmi_blocked, self.attention) = (false, false, true);
         (self.debug_trap, self.watching, self.code_breakpoints) = (0, false, false);
         self.halted = false;
         self.stop = StopReason::None;

@@ -54,8 +54,21 @@ pub struct Vcpu {
     /// The second tier has not heard yet that the processor was reset.
     was_reset: bool,
     /// RIPs of the last blocks, newest last, for reports.
-    trace: [u64; 16],
-    trace_at: usize,
+    trace: Trace,
+}
+
+/// The last sixteen that were noted; `at`: the oldest.
+struct Trace {
+    pcs: [u64; 16],
+    at: usize,
+}
+
+impl Trace {
+    #[inline(always)]
+    fn note(&mut self, pc: u64) {
+        self.pcs[self.at % 16] = pc;
+        self.at = (self.at + 1) % 16;
+    }
 }
 
 impl Vcpu {
@@ -72,8 +85,7 @@ impl Vcpu {
             catch_exceptions: false,
             code: CodeCache::new(code_bytes),
             was_reset: false,
-            trace: [0; 16],
-            trace_at: 0,
+            trace: Trace { pcs: [0; 16], at: 0 },
         }
     }
 
@@ -106,7 +118,7 @@ impl Vcpu {
 
     /// RIPs of the last blocks executed, oldest first: of blocks in a row the first and the last, of translated code where it was entered.
     pub fn last_pcs(&self) -> impl Iterator<Item = u64> + '_ {
-        (0..16).map(|k| self.trace[(self.trace_at + k) % 16])
+        (0..16).map(|k| self.trace.pcs[(self.trace.at + k) % 16])
     }
 
     /// Executes about `max_insns` instructions: the last block is finished. `cpu.insns` counts exactly. Each exception and interrupt
@@ -178,8 +190,7 @@ impl Vcpu {
                     Some(exit) => return exit,
                 },
             };
-            self.trace[self.trace_at % 16] = pc;
-            self.trace_at = (self.trace_at + 1) % 16;
+            self.trace.note(pc);
             if hot != 0 && !single {
                 let id = at.block;
                 let slot = self.code.block(id).slot();
@@ -212,8 +223,7 @@ impl Vcpu {
             };
             let last = cx.cpu.regs[BLOCK as usize];
             if last != pc {
-                self.trace[self.trace_at % 16] = last;
-                self.trace_at = (self.trace_at + 1) % 16;
+                self.trace.note(last);
             }
             if let Err(fault_pc) = done {
                 if let Some(exit) = settle(&mut cx, fault_pc, catch) {
@@ -256,9 +266,9 @@ fn attend<T: Tier>(
     }
     // The order is that of SDM 3 table 6-2. The instruction behind STI or MOV SS runs before interrupts are looked at, that
     // behind MOV SS also before debug traps and breakpoints (SDM 3 6.8.3).
-    let held_off = core::mem::take(&mut cx.cpu.shadow);
-    let debug = !(held_off && cx.cpu.shadow_debug);
-    let shadow = core::mem::replace(&mut cx.cpu.regs[BEHIND_STI as usize], 1 << NO_STI) == cx.cpu.rip || held_off;
+    let debug = !core::mem::take(&mut cx.cpu.shadow);
+    let behind_sti = core::mem::replace(&mut cx.cpu.regs[BEHIND_STI as usize], 1 << NO_STI) == cx.cpu.rip;
+    let shadow = behind_sti || !debug;
     if debug && cx.cpu.debug_trap != 0 {
         let hit = core::mem::take(&mut cx.cpu.debug_trap);
         cx.cpu.halted = false;

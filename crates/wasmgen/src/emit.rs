@@ -93,7 +93,7 @@ pub(crate) struct Emitter<'r> {
     pub(crate) locals: Locals,
     /// The slots' locals: see [`crate::slots`].
     pub(crate) slots: [Option<u32>; ALL_SLOTS],
-    /// Those of them that are written: a bit each.
+    /// The slots that are written: a bit each.
     pub(crate) written: u128,
     /// There are accesses to memory.
     pub(crate) uses_memory: bool,

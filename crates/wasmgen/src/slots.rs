@@ -15,8 +15,8 @@ const TURNS: f32 = 8.0;
 /// What a local costs beside its load and store, in loads.
 const MOVES: f32 = 1.0;
 
-/// The slots that are worth a local each: a bit each.
-fn worth_locals(region: &Region, cfg: &Cfg) -> u128 {
+/// The slots that are worth a local each, and those that are written: a bit each.
+fn worth_locals(region: &Region, cfg: &Cfg) -> (u128, u128) {
     // Reads and writes for one execution of the region, what a local would cost.
     let mut costs = [(0.0, 1.0 + MOVES); ALL_SLOTS];
     let mut written = 0_u128;
@@ -24,15 +24,11 @@ fn worth_locals(region: &Region, cfg: &Cfg) -> u128 {
         for i in &block.insts {
             let Some(slot) = slot_of(i) else { continue };
             costs[slot].0 += often;
-            written |= u128::from(writes(i)) << slot;
+            written |= u128::from(matches!(i.op, Op::Put | Op::PutX)) << slot;
         }
     }
     let worth = |n: &usize| costs[*n].0 > costs[*n].1 + f32::from(u8::from(written >> n & 1 != 0));
-    (0..ALL_SLOTS).filter(worth).fold(0, |set, n| set | 1 << n)
-}
-
-fn writes(i: &Inst) -> bool {
-    matches!(i.op, Op::Put | Op::PutX)
+    ((0..ALL_SLOTS).filter(worth).fold(0, |set, n| set | 1 << n), written)
 }
 
 /// How often each block is executed for one execution of the region, if a block goes each of its ways as often as the others.
@@ -63,13 +59,10 @@ fn frequencies(region: &Region, cfg: &Cfg) -> Vec<f32> {
 impl Emitter<'_> {
     /// Gives the slots that are worth it their locals.
     pub(crate) fn choose_slots(&mut self) {
-        let worth = worth_locals(self.region, &self.cfg);
-        for i in self.region.blocks.iter().flat_map(|b| &b.insts) {
-            let Some(slot) = slot_of(i).filter(|slot| worth >> slot & 1 != 0) else { continue };
-            let ty = if slot < SLOTS { Ty::I64 } else { Ty::V128 };
-            let locals = &mut self.locals;
-            self.slots[slot].get_or_insert_with(|| locals.take(ty));
-            self.written |= u128::from(writes(i)) << slot;
+        let (worth, written) = worth_locals(self.region, &self.cfg);
+        self.written = written;
+        for n in (0..ALL_SLOTS).filter(|n| worth >> n & 1 != 0) {
+            self.slots[n] = Some(self.locals.take(if n < SLOTS { Ty::I64 } else { Ty::V128 }));
         }
     }
 
@@ -80,25 +73,25 @@ impl Emitter<'_> {
 
     /// Pushes what is in the slot that `i` reads.
     pub(crate) fn get_slot(&mut self, i: &Inst) {
-        match (self.slot(i), slot_of(i)) {
-            (Some(local), _) => _ = self.get(local),
-            (None, Some(slot)) => self.load_slot(slot),
-            (None, None) => {}
+        let Some(n) = slot_of(i) else { return };
+        match self.slots[n] {
+            Some(local) => _ = self.get(local),
+            None => self.load_slot(n),
         }
     }
 
     /// Writes the slot that `i` writes.
     pub(crate) fn put_slot(&mut self, i: &Inst) {
         let v = i.args[0];
-        match (self.slot(i), slot_of(i)) {
+        let Some(n) = slot_of(i) else { return };
+        match self.slots[n] {
             // The value was computed there.
-            (Some(local), _) if self.places[v.index()] == Place::Local(local) => {}
-            (Some(local), _) => {
+            Some(local) if self.places[v.index()] == Place::Local(local) => {}
+            Some(local) => {
                 self.value(v);
                 self.set(local);
             }
-            (None, Some(slot)) => self.store_slot(slot, |e| e.value(v)),
-            (None, None) => {}
+            None => self.store_slot(n, |e| e.value(v)),
         }
     }
 
@@ -193,6 +186,7 @@ block 2 @0x8 insns 1:
     #[test]
     fn what_is_used_often_is_in_a_local() {
         let region = region(LOOP);
-        assert_eq!(worth_locals(&region, &Cfg::new(&region)), 1 << 1 | 1 << 2 | 1 << SLOTS);
+        let (often, written) = (1 << 1 | 1 << 2 | 1 << SLOTS, 1 << 2 | 1 << 3 | 1 << SLOTS);
+        assert_eq!(worth_locals(&region, &Cfg::new(&region)), (often, written));
     }
 }

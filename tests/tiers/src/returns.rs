@@ -30,6 +30,14 @@ const DESCRIPTORS: [u64; 4] =
 const USER_DESCRIPTOR: u64 = GDT + 0x20;
 const TURNS: u32 = 2000;
 
+/// A GDT of a null descriptor and `descriptors`.
+fn describe(v: &mut Vcpu, descriptors: &[u64]) {
+    for (at, descriptor) in (GDT + 8..).step_by(8).zip(descriptors) {
+        assert!(v.cpu.mem.dma_write(at, &descriptor.to_le_bytes()));
+    }
+    v.cpu.gdtr = TableRegister { base: GDT, limit: 8 * descriptors.len() as u16 + 7 };
+}
+
 struct Case {
     name: &'static str,
     /// Where the program's part for it begins, and where the user's code comes back to: distances from its begin.
@@ -96,16 +104,13 @@ impl Case {
     fn prepare(&self, v: &mut Vcpu) {
         let (gate, high) = (|at: u64| (at & 0xffff) | 8 << 16 | 0x8e00 << 32 | (at >> 16 & 0xffff) << 48, 0_u64);
         let mem = &mut v.cpu.mem;
-        for (k, descriptor) in DESCRIPTORS.into_iter().enumerate() {
-            assert!(mem.dma_write(GDT + 8 * (k as u64 + 1), &descriptor.to_le_bytes()));
-        }
         for vector in [fault::NMI, VECTOR].map(u64::from) {
             assert!(mem.dma_write(IDT + 16 * vector, &gate(HANDLER).to_le_bytes()));
             assert!(mem.dma_write(IDT + 16 * vector + 8, &high.to_le_bytes()));
         }
         assert!(mem.dma_write(TSS + 4, &EVENT_STACK.to_le_bytes()));
+        describe(v, &DESCRIPTORS);
         let c = &mut v.cpu;
-        c.gdtr = TableRegister { base: GDT, limit: 0x27 };
         c.idtr = TableRegister { base: IDT, limit: 0xfff };
         c.tr = SystemSegment { base: TSS, segment: Segment { selector: 0x28, attr: 0x8b, limit: 0x67 } };
         c.msr.star = 8 << 32;
@@ -200,10 +205,7 @@ fn watched(report: &mut Report) {
     let behind = CODE + code.len() as u64;
     code.extend([0xff, 0xc9, 0x75, (first - (code.len() as i32 + 4)) as u8, 0xf4]);
     let mut guest = Guest::new(&code, 1 << 20);
-    for (k, descriptor) in [0x00af_9b00_0000_ffff_u64, 0x00cf_9300_0000_ffff].into_iter().enumerate() {
-        assert!(guest.v.cpu.mem.dma_write(GDT + 8 * (k as u64 + 1), &descriptor.to_le_bytes()));
-    }
-    guest.v.cpu.gdtr = TableRegister { base: GDT, limit: 0x17 };
+    describe(&mut guest.v, &DESCRIPTORS[..2]);
     guest.v.cpu.regs[4] = 0x30_1000;
     guest.v.catch_exceptions = true;
     let (mut traps, mut late) = (0, 0);

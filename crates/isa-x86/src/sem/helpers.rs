@@ -63,8 +63,8 @@ helpers! {
     REQUIRE_IOPL_IN_V86 = |cx, _| far::require_iopl_in_v86(cx).map(|()| 0);
     /// POPF of `v`, of its low 16 bits where `narrow`, but for the condition flags and DF.
     POP_RFLAGS = |cx, v| { let [v, narrow] = args(cx, v)?; far::pop_rflags(cx, v, narrow != 0) };
-    /// Holds an interrupt that waits off for one instruction.
-    HOLD_OFF = |cx, _| interrupts::hold_off(cx);
+    /// Has an interrupt that waits be seen behind the instruction.
+    LOOK = |cx, _| interrupts::look(cx);
     /// STAC and CLAC.
     SET_AC = |cx, v| { let [on] = args(cx, v)?; misc::set_ac(cx, on != 0) };
     READ_TSC = |cx, _| msr::read_tsc(cx);

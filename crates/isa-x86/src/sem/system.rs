@@ -94,7 +94,7 @@ pub fn sti<E: EmitVector>(e: &mut E, i: &Insn) -> Sem<E> {
     let (was_on, none_waits) = (e.and_imm(rest, rflags::IF), e.get_shared(Slot(NONE_WAITS)));
     let no = e.or(was_on, none_waits);
     let look = e.rel_imm(Rel::Eq, no, 0);
-    e.when(look, |e| e.helper(HOLD_OFF, &[]).map(drop))?;
+    e.when(look, |e| e.helper(LOOK, &[]).map(drop))?;
     let on = e.imm(rflags::IF);
     let rest = e.or(rest, on);
     e.put_shared(Slot(REST), rest);

@@ -48,9 +48,9 @@ impl Exec<'_> {
 }
 
 impl Cpu {
-    /// Holds interrupts off for one instruction; `debug`: debug traps too (MOV SS, POP SS; SDM 3 6.8.3).
-    pub(crate) fn hold_off(&mut self, debug: bool) {
-        (self.shadow, self.shadow_debug) = (true, debug);
+    /// Holds interrupts and debug traps off for one instruction: MOV SS, POP SS (SDM 3 6.8.3).
+    pub(crate) fn hold_off(&mut self) {
+        self.shadow = true;
         self.attention = true;
     }
 }
@@ -396,14 +396,12 @@ fn software(cx: &mut Exec<'_>, vector: u8) -> Result<(), Stop> {
     inject(cx, Exception { vector, error: None }, Source::Software)
 }
 
-/// Where an interrupt waits, STI holds it off for one instruction.
-pub(crate) fn hold_off(cx: &mut Exec<'_>) -> Result<u64, Stop> {
+/// Whether an interrupt waits is looked at behind this instruction.
+pub(crate) fn look(cx: &mut Exec<'_>) -> Result<u64, Stop> {
     if cx.cpu.translated {
         return Err(Stop); // translated code does not look up
     }
-    if cx.platform.interrupt_pending() {
-        cx.cpu.hold_off(false);
-    }
+    cx.cpu.attention |= cx.platform.interrupt_pending();
     Ok(0)
 }
 

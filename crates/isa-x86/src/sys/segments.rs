@@ -328,7 +328,7 @@ pub fn mov_to_seg(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     let selector = read(cx, i, 1, Width::W16)? as u16;
     load_segment(cx, s, selector)?;
     if s == SegReg::Ss {
-        cx.cpu.hold_off(true);
+        cx.cpu.hold_off();
     }
     Ok(())
 }
@@ -351,7 +351,7 @@ pub fn pop_seg(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     load_segment(cx, s, v as u16)?;
     set_stack_pointer(cx, i, sp);
     if s == SegReg::Ss {
-        cx.cpu.hold_off(true);
+        cx.cpu.hold_off();
     }
     Ok(())
 }
