@@ -49,7 +49,7 @@ async function main(argument) {
   });
   if (engine !== undefined) served["/engine.wasm"] = resolve(engine);
   const server = await serve(process.env.DIST ?? join(web, "../dist"), 0, served);
-  const browser = await launch(host);
+  const browser = await launch(host, { network: false });
   try {
     const page = await browser.newPage();
     // a picture at the end shows no half of a transition; Firefox cannot be told
