@@ -4,6 +4,7 @@ use core::cell::Cell;
 use core::num::NonZeroU32;
 
 use bare::{Bare, CODE, TABLES, long_mode};
+use isa_x86::cpu::rflags;
 use isa_x86::{CpuExit, Vcpu};
 use jit::{Host, Jit, Support};
 
@@ -554,6 +555,49 @@ fn forbidden(report: &mut Report) {
     report.line(format_args!("{faults} page faults of {TURNS}; {share} % were translated"));
 }
 
+/// A user's CLI and STI, translated where IOPL is 3: with IOPL 0 each raises #GP, and neither does anything.
+fn unprivileged(report: &mut Report) {
+    const USER: u64 = 0x100_0000;
+    const TURNS: u64 = 20_000;
+    // L: CLI; STI; DEC ECX; JNZ L; UD2
+    let mut guest = Guest::new(&[0xfa, 0xfb, 0xff, 0xc9, 0x75, 0xfa, 0x0f, 0x0b], 1 << 20);
+    user_again(&mut guest.v, USER);
+    let cpu = &mut guest.v.cpu;
+    (cpu.cpl, cpu.rip, cpu.regs[1]) = (3, USER + CODE, TURNS);
+    *cpu.rflags_rest_mut() |= rflags::IOPL | rflags::IF;
+    cpu.update_context();
+    let mut allowed = Vec::new();
+    while guest.v.cpu.regs[1] > TURNS / 2 || guest.v.cpu.rip != USER + CODE {
+        allowed.push(guest.slice(if guest.v.cpu.regs[1] > TURNS / 2 { 1000 } else { 1 }));
+    }
+    let (share, left) = (guest.v.translated * 100 / guest.v.cpu.insns, guest.v.cpu.regs[1]);
+    *guest.v.cpu.rflags_rest_mut() &= !rflags::IOPL;
+    let (mut faults, mut cleared) = (0, 0);
+    let exit = loop {
+        let exit = guest.slice(1000);
+        cleared += u64::from(!guest.v.cpu.interrupts_enabled());
+        match exit {
+            CpuExit::Budget => {}
+            CpuExit::Exception(e) if e.vector == isa_x86::fault::GP => {
+                faults += 1;
+                guest.v.cpu.rip += 1;
+            }
+            exit => break exit,
+        }
+    };
+    let ended = matches!(exit, CpuExit::Exception(e) if e.vector == isa_x86::fault::UD);
+    if !ended || faults != 2 * left || cleared > 0 || share < 50 || allowed.iter().any(|exit| *exit != CpuExit::Budget)
+    {
+        report.fail(format_args!(
+            "{faults} of {} exceptions, IF clear behind {cleared}; {share} % were translated",
+            2 * left
+        ));
+    }
+    report.line(format_args!(
+        "CLI and STI of a user: {faults} exceptions with IOPL 0; {share} % were translated with IOPL 3"
+    ));
+}
+
 /// A loop that keeps a user's page, which a supervisor may read behind STAC, and not behind CLAC.
 fn kept(report: &mut Report) {
     const TURNS: u32 = 200_000;
@@ -623,6 +667,7 @@ pub fn run(count: u32, report: &mut Report) {
     kept(report);
     wrapping(report);
     forbidden(report);
+    unprivileged(report);
     wide(report);
     computed(report);
     crossing(report);
