@@ -3,7 +3,7 @@
 //! instructions have arms together: what interpretation costs is memory that is not in the cache and jumps to arms that the host's
 //! processor did not predict.
 
-use guest_api::{Space, Width};
+use guest_api::Width;
 
 use crate::cpu::{BLOCK, CodeSize, Cpu};
 use crate::exec::Exec;
@@ -13,29 +13,15 @@ use crate::platform::Platform;
 use crate::sem::*;
 use crate::table::{Op, ends_block, execute};
 
-/// `i` with what the arm knows written down as constants: the compiler drops the tests for the rest.
-#[inline(always)]
-fn known(i: &Insn, width: Width, kinds: [Kind; OPERANDS]) -> Insn {
-    Insn {
-        width,
-        kinds,
-        addr_width: Width::W64,
-        stack_width: Width::W64,
-        bits: CodeSize::Bits64,
-        space: Space(i.space.0 & 1),
-        ..*i
-    }
-}
-
 /// The arm of instructions that have none of their own.
 pub(crate) const NO_ARM: u8 = Arm::Other as u8;
 
 /// The arm for `i`.
 pub(crate) fn hot_arm(i: &Insn) -> u8 {
-    if i.bits != CodeSize::Bits64 || i.addr_width != Width::W64 {
+    if i.bits() != CodeSize::Bits64 || i.addr_width() != Width::W64 {
         return NO_ARM;
     }
-    arm(i.op, i.width, i.kinds)
+    arm(i.op, i.width(), i.kinds)
 }
 
 /// How the execution of a block ends.
@@ -90,7 +76,7 @@ macro_rules! hot {
 
             $(#[inline(always)]
             pub fn $name(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
-                $f(cx, &known(i, Width::$width, kinds!($a $b $($c)?)))
+                $f(cx, &i.known(Width::$width, kinds!($a $b $($c)?)))
             })*
 
             #[allow(non_upper_case_globals)]
@@ -166,7 +152,11 @@ pub(super) fn fuse(insns: &mut [Insn]) -> Option<Insn> {
             None
         }
         last if last.ends_block() => None,
-        last => Some(Insn { hot: Arm::Next as u8, off: last.off + u16::from(last.len), ..Insn::BLANK }),
+        last => {
+            let mut next = Insn::BLANK;
+            (next.hot, next.off) = (Arm::Next as u8, last.off + u16::from(last.len));
+            Some(next)
+        }
     };
     let mut left = insns.len();
     while left >= 2 {

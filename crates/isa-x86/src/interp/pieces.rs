@@ -100,7 +100,9 @@ mod tests {
             return None;
         }
         let (first, places) = pieces.next();
-        places[..n].fill(Insn { imm, ..Insn::BLANK });
+        let mut insn = Insn::BLANK;
+        insn.set_constants(imm, 0);
+        places[..n].fill(insn);
         pieces.take(n);
         Some(first)
     }
@@ -114,7 +116,7 @@ mod tests {
         assert_eq!((numbers[125], numbers[126]), (125 * 65, LEN as u32));
         let places: Vec<_> = numbers.iter().map(|&n| pieces.from(n).as_ptr()).collect();
         for (k, &n) in (0..).zip(&numbers) {
-            assert!(pieces.from(n)[..65].iter().all(|i| i.imm == k), "{k}");
+            assert!(pieces.from(n)[..65].iter().all(|i| i.imm() == k), "{k}");
         }
         pieces.clear();
         let again: Vec<u32> = (0..).map_while(|k| add(&mut pieces, 65, k)).collect();
@@ -142,7 +144,7 @@ mod tests {
         }
         assert!(!pieces.add(None));
         // What there is stays until it is dropped.
-        assert_eq!((pieces.from(4 * LEN as u32)[0].imm, pieces.bytes()), (4, 5 * Pieces::PIECE_BYTES));
+        assert_eq!((pieces.from(4 * LEN as u32)[0].imm(), pieces.bytes()), (4, 5 * Pieces::PIECE_BYTES));
         pieces.clear();
         assert_eq!(pieces.bytes(), 3 * Pieces::PIECE_BYTES);
         assert_eq!((0..).map_while(|k| add(&mut pieces, LEN, k)).count(), 3);
