@@ -345,11 +345,15 @@ pub(super) struct Row {
     pub(super) insn: Insn,
     /// By REX.W and the prefix 66, bits 1 and 0.
     pub(super) sizes: [Sizes; 4],
-    /// [`Insn::kinds`] with memory in ModRM's r/m.
-    pub(super) memory: [Kind; OPERANDS],
-    /// Place of ModRM's reg, and of its r/m or of the opcode's register, in [`Insn::regs`] as a little-endian word; 24: none.
+    /// [`Insn::imm`] where no byte says it.
+    pub(super) imm: u8,
+    /// [`Insn::regs`] as a little-endian word, and the shifts by which ModRM's reg, and its r/m or the opcode's register are put there; 24:
+    /// nowhere.
+    pub(super) regs: u32,
     pub(super) reg_shift: u8,
     pub(super) rm_shift: u8,
+    /// [`Insn::kinds`] with memory in ModRM's r/m.
+    pub(super) memory: [Kind; OPERANDS],
     pub(super) form: u8,
 }
 
@@ -364,10 +368,14 @@ pub(super) const BYTE_REGISTER: u8 = 16;
 /// Memory without ModRM.
 pub(super) const STRING: u8 = 32;
 pub(super) const ENDS_BLOCK: u8 = 64;
+/// There is such an encoding.
+pub(super) const KNOWN: u8 = 128;
 
 const NO_ROW: Row = Row {
     insn: Insn::BLANK,
     sizes: [Sizes { widths: Insn::BLANK.widths, immediate: 0, hot: [NO_ARM; 2] }; 4],
+    imm: 0,
+    regs: 0,
     memory: [Kind::None; OPERANDS],
     reg_shift: 24,
     rm_shift: 24,
@@ -376,6 +384,7 @@ const NO_ROW: Row = Row {
 
 const fn row(op: Op, opcode: u8, operands: &[Operand], prefix: u8) -> Row {
     let mut r = NO_ROW;
+    r.form = KNOWN;
     r.insn.op = op;
     r.insn.mode = Mode::new(CodeSize::Bits64, prefix);
     if matches!(op, Op::Jcc | Op::Cmov | Op::Set) {
@@ -418,8 +427,8 @@ const fn row(op: Op, opcode: u8, operands: &[Operand], prefix: u8) -> Row {
                 r.form |= MODRM;
             }
             Zb | Zv | Zy | Zq => r.rm_shift = 8 * n as u8,
-            CL => r.insn.regs[n] = 1,
-            One => r.insn.set_constants(1, 0),
+            CL => r.regs = 1 << (8 * n),
+            One => r.imm = 1,
             Jb | Jz => r.form |= RELATIVE,
             Xb | Xv | Yb | Yv => r.form |= STRING,
             AL | RAX | Ib | Is | Iw | Id | Iz | Iv | Sv | Sq => {}

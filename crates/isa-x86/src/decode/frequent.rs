@@ -7,10 +7,9 @@ use guest_api::{Space, Width};
 use crate::cpu::{BLOCK, SEG_BASE, SegReg, ZERO};
 use crate::insn::{Insn, Kind, STACK};
 use crate::interp::hot_arm;
-use crate::table::Op;
 
 use super::MAX_LEN;
-use super::encodings::{BYTE_REGISTER, ENDS_BLOCK, MEMORY, MODRM, REGISTER, RELATIVE, SIGNED, STRING, TABLES};
+use super::encodings::{BYTE_REGISTER, ENDS_BLOCK, KNOWN, MEMORY, MODRM, REGISTER, RELATIVE, SIGNED, STRING, TABLES};
 
 /// Bytes that are looked at: an instruction, and what a wide read of its last byte takes along.
 const WINDOW: usize = 24;
@@ -65,15 +64,25 @@ static ADDRESSES: [Address; 192] = {
 /// behind it. `None` where it is not in the tables, or is longer than `bytes`.
 #[inline(always)]
 pub(super) fn decode(i: &mut Insn, bytes: &[u8], off: u16) -> Option<bool> {
-    let mut last = [0; WINDOW];
+    let last;
     let window = match bytes.first_chunk() {
         Some(window) => window,
         None => {
-            last[..bytes.len()].copy_from_slice(bytes);
+            last = padded(bytes);
             &last
         }
     };
     within(i, window, off).filter(|_| usize::from(i.len) <= bytes.len())
+}
+
+/// What `bytes` begins with, and zeros.
+#[cold]
+#[inline(never)]
+fn padded(bytes: &[u8]) -> [u8; WINDOW] {
+    let mut window = [0; WINDOW];
+    let n = bytes.len().min(WINDOW);
+    window[..n].copy_from_slice(&bytes[..n]);
+    window
 }
 
 /// Prefixes before REX; more are for the complete decoder.
@@ -128,7 +137,7 @@ fn prefixes(window: &[u8; WINDOW]) -> Option<Prefixes> {
     None
 }
 
-#[inline(always)]
+#[inline(never)]
 fn within(i: &mut Insn, window: &[u8; WINDOW], off: u16) -> Option<bool> {
     let has_prefixes = PREFIXES[usize::from(window[0])] != 0;
     let Prefixes { count, map, segment } = if has_prefixes { prefixes(window)? } else { NO_PREFIXES };
@@ -143,13 +152,14 @@ fn within(i: &mut Insn, window: &[u8; WINDOW], off: u16) -> Option<bool> {
     let size = usize::from(rex >> 2 & 2 | u8::from(map == 1));
     let entry = TABLES.maps[(map | usize::from(two) << 2) & 7][usize::from(opcode)];
     let row = TABLES.rows.get(usize::from(entry & 0x1fff) + usize::from(u16::from(modrm >> 3) & entry >> 13))?;
-    if row.insn.op as u16 == Op::None as u16 {
+    if row.form & KNOWN == 0 {
         return None;
     }
     let sizes = &row.sizes[size & 3];
     let has_modrm = row.form & MODRM != 0;
     let mut at = count + usize::from(has_rex) + usize::from(two) + 1 + usize::from(has_modrm);
-    *i = row.insn;
+    // An assignment would copy field by field.
+    core::slice::from_mut(i).copy_from_slice(core::slice::from_ref(&row.insn));
     i.off = off;
     i.widths = sizes.widths;
 
@@ -188,9 +198,8 @@ fn within(i: &mut Insn, window: &[u8; WINDOW], off: u16) -> Option<bool> {
         }
         i.hot = sizes.hot[0];
     }
-    let regs = u32::from(reg) << (row.reg_shift & 31) | u32::from(rm) << (row.rm_shift & 31);
-    let [a, b, c] = row.insn.regs;
-    i.regs = [a | regs as u8, b | (regs >> 8) as u8, c | (regs >> 16) as u8];
+    let regs = row.regs | u32::from(reg) << (row.reg_shift & 31) | u32::from(rm) << (row.rm_shift & 31);
+    i.regs = [regs as u8, (regs >> 8) as u8, (regs >> 16) as u8];
     if row.form & BYTE_REGISTER != 0 && !has_rex {
         high_bytes(i);
     }
@@ -202,7 +211,7 @@ fn within(i: &mut Insn, window: &[u8; WINDOW], off: u16) -> Option<bool> {
     }
     i.len = at as u8;
     let branch = if row.form & RELATIVE != 0 { at as u64 } else { 0 };
-    let imm = row.insn.imm().wrapping_add(imm).wrapping_add(branch);
+    let imm = u64::from(row.imm).wrapping_add(imm).wrapping_add(branch);
     let disp = disp.wrapping_add(if relative { u64::from(off) + at as u64 } else { 0 });
     i.set_constants_beside(memory, imm, disp);
     Some(row.form & ENDS_BLOCK != 0)

@@ -46,7 +46,7 @@ pub fn decode(bytes: &[u8], bits: CodeSize, stack_width: Width, off: u16) -> Res
 }
 
 /// [`decode`] to where the instruction shall be; whether its block ends behind it. What is there after an error has no meaning.
-#[inline]
+#[inline(always)]
 pub(crate) fn decode_to(
     i: &mut Insn,
     bytes: &[u8],

@@ -95,14 +95,8 @@ macro_rules! hot {
             }
         }
 
-        #[allow(non_upper_case_globals, dead_code)]
-        const fn pair(first: u8, second: u8) -> Option<u8> {
-            $(const $name: u8 = Arm::$name as u8;)*
-            match (first, second) {
-                $(($first, $second) => Some(Arm::$pair as u8),)*
-                _ => None,
-            }
-        }
+        /// The pairs: the arms of the first and of the second instruction, and that of both.
+        const PAIRS: &[[u8; 3]] = &[$([Arm::$first as u8, Arm::$second as u8, Arm::$pair as u8],)*];
 
         /// Executes a block: what `insns` begins with.
         #[allow(non_upper_case_globals)]
@@ -142,6 +136,47 @@ macro_rules! hot {
             End::Stopped(0, Ok(()))
         }
     };
+}
+
+/// Different arms that are first, and that are second in a pair; at most.
+const FIRSTS: usize = 64;
+const SECONDS: usize = 16;
+
+/// [`PAIRS`] for looking up: the number of an arm among those that are first and among those that are second in a pair, and by both the
+/// pair's arm. Number 0 is none of them.
+struct Pairs {
+    first: [u8; 256],
+    second: [u8; 256],
+    arms: [[u8; SECONDS]; FIRSTS],
+}
+
+static PAIR: Pairs = {
+    let mut p = Pairs { first: [0; 256], second: [0; 256], arms: [[NO_ARM; SECONDS]; FIRSTS] };
+    let (mut firsts, mut seconds) = (0, 0);
+    let mut k = 0;
+    while k < PAIRS.len() {
+        let [a, b, both] = PAIRS[k];
+        let (first, second) = (&mut p.first[a as usize], &mut p.second[b as usize]);
+        if *first == 0 {
+            firsts += 1;
+            *first = firsts;
+        }
+        if *second == 0 {
+            seconds += 1;
+            *second = seconds;
+        }
+        p.arms[*first as usize][*second as usize] = both;
+        k += 1;
+    }
+    p
+};
+
+/// The arm of two instructions, if there is one for both.
+#[inline(always)]
+fn pair(first: u8, second: u8) -> Option<u8> {
+    let (a, b) = (PAIR.first[usize::from(first)], PAIR.second[usize::from(second)]);
+    let both = PAIR.arms[usize::from(a) % FIRSTS][usize::from(b) % SECONDS];
+    (both != NO_ARM).then_some(both)
 }
 
 /// Gives the instructions of a block arms in pairs, where there are such. What must stand behind them, if their last cannot be the end.
