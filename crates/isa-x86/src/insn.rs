@@ -39,14 +39,14 @@ pub mod prefix {
 /// Operands of an instruction at most.
 pub const OPERANDS: usize = 3;
 
-/// A decoded instruction.
+/// A decoded instruction: half a cache line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(align(32))]
 pub struct Insn {
-    /// Immediate; for near branches the target relative to this instruction's first byte.
-    pub imm: u64,
-    /// Displacement, sign-extended; for RIP-relative operands relative to the block's first byte. Where there is no memory operand:
-    /// the second immediate (ENTER's level, a far pointer's selector).
-    pub disp: u64,
+    /// The displacement of a memory operand; where there is none, the immediate.
+    wide: u64,
+    /// The immediate beside a memory operand; where there is none, the second immediate.
+    narrow: u32,
     pub op: Op,
     /// Distance in bytes from the block's first instruction.
     pub off: u16,
@@ -54,15 +54,6 @@ pub struct Insn {
     pub hot: u8,
     /// Length in bytes, 1..=15.
     pub len: u8,
-    /// Operand size: of the first operand, or of what is pushed, popped, compared, moved.
-    pub width: Width,
-    /// Size of the source where it differs (MOVZX, MOVSX, CRC32).
-    pub src_width: Width,
-    pub addr_width: Width,
-    /// Width of the stack pointer: 64 in 64-bit mode, else by SS.B.
-    pub stack_width: Width,
-    pub bits: CodeSize,
-    pub prefix: u8,
     pub cc: Cond,
     pub kinds: [Kind; OPERANDS],
     pub regs: [u8; OPERANDS],
@@ -75,6 +66,43 @@ pub struct Insn {
     pub seg_base: u8,
     /// How memory operands are addressed.
     pub space: Space,
+    pub widths: Widths,
+    pub mode: Mode,
+}
+
+/// The widths of an instruction, in two bits each. The arms of the interpreter's loop know most of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Widths(u8);
+
+/// The size of code that an instruction was decoded for, in two bits, and its prefixes ([`prefix`]).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mode(u8);
+
+impl Widths {
+    /// Those of an instruction with addresses and a stack pointer of 64 bits.
+    #[inline(always)]
+    pub(crate) const fn flat(width: Width, src: Width) -> Widths {
+        Widths(src as u8 | (width as u8) << 2 | 0xf0)
+    }
+    #[inline(always)]
+    const fn get(self, n: u32) -> Width {
+        match self.0 >> (2 * n) & 3 {
+            0 => Width::W8,
+            1 => Width::W16,
+            2 => Width::W32,
+            _ => Width::W64,
+        }
+    }
+    #[inline(always)]
+    const fn with(self, n: u32, w: Width) -> Widths {
+        Widths(self.0 & !(3 << (2 * n)) | (w as u8) << (2 * n))
+    }
+}
+
+impl Mode {
+    pub(crate) const fn new(bits: CodeSize, prefix: u8) -> Mode {
+        Mode(bits as u8 | prefix << 2)
+    }
 }
 
 /// Flat addresses whose faults are #SS: RSP- or RBP-based in 64-bit mode.
@@ -96,23 +124,17 @@ impl Default for Insn {
     }
 }
 
-const _: () = assert!(size_of::<Insn>() == 40, "a million of them are kept");
+const _: () = assert!(size_of::<Insn>() == 32, "a million of them are kept, two in a cache line");
 
 impl Insn {
     /// No instruction: no operand, 64-bit mode.
     pub(crate) const BLANK: Insn = Insn {
-        imm: 0,
-        disp: 0,
+        wide: 0,
+        narrow: 0,
         op: Op::None,
         off: 0,
         hot: NO_ARM,
         len: 0,
-        width: Width::W64,
-        src_width: Width::W64,
-        addr_width: Width::W64,
-        stack_width: Width::W64,
-        bits: CodeSize::Bits64,
-        prefix: 0,
         cc: Cond::O,
         kinds: [Kind::None; OPERANDS],
         regs: [0; OPERANDS],
@@ -121,17 +143,107 @@ impl Insn {
         scale: 0,
         seg_base: ZERO,
         space: Space::FLAT,
+        widths: Widths::flat(Width::W64, Width::W64),
+        mode: Mode::new(CodeSize::Bits64, 0),
     };
+
+    #[inline(always)]
+    const fn has_memory(&self) -> bool {
+        let [a, b, c] = self.kinds;
+        a as u8 == Kind::Mem as u8 || b as u8 == Kind::Mem as u8 || c as u8 == Kind::Mem as u8
+    }
+    /// Immediate, of which the operand size counts; for near branches the target relative to this instruction's first byte.
+    #[inline(always)]
+    pub const fn imm(&self) -> u64 {
+        if self.has_memory() { self.narrow as i32 as u64 } else { self.wide }
+    }
+    /// Displacement of the memory operand, sign-extended; where it is relative to RIP, to the block's first byte.
+    #[inline(always)]
+    pub const fn disp(&self) -> u64 {
+        self.wide
+    }
+    /// The second immediate: ENTER's level, a far pointer's selector.
+    #[inline(always)]
+    pub const fn second_imm(&self) -> u16 {
+        self.narrow as u16
+    }
+    /// Sets the immediate, and the displacement or, where [`Insn::kinds`] has no memory operand, the second immediate. There is no immediate of
+    /// more than 32 significant bits beside a memory operand.
+    #[inline(always)]
+    pub(crate) const fn set_constants(&mut self, imm: u64, disp: u64) {
+        self.set_constants_beside(self.has_memory(), imm, disp);
+    }
+    /// The same, where it is known whether there is a memory operand.
+    #[inline(always)]
+    pub(crate) const fn set_constants_beside(&mut self, memory: bool, imm: u64, disp: u64) {
+        (self.wide, self.narrow) = if memory { (disp, imm as u32) } else { (imm, disp as u32) };
+    }
+    /// The same, `by` bytes further on in memory.
+    pub(crate) const fn moved(&self, by: u64) -> Insn {
+        let mut moved = *self;
+        moved.wide = moved.wide.wrapping_add(by);
+        moved
+    }
+
+    /// The same, where it is known to be of 64-bit mode, with addresses of 64 bits, and of this width and these kinds. Written down as
+    /// constants they spare the tests for the rest.
+    #[inline(always)]
+    pub(crate) const fn known(&self, width: Width, kinds: [Kind; OPERANDS]) -> Insn {
+        Insn {
+            kinds,
+            space: Space(self.space.0 & 1),
+            widths: Widths::flat(width, self.src_width()),
+            mode: Mode(self.mode.0 & !3 | CodeSize::Bits64 as u8),
+            ..*self
+        }
+    }
+
+    /// Operand size: of the first operand, or of what is pushed, popped, compared, moved.
+    #[inline(always)]
+    pub const fn width(&self) -> Width {
+        self.widths.get(1)
+    }
+    /// Size of the source where it differs (MOVZX, MOVSX, CRC32).
+    #[inline(always)]
+    pub const fn src_width(&self) -> Width {
+        self.widths.get(0)
+    }
+    #[inline(always)]
+    pub const fn addr_width(&self) -> Width {
+        self.widths.get(2)
+    }
+    /// Width of the stack pointer: 64 in 64-bit mode, else by SS.B.
+    #[inline(always)]
+    pub const fn stack_width(&self) -> Width {
+        self.widths.get(3)
+    }
+    pub(crate) const fn set_width(&mut self, width: Width, src: Width) {
+        self.widths = self.widths.with(1, width).with(0, src);
+    }
+    pub(crate) const fn set_addr_width(&mut self, width: Width) {
+        self.widths = self.widths.with(2, width);
+    }
+    pub(crate) const fn set_stack_width(&mut self, width: Width) {
+        self.widths = self.widths.with(3, width);
+    }
+    #[inline(always)]
+    pub const fn bits(&self) -> CodeSize {
+        match self.mode.0 & 3 {
+            0 => CodeSize::Bits16,
+            1 => CodeSize::Bits32,
+            _ => CodeSize::Bits64,
+        }
+    }
+    #[inline(always)]
+    pub const fn has(&self, p: u8) -> bool {
+        self.mode.0 >> 2 & p != 0
+    }
 
     /// Nothing is decoded behind it: it may go elsewhere, change the mode, or must be seen by the interpreter's loop.
     pub const fn ends_block(&self) -> bool {
         const REPEATED: u8 = prefix::REP | prefix::REPNE;
         let string = matches!(self.op, Op::Movs | Op::Cmps | Op::Stos | Op::Lods | Op::Scas);
         ends_block(self.op) || (string && self.has(REPEATED))
-    }
-    #[inline(always)]
-    pub const fn has(&self, p: u8) -> bool {
-        self.prefix & p != 0
     }
     /// Address of this instruction (offset in CS) in a block at `block_pc`.
     #[inline(always)]
@@ -146,16 +258,16 @@ impl Insn {
     /// Target of this near branch.
     #[inline(always)]
     pub fn target(&self, block_pc: u64) -> u64 {
-        block_pc.wrapping_add(u64::from(self.off)).wrapping_add(self.imm) & self.width.mask()
+        block_pc.wrapping_add(u64::from(self.off)).wrapping_add(self.imm()) & self.width().mask()
     }
     /// The instruction pointer wraps at 32 bits outside 64-bit mode. (At 16 bits it does not wrap but faults; a block never gets there.)
     #[inline(always)]
     fn mask_ip(&self, ip: u64) -> u64 {
-        if self.bits as u8 == CodeSize::Bits64 as u8 { ip } else { ip & 0xffff_ffff }
+        if self.bits() as u8 == CodeSize::Bits64 as u8 { ip } else { ip & 0xffff_ffff }
     }
     /// Space of implicit accesses to the stack.
     #[inline(always)]
     pub fn stack(&self) -> Space {
-        if self.bits as u8 == CodeSize::Bits64 as u8 { STACK } else { segment_space(SegReg::Ss) }
+        if self.bits() as u8 == CodeSize::Bits64 as u8 { STACK } else { segment_space(SegReg::Ss) }
     }
 }

@@ -123,14 +123,14 @@ fn ours(i: &Insn) -> Option<Address> {
             r => Some(r),
         };
         let (base, index) = (register(i.base), register(i.index));
-        let disp = if base == Some(16) { i.disp.wrapping_sub(u64::from(i.len)) } else { i.disp };
+        let disp = if base == Some(16) { i.disp().wrapping_sub(u64::from(i.len)) } else { i.disp() };
         Address {
-            width: i.addr_width.bits(),
+            width: i.addr_width().bits(),
             base,
             index,
             scale: if index.is_some() { 1 << i.scale } else { 1 },
             disp,
-            segment: if i.bits == CodeSize::Bits64 {
+            segment: if i.bits() == CodeSize::Bits64 {
                 (i.seg_base != ZERO).then(|| SegReg::ALL[usize::from(i.seg_base - SEG_BASE)])
             } else {
                 space_segment(i.space)

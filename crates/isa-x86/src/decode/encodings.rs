@@ -3,7 +3,8 @@
 
 use guest_api::{Cond, Width};
 
-use crate::insn::{Insn, Kind, prefix};
+use crate::cpu::CodeSize;
+use crate::insn::{Insn, Kind, Mode, OPERANDS, Widths, prefix};
 use crate::interp::{NO_ARM, arm};
 use crate::table::Op;
 
@@ -328,13 +329,15 @@ impl Operand {
 /// What operand size makes of a row.
 #[derive(Clone, Copy)]
 pub(super) struct Sizes {
-    pub(super) width: Width,
-    pub(super) src_width: Width,
+    pub(super) widths: Widths,
+    /// Bytes of the immediate, and [`SIGNED`].
     pub(super) immediate: u8,
-    pub(super) signed: bool,
     /// The interpreter's arm with a register, with memory in ModRM's r/m.
     pub(super) hot: [u8; 2],
 }
+
+/// Of [`Sizes::immediate`]: its sign is extended.
+pub(super) const SIGNED: u8 = 16;
 
 /// An encoding: the instruction with ModRM's fields, immediate and size still blank, and how they are filled in.
 #[derive(Clone, Copy)]
@@ -342,10 +345,15 @@ pub(super) struct Row {
     pub(super) insn: Insn,
     /// By REX.W and the prefix 66, bits 1 and 0.
     pub(super) sizes: [Sizes; 4],
-    /// Place of ModRM's reg, and of its r/m or of the opcode's register, in [`Insn::regs`] as a little-endian word; 32: none.
+    /// [`Insn::imm`] where no byte says it.
+    pub(super) imm: u8,
+    /// [`Insn::regs`] as a little-endian word, and the shifts by which ModRM's reg, and its r/m or the opcode's register are put there; 24:
+    /// nowhere.
+    pub(super) regs: u32,
     pub(super) reg_shift: u8,
     pub(super) rm_shift: u8,
-    pub(super) rm_at: u8,
+    /// [`Insn::kinds`] with memory in ModRM's r/m.
+    pub(super) memory: [Kind; OPERANDS],
     pub(super) form: u8,
 }
 
@@ -360,20 +368,25 @@ pub(super) const BYTE_REGISTER: u8 = 16;
 /// Memory without ModRM.
 pub(super) const STRING: u8 = 32;
 pub(super) const ENDS_BLOCK: u8 = 64;
+/// There is such an encoding.
+pub(super) const KNOWN: u8 = 128;
 
 const NO_ROW: Row = Row {
     insn: Insn::BLANK,
-    sizes: [Sizes { width: Width::W64, src_width: Width::W64, immediate: 0, signed: false, hot: [NO_ARM; 2] }; 4],
-    reg_shift: 32,
-    rm_shift: 32,
-    rm_at: 0,
+    sizes: [Sizes { widths: Insn::BLANK.widths, immediate: 0, hot: [NO_ARM; 2] }; 4],
+    imm: 0,
+    regs: 0,
+    memory: [Kind::None; OPERANDS],
+    reg_shift: 24,
+    rm_shift: 24,
     form: 0,
 };
 
 const fn row(op: Op, opcode: u8, operands: &[Operand], prefix: u8) -> Row {
     let mut r = NO_ROW;
+    r.form = KNOWN;
     r.insn.op = op;
-    r.insn.prefix = prefix;
+    r.insn.mode = Mode::new(CodeSize::Bits64, prefix);
     if matches!(op, Op::Jcc | Op::Cmov | Op::Set) {
         r.insn.cc = Cond::ALL[(opcode & 15) as usize];
     }
@@ -382,6 +395,7 @@ const fn row(op: Op, opcode: u8, operands: &[Operand], prefix: u8) -> Row {
     }
     let mut width = None;
     let mut src_width = None;
+    let mut rm_at = 0;
     let mut immediate = [(0, false); 4];
     let mut n = 0;
     while n < operands.len() {
@@ -397,15 +411,15 @@ const fn row(op: Op, opcode: u8, operands: &[Operand], prefix: u8) -> Row {
         }
         match o {
             Eb | Ew | Ez | Ey | Ev | Eq | Wx => {
-                (r.rm_shift, r.rm_at) = (8 * n as u8, n as u8);
+                (r.rm_shift, rm_at) = (8 * n as u8, n);
                 r.form |= MODRM | REGISTER | MEMORY;
             }
             Ux => {
-                (r.rm_shift, r.rm_at) = (8 * n as u8, n as u8);
+                (r.rm_shift, rm_at) = (8 * n as u8, n);
                 r.form |= MODRM | REGISTER;
             }
             Mv | Mx => {
-                r.rm_at = n as u8;
+                rm_at = n;
                 r.form |= MODRM | MEMORY;
             }
             Gb | Gy | Gv | Vx => {
@@ -413,8 +427,8 @@ const fn row(op: Op, opcode: u8, operands: &[Operand], prefix: u8) -> Row {
                 r.form |= MODRM;
             }
             Zb | Zv | Zy | Zq => r.rm_shift = 8 * n as u8,
-            CL => r.insn.regs[n] = 1,
-            One => r.insn.imm = 1,
+            CL => r.regs = 1 << (8 * n),
+            One => r.imm = 1,
             Jb | Jz => r.form |= RELATIVE,
             Xb | Xv | Yb | Yv => r.form |= STRING,
             AL | RAX | Ib | Is | Iw | Id | Iz | Iv | Sv | Sq => {}
@@ -424,19 +438,16 @@ const fn row(op: Op, opcode: u8, operands: &[Operand], prefix: u8) -> Row {
         }
         n += 1;
     }
+    let kinds = r.insn.kinds;
+    r.memory = kinds;
+    r.memory[rm_at] = Kind::Mem;
     let mut k = 0;
     while k < 4 {
         let w = if let Some(w) = width { w[k] } else { Width::W64 };
-        let kinds = r.insn.kinds;
-        let mut memory = kinds;
-        memory[r.rm_at as usize] = Kind::Mem;
-        let hot = [arm(op, w, kinds), arm(op, w, memory)];
         r.sizes[k] = Sizes {
-            width: w,
-            src_width: if let Some(s) = src_width { s[k] } else { w },
-            immediate: immediate[k].0,
-            signed: immediate[k].1,
-            hot,
+            widths: Widths::flat(w, if let Some(s) = src_width { s[k] } else { w }),
+            immediate: immediate[k].0 | if immediate[k].1 { SIGNED } else { 0 },
+            hot: [arm(op, w, kinds), arm(op, w, r.memory)],
         };
         k += 1;
     }

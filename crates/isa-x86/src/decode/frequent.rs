@@ -7,10 +7,9 @@ use guest_api::{Space, Width};
 use crate::cpu::{BLOCK, SEG_BASE, SegReg, ZERO};
 use crate::insn::{Insn, Kind, STACK};
 use crate::interp::hot_arm;
-use crate::table::Op;
 
 use super::MAX_LEN;
-use super::encodings::{BYTE_REGISTER, ENDS_BLOCK, MEMORY, MODRM, REGISTER, RELATIVE, STRING, TABLES};
+use super::encodings::{BYTE_REGISTER, ENDS_BLOCK, KNOWN, MEMORY, MODRM, REGISTER, RELATIVE, SIGNED, STRING, TABLES};
 
 /// Bytes that are looked at: an instruction, and what a wide read of its last byte takes along.
 const WINDOW: usize = 24;
@@ -63,95 +62,123 @@ static ADDRESSES: [Address; 192] = {
 
 /// Decodes the instruction of 64-bit code at the start of `bytes`, `off` bytes behind its block's start, to `i`; whether its block ends
 /// behind it. `None` where it is not in the tables, or is longer than `bytes`.
-#[inline]
+#[inline(always)]
 pub(super) fn decode(i: &mut Insn, bytes: &[u8], off: u16) -> Option<bool> {
-    match bytes.first_chunk() {
-        Some(window) => within(i, window, off),
+    let last;
+    let window = match bytes.first_chunk() {
+        Some(window) => window,
         None => {
-            let mut window = [0; WINDOW];
-            window[..bytes.len()].copy_from_slice(bytes);
-            within(i, &window, off).filter(|_| usize::from(i.len) <= bytes.len())
+            last = padded(bytes);
+            &last
         }
-    }
+    };
+    within(i, window, off).filter(|_| usize::from(i.len) <= bytes.len())
+}
+
+/// What `bytes` begins with, and zeros.
+#[cold]
+#[inline(never)]
+fn padded(bytes: &[u8]) -> [u8; WINDOW] {
+    let mut window = [0; WINDOW];
+    let n = bytes.len().min(WINDOW);
+    window[..n].copy_from_slice(&bytes[..n]);
+    window
 }
 
 /// Prefixes before REX; more are for the complete decoder.
 const MAX_PREFIXES: usize = 4;
 
-/// The byte at `at`. No instruction reads one beyond 15: the mask spares the check.
+/// Eight bytes at `at`. No instruction has one beyond 15: the mask spares the check.
 #[inline(always)]
-fn byte(window: &[u8; WINDOW], at: usize) -> u8 {
-    window[at & 15]
+fn eight(window: &[u8; WINDOW], at: usize) -> u64 {
+    window[at & 15..].first_chunk().map_or(0, |b| u64::from_le_bytes(*b))
 }
 
 /// `bytes` bytes at `at`, as a number; its sign extended or not.
 #[inline(always)]
 fn number(window: &[u8; WINDOW], at: usize, bytes: u8, signed: bool) -> u64 {
-    let at = at & 15;
-    let raw = u64::from_le_bytes(core::array::from_fn(|k| window[at + k]));
     let shift = (64 - 8 * u32::from(bytes)) & 63;
-    let up = raw << shift;
+    let up = eight(window, at) << shift;
     let v = if signed { (up as i64 >> shift) as u64 } else { up >> shift };
-    v & u64::from(bytes != 0).wrapping_neg()
+    if bytes == 0 { 0 } else { v }
 }
 
-#[inline]
-fn within(i: &mut Insn, window: &[u8; WINDOW], off: u16) -> Option<bool> {
-    let mut at = 0;
-    let mut opcode = window[0];
-    let (mut map, mut segment, mut segments) = (0, ZERO, false);
-    while PREFIXES[usize::from(opcode)] != 0 {
-        match PREFIXES[usize::from(opcode)] {
-            SEGMENT if !segments => segment = SEG_BASE + if opcode == 0x64 { SegReg::Fs } else { SegReg::Gs } as u8,
+/// The prefixes before REX.
+struct Prefixes {
+    /// How many they are.
+    count: usize,
+    /// The map that they select.
+    map: usize,
+    /// Slot of the segment base that they select.
+    segment: u8,
+}
+
+const NO_PREFIXES: Prefixes = Prefixes { count: 0, map: 0, segment: ZERO };
+
+/// `None` where they are none of the usual ones.
+#[inline(never)]
+fn prefixes(window: &[u8; WINDOW]) -> Option<Prefixes> {
+    let mut p = NO_PREFIXES;
+    let mut segments = false;
+    for &b in window {
+        match PREFIXES[usize::from(b)] {
+            0 => return Some(p),
+            SEGMENT if !segments => p.segment = SEG_BASE + if b == 0x64 { SegReg::Fs } else { SegReg::Gs } as u8,
             IGNORED if !segments => {}
-            m @ 1..=3 if map == 0 => map = usize::from(m),
+            m @ 1..=3 if p.map == 0 => p.map = usize::from(m),
             _ => return None,
         }
-        segments |= PREFIXES[usize::from(opcode)] >= SEGMENT;
-        at += 1;
-        if at > MAX_PREFIXES {
+        segments |= PREFIXES[usize::from(b)] >= SEGMENT;
+        p.count += 1;
+        if p.count > MAX_PREFIXES {
             return None;
         }
-        opcode = byte(window, at);
     }
-    let has_rex = opcode & 0xf0 == 0x40;
-    let rex = if has_rex { opcode } else { 0 };
-    at += usize::from(has_rex);
-    opcode = byte(window, at);
+    None
+}
+
+#[inline(never)]
+fn within(i: &mut Insn, window: &[u8; WINDOW], off: u16) -> Option<bool> {
+    let has_prefixes = PREFIXES[usize::from(window[0])] != 0;
+    let Prefixes { count, map, segment } = if has_prefixes { prefixes(window)? } else { NO_PREFIXES };
+    // Opcode, ModRM and SIB lie within eight bytes. Each step shifts its byte out.
+    let mut rest = eight(window, count);
+    let has_rex = rest & 0xf0 == 0x40;
+    let rex = if has_rex { rest as u8 } else { 0 };
+    rest >>= 8 * u32::from(has_rex);
+    let two = rest as u8 == 0x0f;
+    rest >>= 8 * u32::from(two);
+    let [opcode, modrm, sib, ..] = rest.to_le_bytes();
     let size = usize::from(rex >> 2 & 2 | u8::from(map == 1));
-    let two = opcode == 0x0f;
-    map |= usize::from(two) << 2;
-    at += usize::from(two);
-    opcode = byte(window, at);
-    let modrm = byte(window, at + 1);
-    let entry = TABLES.maps[map & 7][usize::from(opcode)];
+    let entry = TABLES.maps[(map | usize::from(two) << 2) & 7][usize::from(opcode)];
     let row = TABLES.rows.get(usize::from(entry & 0x1fff) + usize::from(u16::from(modrm >> 3) & entry >> 13))?;
-    if row.insn.op as u16 == Op::None as u16 {
+    if row.form & KNOWN == 0 {
         return None;
     }
     let sizes = &row.sizes[size & 3];
-    *i = row.insn;
-    (i.off, i.width, i.src_width, i.hot) = (off, sizes.width, sizes.src_width, sizes.hot[0]);
-
     let has_modrm = row.form & MODRM != 0;
-    at += 1 + usize::from(has_modrm);
+    let mut at = count + usize::from(has_rex) + usize::from(two) + 1 + usize::from(has_modrm);
+    // An assignment would copy field by field.
+    core::slice::from_mut(i).copy_from_slice(core::slice::from_ref(&row.insn));
+    i.off = off;
+    i.widths = sizes.widths;
+
     let reg = modrm >> 3 & 7 | (rex & 4) << 1;
     let mut rm = if has_modrm { modrm } else { opcode } & 7 | (rex & 1) << 3;
     let mut relative = false;
     let mut disp = 0;
-    if has_modrm && modrm < 0xc0 {
+    let memory = has_modrm && modrm < 0xc0;
+    if memory {
         if row.form & MEMORY == 0 {
             return None;
         }
         rm = 0;
-        i.kinds[usize::from(row.rm_at & 1)] = Kind::Mem;
-        i.hot = sizes.hot[1];
+        (i.kinds, i.hot) = (row.memory, sizes.hot[1]);
         let a = &ADDRESSES[usize::from(modrm)];
         let mut base = a.base | rex << 3 & a.extension;
         let mut bytes = a.displacement;
         relative = a.relative;
         if a.sib {
-            let sib = byte(window, at);
             at += 1;
             let index = sib >> 3 & 7 | (rex & 2) << 2;
             i.index = if index == 4 { ZERO } else { index };
@@ -165,31 +192,35 @@ fn within(i: &mut Insn, window: &[u8; WINDOW], off: u16) -> Option<bool> {
         i.base = base;
         i.seg_base = segment;
         i.space = if base & !1 == 4 && segment == ZERO { STACK } else { Space::FLAT };
-    } else if (has_modrm && row.form & REGISTER == 0) || (row.form & STRING != 0 && segment != ZERO) {
-        return None;
+    } else {
+        if (has_modrm && row.form & REGISTER == 0) || (row.form & STRING != 0 && segment != ZERO) {
+            return None;
+        }
+        i.hot = sizes.hot[0];
     }
-    let regs = u64::from(reg) << (row.reg_shift & 63) | u64::from(rm) << (row.rm_shift & 63);
-    let [a, b, c] = row.insn.regs;
-    i.regs = [a | regs as u8, b | (regs >> 8) as u8, c | (regs >> 16) as u8];
+    let regs = row.regs | u32::from(reg) << (row.reg_shift & 31) | u32::from(rm) << (row.rm_shift & 31);
+    i.regs = [regs as u8, (regs >> 8) as u8, (regs >> 16) as u8];
     if row.form & BYTE_REGISTER != 0 && !has_rex {
         high_bytes(i);
     }
-    let imm = number(window, at, sizes.immediate, sizes.signed);
-    at += usize::from(sizes.immediate);
+    let immediate = sizes.immediate & (SIGNED - 1);
+    let imm = number(window, at, immediate, sizes.immediate & SIGNED != 0);
+    at += usize::from(immediate);
     if at > MAX_LEN {
         return None;
     }
     i.len = at as u8;
     let branch = if row.form & RELATIVE != 0 { at as u64 } else { 0 };
-    i.imm = row.insn.imm.wrapping_add(imm).wrapping_add(branch);
-    i.disp = disp.wrapping_add(if relative { u64::from(off) + at as u64 } else { 0 });
+    let imm = u64::from(row.imm).wrapping_add(imm).wrapping_add(branch);
+    let disp = disp.wrapping_add(if relative { u64::from(off) + at as u64 } else { 0 });
+    i.set_constants_beside(memory, imm, disp);
     Some(row.form & ENDS_BLOCK != 0)
 }
 
 /// Without a REX prefix, byte registers 4 to 7 are AH, CH, DH and BH.
 #[inline]
 fn high_bytes(i: &mut Insn) {
-    for (n, w) in [i.width, i.src_width].into_iter().enumerate() {
+    for (n, w) in [i.width(), i.src_width()].into_iter().enumerate() {
         if i.kinds[n] == Kind::Gpr && w == Width::W8 && i.regs[n] & 4 != 0 {
             (i.kinds[n], i.regs[n]) = (Kind::GprHigh, i.regs[n] & 3);
             i.hot = hot_arm(i);

@@ -11,7 +11,7 @@ use guest_api::{Cond, Space, Width};
 use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, Instruction, MemorySize, Mnemonic, OpKind, Register};
 
 use crate::cpu::{BLOCK, CodeSize, RBP, RSP, SEG_BASE, SegReg, ZERO};
-use crate::insn::{Insn, Kind, OPERANDS, STACK, prefix, segment_space};
+use crate::insn::{Insn, Kind, Mode, OPERANDS, STACK, prefix, segment_space};
 use crate::interp::hot_arm;
 use crate::table::{Op, op_of};
 
@@ -46,7 +46,7 @@ pub fn decode(bytes: &[u8], bits: CodeSize, stack_width: Width, off: u16) -> Res
 }
 
 /// [`decode`] to where the instruction shall be; whether its block ends behind it. What is there after an error has no meaning.
-#[inline]
+#[inline(always)]
 pub(crate) fn decode_to(
     i: &mut Insn,
     bytes: &[u8],
@@ -88,7 +88,7 @@ fn complete(bytes: &[u8], bits: CodeSize, stack_width: Width, off: u16) -> Resul
     }
     let mut i = lower(&x, bits, stack_width, off)?;
     if i.op == Op::X87 {
-        i.imm = x87_opcode(bytes);
+        i.set_constants(x87_opcode(bytes), i.disp());
     }
     Ok(i)
 }
@@ -101,33 +101,32 @@ fn x87_opcode(bytes: &[u8]) -> u64 {
 
 /// Lowers an instruction of iced's.
 fn lower(x: &Instruction, bits: CodeSize, stack_width: Width, off: u16) -> Result<Insn, DecodeError> {
-    let mut i = Insn {
-        op: Op::None,
-        off,
-        len: x.len() as u8,
+    let mut i = Insn::BLANK;
+    (i.off, i.len, i.cc) = (off, x.len() as u8, condition(x.mnemonic()));
+    i.mode = Mode::new(
         bits,
-        stack_width,
-        cc: condition(x.mnemonic()),
-        prefix: if x.has_lock_prefix() { prefix::LOCK } else { 0 }
+        if x.has_lock_prefix() { prefix::LOCK } else { 0 }
             | if x.has_rep_prefix() { prefix::REP } else { 0 }
             | if x.has_repne_prefix() { prefix::REPNE } else { 0 },
-        ..Insn::default()
-    };
-    i.addr_width = match bits {
+    );
+    i.set_stack_width(stack_width);
+    i.set_addr_width(match bits {
         CodeSize::Bits16 => Width::W16,
         CodeSize::Bits32 => Width::W32,
         CodeSize::Bits64 => Width::W64,
-    };
+    });
     i.space = if bits == CodeSize::Bits64 { Space::FLAT } else { segment_space(SegReg::Ds) };
+    let mut constants = Constants::default();
     let mut sizes = [None; OPERANDS];
     for n in 0..x.op_count().min(OPERANDS as u32) {
-        sizes[n as usize] = operand(&mut i, x, n);
+        sizes[n as usize] = operand(&mut i, &mut constants, x, n);
     }
+    i.set_constants(constants.imm, constants.disp);
     if let Some(w) = counter_width(x.code()) {
-        i.addr_width = w;
+        i.set_addr_width(w);
     }
-    i.width = width_of(x, bits).or(sizes[0]).unwrap_or(Width::W64);
-    i.src_width = sizes[1].unwrap_or(i.width);
+    let width = width_of(x, bits).or(sizes[0]).unwrap_or(Width::W64);
+    i.set_width(width, sizes[1].unwrap_or(width));
     i.op = operation(x, &i)?;
     i.hot = hot_arm(&i);
     Ok(i)
@@ -163,8 +162,15 @@ fn far(x: &Instruction) -> bool {
         || matches!(x.code(), Call_m1616 | Call_m1632 | Call_m1664 | Jmp_m1616 | Jmp_m1632 | Jmp_m1664)
 }
 
+/// The numbers in an instruction. Where there is no memory operand, `disp` is the second immediate.
+#[derive(Default)]
+struct Constants {
+    imm: u64,
+    disp: u64,
+}
+
 /// Lowers operand `n`; its integer width where it has one.
-fn operand(i: &mut Insn, x: &Instruction, n: u32) -> Option<Width> {
+fn operand(i: &mut Insn, c: &mut Constants, x: &Instruction, n: u32) -> Option<Width> {
     let k = n as usize;
     match x.op_kind(n) {
         OpKind::Register => {
@@ -175,21 +181,21 @@ fn operand(i: &mut Insn, x: &Instruction, n: u32) -> Option<Width> {
         }
         OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64 => {
             i.kinds[k] = Kind::Imm;
-            i.imm = x.near_branch_target().wrapping_sub(u64::from(i.off));
+            c.imm = x.near_branch_target().wrapping_sub(u64::from(i.off));
             None
         }
         OpKind::FarBranch16 => {
             i.kinds[k] = Kind::Imm;
-            (i.imm, i.disp) = (u64::from(x.far_branch16()), u64::from(x.far_branch_selector()));
+            (c.imm, c.disp) = (u64::from(x.far_branch16()), u64::from(x.far_branch_selector()));
             Some(Width::W16)
         }
         OpKind::FarBranch32 => {
             i.kinds[k] = Kind::Imm;
-            (i.imm, i.disp) = (u64::from(x.far_branch32()), u64::from(x.far_branch_selector()));
+            (c.imm, c.disp) = (u64::from(x.far_branch32()), u64::from(x.far_branch_selector()));
             Some(Width::W32)
         }
         OpKind::Immediate8_2nd => {
-            i.disp = u64::from(x.immediate8_2nd());
+            c.disp = u64::from(x.immediate8_2nd());
             i.kinds[k] = Kind::Imm;
             None
         }
@@ -202,21 +208,21 @@ fn operand(i: &mut Insn, x: &Instruction, n: u32) -> Option<Width> {
         | OpKind::Immediate8to64
         | OpKind::Immediate32to64 => {
             i.kinds[k] = Kind::Imm;
-            i.imm = x.immediate(n);
+            c.imm = x.immediate(n);
             None
         }
         OpKind::Memory => {
             i.kinds[k] = Kind::Mem;
-            memory(i, x);
+            memory(i, c, x);
             memory_width(x.memory_size())
         }
         // String operands: implicit registers, an address width, and a segment for the source.
         kind => {
-            i.addr_width = match kind {
+            i.set_addr_width(match kind {
                 OpKind::MemorySegSI | OpKind::MemorySegDI | OpKind::MemoryESDI => Width::W16,
                 OpKind::MemorySegESI | OpKind::MemorySegEDI | OpKind::MemoryESEDI => Width::W32,
                 _ => Width::W64,
-            };
+            });
             if !matches!(kind, OpKind::MemoryESDI | OpKind::MemoryESEDI | OpKind::MemoryESRDI) {
                 segment(i, x.memory_segment());
             }
@@ -225,29 +231,29 @@ fn operand(i: &mut Insn, x: &Instruction, n: u32) -> Option<Width> {
     }
 }
 
-fn memory(i: &mut Insn, x: &Instruction) {
+fn memory(i: &mut Insn, c: &mut Constants, x: &Instruction) {
     let base = x.memory_base();
     let index = x.memory_index();
     if matches!(base, Register::RIP | Register::EIP) {
         // Decoded with the block's start as address 0: the displacement is relative to that.
         i.base = BLOCK;
-        i.disp = x.memory_displacement64();
-        i.addr_width = if base == Register::EIP { Width::W32 } else { Width::W64 };
+        c.disp = x.memory_displacement64();
+        i.set_addr_width(if base == Register::EIP { Width::W32 } else { Width::W64 });
     } else {
         let (kind, b, width) = register(base);
         let (index_kind, x_reg, index_width) = register(index);
         i.base = if kind == Kind::Gpr { b } else { ZERO };
         i.index = if index_kind == Kind::Gpr { x_reg } else { ZERO };
         i.scale = x.memory_index_scale().trailing_zeros() as u8;
-        i.disp = x.memory_displacement64();
-        i.addr_width = width.or(index_width).unwrap_or_else(|| match x.memory_displ_size() {
+        c.disp = x.memory_displacement64();
+        i.set_addr_width(width.or(index_width).unwrap_or_else(|| match x.memory_displ_size() {
             2 => Width::W16,
-            4 if i.bits != CodeSize::Bits64 => Width::W32,
+            4 if i.bits() != CodeSize::Bits64 => Width::W32,
             _ => Width::W64,
-        });
+        }));
     }
     segment(i, x.memory_segment());
-    if i.bits == CodeSize::Bits64 && i.seg_base == ZERO && matches!(i.base, RSP | RBP) {
+    if i.bits() == CodeSize::Bits64 && i.seg_base == ZERO && matches!(i.base, RSP | RBP) {
         i.space = STACK;
     }
 }
@@ -262,7 +268,7 @@ fn segment(i: &mut Insn, r: Register) {
         Register::GS => SegReg::Gs,
         _ => SegReg::Ds,
     };
-    if i.bits != CodeSize::Bits64 {
+    if i.bits() != CodeSize::Bits64 {
         i.space = segment_space(s);
     } else if matches!(s, SegReg::Fs | SegReg::Gs) {
         i.seg_base = SEG_BASE + s as u8;

@@ -27,14 +27,13 @@ struct Run {
 
 /// Decodes from `code` to `insns` up to the end of a block or of either. What cannot be decoded faults when it is reached, not before;
 /// what crosses the page makes a block of its own.
-#[inline]
+#[inline(never)]
 fn decode_run(insns: &mut [Insn], code: &[u8], bits: CodeSize, stack: Width) -> Run {
     let mut run = Run { count: 0, bytes: 0, last: Ok(false) };
     while run.last == Ok(false)
         && let Some(rest @ [_, ..]) = code.get(run.bytes..)
         && let Some(i) = insns.get_mut(run.count)
     {
-        *i = Insn::BLANK;
         run.last = decode_to(i, rest, bits, stack, run.bytes as u16);
         if run.last.is_ok() {
             run.count += 1;

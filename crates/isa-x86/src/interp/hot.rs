@@ -3,7 +3,7 @@
 //! instructions have arms together: what interpretation costs is memory that is not in the cache and jumps to arms that the host's
 //! processor did not predict.
 
-use guest_api::{Space, Width};
+use guest_api::Width;
 
 use crate::cpu::{BLOCK, CodeSize, Cpu};
 use crate::exec::Exec;
@@ -13,29 +13,15 @@ use crate::platform::Platform;
 use crate::sem::*;
 use crate::table::{Op, ends_block, execute};
 
-/// `i` with what the arm knows written down as constants: the compiler drops the tests for the rest.
-#[inline(always)]
-fn known(i: &Insn, width: Width, kinds: [Kind; OPERANDS]) -> Insn {
-    Insn {
-        width,
-        kinds,
-        addr_width: Width::W64,
-        stack_width: Width::W64,
-        bits: CodeSize::Bits64,
-        space: Space(i.space.0 & 1),
-        ..*i
-    }
-}
-
 /// The arm of instructions that have none of their own.
 pub(crate) const NO_ARM: u8 = Arm::Other as u8;
 
 /// The arm for `i`.
 pub(crate) fn hot_arm(i: &Insn) -> u8 {
-    if i.bits != CodeSize::Bits64 || i.addr_width != Width::W64 {
+    if i.bits() != CodeSize::Bits64 || i.addr_width() != Width::W64 {
         return NO_ARM;
     }
-    arm(i.op, i.width, i.kinds)
+    arm(i.op, i.width(), i.kinds)
 }
 
 /// How the execution of a block ends.
@@ -90,7 +76,7 @@ macro_rules! hot {
 
             $(#[inline(always)]
             pub fn $name(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
-                $f(cx, &known(i, Width::$width, kinds!($a $b $($c)?)))
+                $f(cx, &i.known(Width::$width, kinds!($a $b $($c)?)))
             })*
 
             #[allow(non_upper_case_globals)]
@@ -109,14 +95,8 @@ macro_rules! hot {
             }
         }
 
-        #[allow(non_upper_case_globals, dead_code)]
-        const fn pair(first: u8, second: u8) -> Option<u8> {
-            $(const $name: u8 = Arm::$name as u8;)*
-            match (first, second) {
-                $(($first, $second) => Some(Arm::$pair as u8),)*
-                _ => None,
-            }
-        }
+        /// The pairs: the arms of the first and of the second instruction, and that of both.
+        const PAIRS: &[[u8; 3]] = &[$([Arm::$first as u8, Arm::$second as u8, Arm::$pair as u8],)*];
 
         /// Executes a block: what `insns` begins with.
         #[allow(non_upper_case_globals)]
@@ -158,6 +138,47 @@ macro_rules! hot {
     };
 }
 
+/// Different arms that are first, and that are second in a pair; at most.
+const FIRSTS: usize = 64;
+const SECONDS: usize = 16;
+
+/// [`PAIRS`] for looking up: the number of an arm among those that are first and among those that are second in a pair, and by both the
+/// pair's arm. Number 0 is none of them.
+struct Pairs {
+    first: [u8; 256],
+    second: [u8; 256],
+    arms: [[u8; SECONDS]; FIRSTS],
+}
+
+static PAIR: Pairs = {
+    let mut p = Pairs { first: [0; 256], second: [0; 256], arms: [[NO_ARM; SECONDS]; FIRSTS] };
+    let (mut firsts, mut seconds) = (0, 0);
+    let mut k = 0;
+    while k < PAIRS.len() {
+        let [a, b, both] = PAIRS[k];
+        let (first, second) = (&mut p.first[a as usize], &mut p.second[b as usize]);
+        if *first == 0 {
+            firsts += 1;
+            *first = firsts;
+        }
+        if *second == 0 {
+            seconds += 1;
+            *second = seconds;
+        }
+        p.arms[*first as usize][*second as usize] = both;
+        k += 1;
+    }
+    p
+};
+
+/// The arm of two instructions, if there is one for both.
+#[inline(always)]
+fn pair(first: u8, second: u8) -> Option<u8> {
+    let (a, b) = (PAIR.first[usize::from(first)], PAIR.second[usize::from(second)]);
+    let both = PAIR.arms[usize::from(a) % FIRSTS][usize::from(b) % SECONDS];
+    (both != NO_ARM).then_some(both)
+}
+
 /// Gives the instructions of a block arms in pairs, where there are such. What must stand behind them, if their last cannot be the end.
 pub(super) fn fuse(insns: &mut [Insn]) -> Option<Insn> {
     let next = match insns.last_mut()? {
@@ -166,7 +187,11 @@ pub(super) fn fuse(insns: &mut [Insn]) -> Option<Insn> {
             None
         }
         last if last.ends_block() => None,
-        last => Some(Insn { hot: Arm::Next as u8, off: last.off + u16::from(last.len), ..Insn::BLANK }),
+        last => {
+            let mut next = Insn::BLANK;
+            (next.hot, next.off) = (Arm::Next as u8, last.off + u16::from(last.len));
+            Some(next)
+        }
     };
     let mut left = insns.len();
     while left >= 2 {

@@ -2,14 +2,18 @@
 
 use crate::insn::Insn;
 
-/// Instructions of a piece.
-const LEN: usize = 1 << 13;
+/// Instructions of a piece. (Of smaller ones V8 sees the memory grow too often: it tells every module.)
+const LEN: usize = 1 << 15;
 
-type Piece = [Insn; LEN];
+/// Instructions by which a piece grows.
+const STEP: usize = 1 << 10;
+
+/// Has room for [`LEN`] from the start.
+type Piece = Vec<Insn>;
 
 /// Instructions numbered in the order that they come. Numbers at the end of a piece may be left out.
 pub(super) struct Pieces {
-    pieces: Vec<Box<Piece>>,
+    pieces: Vec<Piece>,
     next: usize,
     /// Pieces at most.
     most: usize,
@@ -17,11 +21,12 @@ pub(super) struct Pieces {
 
 impl Pieces {
     /// Bytes of a piece.
-    pub(super) const PIECE_BYTES: usize = size_of::<Piece>();
+    pub(super) const PIECE_BYTES: usize = LEN * size_of::<Insn>();
 
     /// One piece, and up to `most`.
     pub(super) fn new(most: usize) -> Pieces {
-        Pieces { pieces: vec![new_piece().expect("memory for the first instructions")], next: 0, most: most.max(1) }
+        let first = new_piece().expect("memory for the first instructions");
+        Pieces { pieces: vec![first], next: 0, most: most.max(1) }
     }
 
     /// Bytes of all pieces.
@@ -33,21 +38,27 @@ impl Pieces {
     /// host has no memory for it.
     #[inline]
     pub(super) fn make_room(&mut self, n: usize) -> bool {
-        let piece = self.next / LEN;
-        let fits = self.next % LEN + n <= LEN;
-        if fits && piece < self.pieces.len() {
-            return true;
-        }
-        let piece = piece + usize::from(!fits);
+        self.pieces.get(self.next / LEN).is_some_and(|piece| self.next % LEN + n <= piece.len()) || self.grow(n)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self, n: usize) -> bool {
+        let piece = self.next / LEN + usize::from(self.next % LEN + n > LEN);
         if piece == self.pieces.len() && (piece == self.most || !self.add(new_piece())) {
             return false;
         }
         self.next = self.next.max(piece * LEN);
+        let len = (self.next % LEN + n).next_multiple_of(STEP).min(LEN);
+        let piece = &mut self.pieces[piece];
+        if piece.len() < len {
+            piece.resize(len, Insn::BLANK);
+        }
         true
     }
 
     /// Adds a piece, if the host had memory for it.
-    fn add(&mut self, piece: Option<Box<Piece>>) -> bool {
+    fn add(&mut self, piece: Option<Piece>) -> bool {
         let Some(piece) = piece else {
             // What it has not for this it will soon not have for something else: half is given back.
             self.most = self.pieces.len().div_ceil(2);
@@ -76,18 +87,16 @@ impl Pieces {
 
     /// Drops all instructions. The pieces stay, but for those that are too many.
     pub(super) fn clear(&mut self) {
-        self.next = 0;
         self.pieces.truncate(self.most);
+        self.next = 0;
     }
 }
 
-/// A piece, if the host has memory for it.
-#[cold]
-fn new_piece() -> Option<Box<Piece>> {
+/// An empty piece, if the host has memory for it.
+fn new_piece() -> Option<Piece> {
     let mut piece = Vec::new();
     piece.try_reserve_exact(LEN).ok()?;
-    piece.resize(LEN, Insn::BLANK);
-    piece.into_boxed_slice().try_into().ok()
+    Some(piece)
 }
 
 #[cfg(test)]
@@ -99,8 +108,10 @@ mod tests {
         if !pieces.make_room(n) {
             return None;
         }
+        let mut insn = Insn::BLANK;
+        insn.set_constants(imm, 0);
         let (first, places) = pieces.next();
-        places[..n].fill(Insn { imm, ..Insn::BLANK });
+        places[..n].fill(insn);
         pieces.take(n);
         Some(first)
     }
@@ -108,13 +119,14 @@ mod tests {
     #[test]
     fn runs_lie_in_one_piece_and_stay_where_they_are() {
         let mut pieces = Pieces::new(4);
-        // 126 runs of 65 fit in a piece, and two are left out.
+        // 504 runs of 65 fit in a piece, and eight are left out.
+        const RUNS: usize = LEN / 65;
         let numbers: Vec<u32> = (0..).map_while(|k| add(&mut pieces, 65, k)).collect();
-        assert_eq!((numbers.len(), pieces.bytes()), (4 * 126, 4 * Pieces::PIECE_BYTES));
-        assert_eq!((numbers[125], numbers[126]), (125 * 65, LEN as u32));
+        assert_eq!((numbers.len(), pieces.bytes()), (4 * RUNS, 4 * Pieces::PIECE_BYTES));
+        assert_eq!((numbers[RUNS - 1], numbers[RUNS]), ((RUNS as u32 - 1) * 65, LEN as u32));
         let places: Vec<_> = numbers.iter().map(|&n| pieces.from(n).as_ptr()).collect();
         for (k, &n) in (0..).zip(&numbers) {
-            assert!(pieces.from(n)[..65].iter().all(|i| i.imm == k), "{k}");
+            assert!(pieces.from(n)[..65].iter().all(|i| i.imm() == k), "{k}");
         }
         pieces.clear();
         let again: Vec<u32> = (0..).map_while(|k| add(&mut pieces, 65, k)).collect();
@@ -142,7 +154,7 @@ mod tests {
         }
         assert!(!pieces.add(None));
         // What there is stays until it is dropped.
-        assert_eq!((pieces.from(4 * LEN as u32)[0].imm, pieces.bytes()), (4, 5 * Pieces::PIECE_BYTES));
+        assert_eq!((pieces.from(4 * LEN as u32)[0].imm(), pieces.bytes()), (4, 5 * Pieces::PIECE_BYTES));
         pieces.clear();
         assert_eq!(pieces.bytes(), 3 * Pieces::PIECE_BYTES);
         assert_eq!((0..).map_while(|k| add(&mut pieces, LEN, k)).count(), 3);

@@ -9,7 +9,7 @@ use crate::insn::Insn;
 /// `dst = f(dst, src)` with flags of kind `op`: the shape of the two-operand instructions.
 #[inline(always)]
 fn binary<E: Emit>(e: &mut E, i: &Insn, op: FlagOp, f: impl FnOnce(&mut E, E::V, E::V) -> E::V) -> Sem<E> {
-    let w = i.width;
+    let w = i.width();
     let dst = place(e, i, 0);
     let b = read(e, i, 1, w)?;
     let a = read_place(e, i, 0, w, &dst)?;
@@ -61,7 +61,7 @@ pub fn xor<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 
 #[inline(always)]
 pub fn cmp<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
-    let w = i.width;
+    let w = i.width();
     let a = read(e, i, 0, w)?;
     let b = read(e, i, 1, w)?;
     let r = e.sub(a, b);
@@ -71,7 +71,7 @@ pub fn cmp<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 }
 #[inline(always)]
 pub fn test<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
-    let w = i.width;
+    let w = i.width();
     let a = read(e, i, 0, w)?;
     let b = read(e, i, 1, w)?;
     let r = e.and(a, b);
@@ -82,7 +82,7 @@ pub fn test<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 /// INC and DEC: all flags but CF.
 #[inline(always)]
 fn step<E: Emit>(e: &mut E, i: &Insn, op: FlagOp, bin: Bin) -> Sem<E> {
-    let w = i.width;
+    let w = i.width();
     let dst = place(e, i, 0);
     let a = read_place(e, i, 0, w, &dst)?;
     let one = e.imm(1);
@@ -104,7 +104,7 @@ pub fn dec<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 }
 #[inline(always)]
 pub fn neg<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
-    let w = i.width;
+    let w = i.width();
     let dst = place(e, i, 0);
     let b = read_place(e, i, 0, w, &dst)?;
     let a = e.imm(0);
@@ -116,7 +116,7 @@ pub fn neg<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 }
 #[inline(always)]
 pub fn not<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
-    let w = i.width;
+    let w = i.width();
     let dst = place(e, i, 0);
     let a = read_place(e, i, 0, w, &dst)?;
     let r = e.un(Un::Not, a);

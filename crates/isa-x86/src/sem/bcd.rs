@@ -73,7 +73,7 @@ pub fn aas<E: Emit>(e: &mut E, _: &Insn) -> Sem<E> {
 
 /// AAM: CF, OF and AF are undefined and cleared.
 pub fn aam<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
-    let base = i.imm & 0xff;
+    let base = i.imm() & 0xff;
     if base == 0 {
         return e.raise(TRAP_DE);
     }
@@ -91,7 +91,7 @@ pub fn aam<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 pub fn aad<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     let ax = read_gpr(e, Width::W16, RAX);
     let high = e.shift_imm(Bin::ShrU, ax, 8);
-    let base = e.imm(i.imm & 0xff);
+    let base = e.imm(i.imm() & 0xff);
     let tens = e.bin(Bin::Mul, high, base);
     let r = e.add(ax, tens);
     let r = e.zext(Width::W8, r);

@@ -12,22 +12,22 @@ fn bit_place<E: Emit>(e: &mut E, i: &Insn) -> Place<E::V> {
     if i.kinds[0] != Kind::Mem || i.kinds[1] == Kind::Imm {
         return place(e, i, 0);
     }
-    let offset = read_gpr(e, i.width, i.regs[1]);
-    let offset = e.sext(i.width, offset);
-    let n = e.shift_imm(Bin::ShrS, offset, i.width as u32 + 3);
-    let by = e.shift_imm(Bin::Shl, n, i.width as u32);
+    let offset = read_gpr(e, i.width(), i.regs[1]);
+    let offset = e.sext(i.width(), offset);
+    let n = e.shift_imm(Bin::ShrS, offset, i.width() as u32 + 3);
+    let by = e.shift_imm(Bin::Shl, n, i.width() as u32);
     let a = effective_address(e, i);
     let a = e.add(a, by);
-    let a = e.zext(i.addr_width, a);
+    let a = e.zext(i.addr_width(), a);
     Place::at(segment_address(e, i, a))
 }
 
 /// The bit number within the operand.
 #[inline(always)]
 fn bit_number<E: Emit>(e: &mut E, i: &Insn) -> E::V {
-    let mask = u64::from(i.width.bits()) - 1;
+    let mask = u64::from(i.width().bits()) - 1;
     if i.kinds[1] == Kind::Imm {
-        e.imm(i.imm & mask)
+        e.imm(i.imm() & mask)
     } else {
         let v = e.get(crate::cpu::gpr(i.regs[1]));
         e.and_imm(v, mask)
@@ -46,7 +46,7 @@ fn set_carry<E: Emit>(e: &mut E, a: E::V, n: E::V) {
 pub fn bt<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     let p = bit_place(e, i);
     let n = bit_number(e, i);
-    let a = load_place(e, i, 0, i.width, &p)?;
+    let a = load_place(e, i, 0, i.width(), &p)?;
     set_carry(e, a, n);
     Ok(())
 }
@@ -55,11 +55,11 @@ pub fn bt<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 fn change<E: Emit>(e: &mut E, i: &Insn, f: impl FnOnce(&mut E, E::V, E::V) -> E::V) -> Sem<E> {
     let p = bit_place(e, i);
     let n = bit_number(e, i);
-    let a = read_place(e, i, 0, i.width, &p)?;
+    let a = read_place(e, i, 0, i.width(), &p)?;
     let one = e.imm(1);
     let mask = e.bin(Bin::Shl, one, n);
     let r = f(e, a, mask);
-    write_place(e, i, 0, i.width, &p, r)?;
+    write_place(e, i, 0, i.width(), &p, r)?;
     set_carry(e, a, n);
     Ok(())
 }
@@ -83,7 +83,7 @@ pub fn btc<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 /// undefined and stay.
 #[inline(always)]
 fn scan<E: Emit>(e: &mut E, i: &Insn, f: impl FnOnce(&mut E, E::V) -> E::V) -> Sem<E> {
-    let w = i.width;
+    let w = i.width();
     let a = read(e, i, 1, w)?;
     let some = e.rel_imm(Rel::Ne, a, 0);
     let r = f(e, a);
@@ -111,7 +111,7 @@ pub fn bsr<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 
 #[inline(always)]
 pub fn popcnt<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
-    let w = i.width;
+    let w = i.width();
     let a = read(e, i, 1, w)?;
     let r = e.un(Un::Popcnt, a);
     write_gpr(e, w, i.regs[0], r);
@@ -131,7 +131,7 @@ fn swapped<E: Emit>(e: &mut E, w: Width, v: E::V) -> E::V {
 /// BSWAP of a 16-bit register is undefined: processors write 0.
 #[inline(always)]
 pub fn bswap<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
-    let w = i.width;
+    let w = i.width();
     let r = if w == Width::W16 {
         e.imm(0)
     } else {
@@ -143,16 +143,16 @@ pub fn bswap<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 }
 #[inline(always)]
 pub fn movbe<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
-    let v = read(e, i, 1, i.width)?;
-    let v = swapped(e, i.width, v);
-    write(e, i, 0, i.width, v)
+    let v = read(e, i, 1, i.width())?;
+    let v = swapped(e, i.width(), v);
+    write(e, i, 0, i.width(), v)
 }
 
 /// CRC32: the CRC-32C of the destination's low half continued over the source.
 pub fn crc32<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
-    let v = read(e, i, 1, i.src_width)?;
+    let v = read(e, i, 1, i.src_width())?;
     let crc = read_gpr(e, Width::W32, i.regs[0]);
-    let n = e.imm(u64::from(i.src_width.bytes()));
+    let n = e.imm(u64::from(i.src_width().bytes()));
     let r = e.helper(helpers::CRC32C, &[crc, v, n])?;
     write_gpr(e, Width::W64, i.regs[0], r);
     Ok(())

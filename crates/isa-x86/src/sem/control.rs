@@ -13,7 +13,7 @@ use crate::insn::{Insn, Kind};
 /// outside 64-bit mode (SDM 2 JMP).
 #[inline(always)]
 fn check_target<E: Emit>(e: &mut E, i: &Insn, target: E::V, first: impl FnOnce(&mut E) -> Sem<E>) -> Sem<E> {
-    if i.width != Width::W64 {
+    if i.width() != Width::W64 {
         first(e)?;
         return e.helper(CHECK_CODE_LIMIT, &[target]).map(drop);
     }
@@ -29,7 +29,7 @@ fn check_target<E: Emit>(e: &mut E, i: &Insn, target: E::V, first: impl FnOnce(&
 /// The same for a static target, where `c`. In 64-bit mode one that is not canonical faults when it is fetched.
 #[inline(always)]
 fn check_static<E: Emit>(e: &mut E, i: &Insn, c: E::C) -> Sem<E> {
-    if i.width == Width::W64 {
+    if i.width() == Width::W64 {
         return Ok(());
     }
     let target = e.imm(i.target(e.block_pc()));
@@ -48,13 +48,13 @@ pub fn jcc<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 pub fn jmp<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     if i.kinds[0] == Kind::Imm {
         let target = i.target(e.block_pc());
-        if i.width != Width::W64 {
+        if i.width() != Width::W64 {
             let target = e.imm(target);
             check_target(e, i, target, |_| Ok(()))?;
         }
         e.jump(target);
     } else {
-        let target = read(e, i, 0, i.width)?;
+        let target = read(e, i, 0, i.width())?;
         check_target(e, i, target, |_| Ok(()))?;
         e.goto(target);
     }
@@ -62,7 +62,7 @@ pub fn jmp<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 }
 #[inline(always)]
 pub fn call<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
-    let w = i.width;
+    let w = i.width();
     let pc = e.block_pc();
     let back = i.next_pc(pc) & w.mask();
     // Faults of the push come first.
@@ -92,11 +92,11 @@ pub fn call<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 /// RET, and RET imm16, which drops that many bytes behind the return address.
 #[inline(always)]
 pub fn ret<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
-    let (target, sp) = peek(e, i, i.width)?;
+    let (target, sp) = peek(e, i, i.width())?;
     check_target(e, i, target, |_| Ok(()))?;
     let sp = if i.kinds[0] == Kind::Imm {
-        let sp = e.add_imm(sp, i.imm & 0xffff);
-        e.zext(i.stack_width, sp)
+        let sp = e.add_imm(sp, i.imm() & 0xffff);
+        e.zext(i.stack_width(), sp)
     } else {
         sp
     };
@@ -109,16 +109,16 @@ pub fn ret<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 /// LOOP, and with `cc` LOOPE and LOOPNE: decrements rCX (of the address size), goes on where it is not 0 then.
 #[inline(always)]
 fn count_down<E: Emit>(e: &mut E, i: &Insn, cc: Option<Cond>) -> Sem<E> {
-    let n = read_gpr(e, i.addr_width, RCX);
+    let n = read_gpr(e, i.addr_width(), RCX);
     let n = e.add_imm(n, u64::MAX);
-    let n = e.zext(i.addr_width, n);
+    let n = e.zext(i.addr_width(), n);
     let mut more = e.rel_imm(Rel::Ne, n, 0);
     if let Some(cc) = cc {
         let c = e.cond(cc);
         more = e.both(more, c);
     }
     check_static(e, i, more)?;
-    write_gpr(e, i.addr_width, RCX, n);
+    write_gpr(e, i.addr_width(), RCX, n);
     let pc = e.block_pc();
     e.branch(more, i.target(pc), i.next_pc(pc));
     Ok(())
@@ -135,7 +135,7 @@ pub fn loop_cc<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 /// JCXZ, JECXZ, JRCXZ.
 #[inline(always)]
 pub fn jcxz<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
-    let n = read_gpr(e, i.addr_width, RCX);
+    let n = read_gpr(e, i.addr_width(), RCX);
     let c = e.rel_imm(Rel::Eq, n, 0);
     check_static(e, i, c)?;
     let pc = e.block_pc();

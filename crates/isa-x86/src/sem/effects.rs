@@ -223,7 +223,7 @@ fn nothing_is_written_before_the_last_operation_that_can_fault() {
         if translate(&mut e, i).is_some() {
             seen.insert(i.op as u16);
             if let Some(why) = e.broken {
-                broken.entry(format!("{:?}: {why}", i.op)).or_insert_with(|| format!("{bytes:02x?} {:?}", i.bits));
+                broken.entry(format!("{:?}: {why}", i.op)).or_insert_with(|| format!("{bytes:02x?} {:?}", i.bits()));
             }
         }
     });
@@ -233,7 +233,11 @@ fn nothing_is_written_before_the_last_operation_that_can_fault() {
         .iter()
         .copied()
         .filter(|&op| !seen.contains(&(op as u16)))
-        .filter(|&op| translate(&mut Effects::default(), &Insn { op, ..Insn::default() }).is_some())
+        .filter(|&op| {
+            let mut insn = Insn::default();
+            insn.op = op;
+            translate(&mut Effects::default(), &insn).is_some()
+        })
         .collect();
     assert!(missed.is_empty(), "no form of {missed:?} was tried");
 }

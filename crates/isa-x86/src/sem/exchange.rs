@@ -10,7 +10,7 @@ use crate::insn::{Insn, Kind};
 
 #[inline(always)]
 pub fn xchg<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
-    let w = i.width;
+    let w = i.width();
     let p = place(e, i, 0);
     let b = read(e, i, 1, w)?;
     let a = read_place(e, i, 0, w, &p)?;
@@ -20,7 +20,7 @@ pub fn xchg<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 
 #[inline(always)]
 pub fn xadd<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
-    let w = i.width;
+    let w = i.width();
     let p = place(e, i, 0);
     let a = read_place(e, i, 0, w, &p)?;
     let b = read(e, i, 1, w)?;
@@ -42,7 +42,7 @@ pub fn xadd<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 /// of a 32-bit one.
 #[inline(always)]
 pub fn cmpxchg<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
-    let w = i.width;
+    let w = i.width();
     let p = place(e, i, 0);
     let old = read_place(e, i, 0, w, &p)?;
     let new = read(e, i, 1, w)?;

@@ -91,10 +91,10 @@ pub fn ud<E: Emit>(e: &mut E, _: &Insn) -> Sem<E> {
 
 /// BOUND: #BR where the signed index is outside the two bounds in memory.
 pub fn bound<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
-    let w = i.width;
+    let w = i.width();
     let a = effective_address(e, i);
     let b = e.add_imm(a, u64::from(w.bytes()));
-    let b = e.zext(i.addr_width, b);
+    let b = e.zext(i.addr_width(), b);
     let low = e.load(w, a, i.space)?;
     let high = e.load(w, b, i.space)?;
     let n = read_gpr(e, w, i.regs[0]);

@@ -198,8 +198,8 @@ const WIDTHS: [Width; 4] = [Width::W8, Width::W16, Width::W32, Width::W64];
 
 impl Span {
     pub(crate) fn pack(i: &Insn, to: Space) -> u64 {
-        let end = if i.bits == CodeSize::Bits64 { Width::W64 } else { i.addr_width };
-        i.width as u64 | (end as u64) << 2 | u64::from(i.space.0) << 8 | u64::from(to.0) << 16
+        let end = if i.bits() == CodeSize::Bits64 { Width::W64 } else { i.addr_width() };
+        i.width() as u64 | (end as u64) << 2 | u64::from(i.space.0) << 8 | u64::from(to.0) << 16
     }
     fn unpack(how: u64) -> Span {
         let end = WIDTHS[(how >> 2 & 3) as usize].mask().checked_add(1);

@@ -56,7 +56,7 @@ fn product<E: Emit>(e: &mut E, w: Width, signed: bool, a: E::V, b: E::V) -> (E::
 /// SF, ZF and PF are undefined after a multiplication: they come from the low half.
 #[inline(always)]
 fn multiply<E: Emit>(e: &mut E, i: &Insn, signed: bool) -> Sem<E> {
-    let w = i.width;
+    let w = i.width();
     let b = read(e, i, 0, w)?;
     let a = read_gpr(e, w, RAX);
     let (high, low, more) = product(e, w, signed, a, b);
@@ -76,7 +76,7 @@ pub fn imul<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     if i.kinds[1] == Kind::None {
         return multiply(e, i, true);
     }
-    let w = i.width;
+    let w = i.width();
     let (first, second) = if i.kinds[2] == Kind::None { (0, 1) } else { (1, 2) };
     let a = read(e, i, first, w)?;
     let b = read(e, i, second, w)?;
@@ -89,7 +89,7 @@ pub fn imul<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 /// The flags are undefined after a division: they stay.
 #[inline(always)]
 fn divide<E: Emit>(e: &mut E, i: &Insn, signed: bool) -> Sem<E> {
-    let w = i.width;
+    let w = i.width();
     let d = read(e, i, 0, w)?;
     let (quotient, remainder);
     if w == Width::W64 {
@@ -159,18 +159,18 @@ pub fn idiv<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 #[inline(always)]
 pub fn cbw<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     let a = e.get(crate::cpu::gpr(RAX));
-    let a = e.sext(half(i.width), a);
-    let a = e.zext(i.width, a);
-    write_gpr(e, i.width, RAX, a);
+    let a = e.sext(half(i.width()), a);
+    let a = e.zext(i.width(), a);
+    write_gpr(e, i.width(), RAX, a);
     Ok(())
 }
 /// CWD, CDQ, CQO: the accumulator's sign in all bits of rDX.
 #[inline(always)]
 pub fn cwd<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     let a = e.get(crate::cpu::gpr(RAX));
-    let a = e.sext(i.width, a);
+    let a = e.sext(i.width(), a);
     let s = e.shift_imm(Bin::ShrS, a, 63);
-    let s = e.zext(i.width, s);
-    write_gpr(e, i.width, RDX, s);
+    let s = e.zext(i.width(), s);
+    write_gpr(e, i.width(), RDX, s);
     Ok(())
 }

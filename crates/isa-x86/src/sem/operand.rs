@@ -33,8 +33,8 @@ pub fn effective_address<E: Emit>(e: &mut E, i: &Insn) -> E::V {
         let x = e.shift_imm(Bin::Shl, x, u32::from(i.scale));
         a = e.add(a, x);
     }
-    a = e.add_imm(a, i.disp);
-    e.zext(i.addr_width, a)
+    a = e.add_imm(a, i.disp());
+    e.zext(i.addr_width(), a)
 }
 
 /// The register `r` at width `w`, zero-extended.
@@ -138,7 +138,7 @@ pub fn read<E: Emit>(e: &mut E, i: &Insn, n: usize, w: Width) -> Result<E::V, E:
             let a = address(e, i);
             e.load(w, a, i.space)
         }
-        Kind::Imm => Ok(e.imm(i.imm & w.mask())),
+        Kind::Imm => Ok(e.imm(i.imm() & w.mask())),
         _ => Ok(read_reg(e, i, n, w)),
     }
 }
@@ -155,13 +155,13 @@ pub fn write<E: Emit>(e: &mut E, i: &Insn, n: usize, w: Width, v: E::V) -> Sem<E
 pub fn stack_pointer<E: Emit>(e: &mut E, i: &Insn, by: u64) -> E::V {
     let sp = e.get(gpr(crate::cpu::RSP));
     let sp = e.add_imm(sp, by);
-    e.zext(i.stack_width, sp)
+    e.zext(i.stack_width(), sp)
 }
 
 /// Commits a stack pointer made by [`stack_pointer`].
 #[inline(always)]
 pub fn set_stack_pointer<E: Emit>(e: &mut E, i: &Insn, sp: E::V) {
-    write_gpr(e, i.stack_width, crate::cpu::RSP, sp);
+    write_gpr(e, i.stack_width(), crate::cpu::RSP, sp);
 }
 
 /// Pushes `v` at width `w`: the store first, then RSP.

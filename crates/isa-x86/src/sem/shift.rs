@@ -25,9 +25,9 @@ struct Shifted<V> {
 /// Operand `n` as a count.
 #[inline(always)]
 fn count<E: Emit>(e: &mut E, i: &Insn, n: usize) -> Count<E::V> {
-    let mask = if i.width == Width::W64 { 63 } else { 31 };
+    let mask = if i.width() == Width::W64 { 63 } else { 31 };
     if i.kinds[n] == Kind::Imm {
-        let k = i.imm & mask;
+        let k = i.imm() & mask;
         Count { value: e.imm(k), known: Some(k) }
     } else {
         let c = e.get(crate::cpu::gpr(i.regs[n]));
@@ -44,7 +44,7 @@ fn shift<E: Emit>(
     all: bool,
     f: impl FnOnce(&mut E, Width, E::V, E::V) -> Shifted<E::V>,
 ) -> Sem<E> {
-    let w = i.width;
+    let w = i.width();
     let dst = place(e, i, 0);
     let count = count(e, i, n);
     let a = read_place(e, i, 0, w, &dst)?;
@@ -173,13 +173,13 @@ pub fn ror<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 /// The count of RCL and RCR: modulo 9 and 17 for 8 and 16 bits.
 #[inline(always)]
 fn through_carry<E: Emit>(e: &mut E, i: &Insn, n: E::V) -> E::V {
-    let modulus = match i.width {
+    let modulus = match i.width() {
         Width::W8 => 9,
         Width::W16 => 17,
         Width::W32 | Width::W64 => return n,
     };
     if i.kinds[1] == Kind::Imm {
-        return e.imm((i.imm & 31) % modulus);
+        return e.imm((i.imm() & 31) % modulus);
     }
     let k = e.imm(modulus);
     e.bin(Bin::RemU, n, k)

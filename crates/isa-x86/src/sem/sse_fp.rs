@@ -250,9 +250,9 @@ conversions! {
 #[inline(always)]
 fn from_int<E: EmitVector>(e: &mut E, i: &Insn, double: bool) -> Sem<E> {
     e.require(SSE)?;
-    let v = read(e, i, 1, i.src_width)?;
+    let v = read(e, i, 1, i.src_width())?;
     let a = e.getx(slot(i, 0));
-    let r = e.to_float(double, i.src_width == Width::W64, a, v)?;
+    let r = e.to_float(double, i.src_width() == Width::W64, a, v)?;
     e.putx(slot(i, 0), r);
     Ok(())
 }
@@ -268,8 +268,8 @@ pub fn cvtsi2sd<E: EmitVector>(e: &mut E, i: &Insn) -> Sem<E> {
 fn to_int<E: EmitVector>(e: &mut E, i: &Insn, double: bool, mode: FpMode) -> Sem<E> {
     e.require(SSE)?;
     let b = source_low(e, i, 1, if double { Width::W64 } else { Width::W32 })?;
-    let v = e.to_int(double, i.width == Width::W64, mode, b)?;
-    write(e, i, 0, i.width, v)
+    let v = e.to_int(double, i.width() == Width::W64, mode, b)?;
+    write(e, i, 0, i.width(), v)
 }
 pub fn cvtss2si<E: EmitVector>(e: &mut E, i: &Insn) -> Sem<E> {
     to_int(e, i, false, FpMode::Current)

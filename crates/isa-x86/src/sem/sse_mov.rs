@@ -147,7 +147,7 @@ pub fn maskmov<E: EmitVector>(e: &mut E, i: &Insn) -> Sem<E> {
     let mask = e.movemask(Lane::B8, mask);
     let at = {
         let a = e.get(crate::cpu::gpr(crate::cpu::RDI));
-        let a = e.zext(i.addr_width, a);
+        let a = e.zext(i.addr_width(), a);
         let base = e.get(guest_api::Slot(i.seg_base));
         e.add(a, base)
     };

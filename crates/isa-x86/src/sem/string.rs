@@ -15,26 +15,26 @@ use crate::insn::{Insn, prefix, segment_space};
 /// The destination of string instructions: ES, which cannot be overridden.
 #[inline(always)]
 fn destination_space(i: &Insn) -> Space {
-    if i.bits == CodeSize::Bits64 { Space::FLAT } else { segment_space(SegReg::Es) }
+    if i.bits() == CodeSize::Bits64 { Space::FLAT } else { segment_space(SegReg::Es) }
 }
 
 /// Pointer register `r` behind `skip` elements.
 #[inline(always)]
 fn pointer<E: Emit>(e: &mut E, i: &Insn, r: u8, skip: E::V) -> E::V {
     let p = e.get(crate::cpu::gpr(r));
-    let by = e.shift_imm(Bin::Shl, skip, i.width as u32);
+    let by = e.shift_imm(Bin::Shl, skip, i.width() as u32);
     let p = e.add(p, by);
-    e.zext(i.addr_width, p)
+    e.zext(i.addr_width(), p)
 }
 
 /// Commits pointer register `r`, which stood at `p`, behind that element.
 #[inline(always)]
 fn step<E: Emit>(e: &mut E, i: &Insn, r: u8, p: E::V) {
     let d = e.get(Slot(DIRECTION));
-    let by = e.shift_imm(Bin::Shl, d, i.width as u32);
+    let by = e.shift_imm(Bin::Shl, d, i.width() as u32);
     let p = e.add(p, by);
-    let p = e.zext(i.addr_width, p);
-    write_gpr(e, i.addr_width, r, p);
+    let p = e.zext(i.addr_width(), p);
+    write_gpr(e, i.addr_width(), r, p);
 }
 
 /// The iteration `body`, given the number of elements that `bulk` skipped, repeated as the prefixes say: while rCX is not 0
@@ -51,7 +51,7 @@ fn repeat<E: Emit>(
         let none = e.imm(0);
         return body(e, none);
     }
-    let n = read_gpr(e, i.addr_width, RCX);
+    let n = read_gpr(e, i.addr_width(), RCX);
     let some = e.rel_imm(Rel::Ne, n, 0);
     e.when(some, |e| {
         let skip = match bulk {
@@ -61,10 +61,10 @@ fn repeat<E: Emit>(
         body(e, skip)?;
         let left = e.sub(n, skip);
         let left = e.add_imm(left, u64::MAX);
-        write_gpr(e, i.addr_width, RCX, left);
+        write_gpr(e, i.addr_width(), RCX, left);
         Ok(())
     })?;
-    let n = read_gpr(e, i.addr_width, RCX);
+    let n = read_gpr(e, i.addr_width(), RCX);
     let mut again = e.rel_imm(Rel::Ne, n, 0);
     if compares {
         let c = e.cond(if i.has(prefix::REPNE) { Cond::Ne } else { Cond::E });
@@ -78,7 +78,7 @@ fn repeat<E: Emit>(
 /// Lets `bulk` do elements; their number. At least one of the `n` is left.
 fn skip<E: Emit>(e: &mut E, i: &Insn, bulk: Helper, n: E::V) -> Result<E::V, E::Exit> {
     let none = e.imm(0);
-    if i.bits == CodeSize::Bits64 && i.addr_width != Width::W64 {
+    if i.bits() == CodeSize::Bits64 && i.addr_width() != Width::W64 {
         return Ok(none); // pointers that wrap below a segment base
     }
     let up = e.get(Slot(DIRECTION));
@@ -90,7 +90,7 @@ fn skip<E: Emit>(e: &mut E, i: &Insn, bulk: Helper, n: E::V) -> Result<E::V, E::
         let p = pointer(e, i, RSI, none);
         segment_address(e, i, p)
     } else {
-        read_gpr(e, i.width, RAX)
+        read_gpr(e, i.width(), RAX)
     };
     e.helper(bulk, &[first, to, n, how])
 }
@@ -99,8 +99,8 @@ pub fn movs<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     repeat(e, i, false, Some(helpers::BULK_MOVS), |e, skip| {
         let (si, di) = (pointer(e, i, RSI, skip), pointer(e, i, RDI, skip));
         let a = segment_address(e, i, si);
-        let v = e.load(i.width, a, i.space)?;
-        e.store(i.width, di, v, destination_space(i))?;
+        let v = e.load(i.width(), a, i.space)?;
+        e.store(i.width(), di, v, destination_space(i))?;
         step(e, i, RSI, si);
         step(e, i, RDI, di);
         Ok(())
@@ -109,8 +109,8 @@ pub fn movs<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 pub fn stos<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     repeat(e, i, false, Some(helpers::BULK_STOS), |e, skip| {
         let di = pointer(e, i, RDI, skip);
-        let v = read_gpr(e, i.width, RAX);
-        e.store(i.width, di, v, destination_space(i))?;
+        let v = read_gpr(e, i.width(), RAX);
+        e.store(i.width(), di, v, destination_space(i))?;
         step(e, i, RDI, di);
         Ok(())
     })
@@ -119,9 +119,9 @@ pub fn lods<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     repeat(e, i, false, None, |e, skip| {
         let si = pointer(e, i, RSI, skip);
         let a = segment_address(e, i, si);
-        let v = e.load(i.width, a, i.space)?;
+        let v = e.load(i.width(), a, i.space)?;
         step(e, i, RSI, si);
-        write_gpr(e, i.width, RAX, v);
+        write_gpr(e, i.width(), RAX, v);
         Ok(())
     })
 }
@@ -130,8 +130,8 @@ pub fn cmps<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     repeat(e, i, true, bulk, |e, skip| {
         let (si, di) = (pointer(e, i, RSI, skip), pointer(e, i, RDI, skip));
         let a = segment_address(e, i, si);
-        let a = e.load(i.width, a, i.space)?;
-        let b = e.load(i.width, di, destination_space(i))?;
+        let a = e.load(i.width(), a, i.space)?;
+        let b = e.load(i.width(), di, destination_space(i))?;
         compare(e, i, a, b);
         step(e, i, RSI, si);
         step(e, i, RDI, di);
@@ -142,8 +142,8 @@ pub fn scas<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     let bulk = if i.has(prefix::REPNE) { Some(helpers::BULK_SCAS) } else { None };
     repeat(e, i, true, bulk, |e, skip| {
         let di = pointer(e, i, RDI, skip);
-        let a = read_gpr(e, i.width, RAX);
-        let b = e.load(i.width, di, destination_space(i))?;
+        let a = read_gpr(e, i.width(), RAX);
+        let b = e.load(i.width(), di, destination_space(i))?;
         compare(e, i, a, b);
         step(e, i, RDI, di);
         Ok(())
@@ -153,6 +153,6 @@ pub fn scas<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 #[inline(always)]
 fn compare<E: Emit>(e: &mut E, i: &Insn, a: E::V, b: E::V) {
     let r = e.sub(a, b);
-    let r = e.zext(i.width, r);
-    e.flags(FlagOp::Sub, i.width, a, b, r);
+    let r = e.zext(i.width(), r);
+    e.flags(FlagOp::Sub, i.width(), a, b, r);
 }

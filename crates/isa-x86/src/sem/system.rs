@@ -56,7 +56,7 @@ fn spread<E: Emit>(e: &mut E, v: E::V) {
 
 /// PUSHF: RF and VM are pushed as 0.
 pub fn pushf<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
-    if i.bits != CodeSize::Bits64 {
+    if i.bits() != CodeSize::Bits64 {
         e.helper(REQUIRE_IOPL_IN_V86, &[])?;
     }
     let rest = e.get_shared(Slot(REST));
@@ -64,14 +64,14 @@ pub fn pushf<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     let fixed = e.imm(2);
     let rest = e.or(rest, fixed);
     let v = assemble(e, rest);
-    let v = e.zext(i.width, v);
-    push(e, i, i.width, v)
+    let v = e.zext(i.width(), v);
+    push(e, i, i.width(), v)
 }
 
 /// POPF: what may change depends on the privilege; VM, VIF and VIP never do, RF is cleared.
 pub fn popf<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
-    let (v, sp) = peek(e, i, i.width)?;
-    let narrow = e.imm(u64::from(i.width == Width::W16));
+    let (v, sp) = peek(e, i, i.width())?;
+    let narrow = e.imm(u64::from(i.width() == Width::W16));
     e.helper(POP_RFLAGS, &[v, narrow])?;
     set_stack_pointer(e, i, sp);
     spread(e, v);
@@ -146,15 +146,15 @@ pub fn rdtscp<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 pub fn mov_from_cr<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     let n = e.imm(i.regs[1].into());
     let v = e.helper(READ_CR, &[n])?;
-    let v = e.zext(i.width, v);
-    write_gpr(e, i.width, i.regs[0], v);
+    let v = e.zext(i.width(), v);
+    write_gpr(e, i.width(), i.regs[0], v);
     Ok(())
 }
 
 /// MOV to a control register.
 pub fn mov_to_cr<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     let n = e.imm(i.regs[0].into());
-    let v = read_gpr(e, i.width, i.regs[1]);
+    let v = read_gpr(e, i.width(), i.regs[1]);
     e.helper(WRITE_CR, &[n, v])?;
     go_on(e, i);
     Ok(())
@@ -195,7 +195,7 @@ pub fn syscall<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 /// SYSRET to 64-bit (REX.W) or compatibility mode.
 pub fn sysret<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
     let (target, flags) = (e.get(gpr(RCX)), e.get(gpr(R11)));
-    let long = e.imm(u64::from(i.width == Width::W64));
+    let long = e.imm(u64::from(i.width() == Width::W64));
     let target = e.helper(SYSRET, &[target, flags, long])?;
     spread(e, flags);
     e.goto(target);

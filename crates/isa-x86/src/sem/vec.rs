@@ -41,7 +41,7 @@ pub fn begin<E: EmitVector>(e: &mut E, i: &Insn) -> Sem<E> {
 /// The 8-bit immediate.
 #[inline(always)]
 pub fn imm8(i: &Insn) -> u8 {
-    i.imm as u8
+    i.imm() as u8
 }
 
 /// Loads the low `w` of the memory operand, zero-extended to 128 bits. No alignment is demanded.

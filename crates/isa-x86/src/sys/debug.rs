@@ -152,14 +152,14 @@ fn number(cx: &mut Exec<'_>, n: u8) -> Result<usize, Stop> {
 pub fn mov_from_dr(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     let n = number(cx, i.regs[1])?;
     let v = cx.cpu.dr[n];
-    write_gpr(cx, i.width, i.regs[0], v & i.width.mask());
+    write_gpr(cx, i.width(), i.regs[0], v & i.width().mask());
     Ok(())
 }
 
 pub fn mov_to_dr(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     let n = number(cx, i.regs[0])?;
-    let v = cx.cpu.regs[usize::from(i.regs[1] & 15)] & i.width.mask();
-    if n >= 6 && i.width == Width::W64 && v >> 32 != 0 {
+    let v = cx.cpu.regs[usize::from(i.regs[1] & 15)] & i.width().mask();
+    if n >= 6 && i.width() == Width::W64 && v >> 32 != 0 {
         return Err(cx.gp0());
     }
     cx.cpu.dr[n] = match n {

@@ -16,11 +16,11 @@ use crate::sem::operand::address;
 /// Selector and offset that a far branch names.
 fn target(cx: &mut Exec<'_>, i: &Insn) -> Result<(u16, u64), Stop> {
     if i.kinds[0] != Kind::Mem {
-        return Ok((i.disp as u16, i.imm & i.width.mask()));
+        return Ok((i.second_imm(), i.imm() & i.width().mask()));
     }
     let a = address(cx, i);
-    let offset = cx.load(i.width, a, i.space)?;
-    let selector = cx.load(Width::W16, a.wrapping_add(u64::from(i.width.bytes())), i.space)?;
+    let offset = cx.load(i.width(), a, i.space)?;
+    let selector = cx.load(Width::W16, a.wrapping_add(u64::from(i.width().bytes())), i.space)?;
     Ok((selector as u16, offset))
 }
 
@@ -162,8 +162,8 @@ pub fn call_far(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
         if offset > 0xffff {
             return Err(cx.gp0());
         }
-        stack.push(cx, i.width, old_cs)?;
-        stack.push(cx, i.width, back)?;
+        stack.push(cx, i.width(), old_cs)?;
+        stack.push(cx, i.width(), back)?;
         stack.commit(cx.cpu);
         cx.cpu.set_paragraph(SegReg::Cs, selector);
         cx.cpu.rip = offset;
@@ -173,8 +173,8 @@ pub fn call_far(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     match find(cx, selector)? {
         Found::Code(d) => {
             check_ip(cx, d, offset)?;
-            stack.push(cx, i.width, old_cs)?;
-            stack.push(cx, i.width, back)?;
+            stack.push(cx, i.width(), old_cs)?;
+            stack.push(cx, i.width(), back)?;
             enter(cx, d, selector, cx.cpu.cpl, offset)?;
             stack.commit(cx.cpu);
             Ok(())
@@ -324,10 +324,10 @@ fn return_to(
 
 /// RETF, RETF imm16.
 pub fn ret_far(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
-    let skip = if i.kinds[0] == Kind::Imm { i.imm & 0xffff } else { 0 };
+    let skip = if i.kinds[0] == Kind::Imm { i.imm() & 0xffff } else { 0 };
     let mut stack = Stack::current(cx.cpu);
-    let ip = stack.pop(cx, i.width)?;
-    let cs = stack.pop(cx, i.width)? as u16;
+    let ip = stack.pop(cx, i.width())?;
+    let cs = stack.pop(cx, i.width())? as u16;
     if cx.cpu.paragraph_mode() {
         if ip > 0xffff {
             return Err(cx.gp0());
@@ -339,7 +339,7 @@ pub fn ret_far(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
         cx.cpu.update_context();
         return Ok(());
     }
-    return_to(cx, cs, ip, stack, i.width, skip, false)
+    return_to(cx, cs, ip, stack, i.width(), skip, false)
 }
 
 /// The flags that IRET of width `w` may change at privilege `cpl` (SDM 2 IRET).
@@ -373,7 +373,7 @@ fn begin_iret(cx: &mut Exec<'_>) -> Result<bool, Stop> {
 
 /// IRET, IRETD.
 pub fn iret(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
-    let w = i.width;
+    let w = i.width();
     let mut stack = Stack::current(cx.cpu);
     if begin_iret(cx)? {
         let tr = cx.cpu.tr;
@@ -551,7 +551,7 @@ pub fn sysexit(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
         return Err(cx.gp0());
     }
     cx.require_cpl0()?;
-    let long = i.width == Width::W64;
+    let long = i.width() == Width::W64;
     let (sp, ip) = (cx.cpu.regs[RCX as usize], cx.cpu.regs[RDX as usize]);
     if long && !(canonical(sp) && canonical(ip)) {
         return Err(cx.gp0());

@@ -379,7 +379,7 @@ pub fn int_n(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     if cx.cpu.virtual_8086() && cx.cpu.iopl() < 3 {
         return Err(cx.gp0());
     }
-    software(cx, i.imm as u8)
+    software(cx, i.imm() as u8)
 }
 pub fn int3(cx: &mut Exec<'_>, _: &Insn) -> Result<(), Stop> {
     software(cx, fault::BP)

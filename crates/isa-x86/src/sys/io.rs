@@ -49,33 +49,33 @@ fn output(cx: &mut Exec<'_>, port: u16, w: Width, v: u64) {
 
 /// The port operand: an immediate byte or DX.
 fn port(cx: &Exec<'_>, i: &Insn, n: usize) -> u16 {
-    if i.kinds[n] == Kind::Imm { i.imm as u8 as u16 } else { cx.cpu.regs[RDX as usize] as u16 }
+    if i.kinds[n] == Kind::Imm { i.imm() as u8 as u16 } else { cx.cpu.regs[RDX as usize] as u16 }
 }
 
 pub fn r#in(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     let port = port(cx, i, 1);
-    check(cx, port, i.width.bytes())?;
-    let v = input(cx, port, i.width);
-    write_gpr(cx, i.width, RAX, v);
+    check(cx, port, i.width().bytes())?;
+    let v = input(cx, port, i.width());
+    write_gpr(cx, i.width(), RAX, v);
     Ok(())
 }
 
 pub fn out(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     let port = port(cx, i, 0);
-    check(cx, port, i.width.bytes())?;
+    check(cx, port, i.width().bytes())?;
     let v = cx.cpu.regs[RAX as usize];
-    output(cx, port, i.width, v);
+    output(cx, port, i.width(), v);
     Ok(())
 }
 
 /// One element of a string transfer: moves the index register, counts, and comes again where REP wants more.
 fn element(cx: &mut Exec<'_>, i: &Insn, index: u8, w: Width) {
     let step = cx.cpu.regs[DIRECTION as usize].wrapping_mul(u64::from(w.bytes()));
-    let v = cx.cpu.regs[index as usize].wrapping_add(step) & i.addr_width.mask();
-    write_gpr(cx, i.addr_width, index, v);
+    let v = cx.cpu.regs[index as usize].wrapping_add(step) & i.addr_width().mask();
+    write_gpr(cx, i.addr_width(), index, v);
     if repeats(i) {
-        let count = read_gpr(cx, i.addr_width, RCX).wrapping_sub(1) & i.addr_width.mask();
-        write_gpr(cx, i.addr_width, RCX, count);
+        let count = read_gpr(cx, i.addr_width(), RCX).wrapping_sub(1) & i.addr_width().mask();
+        write_gpr(cx, i.addr_width(), RCX, count);
         if count != 0 {
             let pc = i.pc(cx.block_pc());
             cx.jump(pc);
@@ -88,13 +88,13 @@ fn repeats(i: &Insn) -> bool {
 }
 
 pub fn ins(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
-    if repeats(i) && read_gpr(cx, i.addr_width, RCX) == 0 {
+    if repeats(i) && read_gpr(cx, i.addr_width(), RCX) == 0 {
         return Ok(());
     }
-    let (w, port) = (i.width, cx.cpu.regs[RDX as usize] as u16);
+    let (w, port) = (i.width(), cx.cpu.regs[RDX as usize] as u16);
     check(cx, port, w.bytes())?;
-    let at = read_gpr(cx, i.addr_width, RDI);
-    let space = if i.bits == CodeSize::Bits64 { Space::FLAT } else { segment_space(SegReg::Es) };
+    let at = read_gpr(cx, i.addr_width(), RDI);
+    let space = if i.bits() == CodeSize::Bits64 { Space::FLAT } else { segment_space(SegReg::Es) };
     // The device is read only where the store cannot fault.
     cx.probe_write(w.bytes(), at, space)?;
     let v = input(cx, port, w);
@@ -104,13 +104,13 @@ pub fn ins(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
 }
 
 pub fn outs(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
-    if repeats(i) && read_gpr(cx, i.addr_width, RCX) == 0 {
+    if repeats(i) && read_gpr(cx, i.addr_width(), RCX) == 0 {
         return Ok(());
     }
     // The first operand is the port, the second the element.
-    let (w, port) = (i.src_width, cx.cpu.regs[RDX as usize] as u16);
+    let (w, port) = (i.src_width(), cx.cpu.regs[RDX as usize] as u16);
     check(cx, port, w.bytes())?;
-    let mut at = read_gpr(cx, i.addr_width, RSI);
+    let mut at = read_gpr(cx, i.addr_width(), RSI);
     if i.seg_base != ZERO {
         at = at.wrapping_add(cx.get(Slot(i.seg_base)));
     }

@@ -23,7 +23,7 @@ pub(crate) fn invlpg(cx: &mut Exec<'_>, va: u64, space: Space) -> Result<u64, St
 /// INVPCID (SDM 2). Invalidating more than asked for is permitted.
 pub fn invpcid(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     cx.require_cpl0()?;
-    let w = if i.bits == CodeSize::Bits64 { Width::W64 } else { Width::W32 };
+    let w = if i.bits() == CodeSize::Bits64 { Width::W64 } else { Width::W32 };
     let kind = read_gpr(cx, w, i.regs[0]);
     let a = address(cx, i);
     let pcid = cx.load(Width::W64, a, i.space)?;

@@ -268,8 +268,8 @@ pub fn rdpmc(cx: &mut Exec<'_>, _: &Insn) -> Result<(), Stop> {
 
 /// RDRAND, RDSEED: a number is always ready, CF is set.
 pub fn random(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
-    let v = cx.platform.random() & i.width.mask();
-    write_gpr(cx, i.width, i.regs[0], v);
+    let v = cx.platform.random() & i.width().mask();
+    write_gpr(cx, i.width(), i.regs[0], v);
     cx.cpu.flags.set_all(true, false, false, false, false, false);
     Ok(())
 }

@@ -184,7 +184,7 @@ pub fn smsw(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     if cx.cpu.cr4 & cr4::UMIP != 0 {
         cx.require_cpl0()?;
     }
-    let w = if i.kinds[0] == Kind::Mem { Width::W16 } else { i.width };
+    let w = if i.kinds[0] == Kind::Mem { Width::W16 } else { i.width() };
     let v = cx.cpu.cr0 & w.mask();
     write(cx, i, 0, w, v)
 }

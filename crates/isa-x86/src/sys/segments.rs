@@ -336,18 +336,18 @@ pub fn mov_to_seg(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
 /// MOV r/m, Sreg.
 pub fn mov_from_seg(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     let selector = cx.cpu.seg[seg_reg(i.regs[1]) as usize].selector;
-    let w = if i.kinds[0] == Kind::Mem { Width::W16 } else { i.width };
+    let w = if i.kinds[0] == Kind::Mem { Width::W16 } else { i.width() };
     write(cx, i, 0, w, u64::from(selector))
 }
 
 pub fn push_seg(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     let selector = cx.cpu.seg[seg_reg(i.regs[0]) as usize].selector;
-    push_operand(cx, i, i.width, u64::from(selector))
+    push_operand(cx, i, i.width(), u64::from(selector))
 }
 
 pub fn pop_seg(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     let s = seg_reg(i.regs[0]);
-    let (v, sp) = peek(cx, i, i.width)?;
+    let (v, sp) = peek(cx, i, i.width())?;
     load_segment(cx, s, v as u16)?;
     set_stack_pointer(cx, i, sp);
     if s == SegReg::Ss {
@@ -359,10 +359,10 @@ pub fn pop_seg(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
 /// LDS, LES, LSS, LFS, LGS into `s`.
 fn load_far_pointer(cx: &mut Exec<'_>, i: &Insn, s: SegReg) -> Result<(), Stop> {
     let a = address(cx, i);
-    let offset = cx.load(i.width, a, i.space)?;
-    let selector = cx.load(Width::W16, a.wrapping_add(u64::from(i.width.bytes())), i.space)?;
+    let offset = cx.load(i.width(), a, i.space)?;
+    let selector = cx.load(Width::W16, a.wrapping_add(u64::from(i.width().bytes())), i.space)?;
     load_segment(cx, s, selector as u16)?;
-    write_gpr(cx, i.width, i.regs[0], offset);
+    write_gpr(cx, i.width(), i.regs[0], offset);
     Ok(())
 }
 pub fn lds(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
@@ -401,7 +401,7 @@ pub fn lar(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     cx.set_flag(Flag::Zero, d.is_some());
     if let Some(d) = d {
         // Bits 19:16 are undefined by the SDM, the limit's by AMD's APM 3.
-        write_gpr(cx, i.width, i.regs[0], d.raw >> 32 & 0x00ff_ff00 & i.width.mask());
+        write_gpr(cx, i.width(), i.regs[0], d.raw >> 32 & 0x00ff_ff00 & i.width().mask());
     }
     Ok(())
 }
@@ -416,7 +416,7 @@ pub fn lsl(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     })?;
     cx.set_flag(Flag::Zero, d.is_some());
     if let Some(d) = d {
-        write_gpr(cx, i.width, i.regs[0], u64::from(d.limit()) & i.width.mask());
+        write_gpr(cx, i.width(), i.regs[0], u64::from(d.limit()) & i.width().mask());
     }
     Ok(())
 }
@@ -451,7 +451,7 @@ pub fn arpl(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
 
 /// Width of the base in LGDT's and SGDT's operand: 8 bytes in 64-bit mode.
 fn base_width(i: &Insn) -> Width {
-    if i.bits == CodeSize::Bits64 { Width::W64 } else { Width::W32 }
+    if i.bits() == CodeSize::Bits64 { Width::W64 } else { Width::W32 }
 }
 
 fn store_table(cx: &mut Exec<'_>, i: &Insn, t: TableRegister) -> Result<(), Stop> {
@@ -468,7 +468,7 @@ fn load_table(cx: &mut Exec<'_>, i: &Insn) -> Result<TableRegister, Stop> {
     let a = address(cx, i);
     let limit = cx.load(Width::W16, a, i.space)? as u16;
     let mut base = cx.load(base_width(i), a.wrapping_add(2), i.space)?;
-    if i.width == Width::W16 {
+    if i.width() == Width::W16 {
         base &= 0xff_ffff;
     }
     if !canonical(base) {
@@ -495,7 +495,7 @@ pub fn lidt(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
 fn store_selector(cx: &mut Exec<'_>, i: &Insn, selector: u16) -> Result<(), Stop> {
     cx.require_protected()?;
     cx.require_umip()?;
-    let w = if i.kinds[0] == Kind::Mem { Width::W16 } else { i.width };
+    let w = if i.kinds[0] == Kind::Mem { Width::W16 } else { i.width() };
     write(cx, i, 0, w, u64::from(selector))
 }
 pub fn sldt(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
@@ -561,17 +561,17 @@ pub fn ltr(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
 
 /// RDFSBASE, RDGSBASE, WRFSBASE, WRGSBASE: 64-bit mode with CR4.FSGSBASE only.
 fn require_fsgsbase(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
-    if i.bits != CodeSize::Bits64 || cx.cpu.cr4 & cr4::FSGSBASE == 0 { Err(cx.ud()) } else { Ok(()) }
+    if i.bits() != CodeSize::Bits64 || cx.cpu.cr4 & cr4::FSGSBASE == 0 { Err(cx.ud()) } else { Ok(()) }
 }
 fn read_base(cx: &mut Exec<'_>, i: &Insn, s: SegReg) -> Result<(), Stop> {
     require_fsgsbase(cx, i)?;
-    let base = cx.cpu.seg_base(s) & i.width.mask();
-    write_gpr(cx, i.width, i.regs[0], base);
+    let base = cx.cpu.seg_base(s) & i.width().mask();
+    write_gpr(cx, i.width(), i.regs[0], base);
     Ok(())
 }
 fn write_base(cx: &mut Exec<'_>, i: &Insn, s: SegReg) -> Result<(), Stop> {
     require_fsgsbase(cx, i)?;
-    let base = read(cx, i, 0, i.width)?;
+    let base = read(cx, i, 0, i.width())?;
     if !canonical(base) {
         return Err(cx.gp0());
     }

@@ -33,7 +33,7 @@ fn get<const N: usize>(b: &Legacy, at: usize) -> [u8; N] {
 
 /// Registers XMM8-XMM15 are in the image in 64-bit mode only.
 fn xmm_count(i: &Insn) -> usize {
-    if i.bits == CodeSize::Bits64 { 16 } else { 8 }
+    if i.bits() == CodeSize::Bits64 { 16 } else { 8 }
 }
 
 fn save_xmm(cpu: &Cpu, b: &mut Legacy, count: usize) {
@@ -67,7 +67,7 @@ fn area(cx: &mut Exec<'_>, i: &Insn, block: u64, mask: u64) -> Result<u64, Stop>
     }
     let a = address(cx, i);
     // Alignment is that of the linear address.
-    let linear = if i.bits == CodeSize::Bits64 { a } else { cx.linear(i.space, a, 1, false)? };
+    let linear = if i.bits() == CodeSize::Bits64 { a } else { cx.linear(i.space, a, 1, false)? };
     if linear & (block - 1) != 0 { Err(cx.gp0()) } else { Ok(a) }
 }
 

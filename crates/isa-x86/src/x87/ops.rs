@@ -22,8 +22,8 @@ const BCD_INDEFINITE: [u8; 10] = [0, 0, 0, 0, 0, 0, 0, 0xc0, 0xff, 0xff];
 
 /// An instruction with an escape opcode.
 pub fn execute(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
-    let modrm = i.imm as u8;
-    let (escape, reg, rm) = ((i.imm >> 8) as u8 & 7, modrm >> 3 & 7, modrm & 7);
+    let modrm = i.imm() as u8;
+    let (escape, reg, rm) = ((i.imm() >> 8) as u8 & 7, modrm >> 3 & 7, modrm & 7);
     if cx.cpu.cr0 & (cr0::EM | cr0::TS) != 0 {
         return Err(cx.fault(NM, None));
     }
@@ -78,7 +78,7 @@ fn note(cx: &mut Exec<'_>, i: &Insn) {
     let ip = i.pc(cx.cpu.regs[BLOCK as usize]);
     let cs = cx.cpu.seg[SegReg::Cs as usize].selector;
     let fpu = &mut cx.cpu.fpu;
-    (fpu.ip, fpu.cs, fpu.opcode) = (ip, cs, i.imm as u16);
+    (fpu.ip, fpu.cs, fpu.opcode) = (ip, cs, i.imm() as u16);
 }
 
 /// Notes the operand's pointer too.
@@ -112,7 +112,7 @@ fn store_bytes(cx: &mut Exec<'_>, i: &Insn, at: u64, b: &[u8]) -> Result<(), Sto
 
 fn layout(cx: &Exec<'_>, i: &Insn) -> Layout {
     Layout {
-        wide: i.width != Width::W16,
+        wide: i.width() != Width::W16,
         real: cx.cpu.cr0 & cr0::PE == 0 || cx.cpu.rflags_rest() & rflags::VM != 0 && !cx.cpu.long_mode(),
     }
 }

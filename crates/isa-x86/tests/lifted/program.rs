@@ -347,7 +347,7 @@ impl Program {
             let i = decode(bytes, CodeSize::Bits64, Width::W64, 0).expect("decodes");
             at += bytes.len() as u64;
             let branch = matches!(format!("{:?}", i.op).as_str(), "Jcc" | "Jmp" | "Call" | "Loop" | "LoopCc" | "Jcxz");
-            if branch && i.kinds[0] == Kind::Imm && i.width == Width::W64 && !rng.one_in(4) {
+            if branch && i.kinds[0] == Kind::Imm && i.width() == Width::W64 && !rng.one_in(4) {
                 let by = rng.pick(&starts).wrapping_sub(at) as i64;
                 let n = bytes.len();
                 let (rel8, rel32) = (is_rel8(bytes), n >= 5);
