@@ -56,7 +56,7 @@ fn a_fault_of_the_second_of_a_pair_is_its_own() {
 
 #[test]
 fn code_beyond_the_limit_drops_the_cache_and_runs_on() {
-    // 60,000 two-byte jumps to the next instruction, a block each, then jmp $: more than the cache of 1 MiB holds.
+    // 60,000 two-byte jumps to the next instruction, a block each, then jmp $: more than the smallest cache, of 2 MiB, holds.
     let mut code = [0xeb, 0].repeat(60_000);
     code.extend([0xeb, 0xfe]);
     let mut v = long_mode(&code);
@@ -64,10 +64,10 @@ fn code_beyond_the_limit_drops_the_cache_and_runs_on() {
         v.cpu.rip = CODE;
         assert_eq!(run(&mut v, 60_000), CpuExit::Budget);
         assert_eq!(v.cpu.rip, CODE + 120_000);
-        assert!(v.code_bytes() <= 1 << 20, "{} bytes", v.code_bytes());
+        assert!(v.code_bytes() <= 2 << 20, "{} bytes", v.code_bytes());
     }
     assert_eq!(v.cpu.insns, 120_000);
-    assert!(v.decoded_drops() > 20, "{}", v.decoded_drops());
+    assert!(v.decoded_drops() > 8, "{}", v.decoded_drops());
 }
 
 /// Notes what is hot, and translates nothing.

@@ -14,7 +14,7 @@ mod ram;
 mod tlb;
 
 pub use ram::{GuestRam, OutOfMemory, Prim};
-pub use tlb::{Access, ENTRIES, Entry, PAGE_MASK, PAGE_SIZE};
+pub use tlb::{Access, ENTRIES, Entry, LINE, PAGE_MASK, PAGE_SIZE};
 use tlb::{Tlb, line_mask};
 
 /// In [`Memory::writers`]: more than one.
@@ -180,7 +180,7 @@ impl Memory {
         }
         *lines |= line_mask(pa, len);
     }
-    /// The code lines of the page of physical address `pa`, a bit for each 64 bytes.
+    /// The code lines of the page of physical address `pa`, a bit for each.
     pub fn code_lines(&self, pa: u64) -> u64 {
         self.code.get((pa / PAGE_SIZE) as usize).copied().unwrap_or(0)
     }
@@ -188,10 +188,10 @@ impl Memory {
     pub fn holds_code(&self, pa: u64, len: u32) -> bool {
         self.code_lines(pa) & line_mask(pa, len) != 0
     }
-    /// Forgets the code lines `lines` of the page of `pa`.
-    pub fn clear_code(&mut self, pa: u64, lines: u64) {
-        if let Some(l) = self.code.get_mut((pa / PAGE_SIZE) as usize) {
-            *l &= !lines;
+    /// The lines of the `len` bytes at physical `pa` (within one page) hold no code any more.
+    pub fn unmark_code(&mut self, pa: u64, len: u32) {
+        if let Some(lines) = self.code.get_mut((pa / PAGE_SIZE) as usize) {
+            *lines &= !line_mask(pa, len);
         }
     }
     /// Forgets all code lines.

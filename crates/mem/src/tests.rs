@@ -74,7 +74,7 @@ fn writes_to_code_leave_the_fast_path_and_are_noted_by_line() {
     assert!(m.wrote(0x303f, 2));
     assert!(m.dma_write(0x307f, &[0; 8]));
     assert_eq!(m.take_code_writes(), [(0x303f, 2), (0x307f, 8)]);
-    m.clear_code(0x3000, u64::MAX);
+    m.unmark_code(0x3040, 0x80);
     m.insert(Access::Write, 0x7000, 0x3000);
     assert!(m.store(0x7000, 1_u32));
 }
@@ -93,7 +93,7 @@ fn no_write_mapping_of_a_page_survives_code_in_it() {
             assert!(m.store(views[views.len() - 1] + 8, 1_u8));
             m.mark_code(0x2040, 1);
             assert!(views.iter().all(|&va| !m.store(va + 8, 1_u8)), "{views:x?}");
-            m.clear_code(0x2040, u64::MAX);
+            m.unmark_code(0x2000, 0x1000);
         }
     }
 }

@@ -7,6 +7,8 @@ use crate::Prim;
 
 pub const PAGE_SIZE: u64 = 4096;
 pub const PAGE_MASK: u64 = PAGE_SIZE - 1;
+/// Bytes of a line: what of a page holds code is known by lines.
+pub const LINE: u64 = PAGE_SIZE / 64;
 
 /// Entries in each of the three tables; a power of two.
 pub const ENTRIES: usize = 4096;
@@ -51,11 +53,11 @@ pub(crate) fn index(va: u64) -> usize {
     (va / PAGE_SIZE) as usize % ENTRIES
 }
 
-/// Bits of the 64-byte lines that `pa..pa+len`, within one page, touches.
+/// Bits of the lines that `pa..pa+len`, within one page, touches.
 #[inline(always)]
 pub(crate) fn line_mask(pa: u64, len: u32) -> u64 {
-    let first = (pa & PAGE_MASK) / 64;
-    let last = ((pa & PAGE_MASK) + u64::from(len.max(1)) - 1).min(PAGE_MASK) / 64;
+    let first = (pa & PAGE_MASK) / LINE;
+    let last = ((pa & PAGE_MASK) + u64::from(len.max(1)) - 1).min(PAGE_MASK) / LINE;
     (u64::MAX << first) & (u64::MAX >> (63 - last))
 }
 

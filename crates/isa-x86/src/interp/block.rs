@@ -1,5 +1,7 @@
 //! The header of a decoded block: where its instructions are, how often it was executed, what has followed it.
 
+use mem::{PAGE_MASK, PAGE_SIZE};
+
 use crate::cpu::CodeSize;
 
 use super::links::{Jump, NO_PLACE, NOWHERE, UNLINKED};
@@ -64,6 +66,10 @@ impl Block {
     #[inline(always)]
     pub(super) fn count(&self) -> u64 {
         self.count.into()
+    }
+    /// How many of its bytes are in the page behind that of its first, which is at `start`.
+    pub(super) fn bytes_beyond(&self, start: u64) -> u64 {
+        if self.crosses { (start & PAGE_MASK) + u64::from(self.bytes) - PAGE_SIZE } else { 0 }
     }
     pub(super) fn slot(&self) -> u32 {
         self.slot

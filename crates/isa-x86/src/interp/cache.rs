@@ -35,6 +35,8 @@ pub(super) struct CodeCache {
     pub(super) links: Links,
     pub(super) targets: Targets,
     pub(super) counts: Counts,
+    /// Bytes of the longest block.
+    pub(super) longest: u16,
     /// Instructions decoded so far.
     pub(super) decoded: u64,
     /// How often all blocks were dropped for want of room.
@@ -42,9 +44,9 @@ pub(super) struct CodeCache {
 }
 
 impl CodeCache {
-    /// A cache of up to `bytes`, 1 MiB at least, or of what the host can give.
+    /// A cache of up to `bytes`, 2 MiB at least, or of what the host can give.
     pub(super) fn new(bytes: usize) -> CodeCache {
-        let mut bytes = bytes.max(1 << 20);
+        let mut bytes = bytes.max(2 << 20);
         let (mut blocks, mut index) = (Vec::new(), Index::new());
         let count = loop {
             let count = 2 * (bytes / (TWO_BLOCKS * size_of::<Insn>() + 2 * BLOCK_BYTES));
@@ -61,6 +63,7 @@ impl CodeCache {
             links: Links::new(),
             targets: Targets::default(),
             counts: Counts::new(),
+            longest: 0,
             decoded: 0,
             drops: 0,
         }

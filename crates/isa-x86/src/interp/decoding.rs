@@ -57,9 +57,9 @@ impl CodeCache {
         let start = key.pa();
         let stack = cx.cpu.stack_width();
         let (first, insns) = self.insns.next();
-        let mut second_page = start & !PAGE_MASK;
+        let mut second_page = None;
         let in_page = (PAGE_SIZE - (start & PAGE_MASK)) as usize;
-        let ram = cx.cpu.mem.is_ram(second_page);
+        let ram = cx.cpu.mem.is_ram(start & !PAGE_MASK);
         let mut buffer = [0; 15];
         let mut run = if ram {
             let code = cx.cpu.mem.ram.slice(start, in_page).unwrap_or_default();
@@ -78,7 +78,7 @@ impl CodeCache {
             }
             let rest = buffer.get_mut(in_page..).unwrap_or_default();
             let next = fetch_address(cx, pc.wrapping_add(in_page as u64))?;
-            second_page = next & !PAGE_MASK;
+            second_page = Some(next & !PAGE_MASK);
             for (k, b) in rest.iter_mut().enumerate() {
                 *b = cx.read_physical(next + k as u64, 1) as u8;
             }
@@ -100,7 +100,7 @@ impl CodeCache {
         let mut block = Block::new(first, bits, self.counts.take(key));
         block.count = count as u16;
         block.bytes = bytes as u16;
-        block.crosses = second_page != start & !PAGE_MASK;
+        block.crosses = second_page.is_some();
         if computed {
             block.computed = self.targets.number();
         }
@@ -110,10 +110,11 @@ impl CodeCache {
         }
         if ram {
             cx.cpu.mem.mark_code(start, bytes.min(in_page) as u32);
-            if block.crosses {
-                cx.cpu.mem.mark_code(second_page, bytes.saturating_sub(in_page) as u32);
+            if let Some(page) = second_page {
+                cx.cpu.mem.mark_code(page, block.bytes_beyond(start) as u32);
             }
         }
+        self.longest = self.longest.max(block.bytes);
         self.decoded += count as u64;
         self.blocks.push(block);
         Ok(self.index.add(key, second_page, ram))

@@ -1,6 +1,8 @@
-//! Which blocks are where: chains by physical address, and chains by the pages that their code is in.
+//! Which blocks are where: chains by physical address, those of a page side by side.
 //!
 //! Numbers of blocks only: a boot makes a hundred thousand, and each is looked for and entered once for every time that it is decoded.
+
+use std::collections::BTreeMap;
 
 use mem::PAGE_MASK;
 
@@ -37,57 +39,38 @@ const PAGE_SHIFT: u32 = mem::PAGE_SIZE.trailing_zeros();
 /// End of a chain.
 const END: u32 = u32::MAX;
 
-/// The first links of `1 << BITS` chains, by address: `1 << SHIFT` bytes have one, and those of a page lie side by side.
-struct Heads<const BITS: u32, const SHIFT: u32>(Box<[u32]>);
+/// log2 of the chains, and of the bytes whose blocks are in one.
+const CHAINS: u32 = 18;
+const CHAIN_SHIFT: u32 = 5;
+const CHAINS_IN_PAGE: u32 = PAGE_SHIFT - CHAIN_SHIFT;
 
-impl<const BITS: u32, const SHIFT: u32> Heads<BITS, SHIFT> {
-    const IN_PAGE: u32 = PAGE_SHIFT - SHIFT;
-
-    fn new() -> Self {
-        Heads(vec![END; 1 << BITS].into_boxed_slice())
-    }
-    /// Fibonacci hashing of the page.
-    #[inline(always)]
-    fn place(pa: u64) -> usize {
-        let page = (pa >> PAGE_SHIFT).wrapping_mul(GOLDEN) >> (64 - (BITS - Self::IN_PAGE));
-        (page << Self::IN_PAGE | (pa & PAGE_MASK) >> SHIFT) as usize
-    }
-    #[inline(always)]
-    fn first(&self, pa: u64) -> u32 {
-        self.0[Self::place(pa)]
-    }
-    #[inline(always)]
-    fn first_mut(&mut self, pa: u64) -> &mut u32 {
-        &mut self.0[Self::place(pa)]
-    }
+/// The chain of the blocks that begin near `pa`: those of a page lie side by side, which is found by Fibonacci hashing.
+#[inline(always)]
+fn chain(pa: u64) -> usize {
+    let page = (pa >> PAGE_SHIFT).wrapping_mul(GOLDEN) >> (64 - (CHAINS - CHAINS_IN_PAGE));
+    (page << CHAINS_IN_PAGE | (pa & PAGE_MASK) >> CHAIN_SHIFT) as usize
 }
 
 struct Entry {
     key: Key,
-    /// Number of the physical page of the rest of an instruction that crosses a page, else of the page of the first byte.
+    /// Number of the physical page of the rest of an instruction that crosses a page.
     second_page: u32,
     next: BlockId,
-    /// The next places in the chains of the first and of the second page: twice the block's number, and 1 for its second page.
-    next_in_page: [u32; 2],
-}
-
-impl Entry {
-    fn page(&self, place: usize) -> u64 {
-        if place == 0 { self.key.pa() & !PAGE_MASK } else { u64::from(self.second_page) * mem::PAGE_SIZE }
-    }
 }
 
 pub(super) struct Index {
     entries: Vec<Entry>,
-    by_key: Heads<18, 5>,
-    by_page: Heads<14, PAGE_SHIFT>,
+    /// The first of each chain.
+    heads: Box<[BlockId]>,
+    /// Blocks that end in another page than they begin in, by that page. One that is found no more may still be here.
+    crossing: BTreeMap<u64, Vec<BlockId>>,
 }
 
 impl Index {
     pub(super) const ENTRY_BYTES: usize = size_of::<Entry>();
 
     pub(super) fn new() -> Index {
-        Index { entries: Vec::new(), by_key: Heads::new(), by_page: Heads::new() }
+        Index { entries: Vec::new(), heads: vec![END; 1 << CHAINS].into(), crossing: BTreeMap::new() }
     }
 
     /// Makes room for `blocks` in all, if the host has memory for them.
@@ -97,13 +80,13 @@ impl Index {
 
     pub(super) fn clear(&mut self) {
         self.entries.clear();
-        self.by_key.0.fill(END);
-        self.by_page.0.fill(END);
+        self.heads.fill(END);
+        self.crossing.clear();
     }
 
     #[inline]
     pub(super) fn find(&self, key: Key) -> Option<BlockId> {
-        let mut id = self.by_key.first(key.pa());
+        let mut id = self.heads[chain(key.pa())];
         while let Some(e) = self.entries.get(id as usize) {
             if e.key == key {
                 return Some(id);
@@ -116,23 +99,21 @@ impl Index {
     pub(super) fn key(&self, id: BlockId) -> Key {
         self.entries[id as usize].key
     }
-    /// The page that the block's code ends in.
+    /// The page that the block's code ends in, if it crosses into another.
     #[inline]
     pub(super) fn second_page(&self, id: BlockId) -> u64 {
-        self.entries[id as usize].page(1)
+        u64::from(self.entries[id as usize].second_page) * mem::PAGE_SIZE
     }
 
-    /// Gives the next block its number. It is found from now on where `cached`.
-    pub(super) fn add(&mut self, key: Key, second_page: u64, cached: bool) -> BlockId {
+    /// Gives the next block its number. It is found from now on where `cached`. `second_page`: that of the rest of an instruction that
+    /// crosses a page.
+    pub(super) fn add(&mut self, key: Key, second_page: Option<u64>, cached: bool) -> BlockId {
         let id = self.entries.len() as BlockId;
-        let mut e =
-            Entry { key, second_page: (second_page / mem::PAGE_SIZE) as u32, next: END, next_in_page: [END; 2] };
+        let mut e = Entry { key, second_page: second_page.map_or(0, |page| (page / mem::PAGE_SIZE) as u32), next: END };
         if cached {
-            let first = self.by_key.first_mut(key.pa());
-            e.next = core::mem::replace(first, id);
-            for place in 0..if e.page(0) == second_page { 1 } else { 2 } {
-                let first = self.by_page.first_mut(e.page(place));
-                e.next_in_page[place] = core::mem::replace(first, 2 * id + place as u32);
+            e.next = core::mem::replace(&mut self.heads[chain(key.pa())], id);
+            if let Some(page) = second_page {
+                self.crossing.entry(page).or_default().push(id);
             }
         }
         self.entries.push(e);
@@ -141,40 +122,47 @@ impl Index {
 
     /// Finds the block no more.
     pub(super) fn remove(&mut self, id: BlockId) {
-        let Entry { key, next, .. } = self.entries[id as usize];
-        let first = self.by_key.first_mut(key.pa());
-        if *first == id {
-            *first = next;
-            return;
-        }
-        let mut at = *first;
-        while let Some(e) = self.entries.get_mut(at as usize) {
-            if e.next == id {
-                e.next = next;
-                return;
+        let pa = self.entries[id as usize].key.pa();
+        self.remove_some(pa, pa + 1, |other, _| other == id);
+    }
+
+    /// Finds those blocks no more that begin in the page of `from`, from there up to `end` or somewhat around, and of which `gone`, told
+    /// number and address of the first byte, is true.
+    pub(super) fn remove_some(&mut self, from: u64, end: u64, mut gone: impl FnMut(BlockId, u64) -> bool) {
+        let page = from & !PAGE_MASK;
+        for head in chain(from)..=chain(end - 1) {
+            let (mut before, mut id) = (END, self.heads[head]);
+            while let Some(&Entry { key, next, .. }) = self.entries.get(id as usize) {
+                let pa = key.pa();
+                if pa & !PAGE_MASK != page || !gone(id, pa) {
+                    before = id;
+                } else if let Some(before) = self.entries.get_mut(before as usize) {
+                    before.next = next;
+                } else {
+                    self.heads[head] = next;
+                }
+                id = next;
             }
-            at = e.next;
         }
     }
 
-    /// Removes the blocks with code in `page` of which `hit`, told number and address of the first byte, is true. One that crosses into
-    /// another page stays in that page's chain, and is offered again when that is asked for.
-    pub(super) fn remove_from_page(&mut self, page: u64, mut hit: impl FnMut(BlockId, u64) -> bool) {
-        let mut kept = Vec::new();
-        let mut at = core::mem::replace(self.by_page.first_mut(page), END);
-        while let Some(e) = self.entries.get(at as usize / 2) {
-            let (id, place, next) = (at / 2, at as usize % 2, e.next_in_page[at as usize % 2]);
-            if e.page(place) == page && hit(id, e.key.pa()) {
-                self.remove(id);
-            } else {
-                kept.push(at);
+    /// Tells `of` each block that begins in the page of `from`, from there up to `end` or somewhat around, and the address of its first byte.
+    pub(super) fn each(&self, from: u64, end: u64, mut of: impl FnMut(BlockId, u64)) {
+        for head in chain(from)..=chain(end - 1) {
+            let mut id = self.heads[head];
+            while let Some(e) = self.entries.get(id as usize) {
+                if (e.key.pa() ^ from) & !PAGE_MASK == 0 {
+                    of(id, e.key.pa());
+                }
+                id = e.next;
             }
-            at = next;
         }
-        for at in kept {
-            let first = self.by_page.first_mut(page);
-            self.entries[at as usize / 2].next_in_page[at as usize % 2] = core::mem::replace(first, at);
-        }
+    }
+
+    /// Blocks that end in `page` and begin in another, with the addresses of their first bytes. Some may be found no more.
+    pub(super) fn crossing(&self, page: u64) -> Vec<(BlockId, u64)> {
+        let blocks = self.crossing.get(&page).into_iter().flatten();
+        blocks.map(|&id| (id, self.key(id).pa())).collect()
     }
 }
 
@@ -183,40 +171,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_are_found_and_removed_by_address_and_by_page() {
+    fn blocks_are_found_and_removed_by_address() {
         let mut index = Index::new();
         // Every 16 bytes of 200 pages; the last of each page crosses into the next one.
         let key = |page: u64, n: u64| Key::new(page * 4096 + n * 16, 10);
         for page in 0..200 {
             for n in 0..256 {
-                let second = if n == 255 { page + 1 } else { page };
-                index.add(key(page, n), second * 4096, true);
+                index.add(key(page, n), (n == 255).then_some((page + 1) * 4096), true);
             }
         }
         let id = |page: u64, n: u64| (page * 256 + n) as BlockId;
         assert_eq!(index.find(key(3, 7)), Some(id(3, 7)));
         assert_eq!(index.find(Key::new(3 * 4096 + 7 * 16, 0)), None, "another mode");
-        assert_eq!((index.second_page(id(3, 7)), index.second_page(id(3, 255))), (3 * 4096, 4 * 4096));
+        assert_eq!(index.second_page(id(3, 255)), 4 * 4096);
+        assert_eq!(index.crossing(4 * 4096), [(id(3, 255), 4 * 4096 - 16)]);
+
         let mut asked = Vec::new();
-        index.remove_from_page(4 * 4096, |n, pa| {
+        index.remove_some(4 * 4096 + 40, 4 * 4096 + 65, |n, pa| {
             asked.push((n, pa));
-            n % 256 == 255 || pa == 4 * 4096 + 32
+            pa == 4 * 4096 + 48
         });
         asked.sort_unstable();
-        assert_eq!(asked.len(), 257);
-        assert_eq!((asked[0], asked[1]), ((id(3, 255), 4 * 4096 - 16), (id(4, 0), 4 * 4096)));
+        let around: Vec<_> = (2..6).map(|n| (id(4, n), 4 * 4096 + n * 16)).collect();
+        assert_eq!(asked, around);
         for n in 0..256 {
-            let gone = n == 2 || n == 255;
-            assert_eq!(index.find(key(4, n)), (!gone).then_some(id(4, n)));
+            assert_eq!(index.find(key(4, n)), (n != 3).then_some(id(4, n)));
         }
+        let mut there = Vec::new();
+        index.each(4 * 4096 + 40, 4 * 4096 + 65, |n, pa| there.push((n, pa)));
+        there.sort_unstable();
+        assert_eq!(there, [around[0], around[2], around[3]]);
+        index.remove(id(3, 255));
         assert_eq!((index.find(key(3, 255)), index.find(key(3, 254))), (None, Some(id(3, 254))));
         // A block made anew in its place is not the one that the other page still knows.
-        let anew = index.add(key(3, 255), 3 * 4096, true);
-        index.remove_from_page(3 * 4096, |n, _| n == id(3, 255));
+        let anew = index.add(key(3, 255), None, true);
+        assert_eq!(index.crossing(4 * 4096), [(id(3, 255), 4 * 4096 - 16)]);
+        index.remove(id(3, 255));
         assert_eq!(index.find(key(3, 255)), Some(anew));
-        let unfound = index.add(key(300, 0), 300 * 4096, false);
-        assert_eq!((index.find(key(300, 0)), index.second_page(unfound)), (None, 300 * 4096));
+        index.add(key(300, 0), Some(4096), false);
+        assert_eq!((index.find(key(300, 0)), index.crossing(4096).len()), (None, 1));
         index.clear();
-        assert_eq!(index.find(key(0, 0)), None);
+        assert_eq!((index.find(key(0, 0)), index.crossing(4096).len()), (None, 0));
     }
 }

@@ -1,10 +1,13 @@
 //! How long blocks live: what becomes of them when their code is written, memory is mapped anew, or there is no more room.
 
+use std::ops::Range;
+
 use guest_api::{Tier, Verified};
-use mem::{Memory, PAGE_MASK};
+use mem::{LINE, Memory, PAGE_MASK, PAGE_SIZE};
 
 use crate::cpu::{Cpu, NOWHERE as NO_REGION};
 
+use super::block::Block;
 use super::cache::CodeCache;
 use super::index::Key;
 
@@ -68,23 +71,48 @@ impl CodeCache {
         }
     }
 
-    /// Drops the blocks that hold bytes of `pa..pa + len`, and marks anew the code lines of those that stay.
+    /// Drops the blocks that hold bytes of `pa..pa + len`, which are in one page, and marks anew the code lines there and of what was dropped.
     fn invalidate<T: Tier>(&mut self, mem: &mut Memory, tier: &T, pa: u64, len: u64) {
-        let page = pa & !PAGE_MASK;
-        mem.clear_code(page, u64::MAX);
-        tier.ranges(Some(page), &mut |pa, len| mem.mark_code(pa, len));
-        let blocks = &mut self.blocks;
-        self.index.remove_from_page(page, |id, start| {
-            let b = &mut blocks[id as usize];
-            // A block that crosses into a second page is dropped by any write to either.
-            let hit = b.crosses || (start < pa + len && pa < start + u64::from(b.bytes));
+        let (page, end) = (pa & !PAGE_MASK, pa + len);
+        // If translated code was dropped as well, nobody says which lines it had.
+        let mut lines = if tier.changed() { page..page + PAGE_SIZE } else { pa..end };
+        let mut drop_if_hit = |block: &mut Block, code: Range<u64>| {
+            let hit = code.start < end && pa < code.end;
             if hit {
-                b.overwrite();
-            } else {
-                mem.mark_code(start, u32::from(b.bytes));
+                block.overwrite();
+                lines = lines.start.min(code.start)..lines.end.max(code.end);
             }
             hit
+        };
+        let (blocks, longest) = (&mut self.blocks, u64::from(self.longest));
+        self.index.remove_some(page.max(pa.saturating_sub(longest)), end, |id, start| {
+            let block = &mut blocks[id as usize];
+            let code = start..start + u64::from(block.bytes);
+            drop_if_hit(block, code)
         });
+        let crossing = self.index.crossing(page);
+        for &(id, start) in &crossing {
+            let block = &mut blocks[id as usize];
+            let code = page..page + block.bytes_beyond(start);
+            if drop_if_hit(block, code) {
+                self.index.remove(id);
+            }
+        }
+
+        let from = lines.start & !(LINE - 1);
+        let to = (lines.end.next_multiple_of(LINE)).min(page + PAGE_SIZE);
+        mem.unmark_code(from, (to - from) as u32);
+        tier.ranges(Some(page), &mut |pa, len| mem.mark_code(pa, len));
+        self.index.each(page.max(from.saturating_sub(longest)), to, |id, start| {
+            let block = &blocks[id as usize];
+            mem.mark_code(start, (u64::from(block.bytes) - block.bytes_beyond(start)) as u32);
+        });
+        for (id, start) in crossing {
+            let block = &blocks[id as usize];
+            if block.count > 0 {
+                mem.mark_code(page, block.bytes_beyond(start) as u32);
+            }
+        }
     }
 
     /// `interpreted`: instructions so far. Counts fade when it is time; those of blocks that have become `hot` stay.
@@ -117,6 +145,7 @@ impl CodeCache {
         self.blocks.clear();
         self.index.clear();
         self.targets.clear();
+        self.longest = 0;
         self.forget_links();
         mem.clear_all_code();
         tier.ranges(None, &mut |pa, len| mem.mark_code(pa, len));
