@@ -86,7 +86,7 @@ fn padded(bytes: &[u8]) -> [u8; WINDOW] {
 }
 
 /// Prefixes before REX; more are for the complete decoder.
-const MAX_PREFIXES: usize = 4;
+const MAX_PREFIXES: u8 = 4;
 
 /// Eight bytes at `at`. No instruction has one beyond 15: the mask spares the check.
 #[inline(always)]
@@ -103,44 +103,34 @@ fn number(window: &[u8; WINDOW], at: usize, bytes: u8, signed: bool) -> u64 {
     if bytes == 0 { 0 } else { v }
 }
 
-/// The prefixes before REX.
-struct Prefixes {
-    /// How many they are.
-    count: usize,
-    /// The map that they select.
-    map: usize,
-    /// Slot of the segment base that they select.
-    segment: u8,
-}
-
-const NO_PREFIXES: Prefixes = Prefixes { count: 0, map: 0, segment: ZERO };
-
-/// `None` where they are none of the usual ones.
+/// The prefixes before REX: their number (0: these are none of the usual ones), the map that they select, the slot of the segment base. As
+/// a little-endian word, which is returned in a register.
 #[inline(never)]
-fn prefixes(window: &[u8; WINDOW]) -> Option<Prefixes> {
-    let mut p = NO_PREFIXES;
-    let mut segments = false;
-    for &b in window {
+fn prefixes(window: &[u8; WINDOW]) -> u32 {
+    let (mut map, mut segment, mut segments) = (0, ZERO, false);
+    for (count, &b) in (0..=MAX_PREFIXES).zip(window) {
         match PREFIXES[usize::from(b)] {
-            0 => return Some(p),
-            SEGMENT if !segments => p.segment = SEG_BASE + if b == 0x64 { SegReg::Fs } else { SegReg::Gs } as u8,
+            0 => return u32::from_le_bytes([count, map, segment, 0]),
+            SEGMENT if !segments => segment = SEG_BASE + if b == 0x64 { SegReg::Fs } else { SegReg::Gs } as u8,
             IGNORED if !segments => {}
-            m @ 1..=3 if p.map == 0 => p.map = usize::from(m),
-            _ => return None,
+            m @ 1..=3 if map == 0 => map = m,
+            _ => return 0,
         }
         segments |= PREFIXES[usize::from(b)] >= SEGMENT;
-        p.count += 1;
-        if p.count > MAX_PREFIXES {
-            return None;
-        }
     }
-    None
+    0
 }
 
 #[inline(never)]
 fn within(i: &mut Insn, window: &[u8; WINDOW], off: u16) -> Option<bool> {
-    let has_prefixes = PREFIXES[usize::from(window[0])] != 0;
-    let Prefixes { count, map, segment } = if has_prefixes { prefixes(window)? } else { NO_PREFIXES };
+    let (mut count, mut map, mut segment) = (0, 0, ZERO);
+    if PREFIXES[usize::from(window[0])] != 0 {
+        [count, map, segment, _] = prefixes(window).to_le_bytes();
+        if count == 0 {
+            return None;
+        }
+    }
+    let (count, map) = (usize::from(count), usize::from(map));
     // Opcode, ModRM and SIB lie within eight bytes. Each step shifts its byte out.
     let mut rest = eight(window, count);
     let has_rex = rest & 0xf0 == 0x40;

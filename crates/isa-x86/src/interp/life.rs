@@ -21,22 +21,24 @@ const DROPPED: usize = 1 << 16;
 pub(super) struct Counts {
     /// By a hash of the key, half of the executions of blocks that were dropped for want of room.
     dropped: Box<[u16]>,
+    /// Blocks were dropped for want of room.
+    some_dropped: bool,
     /// Interpreted instructions at which counts fade next.
     fade_at: u64,
 }
 
 impl Counts {
     pub(super) fn new() -> Counts {
-        Counts { dropped: vec![0; DROPPED].into(), fade_at: FADE }
+        Counts { dropped: vec![0; DROPPED].into(), some_dropped: false, fade_at: FADE }
     }
 
     fn of(&mut self, key: Key) -> &mut u16 {
         &mut self.dropped[key.hash() % DROPPED]
     }
 
-    /// Half of the executions of the block with `key`, if it was dropped.
+    /// Half of the executions of the block with `key`, if it was dropped. Only where some were: to look is to wait for memory.
     pub(super) fn take(&mut self, key: Key) -> u16 {
-        core::mem::take(self.of(key))
+        if self.some_dropped { core::mem::take(self.of(key)) } else { 0 }
     }
 }
 
@@ -131,6 +133,7 @@ impl CodeCache {
         if self.try_make_room() {
             return;
         }
+        self.counts.some_dropped = true;
         for (id, block) in (0..).zip(&self.blocks).filter(|(_, b)| b.runs() > 1) {
             let dropped = self.counts.of(self.index.key(id));
             *dropped = (*dropped).max((block.runs() / 2).try_into().unwrap_or(u16::MAX));
