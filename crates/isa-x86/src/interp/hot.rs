@@ -1,5 +1,6 @@
 //! The hottest combinations of operation, width and operand form, each an arm of the interpreter's `match` with these facts
-//! known to the compiler. They call the same semantic functions as everything else. Frequent pairs of
+//! known to the compiler. They call the same semantic functions as everything else, and refuse what is seldom: an access that misses the TLB, or a fault.
+//! It is executed by the table then. So there are no calls here, and the compiler can keep in registers what all arms need. Frequent pairs of
 //! instructions have arms together: what interpretation costs is memory that is not in the cache and jumps to arms that the host's
 //! processor did not predict.
 
@@ -48,20 +49,14 @@ pub(super) enum End {
     Stopped(usize, Result<(), Stop>),
 }
 
-/// Executes `$i` by the arm `$name`. The outcome is looked at here, where the compiler knows most of it. What jumps is a block's last.
+/// Attempts `$i` by the arm `$name`. What jumps is a block's last.
 macro_rules! arm {
-    ($cpu:ident, $platform:ident, $rest:ident, $name:ident, $i:ident) => {
-        let mut cx = Exec::new($cpu, $platform);
-        let done = arms::$name(&mut cx, $i);
-        let missed = cx.missed;
-        if done.is_err() {
-            return End::Stopped($rest.len(), done);
+    ($cpu:ident, $platform:ident, $name:ident, $i:ident, $refused:lifetime) => {
+        if arms::$name(&mut Exec::attempt($cpu, $platform), $i).is_err() {
+            break $refused $i;
         }
         if arms::ends::$name {
-            return if missed { End::Other } else { End::Jump };
-        }
-        if missed && $cpu.attention {
-            return End::Stopped($rest.len(), done);
+            return End::Jump;
         }
     };
 }
@@ -118,39 +113,44 @@ macro_rules! hot {
             }
         }
 
-        /// Executes a block: what `insns` begins with.
+        /// Executes a block: what `insns` begins with. `keys`: the fetch keys.
         #[allow(non_upper_case_globals)]
         #[inline(always)]
-        pub(super) fn run(cpu: &mut Cpu, platform: &mut dyn Platform, insns: &[Insn]) -> End {
+        pub(super) fn run(cpu: &mut Cpu, platform: &mut dyn Platform, insns: &[Insn], keys: [u32; 2]) -> End {
             $(const $name: u8 = Arm::$name as u8;)*
             $(const $pair: u8 = Arm::$pair as u8;)*
             const NEXT: u8 = Arm::Next as u8;
             const LAST: u8 = Arm::Last as u8;
-            let keys = cpu.fetch_keys;
             let mut rest = insns.iter();
-            while let Some(i) = rest.next() {
-                match i.hot {
-                    $($name => { arm!(cpu, platform, rest, $name, i); })*
-                    $($pair => {
-                        arm!(cpu, platform, rest, $first, i);
-                        let Some(second) = rest.next() else { break };
-                        arm!(cpu, platform, rest, $second, second);
-                    })*
-                    NEXT => {
-                        cpu.rip = i.pc(cpu.regs[BLOCK as usize]);
-                        return End::Other;
-                    }
-                    LAST => {
-                        cpu.rip = i.next_pc(cpu.regs[BLOCK as usize]);
-                        let done = execute(&mut Exec::new(cpu, platform), i);
-                        return if done.is_ok() { End::Other } else { End::Stopped(rest.len(), done) };
-                    }
-                    _ => {
-                        let done = execute(&mut Exec::new(cpu, platform), i);
-                        if done.is_err() || cpu.attention || cpu.fetch_keys != keys {
-                            return End::Stopped(rest.len(), done);
+            'block: while let Some(i) = rest.next() {
+                let i = 'refused: {
+                    match i.hot {
+                        $($name => { arm!(cpu, platform, $name, i, 'refused); })*
+                        $($pair => {
+                            arm!(cpu, platform, $first, i, 'refused);
+                            let Some(second) = rest.next() else { break 'block };
+                            arm!(cpu, platform, $second, second, 'refused);
+                        })*
+                        NEXT => {
+                            cpu.rip = i.pc(cpu.regs[BLOCK as usize]);
+                            return End::Other;
                         }
+                        LAST => {
+                            cpu.rip = i.next_pc(cpu.regs[BLOCK as usize]);
+                            let done = execute(&mut Exec::new(cpu, platform), i);
+                            return if done.is_ok() { End::Other } else { End::Stopped(rest.len(), done) };
+                        }
+                        _ => break 'refused i,
                     }
+                    continue 'block;
+                };
+                // What has no arm, or whose arm has refused it.
+                let done = execute(&mut Exec::new(cpu, platform), i);
+                if done.is_ok() && i.ends_block() {
+                    return End::Other;
+                }
+                if done.is_err() || cpu.attention || cpu.fetch_keys != keys {
+                    return End::Stopped(rest.len(), done);
                 }
             }
             End::Stopped(0, Ok(()))
