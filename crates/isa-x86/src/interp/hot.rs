@@ -1,10 +1,10 @@
 //! The hottest combinations of operation, width and operand form, each an arm of the interpreter's `match` with these facts
-//! known to the compiler. They call the same semantic functions as everything else, and refuse what is seldom: an access that misses the TLB, or a fault.
-//! It is executed by the table then. So there are no calls here, and the compiler can keep in registers what all arms need. Frequent pairs of
-//! instructions have arms together: what interpretation costs is memory that is not in the cache and jumps to arms that the host's
-//! processor did not predict.
+//! known to the compiler. They call the same semantic functions as everything else, and refuse what is seldom: an access that misses
+//! the TLB, or a fault. The table executes it then: there are no calls here, and what all arms need stays in registers. Jumps by ZF,
+//! the most frequent, have arms of their own: where one goes is known early. Frequent pairs of instructions have arms together: what
+//! interpretation costs is memory that is not in the cache and jumps to arms that the host's processor did not predict.
 
-use guest_api::{Space, Width};
+use guest_api::{Cond, Space, Width};
 
 use crate::cpu::{BLOCK, CodeSize, Cpu};
 use crate::exec::Exec;
@@ -74,10 +74,11 @@ macro_rules! kinds {
 macro_rules! hot {
     (
         { $($name:ident: $op:ident $width:ident $a:ident $b:ident $($c:ident)? => $f:path;)* }
+        zero { $($zero:ident: $of:ident;)* }
         pairs { $($pair:ident: $first:ident $second:ident;)* }
     ) => {
         #[repr(u8)]
-        enum Arm { $($name,)* $($pair,)* Next, Last, Other }
+        enum Arm { $($name,)* $($zero,)* $($pair,)* Next, Last, Other }
 
         #[allow(non_snake_case)]
         mod arms {
@@ -88,11 +89,17 @@ macro_rules! hot {
                 $f(cx, &known(i, Width::$width, kinds!($a $b $($c)?)))
             })*
 
+            $(#[inline(always)]
+            pub fn $zero(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
+                $of(cx, &Insn { cc: if i.cc == Cond::E { Cond::E } else { Cond::Ne }, ..*i })
+            })*
+
             #[allow(non_upper_case_globals)]
             pub mod ends {
                 use super::*;
 
                 $(pub const $name: bool = ends_block(Op::$op);)*
+                $(pub const $zero: bool = $of;)*
             }
         }
 
@@ -104,9 +111,18 @@ macro_rules! hot {
             }
         }
 
+        /// The arm for what has the arm `arm`, where the condition is ZF or its contrary.
+        fn with_zero(arm: u8) -> u8 {
+            match arm {
+                $(arm if arm == Arm::$of as u8 => Arm::$zero as u8,)*
+                arm => arm,
+            }
+        }
+
         #[allow(non_upper_case_globals, dead_code)]
         const fn pair(first: u8, second: u8) -> Option<u8> {
             $(const $name: u8 = Arm::$name as u8;)*
+            $(const $zero: u8 = Arm::$zero as u8;)*
             match (first, second) {
                 $(($first, $second) => Some(Arm::$pair as u8),)*
                 _ => None,
@@ -118,6 +134,7 @@ macro_rules! hot {
         #[inline(always)]
         pub(super) fn run(cpu: &mut Cpu, platform: &mut dyn Platform, insns: &[Insn], keys: [u32; 2]) -> End {
             $(const $name: u8 = Arm::$name as u8;)*
+            $(const $zero: u8 = Arm::$zero as u8;)*
             $(const $pair: u8 = Arm::$pair as u8;)*
             const NEXT: u8 = Arm::Next as u8;
             const LAST: u8 = Arm::Last as u8;
@@ -126,6 +143,7 @@ macro_rules! hot {
                 let i = 'refused: {
                     match i.hot {
                         $($name => { arm!(cpu, platform, $name, i, 'refused); })*
+                        $($zero => { arm!(cpu, platform, $zero, i, 'refused); })*
                         $($pair => {
                             arm!(cpu, platform, $first, i, 'refused);
                             let Some(second) = rest.next() else { break 'block };
@@ -165,7 +183,12 @@ pub(super) fn fuse(insns: &mut [Insn]) -> Option<Insn> {
             last.hot = Arm::Last as u8;
             None
         }
-        last if last.ends_block() => None,
+        last if last.ends_block() => {
+            if matches!(last.cc, Cond::E | Cond::Ne) {
+                last.hot = with_zero(last.hot);
+            }
+            None
+        }
         last => Some(Insn { hot: Arm::Next as u8, off: last.off + u16::from(last.len), ..Insn::BLANK }),
     };
     let mut left = insns.len();
@@ -301,33 +324,61 @@ hot! { {
     CallM64:   Call  W64 Mem  None => control::call;
     JmpR64:    Jmp   W64 Gpr  None => control::jmp;
     JmpM64:    Jmp   W64 Mem  None => control::jmp;
+} zero {
+    JzI64: JccI64;
 } pairs {
     CmpRR64Jcc:      CmpRR64 JccI64;
+    CmpRR64Jz:       CmpRR64 JzI64;
     CmpRI64Jcc:      CmpRI64 JccI64;
+    CmpRI64Jz:       CmpRI64 JzI64;
     CmpRM64Jcc:      CmpRM64 JccI64;
+    CmpRM64Jz:       CmpRM64 JzI64;
     CmpMI64Jcc:      CmpMI64 JccI64;
+    CmpMI64Jz:       CmpMI64 JzI64;
     CmpMR64Jcc:      CmpMR64 JccI64;
+    CmpMR64Jz:       CmpMR64 JzI64;
     CmpRR32Jcc:      CmpRR32 JccI64;
+    CmpRR32Jz:       CmpRR32 JzI64;
     CmpRI32Jcc:      CmpRI32 JccI64;
+    CmpRI32Jz:       CmpRI32 JzI64;
     CmpRM32Jcc:      CmpRM32 JccI64;
+    CmpRM32Jz:       CmpRM32 JzI64;
     CmpMI32Jcc:      CmpMI32 JccI64;
+    CmpMI32Jz:       CmpMI32 JzI64;
     CmpMR32Jcc:      CmpMR32 JccI64;
+    CmpMR32Jz:       CmpMR32 JzI64;
     CmpRI8Jcc:       CmpRI8 JccI64;
+    CmpRI8Jz:        CmpRI8 JzI64;
     CmpMI8Jcc:       CmpMI8 JccI64;
+    CmpMI8Jz:        CmpMI8 JzI64;
     CmpRR8Jcc:       CmpRR8 JccI64;
+    CmpRR8Jz:        CmpRR8 JzI64;
     TestRR64Jcc:     TestRR64 JccI64;
+    TestRR64Jz:      TestRR64 JzI64;
     TestRR32Jcc:     TestRR32 JccI64;
+    TestRR32Jz:      TestRR32 JzI64;
     TestRR8Jcc:      TestRR8 JccI64;
+    TestRR8Jz:       TestRR8 JzI64;
     TestRI8Jcc:      TestRI8 JccI64;
+    TestRI8Jz:       TestRI8 JzI64;
     TestMI8Jcc:      TestMI8 JccI64;
+    TestMI8Jz:       TestMI8 JzI64;
     CmpRM8Jcc:       CmpRM8 JccI64;
+    CmpRM8Jz:        CmpRM8 JzI64;
     CmpRI16Jcc:      CmpRI16 JccI64;
+    CmpRI16Jz:       CmpRI16 JzI64;
     CmpMI16Jcc:      CmpMI16 JccI64;
+    CmpMI16Jz:       CmpMI16 JzI64;
     TestRI32Jcc:     TestRI32 JccI64;
+    TestRI32Jz:      TestRI32 JzI64;
     SubRR64Jcc:      SubRR64 JccI64;
+    SubRR64Jz:       SubRR64 JzI64;
     AndRI32Jcc:      AndRI32 JccI64;
+    AndRI32Jz:       AndRI32 JzI64;
     DecR64Jcc:       DecR64 JccI64;
+    DecR64Jz:        DecR64 JzI64;
     DecR32Jcc:       DecR32 JccI64;
+    DecR32Jz:        DecR32 JzI64;
     PopR64PopR64:    PopR64 PopR64;
     PopR64Ret64:     PopR64 Ret64;
     PushR64PushR64:  PushR64 PushR64;
