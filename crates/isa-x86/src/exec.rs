@@ -15,19 +15,23 @@ use crate::sys::{paging, segments};
 
 /// A processor in its machine: what instructions execute on.
 ///
-/// The interpreter's loop makes one for each instruction and keeps it in locals: what is out of line and may be called by its arms
-/// takes the two references, not this.
+/// The interpreter's loop makes one for each instruction and keeps it in locals: what is out of line takes the two references, not this.
 pub struct Exec<'a> {
     pub cpu: &'a mut Cpu,
     pub platform: &'a mut dyn Platform,
-    /// An access has missed the TLB: it may have raised [`Cpu::attention`].
-    pub(crate) missed: bool,
+    /// Only an attempt: what an access that misses the TLB needs, or a fault, is not done. `Err` means that nothing has happened.
+    pub(crate) attempt: bool,
 }
 
 impl<'a> Exec<'a> {
     #[inline(always)]
     pub fn new(cpu: &'a mut Cpu, platform: &'a mut dyn Platform) -> Exec<'a> {
-        Exec { cpu, platform, missed: false }
+        Exec { cpu, platform, attempt: false }
+    }
+    /// For an [attempt](Self::attempt).
+    #[inline(always)]
+    pub(crate) fn attempt(cpu: &'a mut Cpu, platform: &'a mut dyn Platform) -> Exec<'a> {
+        Exec { cpu, platform, attempt: true }
     }
 }
 
@@ -42,7 +46,9 @@ impl Exec<'_> {
     /// Raises exception `vector`. The instruction's function returns the result.
     #[inline(always)]
     pub fn fault(&mut self, vector: u8, error: Option<u32>) -> Stop {
-        except(self.cpu, vector, error);
+        if !self.attempt {
+            except(self.cpu, vector, error);
+        }
         Stop
     }
     /// Raises #GP(0).
@@ -98,13 +104,17 @@ impl Exec<'_> {
         if hit {
             return Ok(());
         }
-        self.missed = true;
+        if self.attempt {
+            return Err(Stop);
+        }
         store_missed(self.cpu, self.platform, w, va, v, s)
     }
 
     #[inline(always)]
     fn load_missed(&mut self, w: Width, va: u64, s: Space, access: Access) -> Result<u64, Stop> {
-        self.missed = true;
+        if self.attempt {
+            return Err(Stop);
+        }
         load_missed(self.cpu, self.platform, w, va, s, access)?;
         Ok(self.cpu.loaded[0])
     }

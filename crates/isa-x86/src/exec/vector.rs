@@ -452,7 +452,13 @@ impl EmitVector for Exec<'_> {
 
     #[inline(always)]
     fn require(&mut self, unit: Unit) -> Result<(), Stop> {
-        if at_hand(self.cpu, unit) { Ok(()) } else { refuse(self.cpu, self.platform, unit) }
+        if at_hand(self.cpu, unit) {
+            return Ok(());
+        }
+        if self.attempt {
+            return Err(Stop);
+        }
+        refuse(self.cpu, self.platform, unit)
     }
 
     #[inline(always)]
@@ -476,7 +482,9 @@ impl EmitVector for Exec<'_> {
         if let Some(v) = self.cpu.mem.load::<u128>(va) {
             return Ok(v);
         }
-        self.missed = true;
+        if self.attempt {
+            return Err(Stop);
+        }
         load_missed(self.cpu, self.platform, va, s)?;
         let [low, high] = self.cpu.loaded.map(u128::from);
         Ok(low | high << 64)
@@ -488,7 +496,9 @@ impl EmitVector for Exec<'_> {
         if self.cpu.mem.store(va, v) {
             return Ok(());
         }
-        self.missed = true;
+        if self.attempt {
+            return Err(Stop);
+        }
         store_missed(self.cpu, self.platform, va, [v as u64, (v >> 64) as u64], s)
     }
 

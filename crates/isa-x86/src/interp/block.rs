@@ -105,6 +105,16 @@ impl Block {
         self.runs += u32::from(self.runs < hot);
         true
     }
+    /// The block `by` bytes behind the beginning of this one, if it has followed it before in its page. Behind computed jumps none is known.
+    #[inline(always)]
+    pub(super) fn near(&self, by: u64) -> Option<Place> {
+        (0..2).find(|&k| by as i64 == i64::from(self.near_by[k])).map(|k| self.near[k])
+    }
+    /// The block at `pc` if it has followed this one by way of the jump cache.
+    #[inline(always)]
+    pub(super) fn far(&self, pc: u64, key: u32) -> Option<Place> {
+        (self.far.pc == pc && self.far.key == key).then_some(self.far.to)
+    }
     /// Half of the executions are forgotten, if the block has not become `hot`.
     pub(super) fn fade(&mut self, hot: u32) {
         if self.runs < hot {

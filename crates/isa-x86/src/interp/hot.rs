@@ -1,9 +1,10 @@
 //! The hottest combinations of operation, width and operand form, each an arm of the interpreter's `match` with these facts
-//! known to the compiler. They call the same semantic functions as everything else. Frequent pairs of
-//! instructions have arms together: what interpretation costs is memory that is not in the cache and jumps to arms that the host's
-//! processor did not predict.
+//! known to the compiler. They call the same semantic functions as everything else, and refuse what is seldom: an access that misses
+//! the TLB, or a fault. The table executes it then: there are no calls here, and what all arms need stays in registers. Jumps by ZF,
+//! the most frequent, have arms of their own: where one goes is known early. Frequent pairs of instructions have arms together: what
+//! interpretation costs is memory that is not in the cache and jumps to arms that the host's processor did not predict.
 
-use guest_api::Width;
+use guest_api::{Cond, Width};
 
 use crate::cpu::{BLOCK, CodeSize, Cpu};
 use crate::exec::Exec;
@@ -34,20 +35,14 @@ pub(super) enum End {
     Stopped(usize, Result<(), Stop>),
 }
 
-/// Executes `$i` by the arm `$name`. The outcome is looked at here, where the compiler knows most of it. What jumps is a block's last.
+/// Attempts `$i` by the arm `$name`. What jumps is a block's last.
 macro_rules! arm {
-    ($cpu:ident, $platform:ident, $rest:ident, $name:ident, $i:ident) => {
-        let mut cx = Exec::new($cpu, $platform);
-        let done = arms::$name(&mut cx, $i);
-        let missed = cx.missed;
-        if done.is_err() {
-            return End::Stopped($rest.len(), done);
+    ($cpu:ident, $platform:ident, $name:ident, $i:ident, $refused:lifetime) => {
+        if arms::$name(&mut Exec::attempt($cpu, $platform), $i).is_err() {
+            break $refused $i;
         }
         if arms::ends::$name {
-            return if missed { End::Other } else { End::Jump };
-        }
-        if missed && $cpu.attention {
-            return End::Stopped($rest.len(), done);
+            return End::Jump;
         }
     };
 }
@@ -65,10 +60,11 @@ macro_rules! kinds {
 macro_rules! hot {
     (
         { $($name:ident: $op:ident $width:ident $a:ident $b:ident $($c:ident)? => $f:path;)* }
+        zero { $($zero:ident: $of:ident;)* }
         pairs { $($pair:ident: $first:ident $second:ident;)* }
     ) => {
         #[repr(u8)]
-        enum Arm { $($name,)* $($pair,)* Next, Last, Other }
+        enum Arm { $($name,)* $($zero,)* $($pair,)* Next, Last, Other }
 
         #[allow(non_snake_case)]
         mod arms {
@@ -79,11 +75,19 @@ macro_rules! hot {
                 $f(cx, &i.known(Width::$width, kinds!($a $b $($c)?)))
             })*
 
+            $(#[inline(always)]
+            pub fn $zero(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
+                let mut i = *i;
+                i.cc = if i.cc == Cond::E { Cond::E } else { Cond::Ne };
+                $of(cx, &i)
+            })*
+
             #[allow(non_upper_case_globals)]
             pub mod ends {
                 use super::*;
 
                 $(pub const $name: bool = ends_block(Op::$op);)*
+                $(pub const $zero: bool = $of;)*
             }
         }
 
@@ -98,39 +102,54 @@ macro_rules! hot {
         /// The pairs: the arms of the first and of the second instruction, and that of both.
         const PAIRS: &[[u8; 3]] = &[$([Arm::$first as u8, Arm::$second as u8, Arm::$pair as u8],)*];
 
-        /// Executes a block: what `insns` begins with.
+        /// The arm for what has the arm `arm`, where the condition is ZF or its contrary.
+        fn with_zero(arm: u8) -> u8 {
+            match arm {
+                $(arm if arm == Arm::$of as u8 => Arm::$zero as u8,)*
+                arm => arm,
+            }
+        }
+
+        /// Executes a block: what `insns` begins with. `keys`: the fetch keys.
         #[allow(non_upper_case_globals)]
         #[inline(always)]
-        pub(super) fn run(cpu: &mut Cpu, platform: &mut dyn Platform, insns: &[Insn]) -> End {
+        pub(super) fn run(cpu: &mut Cpu, platform: &mut dyn Platform, insns: &[Insn], keys: [u32; 2]) -> End {
             $(const $name: u8 = Arm::$name as u8;)*
+            $(const $zero: u8 = Arm::$zero as u8;)*
             $(const $pair: u8 = Arm::$pair as u8;)*
             const NEXT: u8 = Arm::Next as u8;
             const LAST: u8 = Arm::Last as u8;
-            let keys = cpu.fetch_keys;
             let mut rest = insns.iter();
-            while let Some(i) = rest.next() {
-                match i.hot {
-                    $($name => { arm!(cpu, platform, rest, $name, i); })*
-                    $($pair => {
-                        arm!(cpu, platform, rest, $first, i);
-                        let Some(second) = rest.next() else { break };
-                        arm!(cpu, platform, rest, $second, second);
-                    })*
-                    NEXT => {
-                        cpu.rip = i.pc(cpu.regs[BLOCK as usize]);
-                        return End::Other;
-                    }
-                    LAST => {
-                        cpu.rip = i.next_pc(cpu.regs[BLOCK as usize]);
-                        let done = execute(&mut Exec::new(cpu, platform), i);
-                        return if done.is_ok() { End::Other } else { End::Stopped(rest.len(), done) };
-                    }
-                    _ => {
-                        let done = execute(&mut Exec::new(cpu, platform), i);
-                        if done.is_err() || cpu.attention || cpu.fetch_keys != keys {
-                            return End::Stopped(rest.len(), done);
+            'block: while let Some(i) = rest.next() {
+                let i = 'refused: {
+                    match i.hot {
+                        $($name => { arm!(cpu, platform, $name, i, 'refused); })*
+                        $($zero => { arm!(cpu, platform, $zero, i, 'refused); })*
+                        $($pair => {
+                            arm!(cpu, platform, $first, i, 'refused);
+                            let Some(second) = rest.next() else { break 'block };
+                            arm!(cpu, platform, $second, second, 'refused);
+                        })*
+                        NEXT => {
+                            cpu.rip = i.pc(cpu.regs[BLOCK as usize]);
+                            return End::Other;
                         }
+                        LAST => {
+                            cpu.rip = i.next_pc(cpu.regs[BLOCK as usize]);
+                            let done = execute(&mut Exec::new(cpu, platform), i);
+                            return if done.is_ok() { End::Other } else { End::Stopped(rest.len(), done) };
+                        }
+                        _ => break 'refused i,
                     }
+                    continue 'block;
+                };
+                // What has no arm, or whose arm has refused it.
+                let done = execute(&mut Exec::new(cpu, platform), i);
+                if done.is_ok() && i.ends_block() {
+                    return End::Other;
+                }
+                if done.is_err() || cpu.attention || cpu.fetch_keys != keys {
+                    return End::Stopped(rest.len(), done);
                 }
             }
             End::Stopped(0, Ok(()))
@@ -186,7 +205,12 @@ pub(super) fn fuse(insns: &mut [Insn]) -> Option<Insn> {
             last.hot = Arm::Last as u8;
             None
         }
-        last if last.ends_block() => None,
+        last if last.ends_block() => {
+            if matches!(last.cc, Cond::E | Cond::Ne) {
+                last.hot = with_zero(last.hot);
+            }
+            None
+        }
         last => {
             let mut next = Insn::BLANK;
             (next.hot, next.off) = (Arm::Next as u8, last.off + u16::from(last.len));
@@ -326,33 +350,61 @@ hot! { {
     CallM64:   Call  W64 Mem  None => control::call;
     JmpR64:    Jmp   W64 Gpr  None => control::jmp;
     JmpM64:    Jmp   W64 Mem  None => control::jmp;
+} zero {
+    JzI64: JccI64;
 } pairs {
     CmpRR64Jcc:      CmpRR64 JccI64;
+    CmpRR64Jz:       CmpRR64 JzI64;
     CmpRI64Jcc:      CmpRI64 JccI64;
+    CmpRI64Jz:       CmpRI64 JzI64;
     CmpRM64Jcc:      CmpRM64 JccI64;
+    CmpRM64Jz:       CmpRM64 JzI64;
     CmpMI64Jcc:      CmpMI64 JccI64;
+    CmpMI64Jz:       CmpMI64 JzI64;
     CmpMR64Jcc:      CmpMR64 JccI64;
+    CmpMR64Jz:       CmpMR64 JzI64;
     CmpRR32Jcc:      CmpRR32 JccI64;
+    CmpRR32Jz:       CmpRR32 JzI64;
     CmpRI32Jcc:      CmpRI32 JccI64;
+    CmpRI32Jz:       CmpRI32 JzI64;
     CmpRM32Jcc:      CmpRM32 JccI64;
+    CmpRM32Jz:       CmpRM32 JzI64;
     CmpMI32Jcc:      CmpMI32 JccI64;
+    CmpMI32Jz:       CmpMI32 JzI64;
     CmpMR32Jcc:      CmpMR32 JccI64;
+    CmpMR32Jz:       CmpMR32 JzI64;
     CmpRI8Jcc:       CmpRI8 JccI64;
+    CmpRI8Jz:        CmpRI8 JzI64;
     CmpMI8Jcc:       CmpMI8 JccI64;
+    CmpMI8Jz:        CmpMI8 JzI64;
     CmpRR8Jcc:       CmpRR8 JccI64;
+    CmpRR8Jz:        CmpRR8 JzI64;
     TestRR64Jcc:     TestRR64 JccI64;
+    TestRR64Jz:      TestRR64 JzI64;
     TestRR32Jcc:     TestRR32 JccI64;
+    TestRR32Jz:      TestRR32 JzI64;
     TestRR8Jcc:      TestRR8 JccI64;
+    TestRR8Jz:       TestRR8 JzI64;
     TestRI8Jcc:      TestRI8 JccI64;
+    TestRI8Jz:       TestRI8 JzI64;
     TestMI8Jcc:      TestMI8 JccI64;
+    TestMI8Jz:       TestMI8 JzI64;
     CmpRM8Jcc:       CmpRM8 JccI64;
+    CmpRM8Jz:        CmpRM8 JzI64;
     CmpRI16Jcc:      CmpRI16 JccI64;
+    CmpRI16Jz:       CmpRI16 JzI64;
     CmpMI16Jcc:      CmpMI16 JccI64;
+    CmpMI16Jz:       CmpMI16 JzI64;
     TestRI32Jcc:     TestRI32 JccI64;
+    TestRI32Jz:      TestRI32 JzI64;
     SubRR64Jcc:      SubRR64 JccI64;
+    SubRR64Jz:       SubRR64 JzI64;
     AndRI32Jcc:      AndRI32 JccI64;
+    AndRI32Jz:       AndRI32 JzI64;
     DecR64Jcc:       DecR64 JccI64;
+    DecR64Jz:        DecR64 JzI64;
     DecR32Jcc:       DecR32 JccI64;
+    DecR32Jz:        DecR32 JzI64;
     PopR64PopR64:    PopR64 PopR64;
     PopR64Ret64:     PopR64 Ret64;
     PushR64PushR64:  PushR64 PushR64;

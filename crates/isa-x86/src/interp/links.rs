@@ -3,9 +3,9 @@
 use guest_api::{JUMPS, jump_index};
 use mem::PAGE_MASK;
 
-use crate::cpu::{CodeSize, Cpu, SegReg};
+use crate::cpu::CodeSize;
 
-use super::block::{Block, BlockId, Place};
+use super::block::{BlockId, Place};
 use super::cache::CodeCache;
 
 /// No distance within a page. Where something lies so far away all the same, [`NO_PLACE`] is found there.
@@ -31,14 +31,6 @@ struct Last {
 
 const NO_LAST: Last = Last { pc: 0, key: u32::MAX, block: BlockId::MAX };
 
-/// Where the guest goes behind a block, and the block there if it is known to follow.
-#[derive(Clone, Copy)]
-pub(super) struct Next {
-    pc: u64,
-    key: u32,
-    to: Option<Place>,
-}
-
 /// Where the guest is, and where it may go from there.
 pub(super) struct Links {
     /// Finds blocks by linear address, in the form of [`guest_api::Jump`], by [`jump_index`].
@@ -52,42 +44,14 @@ impl Links {
     }
 }
 
-/// The block at `pc` if it has followed `from` by way of the jump cache.
-#[inline(always)]
-fn far(from: &Block, pc: u64, key: u32) -> Option<Place> {
-    (from.far.pc == pc && from.far.key == key).then_some(from.far.to)
-}
-
 impl CodeCache {
-    /// What is behind `from`, the last block, at CS:RIP. The fetch keys are still the same.
-    #[inline(always)]
-    pub(super) fn next(&self, from: &Block, cpu: &Cpu) -> Next {
-        let pc = cpu.rip.wrapping_add(cpu.seg_base(SegReg::Cs));
-        if let Some(to) = self.near(from, pc) {
-            return Next { pc, key: self.links.last.key, to: Some(to) };
-        }
-        let key = cpu.fetch_key(pc);
-        Next { pc, key, to: far(from, pc, key) }
-    }
-
-    /// The next block, where it can be run at once: it is known and neither translated nor about to be `hot`.
-    #[inline(always)]
-    pub(super) fn follow(&mut self, Next { pc, key, to }: Next, hot: u32) -> Option<Place> {
-        let to = to.or_else(|| self.jump_to(pc, key))?;
-        if !self.blocks.get_mut(to.block as usize)?.run_in_a_row(hot) {
-            return None;
-        }
-        self.found(pc, key, to);
-        Some(to)
-    }
-
     /// The block at `pc`, if it is known to follow the last one or by the jump cache, and was not overwritten.
     #[inline(always)]
     pub(super) fn known(&mut self, pc: u64, key: u32) -> Option<Place> {
         let last = &self.links.last;
         let next = self.blocks.get(last.block as usize).and_then(|from| {
-            let near = if key == last.key { self.near(from, pc) } else { None };
-            near.or_else(|| far(from, pc, key))
+            let near = if key == last.key { from.near(pc.wrapping_sub(last.pc)) } else { None };
+            near.or_else(|| from.far(pc, key))
         });
         let to = next.or_else(|| self.jump_to(pc, key))?;
         self.blocks.get(to.block as usize).is_some_and(|b| b.count != 0).then_some(to)
@@ -99,16 +63,9 @@ impl CodeCache {
         self.links.last = Last { pc, key, block: to.block };
     }
 
-    /// The block at `pc` if it is in the page of the last one, `from`, and has followed it before. Behind computed jumps none is known.
-    #[inline(always)]
-    fn near(&self, from: &Block, pc: u64) -> Option<Place> {
-        let by = pc.wrapping_sub(self.links.last.pc) as i64;
-        (0..2).find(|&k| by == i64::from(from.near_by[k])).map(|k| from.near[k])
-    }
-
     /// The block at `pc` that the jump cache knows.
     #[inline(never)]
-    fn jump_to(&mut self, pc: u64, key: u32) -> Option<Place> {
+    pub(super) fn jump_to(&mut self, pc: u64, key: u32) -> Option<Place> {
         let &Jump { pc: at, key: of, to } = &self.links.jumps[jump_index(pc)];
         if at != pc || of != key || self.block(to.block).count == 0 {
             return None;

@@ -3,7 +3,7 @@
 use super::block::Place;
 use super::cache::CodeCache;
 use super::hot::{self, End};
-use crate::cpu::{BLOCK, Cpu};
+use crate::cpu::{BLOCK, Cpu, SegReg};
 use crate::exec::Exec;
 use crate::fault::{Stop, StopReason};
 use crate::insn::Insn;
@@ -22,28 +22,53 @@ pub(super) fn run(
     end: u64,
     hot: u32,
 ) -> Result<(), u64> {
-    let keys = cpu.fetch_keys;
-    loop {
-        let pc = cpu.rip;
-        cpu.regs[BLOCK as usize] = pc;
+    let (keys, base) = (cpu.fetch_keys, cpu.seg_base(SegReg::Cs));
+    let done = loop {
+        cpu.regs[BLOCK as usize] = cpu.rip;
         // Looked up before it is executed: what comes behind waits for nothing then.
         let from = code.block(at.block);
         let insns = code.insns_from(at);
-        let jumped = match hot::run(cpu, platform, insns) {
+        let jumped = match hot::run(cpu, platform, insns, keys) {
             End::Jump => true,
             End::Other => false,
-            End::Stopped(left, done) => return stopped(cpu, insns, left, pc, done),
+            End::Stopped(left, done) => break stopped(cpu, insns, left, done),
         };
         cpu.insns += from.count();
-        if cpu.insns >= end || !jumped && (cpu.attention || cpu.fetch_keys != keys) {
-            return Ok(());
+        if cpu.insns >= end || !jumped && (cpu.attention || cpu.fetch_keys != keys || cpu.seg_base(SegReg::Cs) != base)
+        {
+            break Ok(());
         }
-        let next = code.next(from, cpu);
-        match code.follow(next, hot) {
-            Some(next) => at = next,
-            None => return Ok(()),
+        let to = match from.near(cpu.rip.wrapping_sub(cpu.regs[BLOCK as usize])) {
+            Some(to) => to,
+            None => {
+                let pc = cpu.rip.wrapping_add(base);
+                let key = cpu.fetch_key(pc);
+                match from.far(pc, key) {
+                    Some(to) => to,
+                    None => {
+                        let from = cpu.regs[BLOCK as usize].wrapping_add(base);
+                        code.found(from, cpu.fetch_key(from), at);
+                        match code.jump_to(pc, key) {
+                            Some(to) => to,
+                            None => return Ok(()),
+                        }
+                    }
+                }
+            }
+        };
+        match code.blocks.get_mut(to.block as usize) {
+            Some(next) => {
+                if !next.run_in_a_row(hot) {
+                    break Ok(());
+                }
+            }
+            None => break Ok(()),
         }
-    }
+        at = to;
+    };
+    let pc = cpu.regs[BLOCK as usize].wrapping_add(base);
+    code.found(pc, keys[(pc >> 63) as usize], at);
+    done
 }
 
 /// Runs the first instruction of a block.
@@ -57,16 +82,17 @@ pub(super) fn run_single(cx: &mut Exec<'_>, code: &CodeCache, at: Place) -> Resu
             cx.cpu.insns += 1;
             Ok(())
         }
-        done => stopped(cx.cpu, insns, 0, pc, done),
+        done => stopped(cx.cpu, insns, 0, done),
     }
 }
 
-/// All of `insns`, the first at `pc`, were executed but for the last `left`; the last of those executed has come to an end or, `done` says, has not.
+/// All of `insns` were executed but for the last `left`; the last of those executed has come to an end or, `done` says, has not.
 #[cold]
 #[inline(never)]
-fn stopped(cpu: &mut Cpu, insns: &[Insn], left: usize, pc: u64, done: Result<(), Stop>) -> Result<(), u64> {
+fn stopped(cpu: &mut Cpu, insns: &[Insn], left: usize, done: Result<(), Stop>) -> Result<(), u64> {
     let executed = insns.len() - left;
     let Some(last) = insns.get(executed - 1) else { return Ok(()) };
+    let pc = cpu.regs[BLOCK as usize];
     match done {
         Ok(()) => {
             cpu.insns += executed as u64;
