@@ -38,12 +38,17 @@ pub trait Loader {
         false
     }
 
+    /// Whether a chunk is kept so near that it is not worth reading ahead.
+    fn is_near(&self, _chunk: u64) -> bool {
+        false
+    }
+
     /// The bytes of these chunks; the image's last one may be shorter.
     fn load(&self, chunks: Range<u64>) -> Io<'_, Vec<u8>>;
 }
 
 /// A source in chunks.
-struct Ranges<S>(S);
+pub struct Ranges<S>(pub S);
 
 impl<S: Source> Loader for Ranges<S> {
     fn name(&self) -> &str {
@@ -135,13 +140,13 @@ pub struct Cached {
 
 impl Cached {
     /// Keeps at most `limit` bytes, besides what is being read.
-    pub fn new(loader: impl Loader + 'static, executor: Rc<Executor>, limit: u64) -> Self {
-        Self { loader: Rc::new(loader), executor, state: Rc::default(), limit }
+    pub fn new(loader: Rc<dyn Loader>, executor: Rc<Executor>, limit: u64) -> Self {
+        Self { loader, executor, state: Rc::default(), limit }
     }
 
     /// A plain source in chunks of 128 KiB.
     pub fn source(source: impl Source + 'static, executor: Rc<Executor>, limit: u64) -> Self {
-        Self::new(Ranges(source), executor, limit)
+        Self::new(Rc::new(Ranges(source)), executor, limit)
     }
 
     /// Bytes that are kept.
@@ -241,7 +246,8 @@ impl Cached {
         let room = (self.limit >> self.loader.chunk_bits()) / 4;
         let ahead = wanted.end..(wanted.end + stream.window.min(room)).min(chunks);
         // not one by one: when half of the window is used up
-        let missing = ahead.clone().filter(|index| self.find(*index).is_none()).count() as u64;
+        let missing =
+            ahead.clone().filter(|index| self.find(*index).is_none() && !self.loader.is_near(*index)).count() as u64;
         if missing * 2 > ahead.end.saturating_sub(ahead.start) {
             self.chunks(ahead);
         }
