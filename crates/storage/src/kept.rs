@@ -91,9 +91,9 @@ impl Kept {
         let (start, len, place) = (bytes.len(), self.len(chunk), self.place(slot.number));
         bytes.resize(start + len, 0);
         let there = place + len as u64 <= self.store.size();
-        let whole = there
-            && self.store.read_at(place, &mut bytes[start..]).await.is_ok()
-            && self.check(chunk, &bytes[start..]) == slot.check;
+        let read = if there { self.store.read_at(place, &mut bytes[start..]).await } else { Ok(()) };
+        self.refused.set(self.refused.get() || read.is_err());
+        let whole = there && read.is_ok() && self.check(chunk, &bytes[start..]) == slot.check;
         if !whole {
             bytes.truncate(start);
             self.slots.borrow_mut().forget(chunk);

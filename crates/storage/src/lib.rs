@@ -10,6 +10,7 @@
 //! bytes         Memory   HostFile: File, OPFS, HTTP ranges, a file in Node
 //! ```
 
+mod ahead;
 mod cache;
 mod chunked;
 mod contents;

@@ -8,7 +8,7 @@ use random::Rng;
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
-use storage::{BlockError, Cached, Identity, Io, Kept, Loader, Memory, Result, Source, Store};
+use storage::{BlockError, Identity, Io, Kept, Loader, Memory, Result, Source, Store};
 
 const BITS: u32 = 12;
 /// The last chunk is not whole.
@@ -54,16 +54,15 @@ fn identity(tag: &str) -> Identity {
     Identity { size: SIZE as u64, tag: tag.to_owned() }
 }
 
-fn open(far: &Rc<Far>, store: &Rc<dyn Store>, tag: &str) -> Result<Cached> {
-    let kept = now(Kept::open(far.clone(), store.clone(), &identity(tag)))?;
-    Ok(Cached::new(Rc::new(kept), Rc::default(), 64 << 20))
+fn open(far: &Rc<Far>, store: &Rc<dyn Store>, tag: &str) -> Result<Kept> {
+    now(Kept::open(far.clone(), store.clone(), &identity(tag)))
 }
 
-/// Reads `range` of the image as a machine with this store would, and returns how many chunks came from far.
+/// Reads `range` of the image, whole chunks, as a machine with this store would, and returns how many chunks came from far.
 fn read(far: &Rc<Far>, store: &Rc<dyn Store>, tag: &str, range: Range<usize>) -> u64 {
     let before = far.loaded.get();
-    let mut read = vec![0; range.len()];
-    now(open(far, store, tag).unwrap().read_at(range.start as u64, &mut read)).unwrap();
+    let chunks = range.start as u64 >> BITS..(range.end as u64).div_ceil(1 << BITS);
+    let read = now(open(far, store, tag).unwrap().load(chunks)).unwrap();
     assert!(read == far.bytes[range], "other bytes");
     far.loaded.get() - before
 }
@@ -182,14 +181,12 @@ fn a_store_that_refuses_is_asked_once_more_and_not_again() {
             refused: RefCell::new(0),
         });
         let store: Rc<dyn Store> = refusing.clone();
-        let Ok(cached) = open(&far, &store, "1") else {
+        let Ok(kept) = open(&far, &store, "1") else {
             assert!(left < 2, "only opening may fail");
             continue;
         };
         for _ in 0..2 {
-            let mut all = vec![0; SIZE];
-            now(cached.read_at(0, &mut all)).unwrap();
-            assert!(all == far.bytes);
+            assert!(now(kept.load(0..40)).unwrap() == far.bytes);
         }
         assert!(*refusing.refused.borrow() <= 1);
     }
