@@ -1,5 +1,6 @@
 // What the engine keeps of files on web servers for the next visit: a file for each address, in a directory of this site's storage.
-// It is a cache: where there is no storage, or no room, or another tab has the file, the machine goes without.
+// It is a cache: where there is no storage, or no room, or another tab has the file, the machine goes without; where a disk that is kept
+// needs the room, it gets it.
 
 import type { DiskFile } from "./file.ts";
 import { OPFS_PREFIX, openOpfs } from "./opfs.ts";
@@ -46,7 +47,7 @@ export async function openKept(address: string): Promise<DiskFile> {
   if (!removed) throw new Error("there is too little storage");
   // one that another tab has open stays
   for (const { name } of removed) await directory.removeEntry(name).catch(() => {});
-  return openOpfs(`${OPFS_PREFIX}${DIRECTORY}/${own}`, "create");
+  return openOpfs(`${OPFS_PREFIX}${DIRECTORY}/${own}`, "create", true);
 }
 
 async function others(directory: FileSystemDirectoryHandle, own: string): Promise<Old[]> {
