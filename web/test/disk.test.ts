@@ -11,6 +11,7 @@ import { FileAccess, FileFlags, FileStarted } from "../src/abi.gen.ts";
 import type { DiskFile } from "../src/host/disk/file.ts";
 import { diskHost } from "../src/host/disk/host.ts";
 import { fetchHttp, openHttp } from "../src/host/disk/http.ts";
+import { toRemove } from "../src/host/disk/kept.ts";
 import { BlobFile, MemoryFile } from "../src/host/disk/memory.ts";
 import { FileTable } from "../src/host/disk/table.ts";
 import { urlDisks } from "../src/host/disk/urls.ts";
@@ -180,7 +181,7 @@ test("what a cache would mix is not taken from a cache", async () => {
       return fetch(url, init);
     };
     try {
-      const file = await openHttp(server.url, { patience, cached: true });
+      const file = await openHttp(server.url, { patience, cached: () => true });
       assert.deepEqual(await file.read(300_000, new Uint8Array(8)), BYTES.slice(300_000, 300_008));
     } finally {
       globalThis.fetch = fetch;
@@ -276,7 +277,8 @@ test("names are found with the job, or relative to the file that names them", as
   assert.equal((await host.open("mine.img", "", "read")).writable, true);
   await host.open("else.img", "", "read");
   await host.open("base.img", "else.img", "read");
-  assert.equal(server.requests.length, 4, "each is asked whether it knows versions");
+  assert.equal(server.requests.length, 2);
+  await assert.rejects(host.open("kept:base.img", "else.img", "create"), /no storage/);
   await assert.rejects(host.open("new.overlay", "", "create"), /opfs:NAME/);
   server.close();
 });
@@ -330,4 +332,15 @@ test("the engine's files by number: at once, later, and failures later", async (
   assert.equal(table.imports.file_read(1, 0n, 200, 16, 9), FileStarted.Pending);
   await next();
   assert.deepEqual(told.pop(), ["failed", 9, "it is not open"]);
+});
+
+test("what is kept of files is bounded: the oldest go first", () => {
+  const mib = 1 << 20;
+  const files = [3, 1, 2].map((used) => ({ name: `${used}`, size: 200 * mib, used }));
+  const names = (quota: number) => toRemove(files, quota * mib)?.map(({ name }) => name);
+  assert.deepEqual(names(100_000), ["1"], "a gigabyte, with one that may grow to 513 MiB");
+  assert.deepEqual(toRemove(files.slice(1), 100_000 * mib), []);
+  assert.deepEqual(names(513 * 4 + 800), ["1", "2"]);
+  assert.deepEqual(names(513 * 4), ["1", "2", "3"]);
+  assert.equal(names(513 * 4 - 4), undefined);
 });

@@ -240,6 +240,9 @@ export function run(
           fetch: async () => {
             throw new Error("there is no such file");
           },
+          keep: async () => {
+            throw new Error("there is no storage");
+          },
         },
         share: (path) => {
           if (path === "none") throw new Error("there is no such directory");

@@ -63,10 +63,19 @@ export async function webServer(options: { together?: number; cors?: boolean } =
   return { port, asked, sockets, close };
 }
 
-/** A server of one image by ranges, which other sites' pages may read; `state` is what it does now. */
-export async function imageServer(
-  image: Buffer,
-): Promise<{ url: string; state: "up" | "down" | "changed"; close(): void }> {
+export interface ImageServer {
+  url: string;
+  /** What it does now. */
+  state: "up" | "down" | "changed";
+  /** The image when it has changed. */
+  changed: Buffer;
+  /** First bytes of the ranges that have been asked for. */
+  readonly asked: number[];
+  close(): void;
+}
+
+/** A server of one image by ranges, which other sites' pages may read. */
+export async function imageServer(image: Buffer): Promise<ImageServer> {
   const server = createServer((request, response) => {
     const [, first = 0, last = 0] = (/^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "") ?? []).map(Number);
     const headers = {
@@ -78,12 +87,14 @@ export async function imageServer(
       request.destroy();
       return;
     }
-    const end = Math.min(last + 1, image.length);
-    response.writeHead(206, { ...headers, "content-range": `bytes ${first}-${end - 1}/${image.length}` });
-    response.end(image.subarray(first, end));
+    if (request.method === "GET") self.asked.push(first);
+    const now = self.state === "changed" ? self.changed : image;
+    const end = Math.min(last + 1, now.length);
+    response.writeHead(206, { ...headers, "content-range": `bytes ${first}-${end - 1}/${now.length}` });
+    response.end(now.subarray(first, end));
   });
   const { port, close } = await listen(server);
-  const self = { url: `http://127.0.0.1:${port}/a.img`, state: "up" as "up" | "down" | "changed", close };
+  const self: ImageServer = { url: `http://127.0.0.1:${port}/a.img`, state: "up", changed: image, asked: [], close };
   return self;
 }
 

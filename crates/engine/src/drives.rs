@@ -137,5 +137,6 @@ pub fn described(drive: &options::Drive) -> Drive {
         read_only: drive.read_only,
         snapshot: drive.snapshot,
         overlay: drive.overlay.clone(),
+        forget: drive.forget,
     }
 }

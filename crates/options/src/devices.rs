@@ -17,6 +17,8 @@ pub struct Drive {
     pub snapshot: bool,
     /// The file that keeps what the guest writes, and leaves the image as it is.
     pub overlay: Option<String>,
+    /// What is fetched of the file is not kept for the next time.
+    pub forget: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +157,7 @@ pub fn drive(p: &mut Parser, v: Value<'_>) -> Result<(), OptionError> {
     let read_only = keys.switch("readonly")?.or(keys.switch("read-only")?).unwrap_or(false);
     let snapshot = keys.switch("snapshot")?.unwrap_or(false);
     let overlay = keys.take("overlay");
+    let forget = keys.choice("cache", &["writeback", "none"])? == Some("none");
     keys.choice("media", &["disk"])?;
     let serial = keys.take("serial").unwrap_or_default();
     let bad = |reason| Err(v.bad(reason));
@@ -175,7 +178,7 @@ pub fn drive(p: &mut Parser, v: Value<'_>) -> Result<(), OptionError> {
         "chunked" => DriveFormat::Chunked,
         _ => DriveFormat::Qcow2,
     });
-    p.config.drives.push(Drive { file, id, format, read_only, snapshot, overlay });
+    p.config.drives.push(Drive { file, id, format, read_only, snapshot, overlay, forget });
     if interface == "virtio" {
         let drive = p.config.drives.len() - 1;
         plug(p, v, Model::Blk { drive, serial, logical_block: 512, physical_block: 512 });

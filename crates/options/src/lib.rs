@@ -167,7 +167,7 @@ const OPTIONS: &[OptionRow] = &[
     },
     OptionRow {
         names: &["-drive"],
-        usage: "file=FILE,if=virtio|none[,format=raw|qcow2|chunked][,id=ID][,readonly=on][,snapshot=on|,overlay=FILE]",
+        usage: "file=FILE,if=virtio|none[,format=raw|qcow2|chunked][,id=ID][,readonly=on][,snapshot=on|,overlay=FILE][,cache=writeback|none]",
         help: "a disk image, and with if=virtio the disk",
         apply: devices::drive,
     },

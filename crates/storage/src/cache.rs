@@ -1,8 +1,9 @@
 //! What was fetched, kept: chunks of an image that comes from far away.
 //!
-//! A read loads the chunks that are missing, neighbours together; reads of the same chunk wait for the same load; a
-//! reader that goes on where it was gets more and more loaded ahead of it. The least recently used chunks go first.
+//! A read loads the chunks that are missing, neighbours together; reads of the same chunk wait for the same load; more is loaded ahead
+//! ([`Ahead`]). The least recently used chunks go first.
 
+use crate::ahead::{self, Ahead};
 use crate::io::within;
 use crate::sync::Waiters;
 use crate::{BlockError, Executor, Io, Result, Source};
@@ -13,10 +14,6 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::task::Poll;
 
-/// Chunks that are loaded ahead of a reader at most, if they are as long as [`CHUNK_BITS`] says.
-const AHEAD: u64 = 16;
-/// Readers that are told apart: files that the guest reads at the same time.
-const STREAMS: usize = 8;
 /// Log2 of the bytes that are fetched of a plain file at least.
 const CHUNK_BITS: u32 = 17;
 /// Bytes of one request at most.
@@ -38,12 +35,17 @@ pub trait Loader {
         false
     }
 
+    /// Whether a chunk is kept so near that it is not worth reading ahead.
+    fn is_near(&self, _chunk: u64) -> bool {
+        false
+    }
+
     /// The bytes of these chunks; the image's last one may be shorter.
     fn load(&self, chunks: Range<u64>) -> Io<'_, Vec<u8>>;
 }
 
 /// A source in chunks.
-struct Ranges<S>(S);
+pub struct Ranges<S>(pub S);
 
 impl<S: Source> Loader for Ranges<S> {
     fn name(&self) -> &str {
@@ -115,14 +117,7 @@ struct State {
     /// Of the chunks that are ready.
     bytes: Cell<u64>,
     clock: Cell<u64>,
-    /// Where readers are expected next, how far was loaded ahead of them; the last to read last.
-    streams: RefCell<Vec<Stream>>,
-}
-
-#[derive(Clone, Copy)]
-struct Stream {
-    next: u64,
-    window: u64,
+    ahead: RefCell<Ahead>,
 }
 
 /// A source that keeps what it has loaded.
@@ -135,13 +130,13 @@ pub struct Cached {
 
 impl Cached {
     /// Keeps at most `limit` bytes, besides what is being read.
-    pub fn new(loader: impl Loader + 'static, executor: Rc<Executor>, limit: u64) -> Self {
-        Self { loader: Rc::new(loader), executor, state: Rc::default(), limit }
+    pub fn new(loader: Rc<dyn Loader>, executor: Rc<Executor>, limit: u64) -> Self {
+        Self { loader, executor, state: Rc::default(), limit }
     }
 
     /// A plain source in chunks of 128 KiB.
     pub fn source(source: impl Source + 'static, executor: Rc<Executor>, limit: u64) -> Self {
-        Self::new(Ranges(source), executor, limit)
+        Self::new(Rc::new(Ranges(source)), executor, limit)
     }
 
     /// Bytes that are kept.
@@ -157,8 +152,10 @@ impl Cached {
         let bits = self.loader.chunk_bits();
         let wanted = offset >> bits..((offset + buf.len() as u64 - 1) >> bits) + 1;
         // all of them are on their way before the first is waited for
+        let near = self.cluster(&wanted);
         let chunks: Vec<Chunk> = self.chunks(wanted.clone());
         self.load_ahead(&wanted);
+        self.chunks(near);
         let mut at = 0;
         for (index, chunk) in wanted.zip(chunks) {
             let inside = (offset + at as u64 - (index << bits)) as usize;
@@ -222,29 +219,24 @@ impl Cached {
 
     /// Begins loads of what a reader that goes on where it was will want next.
     fn load_ahead(&self, wanted: &Range<u64>) {
-        let mut streams = self.state.streams.borrow_mut();
-        let at = streams.iter().position(|s| s.next == wanted.start || s.next == wanted.start + 1);
-        let mut stream = match at {
-            Some(at) => streams.remove(at),
-            None => Stream { next: wanted.end, window: 0 },
-        };
-        if at.is_some() && wanted.end > stream.next {
-            stream.window = (stream.window * 2).clamp(1, AHEAD);
-        }
-        stream.next = wanted.end;
-        if streams.len() >= STREAMS {
-            streams.remove(0);
-        }
-        streams.push(stream);
-        drop(streams);
-        let chunks = self.loader.size().div_ceil(1 << self.loader.chunk_bits());
         let room = (self.limit >> self.loader.chunk_bits()) / 4;
-        let ahead = wanted.end..(wanted.end + stream.window.min(room)).min(chunks);
-        // not one by one: when half of the window is used up
-        let missing = ahead.clone().filter(|index| self.find(*index).is_none()).count() as u64;
-        if missing * 2 > ahead.end.saturating_sub(ahead.start) {
-            self.chunks(ahead);
-        }
+        let ahead = self.state.ahead.borrow_mut().of_reader(wanted, self.count(), room, |chunk| self.knows(chunk));
+        self.chunks(ahead);
+    }
+
+    /// What lies near chunks that nobody has thought of, and is best loaded after them.
+    fn cluster(&self, wanted: &Range<u64>) -> Range<u64> {
+        let missed = wanted.clone().find(|chunk| !self.knows(*chunk));
+        missed.map_or(0..0, |chunk| ahead::cluster(chunk, self.count(), |chunk| self.knows(chunk)))
+    }
+
+    fn count(&self) -> u64 {
+        self.loader.size().div_ceil(1 << self.loader.chunk_bits())
+    }
+
+    /// Whether a chunk need not be loaded from far away.
+    fn knows(&self, chunk: u64) -> bool {
+        self.loader.is_near(chunk) || self.find(chunk).is_some()
     }
 }
 

@@ -6,10 +6,11 @@
 //!
 //! ```text
 //! BlockBackend  Disk ── Executor
-//! layers        Overlay (what was written)  Qcow2  Chunked  Cached (what was fetched)
+//! layers        Overlay (what was written)  Qcow2  Chunked  Cached (what was fetched)  Kept (for the next time)
 //! bytes         Memory   HostFile: File, OPFS, HTTP ranges, a file in Node
 //! ```
 
+mod ahead;
 mod cache;
 mod chunked;
 mod contents;
@@ -19,13 +20,14 @@ mod executor;
 mod hash;
 mod host;
 mod io;
+mod kept;
 mod memory;
 mod overlay;
 mod probe;
 mod qcow2;
 mod sync;
 
-pub use cache::{Cached, Loader};
+pub use cache::{Cached, Loader, Ranges};
 pub use chunked::{Chunked, Codec, Manifest, Objects, Packer, Piece};
 pub use contents::{Contents, Traffic};
 pub use disk::{Disk, Layer};
@@ -34,6 +36,7 @@ pub use executor::Executor;
 pub use hash::Hash;
 pub use host::{Ended, Host, HostFile, HostFiles, OpenedFile, Started};
 pub use io::{Io, Source, Store};
+pub use kept::Kept;
 pub use memory::Memory;
 pub use overlay::{Identity, Overlay};
 pub use probe::{Access, Drive, File, Files, Format, Opener, object_name, probe};

@@ -3,13 +3,18 @@
 use crate::chunked::{self, Chunked, Manifest, Objects};
 use crate::disk::{Disk, Layer};
 use crate::io::{read_padded, within};
-use crate::{BlockError, Cached, Executor, Hash, Identity, Io, Memory, Overlay, Qcow2, Result, Source, Store, qcow2};
+use crate::{
+    BlockError, Cached, Executor, Hash, Identity, Io, Kept, Loader, Memory, Overlay, Qcow2, Ranges, Result, Source,
+    Store, qcow2,
+};
 use std::rc::Rc;
 
 /// Bytes of each image that comes from far away which are kept in memory.
 const CACHE: u64 = 64 << 20;
 /// Backing files of backing files, at most: what is more refers to itself.
 const CHAIN: usize = 16;
+/// Before the name of a file: what the host keeps of it, for us to read and write.
+pub const KEPT: &str = "kept:";
 /// A longer identity is replaced by its hash.
 const LONGEST_TAG: usize = 512;
 
@@ -85,6 +90,20 @@ pub struct Drive {
     pub snapshot: bool,
     /// The file that what is written goes to; it is made if there is none.
     pub overlay: Option<String>,
+    /// What is fetched from far away is not kept for the next time.
+    pub forget: bool,
+}
+
+/// An image to be opened.
+struct Wanted<'a> {
+    name: &'a str,
+    /// The name of the file that names it, or empty.
+    base: &'a str,
+    format: Option<Format>,
+    access: Access,
+    keep: bool,
+    /// How many images it is behind.
+    depth: usize,
 }
 
 /// What images are opened with.
@@ -99,7 +118,7 @@ impl Opener {
     pub async fn drive(&self, drive: &Drive) -> Result<Disk> {
         let write = !drive.read_only && !drive.snapshot && drive.overlay.is_none();
         let access = if write { Access::Write } else { Access::Read };
-        let (image, identity) = self.image(&drive.file, "", drive.format, access, 0).await?;
+        let (image, identity) = self.image(Wanted { access, keep: !drive.forget, ..Wanted::of(drive) }).await?;
         let mut kept = None;
         let layer = match (&drive.overlay, image) {
             (Some(name), image) => {
@@ -130,45 +149,56 @@ impl Opener {
 
     /// What a drive's image holds, to be packed: nothing is written to it.
     pub async fn content(&self, drive: &Drive) -> Result<Rc<dyn Source>> {
-        Ok(self.image(&drive.file, "", drive.format, Access::Read, 0).await?.0.source())
+        Ok(self.image(Wanted::of(drive)).await?.0.source())
     }
 
     /// Opens an image, and what it is backed by.
-    fn image<'a>(
-        &'a self,
-        name: &'a str,
-        base: &'a str,
-        format: Option<Format>,
-        access: Access,
-        depth: usize,
-    ) -> Io<'a, (Layer, Identity)> {
+    fn image<'a>(&'a self, wanted: Wanted<'a>) -> Io<'a, (Layer, Identity)> {
         Box::pin(async move {
-            let File { layer, identity, remote } = self.files.open(name, base, access).await?;
-            let layer = match layer {
-                Layer::ReadOnly(source) if remote => {
-                    Layer::ReadOnly(Rc::new(Cached::source(source, self.executor.clone(), CACHE)))
-                }
-                layer => layer,
-            };
-            let probed = match format {
+            let File { layer, identity, remote } = self.files.open(wanted.name, wanted.base, wanted.access).await?;
+            let probed = match wanted.format {
                 Some(format) => format,
                 None => probe(&*layer.source()).await?,
             };
+            let keep = remote && wanted.keep;
+            let layer = match layer {
+                Layer::ReadOnly(source) if remote => {
+                    // of a manifest, it is the chunks that are kept
+                    let keep = keep && probed != Format::Chunked;
+                    self.cached(Rc::new(Ranges(source)), &wanted, keep, &identity).await
+                }
+                layer => layer,
+            };
             match probed {
-                Format::Raw if format.is_none() => Ok((guarded(layer), identity)),
+                Format::Raw if wanted.format.is_none() => Ok((guarded(layer), identity)),
                 Format::Raw => Ok((layer, identity)),
-                Format::Qcow2 => self.qcow2(layer, identity, depth).await,
-                Format::Chunked => self.chunked(layer).await,
+                Format::Qcow2 => self.qcow2(layer, identity, wanted).await,
+                Format::Chunked => self.chunked(layer, wanted, keep).await,
             }
         })
     }
 
-    async fn qcow2(&self, file: Layer, identity: Identity, depth: usize) -> Result<(Layer, Identity)> {
+    /// A cache over a loader; if `keep`, with what the host has kept of it, where there is something that tells versions apart.
+    async fn cached(&self, loader: Rc<dyn Loader>, wanted: &Wanted<'_>, keep: bool, identity: &Identity) -> Layer {
+        let kept =
+            if keep && !identity.tag.is_empty() { self.kept(&loader, wanted, identity).await.ok() } else { None };
+        Layer::ReadOnly(Rc::new(Cached::new(kept.unwrap_or(loader), self.executor.clone(), CACHE)))
+    }
+
+    async fn kept(&self, loader: &Rc<dyn Loader>, wanted: &Wanted<'_>, identity: &Identity) -> Result<Rc<dyn Loader>> {
+        let name = format!("{KEPT}{}", wanted.name);
+        match self.files.open(&name, wanted.base, Access::Create).await?.layer {
+            Layer::ReadWrite(store) => Ok(Rc::new(Kept::open(loader.clone(), store, identity).await?)),
+            Layer::ReadOnly(_) => Err(BlockError::ReadOnly { image: name, why: "the host does not let it be written" }),
+        }
+    }
+
+    async fn qcow2(&self, file: Layer, identity: Identity, wanted: Wanted<'_>) -> Result<(Layer, Identity)> {
         let source = file.source();
         let mut tag = identity.tag;
         let backing = match Qcow2::backing(&*source).await? {
             None => None,
-            Some(_) if depth >= CHAIN => {
+            Some(_) if wanted.depth >= CHAIN => {
                 let what =
                     format!("more than {CHAIN} backing files, one behind another: they may go round in a circle");
                 return Err(BlockError::unsupported(source.name(), what));
@@ -181,7 +211,9 @@ impl Opener {
                     })?),
                 };
                 let name = file_name(source.name(), &backing.name)?;
-                let (layer, behind) = self.image(name, source.name(), format, Access::Read, depth + 1).await?;
+                let (access, keep, depth) = (Access::Read, wanted.keep, wanted.depth + 1);
+                let backing = Wanted { name, base: source.name(), format, access, keep, depth };
+                let (layer, behind) = self.image(backing).await?;
                 tag = joined(&tag, &behind.tag);
                 Some(layer.source())
             }
@@ -192,14 +224,21 @@ impl Opener {
         Ok((if write { Layer::ReadWrite(image) } else { Layer::ReadOnly(image) }, identity))
     }
 
-    async fn chunked(&self, file: Layer) -> Result<(Layer, Identity)> {
+    async fn chunked(&self, file: Layer, wanted: Wanted<'_>, keep: bool) -> Result<(Layer, Identity)> {
         let source = file.source();
         let manifest = Manifest::read(&*source).await?;
         // the manifest has the hash of everything
         let identity = Identity { size: manifest.size, tag: Hash::of(&manifest.to_bytes()).to_string() };
         let objects = FileObjects { files: self.files.clone(), manifest: source.name().to_owned() };
         let image = Chunked::new(source.name(), manifest, objects);
-        Ok((Layer::ReadOnly(Rc::new(Cached::new(image, self.executor.clone(), CACHE))), identity))
+        Ok((self.cached(Rc::new(image), &wanted, keep, &identity).await, identity))
+    }
+}
+
+impl<'a> Wanted<'a> {
+    /// To be read.
+    fn of(drive: &'a Drive) -> Self {
+        Self { name: &drive.file, base: "", format: drive.format, access: Access::Read, keep: false, depth: 0 }
     }
 }
 

@@ -67,7 +67,7 @@ impl Host for Far {
                     file: file as u32,
                     size: self.files.borrow()[file].1.len() as u64,
                     writable: self.writable && access != Access::Read,
-                    remote: self.remote,
+                    remote: self.remote && !name.starts_with("kept:"),
                     tag: format!("tag of {name}"),
                 })
             }
@@ -87,7 +87,9 @@ impl Host for Far {
     fn read(&self, file: u32, offset: u64, buf: &mut [u8], request: u32) -> Started {
         let files = self.files.borrow();
         let bytes = &files[file as usize].1[offset as usize..offset as usize + buf.len()];
-        self.bytes.set(self.bytes.get() + buf.len() as u64);
+        if !files[file as usize].0.contains("kept:") {
+            self.bytes.set(self.bytes.get() + buf.len() as u64);
+        }
         if !self.remote {
             buf.copy_from_slice(bytes);
             return Started::Done;
@@ -202,6 +204,31 @@ fn a_chain_far_away_is_fetched_lazily_and_written_to_memory() {
     }
     assert!(machine.far.requests.get() - before < 30, "{} requests", machine.far.requests.get() - before);
     drop(disk);
+    assert_eq!(machine.far.open.get(), 0);
+}
+
+#[test]
+fn what_was_fetched_is_kept_for_the_next_time() {
+    let dir = Dir::new("kept");
+    let (bytes, base, top) = chain(&dir, &mut Rng(11));
+    let machine = Machine::new(Far { remote: true, writable: true, ..Far::default() });
+    machine.far.put("http://host/a/base.raw", base);
+    machine.far.put("http://host/a/top.qcow2", top);
+    machine.far.put("kept:http://host/a/top.qcow2", Vec::new());
+    machine.far.put("http://host/a/kept:base.raw", Vec::new());
+    let fetched = |forget| {
+        let before = machine.far.bytes.get();
+        let snapshot = Drive { snapshot: true, forget, ..drive("http://host/a/top.qcow2") };
+        let mut disk = machine.open(&snapshot).unwrap();
+        for offset in [0, 5 << 20, 1 << 20, (1 << 20) + 280_064] {
+            assert!(machine.read(&mut disk, offset, 4096) == bytes[offset as usize..][..4096]);
+        }
+        machine.far.bytes.get() - before
+    };
+    let first = fetched(false);
+    assert!(first > 512 << 10, "{first} bytes");
+    assert_eq!(fetched(false), 8, "the first bytes say which format it is");
+    assert_eq!(fetched(true), first, "with cache=none");
     assert_eq!(machine.far.open.get(), 0);
 }
 

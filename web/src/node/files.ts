@@ -22,15 +22,18 @@ export const nodeDisks: Disks = {
     if (name.startsWith("file:")) return fileURLToPath(name);
     return base === undefined ? resolve(name) : resolve(dirname(base), name);
   },
-  open: async (address, access, account) =>
-    isAddress(address) ? urlDisks.open(address, access, account) : openPath(address, access),
-  fetch: async (address, again, account) => {
-    if (isAddress(address)) return urlDisks.fetch(address, again, account);
+  open: async (address, access, use) =>
+    isAddress(address) ? urlDisks.open(address, access, use) : openPath(address, access),
+  fetch: async (address, again, use) => {
+    if (isAddress(address)) return urlDisks.fetch(address, again, use);
     try {
       return await readFile(address);
     } catch (cause) {
       throw new Error("there is no such file, or it cannot be read", { cause });
     }
+  },
+  keep: async () => {
+    throw new Error("what comes from other computers is not kept on this one");
   },
 };
 

@@ -27,6 +27,7 @@ fn a_drive_with_its_disk_and_one_without() {
         read_only: false,
         snapshot: false,
         overlay: None,
+        forget: false,
     };
     let b = Drive {
         file: "b,c.qcow2".into(),
@@ -35,9 +36,12 @@ fn a_drive_with_its_disk_and_one_without() {
         read_only: true,
         snapshot: false,
         overlay: None,
+        forget: false,
     };
     assert_eq!(c.drives, [a, b]);
     assert_eq!(c.devices, [DeviceOptions { id: None, place: Place::Pci { slot: 2 }, model: blk(0) }]);
+    let forget = |cache: &str| words(&format!("-drive file=a,if=virtio{cache}")).unwrap().drives[0].forget;
+    assert_eq!([",cache=none", ",cache=writeback", ""].map(forget), [true, false, false]);
     assert!(words("-snapshot -drive file=a,if=virtio").unwrap().drives[0].snapshot);
     let drive = "-drive file=x,if=none,id=d,snapshot";
     let device = "-device virtio-blk,drive=d,serial=ABC,logical_block_size=0x1000";
@@ -91,7 +95,8 @@ fn what_cannot_be_says_why() {
         ("-drive if=virtio", "`file=`"),
         ("-drive file=a,if=scsi", "nearest supported is"),
         ("-drive file=a,if=virtio,format=vmdk", "vmdk"),
-        ("-drive file=a,if=virtio,cache=none", "`cache` is not supported"),
+        ("-drive file=a,if=virtio,cache=unsafe", "unsafe"),
+        ("-drive file=a,if=virtio,aio=native", "`aio` is not supported"),
         ("-drive file=a,if=virtio,readonly=maybe", "on or off"),
         ("-drive file=a,if=none,id=x -drive file=b,if=none,id=x", "two drives"),
         ("-hda a.img", "if=virtio"),

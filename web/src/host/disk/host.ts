@@ -2,14 +2,24 @@
 
 import type { Job } from "../../protocol.ts";
 import type { Access, DiskFile, DiskHost } from "./file.ts";
+import { KEPT_PREFIX } from "./kept.ts";
 import { BlobFile, MemoryFile } from "./memory.ts";
 import { OPFS_PREFIX, openOpfs } from "./opfs.ts";
 
 /** What differs between hosts. An address is absolute; `base` is another, or where the job looks for files. */
 export interface Disks {
   address(name: string, base: string | undefined): string;
-  open(address: string, access: Access, account: (bytes: number) => void): Promise<DiskFile>;
-  fetch(address: string, again: boolean, account: (bytes: number) => void): Promise<Uint8Array>;
+  open(address: string, access: Access, use: Use): Promise<DiskFile>;
+  fetch(address: string, again: boolean, use: Use): Promise<Uint8Array>;
+  /** Opens what this host keeps of the file at an address for the next time; throws if it keeps nothing. */
+  keep(address: string): Promise<DiskFile>;
+}
+
+export interface Use {
+  /** Is told of bytes that have come over the network. */
+  account(bytes: number): void;
+  /** Whether the engine keeps what it gets, so that no other cache need do so. */
+  kept(): boolean;
 }
 
 export interface Watch {
@@ -33,23 +43,32 @@ export function diskHost(
     if (base.startsWith(OPFS_PREFIX)) return base.slice(0, base.lastIndexOf("/") + 1 || OPFS_PREFIX.length) + name;
     return disks.address(name, base === "" ? job.base : address(base, ""));
   };
+  /** Addresses of which the engine keeps what it fetches. */
+  const kept = new Set<string>();
+  const use = (address: string): Use => ({ account, kept: () => kept.has(address) });
   return {
     answered,
     async open(name, base, access) {
+      if (name.startsWith(KEPT_PREFIX)) {
+        const where = address(name.slice(KEPT_PREFIX.length), base);
+        const file = await disks.keep(where);
+        kept.add(where);
+        return file;
+      }
       const target = targets.get(name);
       if (target) return target;
       const there = given(name);
       if (there instanceof Uint8Array) return new MemoryFile(there);
       if (there instanceof Blob) return new BlobFile(there);
       const where = address(name, base);
-      return where.startsWith(OPFS_PREFIX) ? openOpfs(where, access) : disks.open(where, access, account);
+      return where.startsWith(OPFS_PREFIX) ? openOpfs(where, access) : disks.open(where, access, use(where));
     },
     async fetch(name, base, again) {
       const there = given(name);
       if (there instanceof Uint8Array) return there;
       if (there instanceof Blob) return new Uint8Array(await there.arrayBuffer());
       const where = address(name, base);
-      if (!where.startsWith(OPFS_PREFIX)) return disks.fetch(where, again, account);
+      if (!where.startsWith(OPFS_PREFIX)) return disks.fetch(where, again, use(address(base, "")));
       const file = await openOpfs(where, "read");
       const bytes = new Uint8Array(file.size);
       return (await file.read(0, bytes)) ?? bytes;

@@ -22,8 +22,8 @@ export interface HttpOptions {
   /** Is told of bytes that have come. */
   account?: (bytes: number) => void;
   patience?: Patience;
-  /** Whether responses may come from a cache, as a browser's does. */
-  cached?: boolean;
+  /** Whether responses may come from a cache, as a browser's does; asked each time. */
+  cached?: () => boolean;
 }
 
 /** Worth another attempt. */
@@ -152,19 +152,12 @@ class HttpFile extends ReadOnlyFile implements DiskFile {
   readonly #url: string;
   readonly #version: Version;
   readonly #first: Uint8Array;
-  readonly #cache: RequestCache;
+  /** What the browser's cache is used for, once it is. */
+  #cache: Promise<RequestCache> | undefined;
   readonly #options: Required<HttpOptions>;
 
-  constructor(
-    url: string,
-    size: number,
-    version: Version,
-    first: Uint8Array,
-    cache: RequestCache,
-    options: Required<HttpOptions>,
-  ) {
+  constructor(url: string, size: number, version: Version, first: Uint8Array, options: Required<HttpOptions>) {
     super();
-    this.#cache = cache;
     this.#url = url;
     this.size = size;
     this.#version = version;
@@ -182,9 +175,16 @@ class HttpFile extends ReadOnlyFile implements DiskFile {
     return patiently(this.#options.patience, (signal, alive) => this.#range(offset, length, signal, alive));
   }
 
+  /** A cache is left out if it could mix versions. */
+  #mode(signal: AbortSignal): RequestCache | Promise<RequestCache> {
+    if (!this.#options.cached()) return "no-store";
+    this.#cache ??= knowsVersions(this.#url, signal).then((knows) => (knows ? "default" : "no-store"));
+    return this.#cache;
+  }
+
   async #range(start: number, length: number, signal: AbortSignal, alive: () => void): Promise<Uint8Array> {
     const headers = { range: `bytes=${start}-${start + length - 1}` };
-    const response = await ask(this.#url, { cache: this.#cache, headers }, signal);
+    const response = await ask(this.#url, { cache: await this.#mode(signal), headers }, signal);
     const range = contentRange(response);
     const wrong =
       !same(versionOf(response), this.#version) || response.status === 416 || (range && range.size !== this.size);
@@ -204,7 +204,7 @@ function complete(options: HttpOptions): Required<HttpOptions> {
   return {
     account: options.account ?? (() => {}),
     patience: options.patience ?? PATIENCE,
-    cached: options.cached ?? false,
+    cached: options.cached ?? (() => false),
   };
 }
 
@@ -221,8 +221,7 @@ export function openHttp(url: string, options: HttpOptions = {}): Promise<DiskFi
       const first = await body(response, range && range.end - range.start, FIRST, alive, all.account);
       if (range && range.start !== 0) throw new Passing("the server has answered with another part of the file");
       const size = range?.size ?? (first.length < FIRST ? first.length : await sizeByHead(url, signal));
-      const cache = all.cached && !(await knowsVersions(url, signal)) ? "no-store" : "default";
-      return new HttpFile(url, size, version, first, cache, all);
+      return new HttpFile(url, size, version, first, all);
     }
     if (response.status === 416) return new MemoryFileOf(new Uint8Array(0), version); // a file of no bytes has no range
     const length = response.headers.has("content-encoding") ? null : response.headers.get("content-length");
@@ -285,9 +284,9 @@ class MemoryFileOf extends ReadOnlyFile implements DiskFile {
 
 /** All of a file whose name changes with its content. */
 export function fetchHttp(url: string, again: boolean, options: HttpOptions = {}): Promise<Uint8Array> {
-  const { account, patience } = complete(options);
+  const { account, patience, cached } = complete(options);
   return patiently(patience, async (signal, alive) => {
-    const response = await ask(url, { cache: again ? "reload" : "default" }, signal);
+    const response = await ask(url, { cache: !cached() ? "no-store" : again ? "reload" : "default" }, signal);
     const length = response.headers.has("content-encoding") ? null : response.headers.get("content-length");
     return body(response, length === null ? undefined : Number(length), WHOLE_LIMIT, alive, account);
   });

@@ -18,26 +18,62 @@ export type FileHandle = FileSystemFileHandle & { createSyncAccessHandle?: () =>
 
 export const OPFS_PREFIX = "opfs:";
 
+/** Files that give up their room when another one needs it. */
+const spare = new Set<OpfsFile>();
+/** Files have given up their room; browsers notice a little later. Milliseconds. */
+const NOTICED = 200;
+let room: Promise<void> | undefined;
+
+/** Resolves when there may be more room; nothing if nobody has any to give. */
+function makeRoom(): Promise<void> | undefined {
+  if (spare.size === 0) return room;
+  for (const file of spare) file.giveUp();
+  room = new Promise<void>((resolve) => setTimeout(resolve, NOTICED)).finally(() => (room = undefined));
+  return room;
+}
+
 class OpfsFile implements DiskFile {
   readonly writable = true;
   readonly remote = false;
   readonly tag = "";
   readonly #handle: SyncAccessHandle;
+  #gone = false;
 
   constructor(handle: SyncAccessHandle) {
     this.#handle = handle;
   }
 
+  /** Makes the file empty and closes it: from now on nothing is read or written. */
+  giveUp(): void {
+    this.#gone = true;
+    this.#handle.truncate(0);
+    this.close();
+  }
+
   get size(): number {
-    return this.#handle.getSize();
+    return this.#gone ? 0 : this.#handle.getSize();
   }
 
   read(offset: number, into: Uint8Array): undefined {
+    if (this.#gone) throw new Error("it has given up its room");
     const read = this.#handle.read(into, { at: offset });
     if (read !== into.length) throw new Error(`it ends after ${offset + read} bytes`);
   }
 
-  write(offset: number, bytes: Uint8Array): undefined {
+  write(offset: number, bytes: Uint8Array): Promise<void> | undefined {
+    if (this.#gone) throw full(undefined);
+    try {
+      this.#put(offset, bytes);
+      return undefined;
+    } catch (cause) {
+      const more = cause instanceof Full && !spare.has(this) ? makeRoom() : undefined;
+      if (!more) throw cause;
+      const copy = bytes.slice();
+      return more.then(() => this.#put(offset, copy));
+    }
+  }
+
+  #put(offset: number, bytes: Uint8Array): void {
     let written = 0;
     try {
       written = this.#handle.write(bytes, { at: offset });
@@ -48,16 +84,17 @@ class OpfsFile implements DiskFile {
   }
 
   flush(): undefined {
-    this.#handle.flush();
+    if (!this.#gone) this.#handle.flush();
   }
 
   close(): void {
+    spare.delete(this);
     this.#handle.close();
   }
 }
 
-/** Opens `opfs:PATH`; a file that is to be written is made if there is none, and is this machine's alone. */
-export async function openOpfs(name: string, access: Access): Promise<DiskFile> {
+/** Opens `opfs:PATH`; a file that is to be written is made if there is none, and is this machine's alone. `gives`: its room, when another needs it. */
+export async function openOpfs(name: string, access: Access, gives = false): Promise<DiskFile> {
   const path = name
     .slice(OPFS_PREFIX.length)
     .split("/")
@@ -74,7 +111,9 @@ export async function openOpfs(name: string, access: Access): Promise<DiskFile> 
     const file: FileHandle = await directory.getFileHandle(last, { create });
     if (access === "read") return new BlobFile(await file.getFile());
     if (!file.createSyncAccessHandle) throw new Error("this browser cannot write files for sites");
-    return new OpfsFile(await file.createSyncAccessHandle());
+    const opened = new OpfsFile(await file.createSyncAccessHandle());
+    if (gives) spare.add(opened);
+    return opened;
   } catch (cause) {
     if (named(cause, "NotFoundError")) throw new Error("there is no such file in this site's storage", { cause });
     if (named(cause, "NoModificationAllowedError") || named(cause, "InvalidStateError")) {
@@ -90,6 +129,8 @@ function named(error: unknown, name: string): boolean {
   return error instanceof Error && error.name === name;
 }
 
+class Full extends Error {}
+
 function full(cause: unknown): Error {
-  return new Error("the browser's storage for this site is full: free some, or export the disk", { cause });
+  return new Full("the browser's storage for this site is full: free some, or export the disk", { cause });
 }

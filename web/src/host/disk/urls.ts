@@ -2,6 +2,7 @@
 
 import type { Disks } from "./host.ts";
 import { fetchHttp, openHttp } from "./http.ts";
+import { openKept } from "./kept.ts";
 
 export const urlDisks: Disks = {
   address: (name, base) => {
@@ -11,9 +12,10 @@ export const urlDisks: Disks = {
       throw new Error("this is not an address", { cause });
     }
   },
-  open: (address, access, account) => {
+  open: (address, access, { account, kept }) => {
     if (access === "create") throw new Error("nothing can be written there; keep what is written in opfs:NAME");
-    return openHttp(address, { account, cached: true });
+    return openHttp(address, { account, cached: () => !kept() });
   },
-  fetch: (address, again, account) => fetchHttp(address, again, { account }),
+  fetch: (address, again, { account, kept }) => fetchHttp(address, again, { account, cached: () => !kept() }),
+  keep: openKept,
 };
