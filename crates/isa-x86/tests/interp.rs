@@ -31,6 +31,42 @@ fn code_that_writes_itself_is_seen_at_the_next_instruction() {
 }
 
 #[test]
+fn an_instruction_in_two_pages_is_seen_to_be_overwritten_in_either() {
+    // mov [rdi], 7; jmp to 0xffd; .. 0xffd: mov eax, 0x44332211, its last two bytes in the next page; jmp $
+    let mut code = [0xc6, 7, 7, 0xe9, 0xf5, 0x0f, 0, 0].to_vec();
+    code.resize(0xffd, 0x90);
+    code.extend([0xb8, 0x11, 0x22, 0x33, 0x44, 0xeb, 0xfe]);
+    for (at, want) in [(0xffe, 0x4433_2207), (0x1001, 0x0733_2211)] {
+        let mut v = long_mode(&code);
+        v.cpu.cr0 &= !cr0::PG;
+        v.cpu.rip = CODE + 0xffd;
+        run(&mut v, 1);
+        assert_eq!(v.cpu.regs[0], 0x4433_2211);
+        (v.cpu.rip, v.cpu.regs[7]) = (CODE, CODE + at);
+        run(&mut v, 3);
+        assert_eq!((v.cpu.regs[0], v.cpu.rip), (want, CODE + 0x1002), "{at:x}");
+    }
+}
+
+#[test]
+fn what_is_written_beside_code_drops_none() {
+    // L: mov [rdi], ecx; dec ecx; jnz L; jmp $; and behind it, in the same line, a byte that belongs to no code
+    let mut v = long_mode(&[0x89, 0x0f, 0xff, 0xc9, 0x75, 0xfa, 0xeb, 0xfe]);
+    v.cpu.cr0 &= !cr0::PG;
+    (v.cpu.regs[1], v.cpu.regs[7]) = (1000, CODE + 8);
+    run(&mut v, 3010);
+    assert_eq!((v.cpu.rip, v.cpu.mem.ram.read::<u32>(CODE + 8)), (CODE + 6, Some(1)));
+    assert!(v.decoded() < 10, "{} instructions", v.decoded());
+    // One byte before, which does.
+    (v.cpu.rip, v.cpu.regs[1], v.cpu.regs[7]) = (CODE, 1, CODE + 4);
+    run(&mut v, 2);
+    assert_eq!(v.cpu.mem.ram.read::<u32>(CODE + 4), Some(1));
+    let before = v.decoded();
+    run(&mut v, 1);
+    assert!(v.decoded() > before);
+}
+
+#[test]
 fn the_second_of_a_pair_runs_though_the_first_has_written_code() {
     // mov [rdi], rax; mov [rsi], rax; jmp $
     let code = [0x48, 0x89, 7, 0x48, 0x89, 6, 0xeb, 0xfe];

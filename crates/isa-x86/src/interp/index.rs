@@ -62,7 +62,7 @@ pub(super) struct Index {
     entries: Vec<Entry>,
     /// The first of each chain.
     heads: Box<[BlockId]>,
-    /// Blocks that end in another page than they begin in, by that page. One that is found no more may still be here.
+    /// Blocks that end in another page than they begin in, by that page. Those that are found no more are still here until it is asked for.
     crossing: BTreeMap<u64, Vec<BlockId>>,
 }
 
@@ -159,10 +159,15 @@ impl Index {
         }
     }
 
-    /// Blocks that end in `page` and begin in another, with the addresses of their first bytes. Some may be found no more.
-    pub(super) fn crossing(&self, page: u64) -> Vec<(BlockId, u64)> {
-        let blocks = self.crossing.get(&page).into_iter().flatten();
-        blocks.map(|&id| (id, self.key(id).pa())).collect()
+    /// Blocks that end in `page` and begin in another, with the addresses of their first bytes.
+    pub(super) fn crossing(&mut self, page: u64) -> Vec<(BlockId, u64)> {
+        let Some(mut blocks) = self.crossing.remove(&page) else { return Vec::new() };
+        blocks.retain(|&id| self.find(self.key(id)) == Some(id));
+        let found = blocks.iter().map(|&id| (id, self.key(id).pa())).collect();
+        if !blocks.is_empty() {
+            self.crossing.insert(page, blocks);
+        }
+        found
     }
 }
 
@@ -205,7 +210,7 @@ mod tests {
         assert_eq!((index.find(key(3, 255)), index.find(key(3, 254))), (None, Some(id(3, 254))));
         // A block made anew in its place is not the one that the other page still knows.
         let anew = index.add(key(3, 255), None, true);
-        assert_eq!(index.crossing(4 * 4096), [(id(3, 255), 4 * 4096 - 16)]);
+        assert_eq!(index.crossing(4 * 4096), []);
         index.remove(id(3, 255));
         assert_eq!(index.find(key(3, 255)), Some(anew));
         index.add(key(300, 0), Some(4096), false);
