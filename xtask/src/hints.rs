@@ -38,7 +38,14 @@ impl Cold {
 
     /// Whether the mangled `symbol` is one of them.
     fn has(&self, symbol: &str) -> bool {
-        let part = |name: &str| symbol.contains(&format!("{}{name}", name.len()));
+        // With its length before it, and no other digit before that.
+        let part = |name: &str| {
+            let mut found = symbol.match_indices(name).map(|(at, _)| &symbol[..at]);
+            found.any(|before| {
+                let digits = before.len() - before.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+                before[before.len() - digits..].parse() == Ok(name.len())
+            })
+        };
         self.0.iter().any(|(krate, function)| part(krate) && part(function))
     }
 }
@@ -289,5 +296,7 @@ mod tests {
         assert!(cold.has("_ZN7isa_x864exec11load_missed17hef19857f7ce865d1E"));
         assert!(!cold.has("_ZN7isa_x866interp3row3run17h62234da5f92e8cf2E"));
         assert!(!cold.has("_ZN3mem6Memory11load_missed17h62234da5f92e8cf2E"), "of another crate");
+        assert!(!cold.has("_ZN7isa_x864exec12xload_missed17hef19857f7ce865d1E"), "the end of another name");
+        assert!(!cold.has("_ZN7isa_x864exec13load_missed_it17hef19857f7ce865d1E"), "the begin of another name");
     }
 }

@@ -19,7 +19,8 @@ use crate::sys::{paging, segments};
 pub struct Exec<'a> {
     pub cpu: &'a mut Cpu,
     pub platform: &'a mut dyn Platform,
-    /// Only an attempt: what an access that misses the TLB needs, or a fault, is not done. `Err` means that nothing has happened.
+    /// Only an attempt: what an access that misses the TLB needs, or a fault, is not done. `Err` means that nothing has
+    /// happened that does not when it is done again.
     pub(crate) attempt: bool,
 }
 

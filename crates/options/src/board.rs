@@ -91,8 +91,8 @@ pub fn accel(p: &mut Parser, v: Value<'_>) -> Result<(), OptionError> {
             ("accel", _) => return Err(v.unsupported(value, &["tcg"])),
             ("thread", _) => return Err(v.unsupported(&format!("thread={value}"), &["thread=single"])),
             ("tb-size", _) => match value.parse::<u32>() {
-                Ok(mib @ 1..=1024) => p.config.tb_size_mib = Some(mib),
-                _ => return Err(v.bad("tb-size is a number of MiB from 1 to 1024")),
+                Ok(mib @ 2..=1024) => p.config.tb_size_mib = Some(mib),
+                _ => return Err(v.bad("tb-size is a number of MiB from 2 to 1024")),
             },
             _ => return Err(v.unsupported(key, &["accel", "thread", "tb-size"])),
         }

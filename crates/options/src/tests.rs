@@ -155,8 +155,8 @@ fn bad_values_say_why() {
         ("-smp 1,threads=2", "one CPU"),
         ("-smp many", "not a number"),
         ("-cpu max,-sse4.2", "features cannot be switched"),
-        ("-accel tcg,tb-size=0", "1 to 1024"),
-        ("-accel tcg,tb-size=big", "1 to 1024"),
+        ("-accel tcg,tb-size=1", "2 to 1024"),
+        ("-accel tcg,tb-size=big", "2 to 1024"),
         ("-serial none -serial stdio", "once"),
     ] {
         let e = message(line);

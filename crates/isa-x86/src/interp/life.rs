@@ -45,14 +45,17 @@ impl Counts {
 impl CodeCache {
     /// Follows what happened to memory: drops blocks whose code was written and jumps whose pages were remapped.
     pub(super) fn settle<T: Tier>(&mut self, cpu: &mut Cpu, tier: &mut T) {
+        if tier.changed() {
+            self.take_changes(cpu, tier);
+        }
         if cpu.mem.code_written() {
             for (pa, len) in cpu.mem.take_code_writes() {
                 tier.written(pa, u64::from(len));
                 self.invalidate(&mut cpu.mem, tier, pa, u64::from(len));
+                if tier.changed() {
+                    self.take_changes(cpu, tier);
+                }
             }
-        }
-        if tier.changed() {
-            self.take_changes(cpu, tier);
         }
         if core::mem::take(&mut cpu.jumps_are_stale) {
             self.forget_jumps();

@@ -22,7 +22,8 @@ pub(super) struct Jump {
 
 pub(super) const NOWHERE: Jump = Jump { pc: 0, key: u32::MAX, to: NO_PLACE };
 
-/// The block found last, where, and how its page was seen: as long as the key is the same, the page is mapped to where it was.
+/// The block found last, where, and how its page was seen: as long as the key is the same, the page is mapped to where it was. While blocks
+/// run in a row it is one before; it is brought up to date where the jump cache is asked, and at the row's end.
 struct Last {
     pc: u64,
     key: u32,
