@@ -7,7 +7,7 @@ import { build } from "esbuild";
 
 const web = dirname(dirname(fileURLToPath(import.meta.url)));
 const dist = resolve(process.env.DIST ?? join(web, "../dist"));
-const engine = resolve(process.env.ENGINE_WASM ?? join(web, "../target/wasm32-unknown-unknown/engine/hinted.wasm"));
+const engine = resolve(process.env.ENGINE_WASM ?? join(web, "../target/wasm32-unknown-unknown/engine/engine.wasm"));
 
 mkdirSync(dist, { recursive: true });
 for (const name of readdirSync(dist)) if (name.startsWith("chunk-")) rmSync(join(dist, name));

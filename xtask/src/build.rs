@@ -1,6 +1,5 @@
 //! `dist/`: engine.wasm, the static site and the npm package.
 
-use crate::hints::{self, Cold};
 use crate::setup;
 use crate::util::{root, run as run_command, say, size, target};
 use anyhow::{Context, Result};
@@ -22,16 +21,9 @@ pub fn run() -> Result<()> {
     )?;
     let built = target().join(TARGET).join("engine/engine.wasm");
     let wasm = fs::read(&built).with_context(|| built.display().to_string())?;
-    let (wasm, hints) = hints::add(&wasm, &Cold::of(&root().join("crates"))?)?;
-    let built = built.with_file_name("hinted.wasm");
-    fs::write(&built, &wasm)?;
     let mut gz = GzEncoder::new(Vec::new(), Compression::best());
     gz.write_all(&wasm)?;
-    say(format!(
-        "engine.wasm: {}, gzip {}, {hints} branch hints",
-        size(wasm.len() as u64),
-        size(gz.finish()?.len() as u64)
-    ));
+    say(format!("engine.wasm: {}, gzip {}", size(wasm.len() as u64), size(gz.finish()?.len() as u64)));
 
     say("building the web bundle");
     run_command(

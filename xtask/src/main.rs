@@ -7,7 +7,6 @@ mod cpio;
 mod demo;
 mod disks;
 mod guest;
-mod hints;
 mod host;
 mod lazy;
 mod modules;
