@@ -106,6 +106,20 @@ test("a disk that is kept gets the room; without any, nothing is kept, and nothi
   assert.match(sums, new RegExp(sha256(content.subarray(12 * MIB))));
   assert.match(sums, new RegExp(sha256(Buffer.alloc(12 * MIB))));
   await tab.close();
+  await cdp.send("Storage.overrideQuotaForOrigin", { origin });
+
+  // what is kept of another image, which nobody has open, goes for it, too
+  const other = await image(t);
+  assert.equal((await visit(other)).sum, sha256(content));
+  assert.deepEqual(await visit(other), { sum: sha256(content), asked: 1 });
+  const alone = await Tab.boot(browser, server.url, ["-drive", `${drive.replace("room.", "alone.")},cache=none`]);
+  const now = await page.evaluate(async () => (await navigator.storage.estimate()).usage ?? 0);
+  await cdp.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: now + 4 * MIB });
+  assert.match(await alone.run("dd if=/dev/zero of=/dev/vda bs=64k count=192 conv=fsync", 120), /^=0=/m);
+  assert.match(await alone.run(rest), new RegExp(sha256(Buffer.alloc(12 * MIB))));
+  await alone.close();
+  await cdp.send("Storage.overrideQuotaForOrigin", { origin });
+  assert.ok((await visit(other)).asked > SIZE / MIB, "it is fetched anew");
 
   await cdp.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: 1000 });
   for (const _ of [1, 2]) {
