@@ -57,6 +57,8 @@ pub struct File {
     pub identity: Identity,
     /// Each read takes long.
     pub remote: bool,
+    /// No two contents have the same identity.
+    pub exact: bool,
 }
 
 /// What a file is opened for.
@@ -155,7 +157,7 @@ impl Opener {
     /// Opens an image, and what it is backed by.
     fn image<'a>(&'a self, wanted: Wanted<'a>) -> Io<'a, (Layer, Identity)> {
         Box::pin(async move {
-            let File { layer, identity, remote } = self.files.open(wanted.name, wanted.base, wanted.access).await?;
+            let File { layer, identity, remote, exact } = self.files.open(wanted.name, wanted.base, wanted.access).await?;
             let probed = match wanted.format {
                 Some(format) => format,
                 None => probe(&*layer.source()).await?,
@@ -163,8 +165,8 @@ impl Opener {
             let keep = remote && wanted.keep;
             let layer = match layer {
                 Layer::ReadOnly(source) if remote => {
-                    // of a manifest, it is the chunks that are kept
-                    let keep = keep && probed != Format::Chunked;
+                    // of a manifest, it is the chunks that are kept, by their hashes
+                    let keep = keep && exact && probed != Format::Chunked;
                     self.cached(Rc::new(Ranges(source)), &wanted, keep, &identity).await
                 }
                 layer => layer,

@@ -2,7 +2,7 @@
 // It is a cache: where there is no storage, or no room, or another tab has the file, the machine goes without; where a disk that is kept
 // needs the room, it gets it.
 
-import type { DiskFile } from "./file.ts";
+import type { KeptFile } from "./host.ts";
 import { OPFS_PREFIX, openOpfs, SPARE_DIRECTORY } from "./opfs.ts";
 
 /** Before a file's name: what is kept of it. */
@@ -35,7 +35,7 @@ export function toRemove(files: readonly Old[], quota: number): Old[] | undefine
 }
 
 /** Opens what is kept of the file at `address`. Throws if nothing can be. */
-export async function openKept(address: string): Promise<DiskFile> {
+export async function openKept(address: string): Promise<KeptFile> {
   if (typeof navigator === "undefined" || !navigator.storage?.getDirectory) throw new Error("there is no storage");
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(address)));
   const own = Array.from(digest.subarray(0, 16), (byte) => byte.toString(16).padStart(2, "0")).join("");

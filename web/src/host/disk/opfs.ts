@@ -73,6 +73,10 @@ class OpfsFile implements DiskFile {
     }
   }
 
+  get alive(): boolean {
+    return !this.#gone;
+  }
+
   get size(): number {
     return this.#gone ? 0 : this.#handle.getSize();
   }
@@ -89,7 +93,8 @@ class OpfsFile implements DiskFile {
       this.#put(offset, bytes);
       return undefined;
     } catch (cause) {
-      const more = cause instanceof Full && !spare.has(this) ? makeRoom() : undefined;
+      if (spare.has(this)) this.close(); // the engine keeps nothing more in it
+      const more = cause instanceof Full && !this.#gone ? makeRoom() : undefined;
       if (!more) throw cause;
       const copy = bytes.slice();
       return more.then(() => this.#put(offset, copy));
@@ -118,6 +123,8 @@ class OpfsFile implements DiskFile {
 }
 
 /** Opens `opfs:PATH`; a file that is to be written is made if there is none, and is this machine's alone. `gives`: its room, when another needs it. */
+export async function openOpfs(name: string, access: "create", gives: true): Promise<OpfsFile>;
+export async function openOpfs(name: string, access: Access): Promise<DiskFile>;
 export async function openOpfs(name: string, access: Access, gives = false): Promise<DiskFile> {
   const path = name
     .slice(OPFS_PREFIX.length)
