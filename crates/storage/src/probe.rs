@@ -157,7 +157,8 @@ impl Opener {
     /// Opens an image, and what it is backed by.
     fn image<'a>(&'a self, wanted: Wanted<'a>) -> Io<'a, (Layer, Identity)> {
         Box::pin(async move {
-            let File { layer, identity, remote, exact } = self.files.open(wanted.name, wanted.base, wanted.access).await?;
+            let File { layer, identity, remote, exact } =
+                self.files.open(wanted.name, wanted.base, wanted.access).await?;
             let probed = match wanted.format {
                 Some(format) => format,
                 None => probe(&*layer.source()).await?,
