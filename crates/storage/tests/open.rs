@@ -238,6 +238,29 @@ fn what_was_fetched_is_kept_for_the_next_time() {
 }
 
 #[test]
+fn names_of_what_is_kept_are_the_engines_own() {
+    let dir = Dir::new("named");
+    let machine = Machine::new(Far { writable: true, ..Far::default() });
+    machine.far.put("kept:a.img", vec![7; 4096]);
+    machine.far.put("a.img", vec![7; 4096]);
+    let mut tops = Vec::new();
+    for backing in ["kept:a.img", "file:kept:a.img"] {
+        let path = dir.path("top.qcow2");
+        qemu_img(&["create", "-u", "-f", "qcow2", "-b", backing, "-F", "raw", &path, "4096"]);
+        tops.push(format!("{backing}.qcow2").replace("kept:", "on-"));
+        machine.far.put(tops.last().unwrap(), std::fs::read(&path).unwrap());
+    }
+    let refused = |drive: Drive| {
+        let error = machine.open(&drive).err().unwrap().to_string();
+        assert!(error.starts_with("kept:a.img: not supported: a name that begins with `kept:`"), "{error}");
+    };
+    refused(drive("kept:a.img"));
+    refused(Drive { overlay: Some("kept:a.img".to_owned()), ..drive("a.img") });
+    tops.iter().for_each(|top| refused(drive(top)));
+    assert_eq!(machine.far.open.get(), 0);
+}
+
+#[test]
 fn a_failure_is_an_error_and_the_next_request_tries_again() {
     let machine = Machine::new(Far { remote: true, ..Far::default() });
     machine.far.put("http://host/disk.img", vec![9; 4 << 20]);
