@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { FileAccess, FileFlags, FileStarted } from "../src/abi.gen.ts";
 import type { DiskFile } from "../src/host/disk/file.ts";
-import { diskHost } from "../src/host/disk/host.ts";
+import { type Disks, diskHost, type Use } from "../src/host/disk/host.ts";
 import { fetchHttp, openHttp } from "../src/host/disk/http.ts";
 import { toRemove } from "../src/host/disk/kept.ts";
 import { BlobFile, MemoryFile } from "../src/host/disk/memory.ts";
@@ -164,6 +164,50 @@ test("a date tells of a change where there is no ETag", async () => {
   server.close();
 });
 
+test("what may be the name of other bytes, too, is not to keep bytes by", async () => {
+  const [then, soon, late] = [0, 59, 60].map((seconds) => new Date(Date.UTC(2024, 0, 1, 0, 0, seconds)).toUTCString());
+  for (const [headers, exact] of [
+    [{ etag: '"one"' }, true],
+    [{ etag: '"one"', "last-modified": then, date: soon }, true],
+    [{ etag: 'W/"one"' }, false],
+    [{ etag: 'W/"one"', "last-modified": then, date: late }, false],
+    [{ "last-modified": then, date: late }, true],
+    [{ "last-modified": then, date: soon }, false],
+    [{ "last-modified": late, date: then }, false],
+    [{ "last-modified": then }, false],
+    [{}, false],
+  ] as const) {
+    const server = await serve((response) => {
+      response.removeHeader("etag");
+      response.sendDate = false;
+      for (const [name, value] of Object.entries(headers)) response.setHeader(name, value ?? "");
+      return false;
+    });
+    assert.equal((await openHttp(server.url, { patience })).exact, exact, JSON.stringify(headers));
+    server.close();
+  }
+});
+
+test("a range that does not say which version it is of is not to be kept", async () => {
+  let unsure = 0;
+  const modified = "Mon, 01 Jan 2024 00:00:00 GMT";
+  for (const last of ["etag", "last-modified"]) {
+    const server = await serve((response, count) => {
+      response.setHeader("last-modified", modified);
+      if (last === "last-modified") response.removeHeader("etag");
+      if (count === 3) response.removeHeader(last);
+      return false;
+    });
+    unsure = 0;
+    const file = await openHttp(server.url, { patience, unsure: () => (unsure += 1) });
+    await check(file, 200_000, 10);
+    assert.equal(unsure, 0);
+    await check(file, 300_000, 10);
+    assert.equal(unsure, 1, `without ${last}`);
+    server.close();
+  }
+});
+
 test("what a cache would mix is not taken from a cache", async () => {
   const looks = (response: ServerResponse, _: number, { headers }: IncomingMessage) => {
     if (headers["if-range"] === undefined || headers["if-range"] === '"one"') return false;
@@ -281,6 +325,36 @@ test("names are found with the job, or relative to the file that names them", as
   await assert.rejects(host.open("kept:base.img", "else.img", "create"), /no storage/);
   await assert.rejects(host.open("new.overlay", "", "create"), /opfs:NAME/);
   server.close();
+});
+
+test("the browser's cache is left out as long as the engine keeps what comes", async () => {
+  const uses: Use[] = [];
+  const kept = Object.assign(new MemoryFile(new Uint8Array(0)), { alive: true });
+  kept.close = () => {
+    kept.alive = false;
+  };
+  const disks: Disks = {
+    ...urlDisks,
+    open: async (_address, _access, use) => {
+      uses.push(use);
+      return new MemoryFile(BYTES);
+    },
+    keep: async () => Object.assign(kept, { alive: true }),
+  };
+  const watch = { targets: new Map<string, DiskFile>(), answered: () => {}, account: () => {} };
+  const host = diskHost(disks, { base: "http://host/" }, watch);
+  await host.open("a.img", "", "read");
+  await host.open("b.img", "", "read");
+  const told = () => uses.map((use) => use.kept());
+  assert.deepEqual(told(), [false, false]);
+  (await host.open("kept:a.img", "", "create")).close();
+  assert.deepEqual(told(), [false, false], "the engine could not use it");
+  await host.open("kept:a.img", "", "create");
+  assert.deepEqual(told(), [true, false]);
+  uses[1]?.unsure();
+  assert.deepEqual(told(), [true, false]);
+  uses[0]?.unsure();
+  assert.deepEqual(told(), [false, false]);
 });
 
 test("the engine's files by number: at once, later, and failures later", async () => {

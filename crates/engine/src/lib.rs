@@ -151,8 +151,8 @@ mod body {
 
     pub fn file_opened(request: u32, file: u32, size: u64, flags: u32, tag: u32) {
         let has = |flag: FileFlags| flags & flag as u32 != 0;
-        let (writable, remote) = (has(FileFlags::Writable), has(FileFlags::Remote));
-        let opened = |tag| OpenedFile { file, size, writable, remote, tag: text(tag) };
+        let (writable, remote, exact) = (has(FileFlags::Writable), has(FileFlags::Remote), has(FileFlags::Exact));
+        let opened = |tag| OpenedFile { file, size, writable, remote, exact, tag: text(tag) };
         with((), |engine| engine.file_answer(request, tag, |tag| Ended::Opened(opened(tag))));
     }
 

@@ -365,6 +365,8 @@ codes! {
         Writable = 1,
         /// Reading takes long, however little is read.
         Remote = 2,
+        /// What is said to change when the content does differs for any two contents: what was read may be kept by it.
+        Exact = 4,
     }
     /// Bits of what a disk is like.
     enum DiskFlags {

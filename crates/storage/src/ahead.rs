@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-/// Chunks that are loaded ahead of a reader at most, if they are as long as `CHUNK_BITS` of a cache says.
+/// Chunks that are loaded ahead of a reader at most, however long they are.
 const AHEAD: u64 = 16;
 /// Readers that are told apart: files that the guest reads at the same time.
 const STREAMS: usize = 8;
@@ -53,13 +53,13 @@ impl Ahead {
     }
 }
 
-/// The neighbourhood of a chunk that has to be loaded, if half of it is known by now; else nothing.
-pub fn cluster(chunk: u64, chunks: u64, known: impl Fn(u64) -> bool) -> Range<u64> {
+/// The neighbourhood of a chunk that has to be loaded, if half of it was read by now, and it is at most `room` chunks; else nothing.
+pub fn cluster(chunk: u64, chunks: u64, room: u64, read: impl Fn(u64) -> bool) -> Range<u64> {
     let mut most = 0..0;
-    for bits in CLUSTERS {
+    for bits in CLUSTERS.into_iter().filter(|bits| 1 << bits <= room) {
         let start = chunk >> bits << bits;
         let cluster = start..(start + (1 << bits)).min(chunks);
-        let there = cluster.clone().filter(|chunk| known(*chunk)).count();
+        let there = cluster.clone().filter(|chunk| read(*chunk)).count();
         if there * 2 >= 1 << bits {
             most = cluster;
         }
@@ -109,14 +109,16 @@ mod tests {
 
     #[test]
     fn of_what_lies_together_the_other_half_is_loaded() {
-        let of = |chunk, there: &[u64]| cluster(chunk, 1000, |chunk| there.contains(&chunk));
+        let of = |chunk, there: &[u64]| cluster(chunk, 1000, 100, |chunk| there.contains(&chunk));
         assert_eq!(of(17, &[]), 0..0);
         assert_eq!(of(17, &[16]), 0..0);
         assert_eq!(of(17, &[16, 19]), 16..20);
         assert_eq!(of(17, &[15, 14, 13, 12, 20]), 0..0, "of another neighbourhood");
         assert_eq!(of(17, &[16, 19, 20, 21]), 16..24);
         assert_eq!(of(17, &[20, 21, 22, 23]), 16..24);
-        assert_eq!(cluster(17, 18, |chunk| chunk == 16), 0..0);
-        assert_eq!(cluster(18, 19, |chunk| chunk < 18), 16..19, "not past the end");
+        assert_eq!(cluster(17, 18, 100, |chunk| chunk == 16), 0..0);
+        assert_eq!(cluster(18, 19, 100, |chunk| chunk < 18), 16..19, "not past the end");
+        assert_eq!(cluster(17, 1000, 7, |_| true), 16..20, "not more than there is room for");
+        assert_eq!(cluster(17, 1000, 3, |_| true), 0..0);
     }
 }

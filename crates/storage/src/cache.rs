@@ -155,7 +155,7 @@ impl Cached {
         let near = self.cluster(&wanted);
         let chunks: Vec<Chunk> = self.chunks(wanted.clone());
         self.load_ahead(&wanted);
-        self.chunks(near);
+        self.begin(near);
         let mut at = 0;
         for (index, chunk) in wanted.zip(chunks) {
             let inside = (offset + at as u64 - (index << bits)) as usize;
@@ -173,9 +173,17 @@ impl Cached {
 
     /// What there is of these chunks, after loads of the others have begun.
     fn chunks(&self, wanted: Range<u64>) -> Vec<Chunk> {
+        self.begin(wanted.clone());
+        // a load that has ended at once, and in an error, is not found: it is tried again when it is waited for
+        let retry = |index| Chunk::Loading(self.load(index..index + 1));
+        wanted.map(|index| self.find(index).unwrap_or_else(|| retry(index))).collect()
+    }
+
+    /// Begins loads of those of these chunks that are not there.
+    fn begin(&self, wanted: Range<u64>) {
         let mut missing: Option<Range<u64>> = None;
-        for index in wanted.clone() {
-            if self.find(index).is_some() {
+        for index in wanted {
+            if self.loader.is_zero(index) || self.has(index) {
                 continue;
             }
             match &mut missing {
@@ -184,11 +192,9 @@ impl Cached {
             }
         }
         missing.into_iter().for_each(|run| _ = self.load(run));
-        // a load that has ended at once, and in an error, is not found: it is tried again when it is waited for
-        let retry = |index| Chunk::Loading(self.load(index..index + 1));
-        wanted.map(|index| self.find(index).unwrap_or_else(|| retry(index))).collect()
     }
 
+    /// A chunk, to be used now.
     fn find(&self, index: u64) -> Option<Chunk> {
         if self.loader.is_zero(index) {
             return Some(Chunk::Zero);
@@ -219,15 +225,21 @@ impl Cached {
 
     /// Begins loads of what a reader that goes on where it was will want next.
     fn load_ahead(&self, wanted: &Range<u64>) {
-        let room = (self.limit >> self.loader.chunk_bits()) / 4;
-        let ahead = self.state.ahead.borrow_mut().of_reader(wanted, self.count(), room, |chunk| self.knows(chunk));
-        self.chunks(ahead);
+        let mut state = self.state.ahead.borrow_mut();
+        let ahead = state.of_reader(wanted, self.count(), self.room(), |chunk| self.knows(chunk));
+        drop(state);
+        self.begin(ahead);
     }
 
     /// What lies near chunks that nobody has thought of, and is best loaded after them.
     fn cluster(&self, wanted: &Range<u64>) -> Range<u64> {
         let missed = wanted.clone().find(|chunk| !self.knows(*chunk));
-        missed.map_or(0..0, |chunk| ahead::cluster(chunk, self.count(), |chunk| self.knows(chunk)))
+        missed.map_or(0..0, |chunk| ahead::cluster(chunk, self.count(), self.room(), |chunk| self.was_read(chunk)))
+    }
+
+    /// Chunks that are loaded at most without being asked for.
+    fn room(&self) -> u64 {
+        (self.limit >> self.loader.chunk_bits()) / 4
     }
 
     fn count(&self) -> u64 {
@@ -236,7 +248,17 @@ impl Cached {
 
     /// Whether a chunk need not be loaded from far away.
     fn knows(&self, chunk: u64) -> bool {
-        self.loader.is_near(chunk) || self.find(chunk).is_some()
+        self.loader.is_zero(chunk) || self.was_read(chunk)
+    }
+
+    /// Whether a chunk was loaded, now or for an earlier visit. All zeros, it never needs to be, which tells nothing of its neighbours.
+    fn was_read(&self, chunk: u64) -> bool {
+        !self.loader.is_zero(chunk) && (self.loader.is_near(chunk) || self.has(chunk))
+    }
+
+    /// Whether a chunk is there or on its way. It is not used by being looked for.
+    fn has(&self, chunk: u64) -> bool {
+        self.state.chunks.borrow().contains_key(&chunk)
     }
 }
 
@@ -286,5 +308,93 @@ impl Source for Cached {
 
     fn read_at<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Io<'a> {
         Box::pin(self.read(offset, buf))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::{Context, Waker};
+
+    const BITS: u32 = 12;
+
+    /// Chunks of nothing; which were loaded.
+    #[derive(Default)]
+    struct Far {
+        zero: Vec<u64>,
+        loaded: RefCell<Vec<u64>>,
+    }
+
+    impl Loader for Far {
+        fn name(&self) -> &str {
+            "far"
+        }
+
+        fn size(&self) -> u64 {
+            1000 << BITS
+        }
+
+        fn chunk_bits(&self) -> u32 {
+            BITS
+        }
+
+        fn run(&self) -> u64 {
+            8
+        }
+
+        fn is_zero(&self, chunk: u64) -> bool {
+            self.zero.contains(&chunk)
+        }
+
+        fn load(&self, chunks: Range<u64>) -> Io<'_, Vec<u8>> {
+            self.loaded.borrow_mut().extend(chunks.clone());
+            Box::pin(async move { Ok(vec![0; ((chunks.end - chunks.start) << BITS) as usize]) })
+        }
+    }
+
+    fn cache(zero: &[u64], chunks: u64) -> (Rc<Far>, Cached) {
+        let far = Rc::new(Far { zero: zero.to_vec(), ..Far::default() });
+        (far.clone(), Cached::new(far, Rc::default(), chunks << BITS))
+    }
+
+    /// Which chunks are loaded for a read of one.
+    fn read(far: &Far, cached: &Cached, chunk: u64) -> Vec<u64> {
+        let mut byte = [0];
+        let read = cached.read_at(chunk << BITS, &mut byte).as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(read, Poll::Ready(Ok(())));
+        far.loaded.take()
+    }
+
+    #[test]
+    fn neighbours_are_loaded_where_half_was_read_and_there_is_room() {
+        let (far, cached) = cache(&[], 100);
+        assert_eq!([16, 18].map(|chunk| read(&far, &cached, chunk)), [[16], [18]]);
+        // 18 and 20 are not where one reader goes on
+        assert_eq!(read(&far, &cached, 20), [20]);
+        assert_eq!(read(&far, &cached, 17), [17, 19]);
+        let (far, cached) = cache(&[], 15);
+        assert_eq!([16, 18, 20].map(|chunk| read(&far, &cached, chunk)), [[16], [18], [20]]);
+        assert_eq!(read(&far, &cached, 22), [22]);
+        assert_eq!(read(&far, &cached, 17), [17], "a quarter of the cache is less than the neighbourhood");
+    }
+
+    #[test]
+    fn what_is_known_to_be_zero_was_not_read() {
+        let (far, cached) = cache(&[16, 18, 19], 100);
+        assert_eq!(read(&far, &cached, 16), []);
+        assert_eq!(read(&far, &cached, 17), [17]);
+        assert_eq!(read(&far, &cached, 21), [21]);
+    }
+
+    #[test]
+    fn a_neighbour_that_is_looked_at_is_not_used() {
+        let (far, cached) = cache(&[], 16);
+        assert_eq!(read(&far, &cached, 16), [16]);
+        (10..24).for_each(|far_away| assert_eq!(read(&far, &cached, far_away * 10), [far_away * 10]));
+        // looks at 16, and makes the cache full
+        assert_eq!(read(&far, &cached, 18), [18]);
+        assert_eq!(read(&far, &cached, 500), [500]);
+        assert_eq!(read(&far, &cached, 100), [], "16 went");
+        assert_eq!(read(&far, &cached, 16), [16]);
     }
 }

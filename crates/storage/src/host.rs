@@ -37,6 +37,8 @@ pub struct OpenedFile {
     pub writable: bool,
     /// Each read takes long: it is worth keeping what was read, and reading ahead.
     pub remote: bool,
+    /// No two contents have the same tag: what is kept of the file for the next time is kept by it.
+    pub exact: bool,
     /// What changes when the content does; empty if the host knows nothing of that kind.
     pub tag: String,
 }
@@ -164,7 +166,7 @@ impl Files for HostFiles {
             });
             let layer =
                 if access != Access::Read && opened.writable { Layer::ReadWrite(file) } else { Layer::ReadOnly(file) };
-            Ok(File { layer, identity, remote: opened.remote })
+            Ok(File { layer, identity, remote: opened.remote, exact: opened.exact })
         })
     }
 

@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 /// Chunks that are kept of an image at most.
 pub const SLOTS: u32 = 4096;
-/// Bytes that are kept of an image at most.
+/// Bytes that are kept of an image at most. With the table, `LARGEST` of web/src/host/disk/kept.ts.
 const LIMIT: u64 = 512 << 20;
 const MAGIC: &[u8; 8] = b"pvmkept\x01";
 /// Where the table is.

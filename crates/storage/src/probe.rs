@@ -13,7 +13,8 @@ use std::rc::Rc;
 const CACHE: u64 = 64 << 20;
 /// Backing files of backing files, at most: what is more refers to itself.
 const CHAIN: usize = 16;
-/// Before the name of a file: what the host keeps of it, for us to read and write.
+/// Before the name of a file: what the host keeps of it, for us to read and write. Only [`Opener`] makes such names: what an option or
+/// an image names so is refused.
 pub const KEPT: &str = "kept:";
 /// A longer identity is replaced by its hash.
 const LONGEST_TAG: usize = 512;
@@ -57,6 +58,8 @@ pub struct File {
     pub identity: Identity,
     /// Each read takes long.
     pub remote: bool,
+    /// No two contents have the same identity.
+    pub exact: bool,
 }
 
 /// What a file is opened for.
@@ -122,6 +125,7 @@ impl Opener {
         let mut kept = None;
         let layer = match (&drive.overlay, image) {
             (Some(name), image) => {
+                given(name)?;
                 let Layer::ReadWrite(store) = self.files.open(name, "", Access::Create).await?.layer else {
                     return Err(BlockError::ReadOnly {
                         image: name.clone(),
@@ -155,7 +159,9 @@ impl Opener {
     /// Opens an image, and what it is backed by.
     fn image<'a>(&'a self, wanted: Wanted<'a>) -> Io<'a, (Layer, Identity)> {
         Box::pin(async move {
-            let File { layer, identity, remote } = self.files.open(wanted.name, wanted.base, wanted.access).await?;
+            given(wanted.name)?;
+            let File { layer, identity, remote, exact } =
+                self.files.open(wanted.name, wanted.base, wanted.access).await?;
             let probed = match wanted.format {
                 Some(format) => format,
                 None => probe(&*layer.source()).await?,
@@ -163,8 +169,8 @@ impl Opener {
             let keep = remote && wanted.keep;
             let layer = match layer {
                 Layer::ReadOnly(source) if remote => {
-                    // of a manifest, it is the chunks that are kept
-                    let keep = keep && probed != Format::Chunked;
+                    // of a manifest, it is the chunks that are kept, by their hashes
+                    let keep = keep && exact && probed != Format::Chunked;
                     self.cached(Rc::new(Ranges(source)), &wanted, keep, &identity).await
                 }
                 layer => layer,
@@ -240,6 +246,15 @@ impl<'a> Wanted<'a> {
     fn of(drive: &'a Drive) -> Self {
         Self { name: &drive.file, base: "", format: drive.format, access: Access::Read, keep: false, depth: 0 }
     }
+}
+
+/// Refuses a name that is to be had from nobody.
+fn given(name: &str) -> Result<()> {
+    if name.starts_with(KEPT) {
+        let what = format!("a name that begins with `{KEPT}`, which is for what is kept of a file: use another name");
+        return Err(BlockError::unsupported(name, what));
+    }
+    Ok(())
 }
 
 /// A backing file's name without the protocol that QEMU lets it have.

@@ -20,6 +20,8 @@ struct Far {
     files: RefCell<Vec<(String, Vec<u8>)>>,
     remote: bool,
     writable: bool,
+    /// The tags may be those of other contents, too.
+    vague: Cell<bool>,
     asked: RefCell<BTreeMap<u32, Ended>>,
     bytes: Cell<u64>,
     requests: Cell<u64>,
@@ -68,6 +70,7 @@ impl Host for Far {
                     size: self.files.borrow()[file].1.len() as u64,
                     writable: self.writable && access != Access::Read,
                     remote: self.remote && !name.starts_with("kept:"),
+                    exact: !self.vague.get(),
                     tag: format!("tag of {name}"),
                 })
             }
@@ -229,6 +232,31 @@ fn what_was_fetched_is_kept_for_the_next_time() {
     assert!(first > 512 << 10, "{first} bytes");
     assert_eq!(fetched(false), 8, "the first bytes say which format it is");
     assert_eq!(fetched(true), first, "with cache=none");
+    machine.far.vague.set(true);
+    assert_eq!(fetched(false), first, "where the bytes may be those of another version");
+    assert_eq!(machine.far.open.get(), 0);
+}
+
+#[test]
+fn names_of_what_is_kept_are_the_engines_own() {
+    let dir = Dir::new("named");
+    let machine = Machine::new(Far { writable: true, ..Far::default() });
+    machine.far.put("kept:a.img", vec![7; 4096]);
+    machine.far.put("a.img", vec![7; 4096]);
+    let mut tops = Vec::new();
+    for backing in ["kept:a.img", "file:kept:a.img"] {
+        let path = dir.path("top.qcow2");
+        qemu_img(&["create", "-u", "-f", "qcow2", "-b", backing, "-F", "raw", &path, "4096"]);
+        tops.push(format!("{backing}.qcow2").replace("kept:", "on-"));
+        machine.far.put(tops.last().unwrap(), std::fs::read(&path).unwrap());
+    }
+    let refused = |drive: Drive| {
+        let error = machine.open(&drive).err().unwrap().to_string();
+        assert!(error.starts_with("kept:a.img: not supported: a name that begins with `kept:`"), "{error}");
+    };
+    refused(drive("kept:a.img"));
+    refused(Drive { overlay: Some("kept:a.img".to_owned()), ..drive("a.img") });
+    tops.iter().for_each(|top| refused(drive(top)));
     assert_eq!(machine.far.open.get(), 0);
 }
 

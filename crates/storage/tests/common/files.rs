@@ -96,7 +96,7 @@ impl Files for NativeFiles {
             let file = Rc::new(Native::open(path));
             let identity = Identity { size: file.size(), tag: String::new() };
             let layer = if write { Layer::ReadWrite(file) } else { Layer::ReadOnly(file) };
-            Ok(storage::File { layer, identity, remote: false })
+            Ok(storage::File { layer, identity, remote: false, exact: false })
         })
     }
 

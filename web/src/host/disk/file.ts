@@ -8,6 +8,8 @@ export interface DiskFile {
   readonly remote: boolean;
   /** What changes when the content does; empty if nothing of that kind is known. */
   readonly tag: string;
+  /** No two contents have the same tag: what was read may be kept by it for the next visit. */
+  readonly exact?: boolean;
   /** Fills `into`, all of it: at once, or else a promise of the bytes is returned, and `into` left alone. */
   read(offset: number, into: Uint8Array): Promise<Uint8Array> | undefined;
   /** Writes, at once or later; `bytes` are only there until this returns. What ends after the file makes it longer. */

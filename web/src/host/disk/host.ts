@@ -12,7 +12,12 @@ export interface Disks {
   open(address: string, access: Access, use: Use): Promise<DiskFile>;
   fetch(address: string, again: boolean, use: Use): Promise<Uint8Array>;
   /** Opens what this host keeps of the file at an address for the next time; throws if it keeps nothing. */
-  keep(address: string): Promise<DiskFile>;
+  keep(address: string): Promise<KeptFile>;
+}
+
+export interface KeptFile extends DiskFile {
+  /** It is open, and keeps what it is given. */
+  readonly alive: boolean;
 }
 
 export interface Use {
@@ -20,6 +25,8 @@ export interface Use {
   account(bytes: number): void;
   /** Whether the engine keeps what it gets, so that no other cache need do so. */
   kept(): boolean;
+  /** Is told that the engine gets bytes that may be another version's: it is not to keep them. */
+  unsure(): void;
 }
 
 export interface Watch {
@@ -43,16 +50,20 @@ export function diskHost(
     if (base.startsWith(OPFS_PREFIX)) return base.slice(0, base.lastIndexOf("/") + 1 || OPFS_PREFIX.length) + name;
     return disks.address(name, base === "" ? job.base : address(base, ""));
   };
-  /** Addresses of which the engine keeps what it fetches. */
-  const kept = new Set<string>();
-  const use = (address: string): Use => ({ account, kept: () => kept.has(address) });
+  /** By address, where the engine keeps what it fetches. */
+  const kept = new Map<string, KeptFile>();
+  const use = (address: string): Use => ({
+    account,
+    kept: () => kept.get(address)?.alive ?? false,
+    unsure: () => kept.get(address)?.close(),
+  });
   return {
     answered,
     async open(name, base, access) {
       if (name.startsWith(KEPT_PREFIX)) {
         const where = address(name.slice(KEPT_PREFIX.length), base);
         const file = await disks.keep(where);
-        kept.add(where);
+        kept.set(where, file);
         return file;
       }
       const target = targets.get(name);

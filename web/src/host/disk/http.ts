@@ -24,6 +24,8 @@ export interface HttpOptions {
   patience?: Patience;
   /** Whether responses may come from a cache, as a browser's does; asked each time. */
   cached?: () => boolean;
+  /** Is told that bytes come of which it is not sure that they are of the version that was opened: they are not to be kept. */
+  unsure?: () => void;
 }
 
 /** Worth another attempt. */
@@ -33,11 +35,14 @@ class Passing extends Error {}
 interface Version {
   readonly etag: string | null;
   readonly modified: string | null;
+  /** When the server answered. */
+  readonly date: string | null;
 }
 
 function versionOf(response: Response): Version {
   // another server of a cluster may call the same content weakly another; the date then tells
-  return { etag: response.headers.get("etag"), modified: response.headers.get("last-modified") };
+  const { headers } = response;
+  return { etag: headers.get("etag"), modified: headers.get("last-modified"), date: headers.get("date") };
 }
 
 /** Whether two responses are of the same content, as far as both tell. */
@@ -49,6 +54,23 @@ function same(a: Version, b: Version): boolean {
 /** What to call a version: the ETag, else the date. */
 function tagOf({ etag, modified }: Version): string {
   return etag ?? (modified === null ? "" : `changed ${modified}`);
+}
+
+/** A file that was changed may be changed again within its date. Milliseconds. */
+const SETTLED = 60_000;
+
+/**
+ * Whether all that has this version is the same, byte for byte (RFC 9110, 8.8.1 and 8.8.2.2): a weak ETag may stay when bytes change,
+ * and so may a date of just now.
+ */
+function exact({ etag, modified, date }: Version): boolean {
+  if (etag !== null) return etag !== "" && !etag.startsWith("W/");
+  return modified !== null && date !== null && Date.parse(date) - Date.parse(modified) >= SETTLED;
+}
+
+/** Whether a response says that it is of a version that is exact. */
+function surely(response: Version, version: Version): boolean {
+  return version.etag !== null ? response.etag === version.etag : response.modified === version.modified;
 }
 
 /** `bytes FIRST-LAST/SIZE`; nothing where it is missing, or hidden by CORS. */
@@ -148,6 +170,7 @@ const CHANGED = "it has changed on the server since it was opened; start the mac
 class HttpFile extends ReadOnlyFile implements DiskFile {
   readonly remote = true;
   readonly tag: string;
+  readonly exact: boolean;
   readonly size: number;
   readonly #url: string;
   readonly #version: Version;
@@ -163,6 +186,7 @@ class HttpFile extends ReadOnlyFile implements DiskFile {
     this.#version = version;
     this.#first = first;
     this.tag = tagOf(version);
+    this.exact = exact(version);
     this.#options = options;
   }
 
@@ -186,8 +210,8 @@ class HttpFile extends ReadOnlyFile implements DiskFile {
     const headers = { range: `bytes=${start}-${start + length - 1}` };
     const response = await ask(this.#url, { cache: await this.#mode(signal), headers }, signal);
     const range = contentRange(response);
-    const wrong =
-      !same(versionOf(response), this.#version) || response.status === 416 || (range && range.size !== this.size);
+    const version = versionOf(response);
+    const wrong = !same(version, this.#version) || response.status === 416 || (range && range.size !== this.size);
     if (wrong || response.status !== 206) {
       await response.body?.cancel();
       throw new Error(wrong ? CHANGED : "the server has answered with all of the file to a request for a part of it");
@@ -196,6 +220,7 @@ class HttpFile extends ReadOnlyFile implements DiskFile {
       await response.body?.cancel();
       throw new Passing("the server has answered with another part of the file");
     }
+    if (!surely(version, this.#version)) this.#options.unsure();
     return body(response, length, length, alive, this.#options.account);
   }
 }
@@ -205,6 +230,7 @@ function complete(options: HttpOptions): Required<HttpOptions> {
     account: options.account ?? (() => {}),
     patience: options.patience ?? PATIENCE,
     cached: options.cached ?? (() => false),
+    unsure: options.unsure ?? (() => {}),
   };
 }
 

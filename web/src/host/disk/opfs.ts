@@ -18,18 +18,37 @@ export type FileHandle = FileSystemFileHandle & { createSyncAccessHandle?: () =>
 
 export const OPFS_PREFIX = "opfs:";
 
-/** Files that give up their room when another one needs it. */
+/** The directory of files that can be had again: all in it goes when another file needs the room. */
+export const SPARE_DIRECTORY = "pagevm-kept";
+/** Files of it that this worker has open. */
 const spare = new Set<OpfsFile>();
 /** Files have given up their room; browsers notice a little later. Milliseconds. */
 const NOTICED = 200;
+/** It is not looked for more room again before, while no file here has any to give. Milliseconds. */
+const AGAIN = 5000;
 let room: Promise<void> | undefined;
+let looked = Number.NEGATIVE_INFINITY;
 
 /** Resolves when there may be more room; nothing if nobody has any to give. */
 function makeRoom(): Promise<void> | undefined {
-  if (spare.size === 0) return room;
+  const now = performance.now();
+  if (room || (spare.size === 0 && now - looked < AGAIN)) return room;
+  looked = now;
   for (const file of spare) file.giveUp();
-  room = new Promise<void>((resolve) => setTimeout(resolve, NOTICED)).finally(() => (room = undefined));
+  room = removeSpare()
+    .catch(() => {}) // there is none
+    .then(() => new Promise<void>((resolve) => setTimeout(resolve, NOTICED)))
+    .finally(() => (room = undefined));
   return room;
+}
+
+/** Removes what of other files, of this visit or an earlier one, can be had again; what another tab has open stays. */
+async function removeSpare(): Promise<void> {
+  const root = await navigator.storage.getDirectory();
+  const directory = await root.getDirectoryHandle(SPARE_DIRECTORY);
+  const names: string[] = [];
+  for await (const name of directory.keys()) names.push(name);
+  for (const name of names) await directory.removeEntry(name).catch(() => {});
 }
 
 class OpfsFile implements DiskFile {
@@ -43,11 +62,19 @@ class OpfsFile implements DiskFile {
     this.#handle = handle;
   }
 
-  /** Makes the file empty and closes it: from now on nothing is read or written. */
+  /** Makes the file empty and closes it. Whoever needs the room has nothing to do with what goes wrong here. */
   giveUp(): void {
-    this.#gone = true;
-    this.#handle.truncate(0);
-    this.close();
+    try {
+      this.#handle.truncate(0);
+    } catch {
+      // it keeps its room until it is removed
+    } finally {
+      this.close();
+    }
+  }
+
+  get alive(): boolean {
+    return !this.#gone;
   }
 
   get size(): number {
@@ -55,7 +82,7 @@ class OpfsFile implements DiskFile {
   }
 
   read(offset: number, into: Uint8Array): undefined {
-    if (this.#gone) throw new Error("it has given up its room");
+    if (this.#gone) throw new Error("it is closed");
     const read = this.#handle.read(into, { at: offset });
     if (read !== into.length) throw new Error(`it ends after ${offset + read} bytes`);
   }
@@ -66,7 +93,8 @@ class OpfsFile implements DiskFile {
       this.#put(offset, bytes);
       return undefined;
     } catch (cause) {
-      const more = cause instanceof Full && !spare.has(this) ? makeRoom() : undefined;
+      if (spare.has(this)) this.close(); // the engine keeps nothing more in it
+      const more = cause instanceof Full && !this.#gone ? makeRoom() : undefined;
       if (!more) throw cause;
       const copy = bytes.slice();
       return more.then(() => this.#put(offset, copy));
@@ -88,12 +116,15 @@ class OpfsFile implements DiskFile {
   }
 
   close(): void {
+    this.#gone = true;
     spare.delete(this);
     this.#handle.close();
   }
 }
 
 /** Opens `opfs:PATH`; a file that is to be written is made if there is none, and is this machine's alone. `gives`: its room, when another needs it. */
+export async function openOpfs(name: string, access: "create", gives: true): Promise<OpfsFile>;
+export async function openOpfs(name: string, access: Access): Promise<DiskFile>;
 export async function openOpfs(name: string, access: Access, gives = false): Promise<DiskFile> {
   const path = name
     .slice(OPFS_PREFIX.length)

@@ -101,7 +101,10 @@ export class FileTable {
     }
     this.#last += 1;
     this.#files.set(this.#last, file);
-    const flags = (file.writable ? FileFlags.Writable : 0) | (file.remote ? FileFlags.Remote : 0);
+    const flags =
+      (file.writable ? FileFlags.Writable : 0) |
+      (file.remote ? FileFlags.Remote : 0) |
+      (file.exact ? FileFlags.Exact : 0);
     const tag = this.#give(new TextEncoder().encode(file.tag));
     this.#answers.file_opened(request, this.#last, BigInt(file.size), flags, tag);
   }

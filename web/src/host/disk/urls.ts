@@ -12,9 +12,9 @@ export const urlDisks: Disks = {
       throw new Error("this is not an address", { cause });
     }
   },
-  open: (address, access, { account, kept }) => {
+  open: (address, access, { account, kept, unsure }) => {
     if (access === "create") throw new Error("nothing can be written there; keep what is written in opfs:NAME");
-    return openHttp(address, { account, cached: () => !kept() });
+    return openHttp(address, { account, cached: () => !kept(), unsure });
   },
   fetch: (address, again, { account, kept }) => fetchHttp(address, again, { account, cached: () => !kept() }),
   keep: openKept,
