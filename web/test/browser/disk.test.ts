@@ -139,8 +139,11 @@ test("a server that is down, an image that changes, full storage: each has its m
   const remote = await imageServer(content);
   t.after(remote.close);
   // Nothing is kept of what is read, so that nothing can make room for what is written.
-  const drive = `file=${remote.url},format=raw,if=virtio,cache=none`;
-  const tab = await Tab.boot(browser, server.url, ["-drive", drive, ...OPTIONS]);
+  const drives = [`file=${remote.url},format=raw,if=virtio`, OPTIONS[1]].map((drive) => [
+    "-drive",
+    `${drive},cache=none`,
+  ]);
+  const tab = await Tab.boot(browser, server.url, drives.flat());
   const read = (mib: number) => tab.run(`dd if=/dev/vda bs=64k skip=${mib * 16} count=1 iflag=direct | sha256sum`);
   const there = (mib: number) => sha256(content.subarray(mib * MIB, mib * MIB + (64 << 10)));
   assert.match(await read(8), new RegExp(there(8)));
