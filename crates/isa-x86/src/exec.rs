@@ -210,7 +210,7 @@ impl Exec<'_> {
     /// Writes `n` (1..=8) bytes of physical memory, within one page: RAM or a device.
     pub fn write_physical(&mut self, pa: u64, n: u32, v: u64) {
         if self.cpu.mem.is_ram(pa & !PAGE_MASK) {
-            let _ = self.cpu.mem.ram.write_bytes(pa, &v.to_le_bytes()[..n as usize]);
+            let _ = self.cpu.mem.ram.write_low(pa, n as usize, v.into());
             if self.cpu.mem.wrote(pa, n) {
                 self.cpu.attention = true;
             }

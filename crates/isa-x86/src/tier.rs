@@ -70,12 +70,14 @@ impl Exec<'_> {
     }
 
     /// Physical address of RAM that `va` is mapped to for `access`, entered in the TLB where it may be.
+    #[inline]
     fn ram_at(&mut self, va: u64, access: Access) -> Option<u64> {
-        if access == Access::Write
-            && let Some(pa) = self.cpu.mem.guarded(va)
-        {
-            return Some(pa);
-        }
+        let guarded = if access == Access::Write { self.cpu.mem.guarded(va) } else { None };
+        guarded.or_else(|| self.ram_missed(va, access))
+    }
+
+    /// The same of what misses the TLB.
+    fn ram_missed(&mut self, va: u64, access: Access) -> Option<u64> {
         let pa = self.translated(va, access)?;
         if debug::watches_page(self.cpu, va)
             || paging::checks_alignment(self.cpu)
@@ -150,16 +152,15 @@ impl Guest for Exec<'_> {
         if self.cpu.mem.holds_code(pa, first) {
             return false;
         }
-        let v = v.to_le_bytes();
         let (first, bytes) = (first as usize, bytes as usize);
         if all {
-            return self.cpu.mem.ram.write_bytes(pa, &v[..first]);
+            return self.cpu.mem.ram.write_low(pa, first, v);
         }
         let Some(next) = self.ram_at((va | PAGE_MASK).wrapping_add(1), Access::Write) else { return false };
         if self.cpu.mem.holds_code(next, (bytes - first) as u32) {
             return false;
         }
-        self.cpu.mem.ram.write_bytes(pa, &v[..first]) && self.cpu.mem.ram.write_bytes(next, &v[first..bytes])
+        self.cpu.mem.ram.write_low(pa, first, v) && self.cpu.mem.ram.write_low(next, bytes - first, v >> (8 * first))
     }
 
     fn writable(&mut self, va: u64, bytes: u32) -> bool {

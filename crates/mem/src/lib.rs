@@ -128,6 +128,7 @@ impl Memory {
     }
 
     /// Physical address that `va` maps to, where it is known to be writable RAM in a page that holds code.
+    #[inline]
     pub fn guarded(&self, va: u64) -> Option<u64> {
         let pa = self.tlb.guarded(va)?.wrapping_sub(self.ram.base()) as u64;
         // Where the code is gone the page is to be entered for writing again.
@@ -181,10 +182,12 @@ impl Memory {
         *lines |= line_mask(pa, len);
     }
     /// The code lines of the page of physical address `pa`, a bit for each.
+    #[inline]
     pub fn code_lines(&self, pa: u64) -> u64 {
         self.code.get((pa / PAGE_SIZE) as usize).copied().unwrap_or(0)
     }
     /// Whether one of `len` bytes at physical `pa` (within one page) lies in a line that holds code.
+    #[inline]
     pub fn holds_code(&self, pa: u64, len: u32) -> bool {
         self.code_lines(pa) & line_mask(pa, len) != 0
     }

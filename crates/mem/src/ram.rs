@@ -116,6 +116,18 @@ impl GuestRam {
     pub fn write_bytes(&mut self, addr: u64, bytes: &[u8]) -> bool {
         self.slice_mut(addr, bytes.len()).map(|s| s.copy_from_slice(bytes)).is_some()
     }
+    /// Writes the low `len` bytes (up to 16) of `v`; false, and RAM untouched, where they are not within RAM.
+    #[must_use]
+    #[inline]
+    pub fn write_low(&mut self, addr: u64, len: usize, v: u128) -> bool {
+        match len {
+            1 => self.write(addr, v as u8),
+            2 => self.write(addr, v as u16),
+            4 => self.write(addr, v as u32),
+            8 => self.write(addr, v as u64),
+            _ => self.write_bytes(addr, &v.to_le_bytes()[..len.min(16)]),
+        }
+    }
     /// Copies `len` bytes within RAM, as memmove does; false where a range is not within RAM.
     #[must_use]
     pub fn copy(&mut self, dst: u64, src: u64, len: usize) -> bool {
