@@ -1,8 +1,10 @@
 //! MMX and SSE: when they may be used (SDM 3 2.5, 13.1; SDM 2 2.4), and what they report. Results are compared with the host's
 //! processor by crate `diff`.
 
-use bare::{Bare, long_mode};
-use isa_x86::cpu::{SegReg, cr0, cr4};
+use core::array::from_fn;
+
+use bare::{Bare, CODE, long_mode};
+use isa_x86::cpu::{RCX, SegReg, cr0, cr4};
 use isa_x86::{CpuExit, Exception, Vcpu};
 
 const XORPS: [u8; 3] = [0x0f, 0x57, 0xc0];
@@ -120,4 +122,34 @@ fn alignment_is_that_of_the_linear_address() {
     assert_eq!(load(&[0x0f, 0x28, 0x00], 0x30_0008), None);
     assert_eq!(load(&[0x0f, 0x28, 0x00], 0x30_0010), Some(13));
     assert_eq!(load(&[0x0f, 0x10, 0x00], 0x30_0010), None);
+}
+
+/// PCMPISTRI of what PCMPISTRM says, for each immediate: where elements are compared one by one, they are implemented apart.
+#[test]
+fn the_index_of_a_string_comparison_is_that_of_its_mask() {
+    let mut rng = random::Rng(1);
+    for imm in 0..128 {
+        let index = [0x66, 0x0f, 0x3a, 0x63, 0xc1, imm, 0xeb, 0];
+        let mask = [0x66, 0x0f, 0x3a, 0x62, 0xc1, imm & !0x40, 0xeb, 0xfe];
+        let mut v = long_mode(&[index, mask].concat());
+        for _ in 0..200 {
+            // few different elements: some are equal, and some 0
+            let ends = rng.below(4) != 0;
+            let mut string =
+                || u128::from_le_bytes(from_fn(|_| [1, 1, 0x80, 0xff, 0][rng.below(4 + u64::from(ends)) as usize]));
+            let (a, other) = (string(), string());
+            let b = if rng.one_in(2) { a ^ 1 << rng.below(128) } else { other };
+            (v.cpu.rip, v.cpu.xmm[0], v.cpu.xmm[1]) = (CODE, a, b);
+            let mut step = || {
+                assert_eq!(v.run(&mut Bare::default(), 1), CpuExit::Budget);
+                (v.cpu.regs[RCX as usize], v.cpu.xmm[0] as u32, v.cpu.rflags())
+            };
+            let (index, _, flags) = step();
+            let (_, mask, expected) = step();
+            let bit = if imm & 0x40 == 0 { mask.trailing_zeros() } else { 31u32.wrapping_sub(mask.leading_zeros()) };
+            let none = if imm & 1 == 0 { 16 } else { 8 };
+            assert_eq!(index, u64::from(if mask == 0 { none } else { bit }), "{imm:#x} {a:#x} {b:#x}");
+            assert_eq!(flags, expected, "{imm:#x} {a:#x} {b:#x}");
+        }
+    }
 }

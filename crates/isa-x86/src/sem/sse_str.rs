@@ -1,7 +1,7 @@
-//! SSE4.2 string comparison: PCMPESTRI, PCMPESTRM, PCMPISTRI, PCMPISTRM (SDM 2 4.1). Libraries use PCMPISTRI, which all tiers have as a
-//! helper of the two strings; the others are the interpreter's.
+//! SSE4.2 string comparison: PCMPESTRI, PCMPESTRM, PCMPISTRI, PCMPISTRM (SDM 2 4.1). Libraries use PCMPISTRI, which all tiers have: byte
+//! by byte, as strcmp(3) does it, in the vocabulary, else as a helper of the two strings; the others are the interpreter's.
 
-use guest_api::{Align, Bin, Emit, EmitVector, Flag, Lane, Slot, Width, XSlot};
+use guest_api::{Align, Bin, Emit, EmitVector, Flag, Lane, Rel, Slot, Un, V2, Width, XSlot};
 
 use super::Sem;
 use super::helpers::compare_strings;
@@ -20,9 +20,50 @@ struct Format {
     count: usize,
 }
 
+/// How elements are compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Aggregation {
+    EqualAny,
+    Ranges,
+    EqualEach,
+    EqualOrdered,
+}
+
+/// What becomes of the comparison's bits.
+#[derive(Clone, Copy)]
+enum Polarity {
+    Positive,
+    Negative,
+    /// Negative for the elements that operand 2 has.
+    Masked,
+}
+
 impl Format {
     fn new(imm: u8) -> Format {
         Format { imm, count: if imm & 1 == 0 { 16 } else { 8 } }
+    }
+    fn aggregation(self) -> Aggregation {
+        match self.imm >> 2 & 3 {
+            0 => Aggregation::EqualAny,
+            1 => Aggregation::Ranges,
+            2 => Aggregation::EqualEach,
+            _ => Aggregation::EqualOrdered,
+        }
+    }
+    fn polarity(self) -> Polarity {
+        match self.imm >> 4 & 3 {
+            1 => Polarity::Negative,
+            3 => Polarity::Masked,
+            _ => Polarity::Positive,
+        }
+    }
+    /// The index is that of the highest bit; a mask has all bits of an element.
+    fn highest(self) -> bool {
+        self.imm & 0x40 != 0
+    }
+    /// A bit for each element.
+    fn all(self) -> u32 {
+        (1 << self.count) - 1
     }
 
     /// The elements, sign-extended where they are signed.
@@ -55,34 +96,32 @@ impl Format {
         let y = |k: usize| y[k & 15];
         let mut r = 0;
         for j in 0..n {
-            let hit = match self.imm >> 2 & 3 {
-                // Equal any: element j of operand 2 is in the set of operand 1.
-                0 => j < lb && (0..la).any(|k| x(k) == y(j)),
-                // Ranges: it is in one of operand 1's ranges.
-                1 => j < lb && (0..la / 2).any(|k| x(2 * k) <= y(j) && y(j) <= x(2 * k + 1)),
-                // Equal each: behind both ends elements are equal, behind one they are not.
-                2 => match (j < la, j < lb) {
+            let hit = match self.aggregation() {
+                // Element j of operand 2 is in the set of operand 1.
+                Aggregation::EqualAny => j < lb && (0..la).any(|k| x(k) == y(j)),
+                // It is in one of operand 1's ranges.
+                Aggregation::Ranges => j < lb && (0..la / 2).any(|k| x(2 * k) <= y(j) && y(j) <= x(2 * k + 1)),
+                // Behind both ends elements are equal, behind one they are not.
+                Aggregation::EqualEach => match (j < la, j < lb) {
                     (true, true) => x(j) == y(j),
                     (false, false) => true,
                     _ => false,
                 },
-                // Equal ordered: operand 1 begins at j in operand 2; what is beyond the vector counts as a match.
-                _ => (0..la.min(n - j)).all(|k| j + k < lb && x(k) == y(j + k)),
+                // Operand 1 begins at j in operand 2; what is beyond the vector counts as a match.
+                Aggregation::EqualOrdered => (0..la.min(n - j)).all(|k| j + k < lb && x(k) == y(j + k)),
             };
             r |= u32::from(hit) << j;
         }
-        let all = (1 << n) - 1;
-        match self.imm >> 4 & 3 {
-            1 => r ^ all,
-            // Masked: only the elements that operand 2 has.
-            3 => r ^ ((1 << lb) - 1),
-            _ => r,
+        match self.polarity() {
+            Polarity::Positive => r,
+            Polarity::Negative => r ^ self.all(),
+            Polarity::Masked => r ^ ((1 << lb) - 1),
         }
     }
 
     /// The result as a mask, one bit or all bits an element.
     fn mask(self, r: u32) -> u128 {
-        if self.imm & 0x40 == 0 {
+        if !self.highest() {
             return r.into();
         }
         let size = 128 / self.count as u32;
@@ -92,7 +131,7 @@ impl Format {
 
     /// The number of the lowest or highest bit set, the count of elements if none is.
     fn index(self, r: u32) -> u64 {
-        let i = if self.imm & 0x40 == 0 { r.trailing_zeros() } else { 31u32.wrapping_sub(r.leading_zeros()) };
+        let i = if self.highest() { 31u32.wrapping_sub(r.leading_zeros()) } else { r.trailing_zeros() };
         if r == 0 { self.count as u64 } else { i.into() }
     }
 }
@@ -141,8 +180,61 @@ pub(super) fn compared(imm: u8, strings: [u128; 2]) -> u64 {
     flags.iter().enumerate().fold(c.format.index(c.bits) << 4, |v, (k, &f)| v | u64::from(f) << k)
 }
 
+/// Equal each, of strings of bytes that end with 0: the bits of IntRes2 and, for both, those of the bytes that are 0.
+fn equal_each<E: EmitVector>(e: &mut E, f: Format, [a, b]: [E::X; 2]) -> (E::V, [E::V; 2]) {
+    let equal = |e: &mut E, a, b| {
+        let equal = e.v2(V2::Eq(Lane::B8), a, b);
+        e.movemask(Lane::B8, equal)
+    };
+    let zero = e.immx(0);
+    let [same, a_ends, b_ends] = [(a, b), (a, zero), (b, zero)].map(|(a, b)| equal(e, a, b));
+    // The bytes before the first 0: all where there is none.
+    let [a_has, b_has] = [a_ends, b_ends].map(|ends| {
+        let below = e.add_imm(ends, u64::MAX);
+        let not = e.un(Un::Not, ends);
+        e.and(below, not)
+    });
+    let both = e.and(a_has, b_has);
+    let one = e.or(a_has, b_has);
+    let same = e.and(same, both);
+    let neither = e.un(Un::Not, one);
+    let bits = e.or(same, neither);
+    let bits = match f.polarity() {
+        Polarity::Positive => bits,
+        Polarity::Negative => e.un(Un::Not, bits),
+        Polarity::Masked => e.xor(bits, b_has),
+    };
+    (e.and_imm(bits, f.all().into()), [a_ends, b_ends])
+}
+
+/// The number of the lowest or highest bit set of `bits`, the count of elements if none is.
+fn index<E: Emit>(e: &mut E, f: Format, bits: E::V) -> E::V {
+    if !f.highest() {
+        let end = e.imm(1 << f.count);
+        let bits = e.or(bits, end);
+        return e.un(Un::Ctz, bits);
+    }
+    let zeros = e.un(Un::Clz, bits);
+    let top = e.imm(63);
+    let index = e.sub(top, zeros);
+    let any = e.rel_imm(Rel::Ne, bits, 0);
+    let none = e.imm(f.count as u64);
+    e.select(any, index, none)
+}
+
 pub fn pcmpistri<E: EmitVector>(e: &mut E, i: &Insn) -> Sem<E> {
     let [a, b] = strings(e, i)?;
+    let format = Format::new(imm8(i));
+    if format.aggregation() == Aggregation::EqualEach && format.count == 16 {
+        let (bits, ends) = equal_each(e, format, [a, b]);
+        let index = index(e, format, bits);
+        write_gpr(e, Width::W32, RCX, index);
+        let any = e.rel_imm(Rel::Ne, bits, 0);
+        let first = e.bit(bits, 0);
+        let ends = ends.map(|zeros| e.rel_imm(Rel::Ne, zeros, 0));
+        Compared::flags(e, any, first, ends);
+        return Ok(());
+    }
     let halves = [(a, 0), (a, 1), (b, 0), (b, 1)].map(|(x, n)| e.extract(Lane::B64, n, x));
     let r = e.helper(compare_strings(imm8(i)), &halves)?;
     let [any, first, a_ends, b_ends] = [0, 1, 2, 3].map(|k| e.bit(r, k));
