@@ -131,6 +131,35 @@ test("a guest runs, answers the keyboard, pauses, resumes and resets; the main t
   );
 });
 
+for (const readOnly of [false, true]) {
+  test(`a guest's question is answered by ${readOnly ? "nobody where the terminal only shows" : "the terminal"}`, async () => {
+    await withPage({ arguments: ["-m", "64", "-kernel", "echo.elf"], readOnly }, async ({ page, shows }) => {
+      await shows("ready");
+      await page.evaluate(() => {
+        const decoder = new TextDecoder();
+        document.body.dataset.echoed = "";
+        window.pagevm?.machine?.on("output", ({ data }) => {
+          document.body.dataset.echoed += decoder.decode(data);
+        });
+      });
+      const type = (text: string) => page.evaluate((text) => window.pagevm?.machine?.type(text), text);
+      const echoed = async (text: string) => {
+        const has = (text: string) => document.body.dataset.echoed?.includes(text) ?? false;
+        await page.waitForFunction(has, { timeout: 20_000, polling: 100 }, text);
+        return page.evaluate(() => document.body.dataset.echoed);
+      };
+      // DSR (ECMA-48, 8.3.35), and its answer; the guest echoes both
+      await type("\x1b[5nasked");
+      await shows("asked");
+      if (!readOnly) await echoed("\x1b[0n");
+      await page.click("#terminal");
+      await page.keyboard.type("typed");
+      await type("end");
+      assert.equal(await echoed("end"), readOnly ? "\x1b[5naskedend" : "\x1b[5nasked\x1b[0ntypedend");
+    });
+  });
+}
+
 test("power-off is seen as such, and the machine can be switched on again", async () => {
   give("off.elf", elf([...print("bye\r\n"), ...POWER_OFF]));
   await withPage(
