@@ -75,12 +75,12 @@ async function withPage(at: string | PageConfig, act: (tab: Tab) => Promise<void
     await act({
       page,
       state: async (state) => {
-        await page.waitForFunction((s) => document.body.dataset.state === s, { timeout: 20_000 }, state);
+        await page.waitForFunction((s) => document.body.dataset.state === s, { timeout: 120_000 }, state);
         return page.evaluate(() => document.getElementById("message")?.textContent ?? "");
       },
       shows: async (text) => {
         const seen = (t: string) => document.querySelector(".xterm-rows")?.textContent?.includes(t) ?? false;
-        await page.waitForFunction(seen, { timeout: 20_000 }, text);
+        await page.waitForFunction(seen, { timeout: 120_000 }, text);
       },
     });
     if (process.env.ARTEFACTS && name) {
@@ -145,7 +145,7 @@ for (const readOnly of [false, true]) {
       const type = (text: string) => page.evaluate((text) => window.pagevm?.machine?.type(text), text);
       const echoed = async (text: string) => {
         const has = (text: string) => document.body.dataset.echoed?.includes(text) ?? false;
-        await page.waitForFunction(has, { timeout: 20_000, polling: 100 }, text);
+        await page.waitForFunction(has, { timeout: 120_000, polling: 100 }, text);
         return page.evaluate(() => document.body.dataset.echoed);
       };
       // DSR (ECMA-48, 8.3.35), and its answer; the guest echoes both
