@@ -10,7 +10,7 @@ import type { Browser } from "puppeteer-core";
 import type { Server } from "../../src/node/serve.ts";
 import { launch } from "../../tools/browsers.mjs";
 import { bytes, type ImageServer, imageServer, sha256 } from "../servers.ts";
-import { chromium, host, site, Tab } from "./tab.ts";
+import { chromium, host, kill, site, Tab } from "./tab.ts";
 
 const MIB = 1 << 20;
 const SIZE = 16 * MIB;
@@ -79,9 +79,7 @@ test("a browser that is killed while it fetches", {
   const tab = await Tab.boot(browser, server.url, ["-drive", `file=${remote.url},format=raw,if=virtio`]);
   await tab.type("cat /dev/vda > /dev/null; echo read\n");
   while (remote.asked.length < 8) await new Promise((resolve) => setTimeout(resolve, 5));
-  const killed = new Promise((resolve) => browser.once("disconnected", resolve));
-  browser.process()?.kill("SIGKILL");
-  await killed;
+  await kill(browser);
   browser = await launch(host, { profile });
   assert.equal((await visit(remote)).sum, sha256(content));
   assert.deepEqual(await visit(remote), { sum: sha256(content), asked: 1 });

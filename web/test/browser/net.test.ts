@@ -41,9 +41,9 @@ test("HTTP by fetch: what CORS allows, and a clear answer to everything else", a
   await tab.logged(down);
   // names are resolved when they are used; what is not HTTP is refused at once, and the page says what would do
   assert.match(await tab.run("nslookup example.org"), /Address: 198\.18\.0\.1/);
-  assert.match(await tab.run("nc -w 5 1.2.3.4 22"), /Connection refused/);
+  assert.match(await tab.run("nc -w 100 1.2.3.4 22"), /Connection refused/);
   await tab.logged(/connection to 1\.2\.3\.4:22 is refused.*name a relay/);
-  assert.equal((await figures(tab)).channels, 0);
+  await until("all channels are closed", async () => (await figures(tab)).channels === 0);
   await tab.screenshot("fetch");
   await tab.close();
 });

@@ -3,6 +3,7 @@
 // screenshots.
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { existsSync, mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { after, afterEach, before, type TestContext } from "node:test";
@@ -30,6 +31,15 @@ export function site(files: Record<string, string>, port = 0): Promise<Server> {
   files["/manifest.json"] = "/nonexistent"; // `xtask demo` leaves one in the site
   for (const name of ["vmlinuz", "initrd.gz"]) files[`/${name}`] = join(guest, name);
   return serve(process.env.DIST ?? join(root, "dist"), port, files);
+}
+
+/** Kills a browser as a power cut does; resolves when it is gone, and its profile free. */
+export async function kill(browser: Browser): Promise<void> {
+  const child = browser.process();
+  assert.ok(child, "the browser is ours");
+  const gone = once(child, "exit");
+  child.kill("SIGKILL");
+  await gone;
 }
 
 /** The site and the browser, for the tests of a file. */
