@@ -6,7 +6,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { test } from "node:test";
+import { afterEach, test } from "node:test";
 import { FileAccess, FileFlags, FileStarted } from "../src/abi.gen.ts";
 import type { DiskFile } from "../src/host/disk/file.ts";
 import { type Disks, diskHost, type Use } from "../src/host/disk/host.ts";
@@ -18,13 +18,19 @@ import { urlDisks } from "../src/host/disk/urls.ts";
 import { openPath } from "../src/node/disk.ts";
 
 const BYTES = Uint8Array.from({ length: 500_000 }, (_, i) => (i * 7 + (i >> 8)) & 255);
-const patience = { waits: [1, 2, 4], silence: 200 };
+const patience = { waits: [1, 2, 4], silence: 1000 };
 
 interface Server {
   url: string;
   requests: { method: string | undefined; range: string | undefined }[];
   close(): void;
 }
+
+/** Ends the servers of a test that fails: or they keep the tests from ending. */
+const ends: (() => void)[] = [];
+afterEach(() => {
+  for (const end of ends.splice(0)) end();
+});
 
 /** A server that is right, but for what `misbehave` does: true if it has answered. */
 async function serve(
@@ -56,14 +62,12 @@ async function serve(
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
-  return {
-    url: `http://127.0.0.1:${port}/disk.img`,
-    requests,
-    close: () => {
-      server.closeAllConnections();
-      server.close();
-    },
+  const close = () => {
+    server.closeAllConnections();
+    server.close();
   };
+  ends.push(close);
+  return { url: `http://127.0.0.1:${port}/disk.img`, requests, close };
 }
 
 async function read(file: DiskFile, offset: number, length: number): Promise<Uint8Array> {

@@ -14,10 +14,10 @@ export function bytes(length: number, seed: number): Buffer {
 
 export const sha256 = (data: Uint8Array): string => createHash("sha256").update(data).digest("hex");
 
-/** Waits until something is so, for a minute. */
-export async function until(what: string, is: () => boolean): Promise<void> {
-  for (const end = Date.now() + 60_000; !is(); ) {
-    if (Date.now() > end) throw new Error(`not in a minute: ${what}`);
+/** Waits until something is so, for five minutes: a machine may be slow. */
+export async function until(what: string, is: () => boolean | Promise<boolean>): Promise<void> {
+  for (const end = Date.now() + 300_000; !(await is()); ) {
+    if (Date.now() > end) throw new Error(`not in five minutes: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

@@ -84,7 +84,13 @@ async function main(argument) {
               },
             };
           },
-          { ...job, options: undefined, ...(address === undefined ? { arguments: job.options, files } : {}) },
+          // whoever is at standard input and output answers the guest
+          {
+            ...job,
+            readOnly: true,
+            options: undefined,
+            ...(address === undefined ? { arguments: job.options, files } : {}),
+          },
         )
         .then(() => page.goto(address ?? server.url))
         .catch((error) => failed(`the page does not load: ${error.message}`));

@@ -33,6 +33,7 @@ export async function launch(host, { flags = [], profile, network = true } = {})
     headless: true,
     defaultViewport: { width: 1100, height: 720 },
     protocolTimeout: 600_000,
+    timeout: 300_000, // of a machine that is busy
     networkEnabled: network,
     ...(profile === undefined ? {} : { userDataDir: profile }),
   };

@@ -19,9 +19,9 @@ const MEMORY: u32 = 256;
 const OPERATIONS: u32 = 400;
 const VERIFIED: u32 = 24;
 /// The power goes off within this.
-const OFF: Duration = Duration::from_secs(60);
+const OFF: Duration = Duration::from_secs(300);
 /// The guest has written something within this.
-const WRITTEN: Duration = Duration::from_secs(60);
+const WRITTEN: Duration = Duration::from_secs(300);
 
 /// Power cuts in the tests of every day, and in the long ones.
 pub const CUTS: u32 = 3;

@@ -15,7 +15,7 @@ const MEMORY: u32 = 512;
 /// On the slowest machine that tests run on.
 const TIMEOUT: Duration = Duration::from_secs(600);
 /// For the tool to end in, after that.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(300);
 /// No more than one part in so many of the image may be fetched.
 const FRACTION: u64 = 8;
 

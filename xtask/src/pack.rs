@@ -21,7 +21,7 @@ const DISK: u32 = 256;
 /// Where the site is on the server.
 const UNDER: &str = "some/where";
 /// The power goes off within this.
-const OFF: Duration = Duration::from_secs(60);
+const OFF: Duration = Duration::from_secs(300);
 
 pub fn run(host: Host) -> Result<()> {
     setup::programs(&[setup::PYTHON])?;

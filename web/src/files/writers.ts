@@ -60,8 +60,11 @@ class InPlace implements Writer {
   }
 
   close(): void {
-    this.#file.flush();
-    this.#file.close();
+    try {
+      this.#file.flush();
+    } finally {
+      this.#file.close(); // or nobody could open it any more
+    }
   }
 }
 
@@ -95,7 +98,12 @@ class Copy implements Writer {
   async flush(): Promise<void> {
     const stream = this.#stream;
     this.#stream = undefined;
-    await stream?.close();
+    try {
+      await stream?.close();
+    } catch (error) {
+      await this.#lost();
+      throw error;
+    }
   }
 
   close(): Promise<void> {
@@ -109,8 +117,13 @@ class Copy implements Writer {
     } catch (error) {
       await this.#stream.abort().catch(() => {}); // it may have ended itself
       this.#stream = undefined;
-      this.size = (await this.#handle.getFile()).size;
+      await this.#lost();
       throw error;
     }
+  }
+
+  /** The copy is no more: the file is what it was. */
+  async #lost(): Promise<void> {
+    this.size = (await this.#handle.getFile()).size;
   }
 }

@@ -11,6 +11,8 @@ export interface PageConfig extends Partial<Omit<Job, "options" | "engine">> {
   /** One line about the guest. */
   about?: string;
   engine?: string;
+  /** The terminal only shows: it types nothing, and answers none of the guest's questions. For a machine that a program types at. */
+  readOnly?: boolean;
   /** Sees every event. */
   onEvent?(event: MachineEvent): void;
   /** The running machine; set by the page. */

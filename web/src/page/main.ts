@@ -224,7 +224,7 @@ async function boot(line?: string): Promise<void> {
   showState("loading");
   try {
     config = line === undefined ? await readConfig() : { ...window.pagevm, arguments: split(line) };
-    const { arguments: options = [], about, onEvent: _, machine: __, ...job } = config;
+    const { arguments: options = [], about, readOnly: _, onEvent: __, machine: ___, ...job } = config;
     edit.value = join(options);
     get("about").textContent = about ?? edit.value;
     // or the browser may throw away what is kept when its disk gets full
@@ -258,7 +258,7 @@ restart.onclick = () => {
 void boot();
 const { open } = await import("./terminal.ts");
 screen = open(get("terminal"), (data) => {
-  machine?.type(data).catch(() => {}); // a machine that has failed says so itself
+  if (!config?.readOnly) machine?.type(data).catch(() => {}); // a machine that has failed says so itself
 });
 for (const data of early) screen.write(data);
 early = [];

@@ -14,7 +14,7 @@ import type { Server } from "../../src/node/serve.ts";
 import { launch } from "../../tools/browsers.mjs";
 import { ECHO, elf, print } from "../guests.ts";
 import { bytes, imageServer, sha256 } from "../servers.ts";
-import { chromium, host, site, Tab } from "./tab.ts";
+import { chromium, host, kill, site, Tab } from "./tab.ts";
 
 const MIB = 1 << 20;
 const scratch = mkdtempSync(join(tmpdir(), "pagevm-kept-"));
@@ -95,9 +95,7 @@ test("a disk is kept across reloads; a browser killed in the middle of writes le
       "echo synced $n $(sha256sum < /d/f$n); rm -f /d/f$((n-7)); dd if=/dev/urandom of=/d/noise bs=64k count=4 2>/dev/null; done\n",
   );
   const text = await tab.waitFor(/^synced 25 .*\n/m);
-  const killed = new Promise((resolve) => browser.once("disconnected", resolve));
-  browser.process()?.kill("SIGKILL");
-  await killed;
+  await kill(browser);
   browser = await launch(host, { profile });
 
   tab = await Tab.open(browser, server.url, OPTIONS, { kernel: "echo.elf" });

@@ -72,7 +72,7 @@ test("what a guest does to files is seen in the page, and the other way round", 
   );
   await tab.page.waitForFunction(() => document.getElementById("title")?.textContent === "Which directory is notes?");
   await tab.screenshot("pick");
-  await tab.page.click("#restart");
+  await tab.page.locator("#restart").click(); // when it does not move any more
   await tab.prompt();
   assert.match(await tab.run(`${mount("work")} && ${mount("mine")}`), /^=0=/m);
   const is = async (command: string, expected: string, status = 0) =>
@@ -113,7 +113,7 @@ test("what a guest does to files is seen in the page, and the other way round", 
   // storage is full, then it is not
   const cdp = await tab.page.createCDPSession();
   const origin = new URL(site.server.url).origin;
-  await cdp.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: 30e6 });
+  await cdp.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: 20e6 }); // more than there is, less than comes
   assert.match(await tab.run("dd if=/dev/zero of=/work/full bs=64k count=320"), /No space left on device/);
   await tab.logged(/^the shared directory opfs:work: there is no space left, the guest gets ENOSPC/);
   await cdp.send("Storage.overrideQuotaForOrigin", { origin });
@@ -136,7 +136,7 @@ test("what a guest does to files is seen in the page, and the other way round", 
     /can't open '\/mine\/other': Permission denied/,
   );
   await tab.logged(/^the shared directory pick:notes: the browser does not let this page read or write it any more/);
-  await tab.page.click("#messages");
+  await tab.page.locator("#messages").click();
   await tab.screenshot("share");
   await tab.close();
 });

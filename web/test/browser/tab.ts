@@ -3,9 +3,10 @@
 // screenshots.
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { existsSync, mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { after, before } from "node:test";
+import { after, afterEach, before, type TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { Browser, Page } from "puppeteer-core";
 import { type Server, serve } from "../../src/node/serve.ts";
@@ -14,6 +15,10 @@ import { launch } from "../../tools/browsers.mjs";
 const root = dirname(dirname(dirname(dirname(fileURLToPath(import.meta.url)))));
 const guest = process.env.GUEST ?? join(root, "target/guests/debian-9p-6.1");
 const PROMPT = / # $/;
+/** For whatever a test waits for, on a machine many times slower than ours: it costs time only when a test fails. Seconds. */
+const LIMIT = 300;
+/** Characters of a guest's output that a test that fails shows. */
+const SHOWN = 4000;
 
 /** The browser that runs the tests. */
 export const host = process.env.BROWSER === "firefox" ? "firefox" : "chromium";
@@ -26,6 +31,15 @@ export function site(files: Record<string, string>, port = 0): Promise<Server> {
   files["/manifest.json"] = "/nonexistent"; // `xtask demo` leaves one in the site
   for (const name of ["vmlinuz", "initrd.gz"]) files[`/${name}`] = join(guest, name);
   return serve(process.env.DIST ?? join(root, "dist"), port, files);
+}
+
+/** Kills a browser as a power cut does; resolves when it is gone, and its profile free. */
+export async function kill(browser: Browser): Promise<void> {
+  const child = browser.process();
+  assert.ok(child, "the browser is ours");
+  const gone = once(child, "exit");
+  child.kill("SIGKILL");
+  await gone;
 }
 
 /** The site and the browser, for the tests of a file. */
@@ -48,6 +62,18 @@ export function setting(): Setting {
   return there;
 }
 
+/** Tabs of the test that runs now. */
+const open = new Set<Tab>();
+
+// what a test that fails had open tells why; the next one does not find it running
+afterEach(async (context) => {
+  for (const tab of open) {
+    if (!(context as TestContext).passed) console.log(await tab.report());
+    await tab.page.close().catch(() => {}); // its browser may be gone
+  }
+  open.clear();
+});
+
 interface Other {
   prepare?: () => void;
   kernel?: string;
@@ -59,10 +85,15 @@ export class Tab {
   readonly errors: unknown[] = [];
   /** Messages of the machine's log. */
   readonly log: string[] = [];
+  /** What was typed last, and the end of what the guest wrote. */
+  #typed = "";
+  #written = "";
 
   constructor(page: Page) {
     this.page = page;
-    page.setDefaultNavigationTimeout(120_000); // of a machine that other tests are busy on
+    open.add(this);
+    page.setDefaultTimeout(LIMIT * 1000);
+    page.setDefaultNavigationTimeout(LIMIT * 1000);
     // Firefox reports a WebSocket that cannot connect as an error of the page, handled or not
     const own = (error: unknown) => /^Firefox can.t establish a connection/.test((error as Error).message);
     page.on("pageerror", (error) => (chromium || !own(error) ? this.errors.push(error) : undefined));
@@ -77,8 +108,13 @@ export class Tab {
     const tab = new Tab(page);
     // a button that still moves is not where the click goes; Firefox cannot be told
     if (chromium) await page.emulateMediaFeatures([{ name: "prefers-reduced-motion", value: "reduce" }]);
+    // or the terminal's answers to the shell come behind what is typed here, and are echoed into what it prints
+    await page.evaluateOnNewDocument(() => {
+      window.pagevm = { readOnly: true };
+    });
     if (other.prepare) await page.evaluateOnNewDocument(other.prepare);
-    const linux = ["-m", "192", "-kernel", "vmlinuz", "-initrd", "initrd.gz", "-append", "console=ttyS0 quiet"];
+    // the kernel is not to write between the lines of an answer
+    const linux = ["-m", "192", "-kernel", "vmlinuz", "-initrd", "initrd.gz", "-append", "console=ttyS0 loglevel=1"];
     const machine = other.kernel === undefined ? linux : ["-m", "64", "-kernel", other.kernel];
     await page.goto(`${url}?args=${encodeURIComponent(JSON.stringify([...machine, ...options]))}`);
     return tab;
@@ -92,27 +128,36 @@ export class Tab {
   }
 
   /** Waits for the guest's shell. */
-  async prompt(seconds = 300): Promise<void> {
+  async prompt(): Promise<void> {
     const state = await this.until("running");
     assert.equal(state, "running", await this.message());
-    await this.#wait(PROMPT, seconds);
+    await this.waitFor(PROMPT);
   }
 
   /** Types a command, and returns what it prints and its status, as `=0=`. */
-  async run(command: string, seconds = 60): Promise<string> {
+  async run(command: string): Promise<string> {
     await this.type(`echo; echo ":"; ${command}; s=$?; echo; echo "=$s="\n`);
-    const text = await this.#wait(/^:\n[\s\S]*^=\d+=\n/m, seconds);
-    await this.#wait(PROMPT, seconds);
+    const text = await this.waitFor(/^:\n[\s\S]*^=\d+=\n/m);
+    await this.waitFor(PROMPT);
     return text.slice(text.search(/^:\n/m) + 2);
   }
 
   async type(text: string): Promise<void> {
+    this.#typed = text;
     await this.page.evaluate((text) => window.pagevm?.machine?.type(text), text);
   }
 
-  /** Waits until the guest has written what matches. */
-  waitFor(pattern: RegExp, seconds = 60): Promise<string> {
-    return this.#wait(pattern, seconds);
+  /** Waits until the guest has written what matches; returns that and what was before it. */
+  async waitFor(pattern: RegExp, seconds = LIMIT): Promise<string> {
+    const wait = async (source: string, flags: string, timeout: number) => {
+      const machine = window.pagevm?.machine;
+      if (!machine) throw new Error("the page has no machine");
+      const match = await machine.waitFor(new RegExp(source, flags), { timeout });
+      return match.before + match.text;
+    };
+    const text = await this.page.evaluate(wait, pattern.source, pattern.flags, seconds * 1000);
+    this.#written = (this.#written + text).slice(-SHOWN);
+    return text;
   }
 
   /** An address by DHCP, set by hand for want of a script. */
@@ -127,7 +172,7 @@ export class Tab {
   async until(...states: string[]): Promise<string> {
     const there = (states: string[]) => states.includes(document.body.dataset.state ?? "");
     // a tab that is not seen has no frames to look at
-    await this.page.waitForFunction(there, { timeout: 60_000, polling: 100 }, [...states, "failed"]);
+    await this.page.waitForFunction(there, { polling: 100 }, [...states, "failed"]);
     return this.page.evaluate(() => document.body.dataset.state ?? "");
   }
 
@@ -137,12 +182,12 @@ export class Tab {
   }
 
   /** Waits for a message of the machine's log. */
-  async logged(pattern: RegExp, seconds = 20): Promise<string> {
-    const end = Date.now() + seconds * 1000;
+  async logged(pattern: RegExp): Promise<string> {
+    const end = Date.now() + LIMIT * 1000;
     for (;;) {
       const found = this.log.find((text) => pattern.test(text));
       if (found !== undefined) return found;
-      assert.ok(Date.now() < end, `no message like ${pattern} in:\n${this.log.join("\n")}`);
+      assert.ok(Date.now() < end, `no message like ${pattern}`);
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }
@@ -156,13 +201,32 @@ export class Tab {
   async close(): Promise<void> {
     await this.page.close();
     assert.deepEqual(this.errors, []);
+    open.delete(this);
   }
 
-  async #wait({ source, flags }: RegExp, seconds: number): Promise<string> {
-    const wait = async (source: string, flags: string, timeout: number) => {
-      const match = await window.pagevm?.machine?.waitFor(new RegExp(source, flags), { timeout });
-      return match && match.before + match.text;
-    };
-    return (await this.page.evaluate(wait, source, flags, seconds * 1000)) ?? "";
+  /** What a test that fails leaves to look at. */
+  async report(): Promise<string> {
+    await atMost(10, this.waitFor(/[\s\S]+/, 1)); // what nobody has waited for
+    const state = await atMost(
+      10,
+      this.page.evaluate(() => document.body.dataset.state),
+    );
+    const message = await atMost(10, this.message());
+    const parts = [
+      `--- ${this.page.url()}: ${state ?? "no answer from the page"} ${message ?? ""}`,
+      ...this.log.slice(-20).map((text) => `--- log: ${text}`),
+      ...this.errors.map((error) => `--- error of the page: ${error}`),
+      `--- typed last: ${JSON.stringify(this.#typed)}`,
+      `--- the guest wrote, last:\n${this.#written}`,
+    ];
+    return parts.join("\n");
   }
+}
+
+/** What `promise` comes to; nothing if it fails, or takes longer than these seconds. */
+function atMost<T>(seconds: number, promise: Promise<T>): Promise<T | undefined> {
+  const late = new Promise<undefined>((resolve) => {
+    setTimeout(resolve, seconds * 1000, undefined);
+  });
+  return Promise.race([promise.catch(() => undefined), late]);
 }

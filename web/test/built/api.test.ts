@@ -67,9 +67,9 @@ async function use(create: typeof PageApi.createMachine, kernel: string, share: 
     );
   await machine.putFile("a/b.txt", "words", { mode: 0o600 });
   await machine.start();
-  await machine.waitFor("ready", { timeout: 20_000 });
+  await machine.waitFor("ready", { timeout: 120_000 });
   await machine.type("hello");
-  await machine.waitFor(/h[el]+o/, { timeout: 20_000 });
+  await machine.waitFor(/h[el]+o/, { timeout: 120_000 });
   const [entry] = await machine.listFiles("a");
   const disks = await machine.disks();
   const whole = await read(await machine.exportDisk("kept"));
@@ -176,7 +176,7 @@ async function openPage(args: string[], act: (page: Page) => Promise<void>): Pro
     await page.goto(
       `${server.url}?args=${encodeURIComponent(JSON.stringify(["-m", "64", "-kernel", "echo.elf", ...args]))}`,
     );
-    await page.waitForFunction(() => document.body.dataset.state === "running", { timeout: 20_000 });
+    await page.waitForFunction(() => document.body.dataset.state === "running", { timeout: 120_000 });
     await act(page);
   } finally {
     await page.close();
@@ -190,7 +190,7 @@ async function drop(page: Page): Promise<string> {
     dataTransfer.items.add(new File(["dropped"], "drop.txt"));
     dispatchEvent(new DragEvent("drop", { dataTransfer, cancelable: true }));
   });
-  await page.waitForFunction(() => document.getElementById("note")?.textContent !== "", { timeout: 20_000 });
+  await page.waitForFunction(() => document.getElementById("note")?.textContent !== "", { timeout: 120_000 });
   return page.$eval("#note", (note) => note.textContent ?? "");
 }
 
@@ -210,7 +210,7 @@ test("what was written to the page's disks can be saved", async () => {
   writeFileSync(join(scratch, "disk.img"), new Uint8Array(1 << 20));
   files["/disk.img"] = join(scratch, "disk.img");
   await openPage(["-drive", "file=disk.img,if=virtio,format=raw"], async (page) => {
-    await page.waitForFunction(() => !(document.getElementById("save") as HTMLElement).hidden, { timeout: 20_000 });
+    await page.waitForFunction(() => !(document.getElementById("save") as HTMLElement).hidden, { timeout: 120_000 });
     await page.evaluate(() => {
       // a download of a headless browser goes nowhere: what is asked for is enough
       HTMLAnchorElement.prototype.click = function () {
@@ -218,7 +218,7 @@ test("what was written to the page's disks can be saved", async () => {
       };
     });
     await page.click("#save");
-    await page.waitForFunction(() => document.body.dataset.saved !== undefined, { timeout: 20_000 });
+    await page.waitForFunction(() => document.body.dataset.saved !== undefined, { timeout: 120_000 });
     assert.equal(await page.$eval("body", (body) => body.dataset.saved), "disk0.overlay blob:");
   });
 });

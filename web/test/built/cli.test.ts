@@ -38,7 +38,7 @@ interface Outcome {
 
 /** Runs a tool with a job; `typed` is its standard input. */
 function run(tool: string, job: CliJob | string, typed = "", flags: string[] = []): Promise<Outcome> {
-  const argument = typeof job === "string" ? job : JSON.stringify({ timeout: 30, ...job });
+  const argument = typeof job === "string" ? job : JSON.stringify({ timeout: 120, ...job });
   const child = spawn(process.execPath, [...flags, tool, argument], { env: { ...process.env, DIST: dist } });
   const outcome: Outcome = { status: null, out: "", err: "" };
   child.stdout.on("data", (data) => {

@@ -45,7 +45,7 @@ async function open(drive: string): Promise<Page> {
 
 async function runs(page: Page): Promise<void> {
   const ended = () => document.body.dataset.state === "running" || document.body.dataset.state === "failed";
-  await page.waitForFunction(ended, { timeout: 20_000 });
+  await page.waitForFunction(ended, { timeout: 120_000 });
   const [state, message] = await told(page);
   assert.equal(state, "running", message);
 }
@@ -58,7 +58,7 @@ async function told(page: Page): Promise<[string | undefined, string]> {
 }
 
 async function refused(page: Page): Promise<string> {
-  await page.waitForFunction(() => document.body.dataset.state === "failed", { timeout: 20_000 });
+  await page.waitForFunction(() => document.body.dataset.state === "failed", { timeout: 120_000 });
   const [, message] = await told(page);
   await page.close();
   return message;

@@ -235,7 +235,7 @@ test("a site boots from below a server's root; so does a page with the options i
     const page = await browser.newPage();
     const opened = async (path: string) => {
       await page.goto(server.url + path);
-      await page.waitForFunction(() => /running|failed/.test(document.body.dataset.state ?? ""), { timeout: 20_000 });
+      await page.waitForFunction(() => /running|failed/.test(document.body.dataset.state ?? ""), { timeout: 120_000 });
       return page.evaluate(() => [document.body.dataset.state, document.getElementById("message")?.textContent]);
     };
     // without the slash at the end the server tells where the page is

@@ -75,12 +75,12 @@ async function withPage(at: string | PageConfig, act: (tab: Tab) => Promise<void
     await act({
       page,
       state: async (state) => {
-        await page.waitForFunction((s) => document.body.dataset.state === s, { timeout: 20_000 }, state);
+        await page.waitForFunction((s) => document.body.dataset.state === s, { timeout: 120_000 }, state);
         return page.evaluate(() => document.getElementById("message")?.textContent ?? "");
       },
       shows: async (text) => {
         const seen = (t: string) => document.querySelector(".xterm-rows")?.textContent?.includes(t) ?? false;
-        await page.waitForFunction(seen, { timeout: 20_000 }, text);
+        await page.waitForFunction(seen, { timeout: 120_000 }, text);
       },
     });
     if (process.env.ARTEFACTS && name) {
@@ -130,6 +130,35 @@ test("a guest runs, answers the keyboard, pauses, resumes and resets; the main t
     "running",
   );
 });
+
+for (const readOnly of [false, true]) {
+  test(`a guest's question is answered by ${readOnly ? "nobody where the terminal only shows" : "the terminal"}`, async () => {
+    await withPage({ arguments: ["-m", "64", "-kernel", "echo.elf"], readOnly }, async ({ page, shows }) => {
+      await shows("ready");
+      await page.evaluate(() => {
+        const decoder = new TextDecoder();
+        document.body.dataset.echoed = "";
+        window.pagevm?.machine?.on("output", ({ data }) => {
+          document.body.dataset.echoed += decoder.decode(data);
+        });
+      });
+      const type = (text: string) => page.evaluate((text) => window.pagevm?.machine?.type(text), text);
+      const echoed = async (text: string) => {
+        const has = (text: string) => document.body.dataset.echoed?.includes(text) ?? false;
+        await page.waitForFunction(has, { timeout: 120_000, polling: 100 }, text);
+        return page.evaluate(() => document.body.dataset.echoed);
+      };
+      // DSR (ECMA-48, 8.3.35), and its answer; the guest echoes both
+      await type("\x1b[5nasked");
+      await shows("asked");
+      if (!readOnly) await echoed("\x1b[0n");
+      await page.click("#terminal");
+      await page.keyboard.type("typed");
+      await type("end");
+      assert.equal(await echoed("end"), readOnly ? "\x1b[5naskedend" : "\x1b[5nasked\x1b[0ntypedend");
+    });
+  });
+}
 
 test("power-off is seen as such, and the machine can be switched on again", async () => {
   give("off.elf", elf([...print("bye\r\n"), ...POWER_OFF]));

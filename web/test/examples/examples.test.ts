@@ -69,7 +69,7 @@ test("embed: a page with a machine, a file in and a file out", async () => {
     assert.match(answer, /^Which kernel is this\?\nLinux 6\.1\..*\n$/);
     await page.type("#line", "echo $((40 + 2)) more\n");
     await page.waitForFunction(() => document.querySelector("pre")?.textContent?.includes("42 more"), {
-      timeout: 60_000,
+      timeout: 300_000,
     });
     assert.deepEqual(errors, []);
   } finally {

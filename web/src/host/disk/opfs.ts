@@ -22,33 +22,56 @@ export const OPFS_PREFIX = "opfs:";
 export const SPARE_DIRECTORY = "pagevm-kept";
 /** Files of it that this worker has open. */
 const spare = new Set<OpfsFile>();
-/** Files have given up their room; browsers notice a little later. Milliseconds. */
+/**
+ * Browsers notice a little later that a file has given up its room, or that a tab which had one is gone: what fails is tried again so often,
+ * after so many milliseconds.
+ */
+const TIMES = 10;
 const NOTICED = 200;
 /** It is not looked for more room again before, while no file here has any to give. Milliseconds. */
 const AGAIN = 5000;
-let room: Promise<void> | undefined;
+/** Whether others have given up room; there while a browser may not have noticed. */
+let room: Promise<boolean> | undefined;
 let looked = Number.NEGATIVE_INFINITY;
 
-/** Resolves when there may be more room; nothing if nobody has any to give. */
-function makeRoom(): Promise<void> | undefined {
+/** Has those give up their room that can; nothing if there is nobody. */
+function makeRoom(): Promise<boolean> | undefined {
   const now = performance.now();
-  if (room || (spare.size === 0 && now - looked < AGAIN)) return room;
+  if (spare.size === 0 && (room || now - looked < AGAIN)) return room;
   looked = now;
+  const given = spare.size > 0;
   for (const file of spare) file.giveUp();
-  room = removeSpare()
-    .catch(() => {}) // there is none
-    .then(() => new Promise<void>((resolve) => setTimeout(resolve, NOTICED)))
-    .finally(() => (room = undefined));
-  return room;
+  const made = removeSpare()
+    .catch(() => false) // there is none
+    .then((removed) => given || removed);
+  room = made;
+  const over = () => {
+    if (room === made) room = undefined;
+  };
+  void made.then((more) => (more ? setTimeout(over, TIMES * NOTICED) : over()));
+  return made;
 }
 
-/** Removes what of other files, of this visit or an earlier one, can be had again; what another tab has open stays. */
-async function removeSpare(): Promise<void> {
+/** Removes what of other files, of this visit or an earlier one, can be had again; what another tab has open stays. Whether there was any. */
+async function removeSpare(): Promise<boolean> {
   const root = await navigator.storage.getDirectory();
   const directory = await root.getDirectoryHandle(SPARE_DIRECTORY);
   const names: string[] = [];
   for await (const name of directory.keys()) names.push(name);
-  for (const name of names) await directory.removeEntry(name).catch(() => {});
+  const removed = await Promise.allSettled(names.map((name) => directory.removeEntry(name)));
+  return removed.some(({ status }) => status === "fulfilled");
+}
+
+/** Tries again what fails for a reason that passes. */
+async function patiently<T>(act: () => T | Promise<T>, passes: (cause: unknown) => boolean): Promise<T> {
+  for (let left = TIMES; ; left--) {
+    try {
+      return await act();
+    } catch (cause) {
+      if (left === 0 || !passes(cause)) throw cause;
+    }
+    await new Promise((resolve) => setTimeout(resolve, NOTICED));
+  }
 }
 
 class OpfsFile implements DiskFile {
@@ -97,7 +120,13 @@ class OpfsFile implements DiskFile {
       const more = cause instanceof Full && !this.#gone ? makeRoom() : undefined;
       if (!more) throw cause;
       const copy = bytes.slice();
-      return more.then(() => this.#put(offset, copy));
+      return more.then((given) => {
+        if (!given) throw cause;
+        return patiently(
+          () => this.#put(offset, copy),
+          (cause) => cause instanceof Full,
+        );
+      });
     }
   }
 
@@ -141,13 +170,14 @@ export async function openOpfs(name: string, access: Access, gives = false): Pro
     for (const part of path) directory = await directory.getDirectoryHandle(part, { create });
     const file: FileHandle = await directory.getFileHandle(last, { create });
     if (access === "read") return new BlobFile(await file.getFile());
-    if (!file.createSyncAccessHandle) throw new Error("this browser cannot write files for sites");
-    const opened = new OpfsFile(await file.createSyncAccessHandle());
+    const handle = await patiently(async () => file.createSyncAccessHandle?.(), isOpen);
+    if (!handle) throw new Error("this browser cannot write files for sites");
+    const opened = new OpfsFile(handle);
     if (gives) spare.add(opened);
     return opened;
   } catch (cause) {
     if (named(cause, "NotFoundError")) throw new Error("there is no such file in this site's storage", { cause });
-    if (named(cause, "NoModificationAllowedError") || named(cause, "InvalidStateError")) {
+    if (isOpen(cause)) {
       throw new Error("it is open in another tab or window: two machines on one disk would destroy it; close one", {
         cause,
       });
@@ -155,6 +185,10 @@ export async function openOpfs(name: string, access: Access, gives = false): Pro
     throw named(cause, "QuotaExceededError") ? full(cause) : cause;
   }
 }
+
+/** Whether somebody else has the file open. */
+const isOpen = (cause: unknown): boolean =>
+  named(cause, "NoModificationAllowedError") || named(cause, "InvalidStateError");
 
 function named(error: unknown, name: string): boolean {
   return error instanceof Error && error.name === name;
