@@ -6,7 +6,7 @@
 
 use guest_api::{Cond, Width};
 
-use crate::cpu::{BLOCK, CodeSize, Cpu};
+use crate::cpu::{BLOCK, CodeSize, Cpu, ZERO};
 use crate::exec::Exec;
 use crate::fault::Stop;
 use crate::insn::{Insn, Kind, OPERANDS};
@@ -57,14 +57,67 @@ macro_rules! kinds {
     };
 }
 
+/// What is known of the instructions that have an arm for it, beside operation, width and kinds of operands.
+#[derive(Clone, Copy)]
+enum Fact {
+    /// The condition is ZF, or its contrary.
+    Zero,
+    /// The address is a base register and a displacement.
+    Plain,
+    /// The source has 8 bits; 16; 32.
+    From8,
+    From16,
+    From32,
+    /// The same, and [`Fact::Plain`].
+    PlainFrom8,
+    PlainFrom16,
+}
+
+impl Fact {
+    /// Whether the address is plain, where that is said; and the width of the source.
+    const fn parts(self) -> (bool, Option<Width>) {
+        match self {
+            Fact::Zero => (false, None),
+            Fact::Plain => (true, None),
+            Fact::From8 => (false, Some(Width::W8)),
+            Fact::From16 => (false, Some(Width::W16)),
+            Fact::From32 => (false, Some(Width::W32)),
+            Fact::PlainFrom8 => (true, Some(Width::W8)),
+            Fact::PlainFrom16 => (true, Some(Width::W16)),
+        }
+    }
+    /// Whether it is one of `i`.
+    fn holds(self, i: &Insn) -> bool {
+        let (plain, from) = self.parts();
+        !(matches!(self, Fact::Zero) && !matches!(i.cc, Cond::E | Cond::Ne)
+            || plain && (i.index != ZERO || i.seg_base != ZERO)
+            || from.is_some_and(|w| w != i.src_width()))
+    }
+    /// `i`, of which it is one, with the fact written down for the compiler.
+    #[inline(always)]
+    fn told(self, mut i: Insn) -> Insn {
+        let (plain, from) = self.parts();
+        if matches!(self, Fact::Zero) {
+            i.cc = if i.cc as u8 == Cond::E as u8 { Cond::E } else { Cond::Ne };
+        }
+        if plain {
+            (i.index, i.seg_base) = (ZERO, ZERO);
+        }
+        if let Some(w) = from {
+            i.set_width(i.width(), w);
+        }
+        i
+    }
+}
+
 macro_rules! hot {
     (
         { $($name:ident: $op:ident $width:ident $a:ident $b:ident $($c:ident)? => $f:path;)* }
-        zero { $($zero:ident: $of:ident;)* }
+        special { $($special:ident: $of:ident $fact:ident;)* }
         pairs { $($pair:ident: $first:ident $second:ident;)* }
     ) => {
         #[repr(u8)]
-        enum Arm { $($name,)* $($zero,)* $($pair,)* Next, Last, Other }
+        enum Arm { $($name,)* $($special,)* $($pair,)* Next, Last, Other }
 
         #[allow(non_snake_case)]
         mod arms {
@@ -76,10 +129,8 @@ macro_rules! hot {
             })*
 
             $(#[inline(always)]
-            pub fn $zero(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
-                let mut i = *i;
-                i.cc = if i.cc == Cond::E { Cond::E } else { Cond::Ne };
-                $of(cx, &i)
+            pub fn $special(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
+                $of(cx, &Fact::$fact.told(*i))
             })*
 
             #[allow(non_upper_case_globals)]
@@ -87,7 +138,7 @@ macro_rules! hot {
                 use super::*;
 
                 $(pub const $name: bool = ends_block(Op::$op);)*
-                $(pub const $zero: bool = $of;)*
+                $(pub const $special: bool = $of;)*
             }
         }
 
@@ -102,10 +153,10 @@ macro_rules! hot {
         /// The pairs: the arms of the first and of the second instruction, and that of both.
         const PAIRS: &[[u8; 3]] = &[$([Arm::$first as u8, Arm::$second as u8, Arm::$pair as u8],)*];
 
-        /// The arm for what has the arm `arm`, where the condition is ZF or its contrary.
-        fn with_zero(arm: u8) -> u8 {
-            match arm {
-                $(arm if arm == Arm::$of as u8 => Arm::$zero as u8,)*
+        /// The arm for `i`, which has the arm `i.hot`: that of the first fact that is one of it.
+        fn special(i: &Insn) -> u8 {
+            match i.hot {
+                $(arm if arm == Arm::$of as u8 && Fact::$fact.holds(i) => Arm::$special as u8,)*
                 arm => arm,
             }
         }
@@ -115,7 +166,7 @@ macro_rules! hot {
         #[inline(always)]
         pub(super) fn run(cpu: &mut Cpu, platform: &mut dyn Platform, insns: &[Insn], keys: [u32; 2]) -> End {
             $(const $name: u8 = Arm::$name as u8;)*
-            $(const $zero: u8 = Arm::$zero as u8;)*
+            $(const $special: u8 = Arm::$special as u8;)*
             $(const $pair: u8 = Arm::$pair as u8;)*
             const NEXT: u8 = Arm::Next as u8;
             const LAST: u8 = Arm::Last as u8;
@@ -124,7 +175,7 @@ macro_rules! hot {
                 let i = 'refused: {
                     match i.hot {
                         $($name => { arm!(cpu, platform, $name, i, 'refused); })*
-                        $($zero => { arm!(cpu, platform, $zero, i, 'refused); })*
+                        $($special => { arm!(cpu, platform, $special, i, 'refused); })*
                         $($pair => {
                             arm!(cpu, platform, $first, i, 'refused);
                             let Some(second) = rest.next() else { break 'block };
@@ -205,18 +256,16 @@ pub(super) fn fuse(insns: &mut [Insn]) -> Option<Insn> {
             last.hot = Arm::Last as u8;
             None
         }
-        last if last.ends_block() => {
-            if matches!(last.cc, Cond::E | Cond::Ne) {
-                last.hot = with_zero(last.hot);
-            }
-            None
-        }
+        last if last.ends_block() => None,
         last => {
             let mut next = Insn::BLANK;
             (next.hot, next.off) = (Arm::Next as u8, last.off + u16::from(last.len));
             Some(next)
         }
     };
+    for i in insns.iter_mut() {
+        i.hot = special(i);
+    }
     let mut left = insns.len();
     while left >= 2 {
         match pair(insns[left - 2].hot, insns[left - 1].hot) {
@@ -350,8 +399,24 @@ hot! { {
     CallM64:   Call  W64 Mem  None => control::call;
     JmpR64:    Jmp   W64 Gpr  None => control::jmp;
     JmpM64:    Jmp   W64 Mem  None => control::jmp;
-} zero {
-    JzI64: JccI64;
+} special {
+    JzI64:      JccI64    Zero;
+    SetzR8:     SetR8     Zero;
+    MovRM64P:   MovRM64   Plain;
+    MovMR64P:   MovMR64   Plain;
+    MovMI64P:   MovMI64   Plain;
+    MovRM32P:   MovRM32   Plain;
+    MovMR32P:   MovMR32   Plain;
+    MovMI32P:   MovMI32   Plain;
+    LeaRM64P:   LeaRM64   Plain;
+    LeaRM32P:   LeaRM32   Plain;
+    MovzxRM8P:  MovzxRM32 PlainFrom8;
+    MovzxRM16P: MovzxRM32 PlainFrom16;
+    MovzxRM8:   MovzxRM32 From8;
+    MovzxRR8:   MovzxRR32 From8;
+    MovzxRR16:  MovzxRR32 From16;
+    MovsxRR32:  MovsxRR64 From32;
+    MovsxRM32:  MovsxRM64 From32;
 } pairs {
     CmpRR64Jcc:      CmpRR64 JccI64;
     CmpRR64Jz:       CmpRR64 JzI64;
@@ -413,22 +478,56 @@ hot! { {
     MovRR64PushR64:  MovRR64 PushR64;
     MovRR64CallI64:  MovRR64 CallI64;
     MovRR64MovRR64:  MovRR64 MovRR64;
-    MovRR64MovRM64:  MovRR64 MovRM64;
+    MovRR64MovRM64:  MovRR64 MovRM64P;
     MovRR64MovRR32:  MovRR64 MovRR32;
     MovRR32MovRR64:  MovRR32 MovRR64;
     MovRR32MovRR32:  MovRR32 MovRR32;
-    MovRM64MovRM64:  MovRM64 MovRM64;
-    MovRM64MovRR64:  MovRM64 MovRR64;
-    MovRM64MovMR64:  MovRM64 MovMR64;
-    MovRM64MovRM32:  MovRM64 MovRM32;
-    MovRM64CallI64:  MovRM64 CallI64;
-    MovRM64LeaRM64:  MovRM64 LeaRM64;
-    MovMR64MovMR64:  MovMR64 MovMR64;
-    MovMR64MovRM64:  MovMR64 MovRM64;
+    MovRM64MovRM64:  MovRM64P MovRM64P;
+    MovRM64MovRR64:  MovRM64P MovRR64;
+    MovRM64MovMR64:  MovRM64P MovMR64P;
+    MovRM64MovRM32:  MovRM64P MovRM32P;
+    MovRM64CallI64:  MovRM64P CallI64;
+    MovRM64LeaRM64:  MovRM64P LeaRM64P;
+    MovMR64MovMR64:  MovMR64P MovMR64P;
+    MovMR64MovRM64:  MovMR64P MovRM64P;
     AddRI64PopR64:   AddRI64 PopR64;
     LeaRM64MovRR64:  LeaRM64 MovRR64;
-    SubRI64MovRM64:  SubRI64 MovRM64;
+    LeaRM64PMovRR64: LeaRM64P MovRR64;
+    MovRM64XMovMR64: MovRM64 MovMR64P;
+    SubRI64MovRM64:  SubRI64 MovRM64P;
     NopMR32PushR64:  NopMR32 PushR64;
     PopR64JmpI64:    PopR64 JmpI64;
     XorRR32MovRR32:  XorRR32 MovRR32;
 } }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::{RBX, SEG_BASE};
+
+    #[test]
+    fn a_fact_that_holds_changes_nothing() {
+        use Fact::*;
+        let mut held = [0; 7];
+        for cc in Cond::ALL {
+            for (index, seg_base) in [(ZERO, ZERO), (RBX, ZERO), (ZERO, SEG_BASE + 4), (RBX, SEG_BASE + 4)] {
+                for src in [Width::W8, Width::W16, Width::W32, Width::W64] {
+                    let mut i = Insn::BLANK;
+                    (i.cc, i.index, i.seg_base) = (cc, index, seg_base);
+                    i.set_width(Width::W32, src);
+                    for (fact, held) in
+                        [Zero, Plain, From8, From16, From32, PlainFrom8, PlainFrom16].into_iter().zip(&mut held)
+                    {
+                        if fact.holds(&i) {
+                            assert_eq!(fact.told(i), i);
+                            *held += 1;
+                        } else {
+                            assert_ne!(fact.told(i), i);
+                        }
+                    }
+                }
+            }
+        }
+        assert_eq!(held, [2 * 16, 16 * 4, 16 * 4, 16 * 4, 16 * 4, 16, 16]);
+    }
+}
