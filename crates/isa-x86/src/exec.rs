@@ -4,7 +4,7 @@
 mod vector;
 pub(crate) use vector::{at_hand, host_rounds};
 
-use guest_api::{Bin, Cond, Emit, Flag, FlagOp, Helper, Rel, Slot, Space, Trap, Un, Width};
+use guest_api::{Bin, Cond, Emit, Flag, FlagOp, Helper, Rel, Slot, Space, Trap, Un, Width, signed_product_overflows};
 use mem::{Access, PAGE_MASK, PAGE_SIZE};
 
 use crate::cpu::{BLOCK, Cpu};
@@ -306,6 +306,10 @@ impl Emit for Exec<'_> {
     #[inline(always)]
     fn un(&mut self, op: Un, a: u64) -> u64 {
         op.of(a)
+    }
+    #[inline(always)]
+    fn overflows_signed(&mut self, a: u64, b: u64, _high: u64, _low: u64) -> bool {
+        signed_product_overflows(a, b)
     }
     #[inline(always)]
     fn rel(&mut self, op: Rel, a: u64, b: u64) -> bool {
