@@ -22,17 +22,24 @@ pub struct Exec<'a> {
     /// Only an attempt: what an access that misses the TLB needs, or a fault, is not done. `Err` means that nothing has
     /// happened that does not when it is done again.
     pub(crate) attempt: bool,
+    /// Conditions are those of an order: see [`is_ordered`].
+    pub(crate) ordered: bool,
+}
+
+/// Whether `c` says how two numbers are ordered: B, AE, BE, A, L, GE, LE, G.
+pub(crate) const fn is_ordered(c: Cond) -> bool {
+    matches!(c, Cond::B | Cond::Ae | Cond::Be | Cond::A | Cond::L | Cond::Ge | Cond::Le | Cond::G)
 }
 
 impl<'a> Exec<'a> {
     #[inline(always)]
     pub fn new(cpu: &'a mut Cpu, platform: &'a mut dyn Platform) -> Exec<'a> {
-        Exec { cpu, platform, attempt: false }
+        Exec { cpu, platform, attempt: false, ordered: false }
     }
     /// For an [attempt](Self::attempt).
     #[inline(always)]
     pub(crate) fn attempt(cpu: &'a mut Cpu, platform: &'a mut dyn Platform) -> Exec<'a> {
-        Exec { cpu, platform, attempt: true }
+        Exec { cpu, platform, attempt: true, ordered: false }
     }
 }
 
@@ -414,6 +421,9 @@ impl Emit for Exec<'_> {
     fn cond(&mut self, c: Cond) -> bool {
         // No case distinction (docs/decisions/002-flags.md): which of them it is can't be predicted either.
         let f = &self.cpu.flags;
+        if self.ordered {
+            return f.ordered(c);
+        }
         let (less, below_or_equal) = (f.sf() != f.of(), f.cf() | f.zf());
         let conditions = [f.of(), f.cf(), f.zf(), below_or_equal, f.sf(), f.pf(), less, less | f.zf()];
         let bits = conditions.into_iter().enumerate().fold(0, |bits, (k, c)| bits | u32::from(c) << k);
