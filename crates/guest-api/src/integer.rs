@@ -65,3 +65,54 @@ impl Rel {
         }
     }
 }
+
+/// Whether the signed product of `a` and `b` needs more than 64 bits. Nearly always their magnitudes tell.
+#[inline(always)]
+pub fn signed_product_overflows(a: u64, b: u64) -> bool {
+    // The least n of -2^n <= x < 2^n. |a * b| is 2^(m + n) at most; where neither is 0, 2^(m + n - 2) at least, and negative ones are beyond it.
+    let bits = |x: u64| 64 - (x ^ Bin::ShrS.of(x, 63)).leading_zeros();
+    match bits(a) + bits(b) {
+        0..63 => false,
+        63 | 64 => exactly(a, b),
+        65.. => true,
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn exactly(a: u64, b: u64) -> bool {
+    (a as i64).checked_mul(b as i64).is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The powers of two, with either sign, and what lies beside them.
+    fn edges() -> impl Iterator<Item = u64> + Clone {
+        let near = |n: u32| (0..5).map(move |by| (1_u64 << n).wrapping_add(by).wrapping_sub(2));
+        let roots = [3_037_000_499, 3_037_000_500, u64::MAX / 3, i64::MAX as u64 / 3, 0x5555_5555_5555_5555];
+        (0..64).flat_map(near).chain(roots).flat_map(|x| [x, x.wrapping_neg()])
+    }
+
+    #[test]
+    fn a_signed_product_overflows_where_128_bits_say_so() {
+        let (mut over, mut fits) = (0, 0);
+        for a in edges() {
+            for b in edges() {
+                let p = i128::from(a as i64) * i128::from(b as i64);
+                assert_eq!(signed_product_overflows(a, b), i64::try_from(p).is_err(), "{a:#x} * {b:#x}");
+                if i64::try_from(p).is_err() { over += 1 } else { fits += 1 }
+            }
+            // The factors with which it is at the edge.
+            for limit in [i64::MIN, i64::MAX] {
+                let Some(q) = limit.checked_div(a as i64) else { continue };
+                for b in (-2..=2).map(|by| q.wrapping_add(by) as u64) {
+                    let p = i128::from(a as i64) * i128::from(b as i64);
+                    assert_eq!(signed_product_overflows(a, b), i64::try_from(p).is_err(), "{a:#x} * {b:#x}");
+                }
+            }
+        }
+        assert!(over > 1000 && fits > 1000, "both are tested: {over}, {fits}");
+    }
+}

@@ -16,6 +16,7 @@ mod tier;
 mod vector;
 pub use flags::*;
 pub use float::*;
+pub use integer::signed_product_overflows;
 use listed::listed;
 pub use listed::{Listed, dotted};
 pub use tier::*;
@@ -231,6 +232,12 @@ pub trait Emit: Sized {
     fn put_shared(&mut self, s: Slot, v: Self::V);
     fn bin(&mut self, op: Bin, a: Self::V, b: Self::V) -> Self::V;
     fn un(&mut self, op: Un, a: Self::V) -> Self::V;
+    /// Whether the signed product of `a` and `b`, whose halves are `high` and `low`, needs more than 64 bits.
+    #[inline(always)]
+    fn overflows_signed(&mut self, _a: Self::V, _b: Self::V, high: Self::V, low: Self::V) -> Self::C {
+        let sign = self.shift_imm(Bin::ShrS, low, 63);
+        self.rel(Rel::Ne, high, sign)
+    }
     fn rel(&mut self, op: Rel, a: Self::V, b: Self::V) -> Self::C;
     fn not(&mut self, c: Self::C) -> Self::C;
     fn both(&mut self, a: Self::C, b: Self::C) -> Self::C;

@@ -1,6 +1,6 @@
 //! The state of one logical processor.
 
-use guest_api::{Exchange, Flag, JUMPS, Jump, LazyFlags, Slot, VERIFIED, Verified};
+use guest_api::{Cond, Exchange, Flag, JUMPS, Jump, LazyFlags, Slot, VERIFIED, Verified};
 use mem::Memory;
 
 use crate::fault::StopReason;
@@ -468,6 +468,16 @@ impl Flags {
     #[inline(always)]
     pub fn set_carry_overflow(&mut self, cf: bool, of: bool) {
         self.carry = u64::from(cf) << 63 | u64::from(cf ^ of) << 62;
+    }
+    /// Whether `c` holds, one that says how two numbers are ordered: a third of what it takes to tell any.
+    #[inline(always)]
+    pub(crate) fn ordered(&self, c: Cond) -> bool {
+        // Their codes (SDM 2 B.1.4): bit 3 of those of signed numbers, bits 2 and 1 where equal ones count, bit 0 of the contrary.
+        let code = c as u64;
+        let signed = (code >> 3).wrapping_neg();
+        let less = self.carry ^ (self.carry << 1 ^ self.sign) & signed;
+        let equal = u64::from(self.zf()) & code >> 2 & code >> 1;
+        (less >> 63 | equal) != code & 1
     }
     /// All flags, each in its [`Flag::bit`].
     pub fn packed(&self) -> u64 {

@@ -4,7 +4,7 @@
 mod vector;
 pub(crate) use vector::{at_hand, host_rounds};
 
-use guest_api::{Bin, Cond, Emit, Flag, FlagOp, Helper, Rel, Slot, Space, Trap, Un, Width};
+use guest_api::{Bin, Cond, Emit, Flag, FlagOp, Helper, Rel, Slot, Space, Trap, Un, Width, signed_product_overflows};
 use mem::{Access, PAGE_MASK, PAGE_SIZE};
 
 use crate::cpu::{BLOCK, Cpu};
@@ -22,17 +22,24 @@ pub struct Exec<'a> {
     /// Only an attempt: what an access that misses the TLB needs, or a fault, is not done. `Err` means that nothing has
     /// happened that does not when it is done again.
     pub(crate) attempt: bool,
+    /// Conditions are those of an order: see [`is_ordered`].
+    pub(crate) ordered: bool,
+}
+
+/// Whether `c` says how two numbers are ordered: B, AE, BE, A, L, GE, LE, G.
+pub(crate) const fn is_ordered(c: Cond) -> bool {
+    matches!(c, Cond::B | Cond::Ae | Cond::Be | Cond::A | Cond::L | Cond::Ge | Cond::Le | Cond::G)
 }
 
 impl<'a> Exec<'a> {
     #[inline(always)]
     pub fn new(cpu: &'a mut Cpu, platform: &'a mut dyn Platform) -> Exec<'a> {
-        Exec { cpu, platform, attempt: false }
+        Exec { cpu, platform, attempt: false, ordered: false }
     }
     /// For an [attempt](Self::attempt).
     #[inline(always)]
     pub(crate) fn attempt(cpu: &'a mut Cpu, platform: &'a mut dyn Platform) -> Exec<'a> {
-        Exec { cpu, platform, attempt: true }
+        Exec { cpu, platform, attempt: true, ordered: false }
     }
 }
 
@@ -308,6 +315,10 @@ impl Emit for Exec<'_> {
         op.of(a)
     }
     #[inline(always)]
+    fn overflows_signed(&mut self, a: u64, b: u64, _high: u64, _low: u64) -> bool {
+        signed_product_overflows(a, b)
+    }
+    #[inline(always)]
     fn rel(&mut self, op: Rel, a: u64, b: u64) -> bool {
         op.holds(a, b)
     }
@@ -410,6 +421,9 @@ impl Emit for Exec<'_> {
     fn cond(&mut self, c: Cond) -> bool {
         // No case distinction (docs/decisions/002-flags.md): which of them it is can't be predicted either.
         let f = &self.cpu.flags;
+        if self.ordered {
+            return f.ordered(c);
+        }
         let (less, below_or_equal) = (f.sf() != f.of(), f.cf() | f.zf());
         let conditions = [f.of(), f.cf(), f.zf(), below_or_equal, f.sf(), f.pf(), less, less | f.zf()];
         let bits = conditions.into_iter().enumerate().fold(0, |bits, (k, c)| bits | u32::from(c) << k);

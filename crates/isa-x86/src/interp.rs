@@ -1,8 +1,11 @@
 //! The interpreter: cached decoded blocks, one `match` loop over them.
 
+#[macro_use]
+mod arms;
 mod block;
 mod cache;
 mod decoding;
+mod facts;
 mod hot;
 mod index;
 mod life;

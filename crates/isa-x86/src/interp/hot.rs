@@ -1,11 +1,13 @@
 //! The hottest combinations of operation, width and operand form, each an arm of the interpreter's `match` with these facts
 //! known to the compiler. They call the same semantic functions as everything else, and refuse what is seldom: an access that misses
-//! the TLB, or a fault. The table executes it then: there are no calls here, and what all arms need stays in registers. Jumps by ZF,
-//! the most frequent, have arms of their own: where one goes is known early. Frequent pairs of instructions have arms together: what
-//! interpretation costs is memory that is not in the cache and jumps to arms that the host's processor did not predict.
+//! the TLB, or a fault. The table executes it then: there are no calls here, and what all arms need stays in registers. Where one case
+//! is frequent it has an arm to itself ([`Fact`]): a branch within an arm is predicted no better than the one that leads to it. Frequent
+//! pairs of instructions have arms together: what interpretation costs is memory that is not in the cache and jumps to arms that the
+//! host's processor did not predict. `arms.rs` lists them.
 
-use guest_api::{Cond, Width};
+use guest_api::Width;
 
+use super::facts::Fact;
 use crate::cpu::{BLOCK, CodeSize, Cpu};
 use crate::exec::Exec;
 use crate::fault::Stop;
@@ -60,11 +62,12 @@ macro_rules! kinds {
 macro_rules! hot {
     (
         { $($name:ident: $op:ident $width:ident $a:ident $b:ident $($c:ident)? => $f:path;)* }
-        zero { $($zero:ident: $of:ident;)* }
+        special { $($special:ident: $of:ident $fact:ident;)* }
         pairs { $($pair:ident: $first:ident $second:ident;)* }
+        chains { $($chain:ident: $head:ident $tail:ident = $next:ident $($after:ident)+;)* }
     ) => {
         #[repr(u8)]
-        enum Arm { $($name,)* $($zero,)* $($pair,)* Next, Last, Other }
+        enum Arm { $($name,)* $($special,)* $($pair,)* $($chain,)* Next, Last, Other }
 
         #[allow(non_snake_case)]
         mod arms {
@@ -76,10 +79,9 @@ macro_rules! hot {
             })*
 
             $(#[inline(always)]
-            pub fn $zero(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
-                let mut i = *i;
-                i.cc = if i.cc == Cond::E { Cond::E } else { Cond::Ne };
-                $of(cx, &i)
+            pub fn $special(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
+                cx.ordered = matches!(Fact::$fact, Fact::Ordered);
+                $of(cx, &Fact::$fact.told(*i))
             })*
 
             #[allow(non_upper_case_globals)]
@@ -87,7 +89,7 @@ macro_rules! hot {
                 use super::*;
 
                 $(pub const $name: bool = ends_block(Op::$op);)*
-                $(pub const $zero: bool = $of;)*
+                $(pub const $special: bool = $of;)*
             }
         }
 
@@ -99,13 +101,16 @@ macro_rules! hot {
             }
         }
 
-        /// The pairs: the arms of the first and of the second instruction, and that of both.
-        const PAIRS: &[[u8; 3]] = &[$([Arm::$first as u8, Arm::$second as u8, Arm::$pair as u8],)*];
+        /// The pairs: the arms of the first instruction and of what follows it, and that of both.
+        const PAIRS: &[[u8; 3]] = &[
+            $([Arm::$first as u8, Arm::$second as u8, Arm::$pair as u8],)*
+            $([Arm::$head as u8, Arm::$tail as u8, Arm::$chain as u8],)*
+        ];
 
-        /// The arm for what has the arm `arm`, where the condition is ZF or its contrary.
-        fn with_zero(arm: u8) -> u8 {
-            match arm {
-                $(arm if arm == Arm::$of as u8 => Arm::$zero as u8,)*
+        /// The arm for `i`, which has the arm `i.hot`: that of the first fact that is one of it.
+        fn special(i: &Insn) -> u8 {
+            match i.hot {
+                $(arm if arm == Arm::$of as u8 && Fact::$fact.holds(i) => Arm::$special as u8,)*
                 arm => arm,
             }
         }
@@ -115,8 +120,9 @@ macro_rules! hot {
         #[inline(always)]
         pub(super) fn run(cpu: &mut Cpu, platform: &mut dyn Platform, insns: &[Insn], keys: [u32; 2]) -> End {
             $(const $name: u8 = Arm::$name as u8;)*
-            $(const $zero: u8 = Arm::$zero as u8;)*
+            $(const $special: u8 = Arm::$special as u8;)*
             $(const $pair: u8 = Arm::$pair as u8;)*
+            $(const $chain: u8 = Arm::$chain as u8;)*
             const NEXT: u8 = Arm::Next as u8;
             const LAST: u8 = Arm::Last as u8;
             let mut rest = insns.iter();
@@ -124,11 +130,20 @@ macro_rules! hot {
                 let i = 'refused: {
                     match i.hot {
                         $($name => { arm!(cpu, platform, $name, i, 'refused); })*
-                        $($zero => { arm!(cpu, platform, $zero, i, 'refused); })*
+                        $($special => { arm!(cpu, platform, $special, i, 'refused); })*
                         $($pair => {
                             arm!(cpu, platform, $first, i, 'refused);
                             let Some(second) = rest.next() else { break 'block };
                             arm!(cpu, platform, $second, second, 'refused);
+                        })*
+                        $($chain => {
+                            arm!(cpu, platform, $head, i, 'refused);
+                            let Some(next) = rest.next() else { break 'block };
+                            arm!(cpu, platform, $next, next, 'refused);
+                            $(
+                                let Some(next) = rest.next() else { break 'block };
+                                arm!(cpu, platform, $after, next, 'refused);
+                            )+
                         })*
                         NEXT => {
                             cpu.rip = i.pc(cpu.regs[BLOCK as usize]);
@@ -159,7 +174,7 @@ macro_rules! hot {
 
 /// Different arms that are first, and that are second in a pair; at most.
 const FIRSTS: usize = 64;
-const SECONDS: usize = 16;
+const SECONDS: usize = 32;
 
 /// [`PAIRS`] for looking up: the number of an arm among those that are first and among those that are second in a pair, and by both the
 /// pair's arm. Number 0 is none of them.
@@ -205,230 +220,22 @@ pub(super) fn fuse(insns: &mut [Insn]) -> Option<Insn> {
             last.hot = Arm::Last as u8;
             None
         }
-        last if last.ends_block() => {
-            if matches!(last.cc, Cond::E | Cond::Ne) {
-                last.hot = with_zero(last.hot);
-            }
-            None
-        }
+        last if last.ends_block() => None,
         last => {
             let mut next = Insn::BLANK;
             (next.hot, next.off) = (Arm::Next as u8, last.off + u16::from(last.len));
             Some(next)
         }
     };
-    let mut left = insns.len();
-    while left >= 2 {
-        match pair(insns[left - 2].hot, insns[left - 1].hot) {
-            Some(pair) => {
-                insns[left - 2].hot = pair;
-                left -= 2;
-            }
-            None => left -= 1,
+    for i in insns.iter_mut() {
+        i.hot = special(i);
+    }
+    for k in (1..insns.len()).rev() {
+        if let Some(both) = pair(insns[k - 1].hot, insns[k].hot) {
+            insns[k - 1].hot = both;
         }
     }
     next
 }
 
-#[rustfmt::skip]
-hot! { {
-    MovRR64:   Mov   W64 Gpr  Gpr  => mov::mov;
-    MovRM64:   Mov   W64 Gpr  Mem  => mov::mov;
-    MovMR64:   Mov   W64 Mem  Gpr  => mov::mov;
-    MovRI64:   Mov   W64 Gpr  Imm  => mov::mov;
-    MovMI64:   Mov   W64 Mem  Imm  => mov::mov;
-    MovRR32:   Mov   W32 Gpr  Gpr  => mov::mov;
-    MovRM32:   Mov   W32 Gpr  Mem  => mov::mov;
-    MovMR32:   Mov   W32 Mem  Gpr  => mov::mov;
-    MovRI32:   Mov   W32 Gpr  Imm  => mov::mov;
-    MovMI32:   Mov   W32 Mem  Imm  => mov::mov;
-    MovMR8:    Mov   W8  Mem  Gpr  => mov::mov;
-    MovMI8:    Mov   W8  Mem  Imm  => mov::mov;
-    MovzxRR32: Movzx W32 Gpr  Gpr  => mov::movzx;
-    MovzxRM32: Movzx W32 Gpr  Mem  => mov::movzx;
-    MovsxRR64: Movsx W64 Gpr  Gpr  => mov::movsx;
-    MovsxRM64: Movsx W64 Gpr  Mem  => mov::movsx;
-    LeaRM64:   Lea   W64 Gpr  Mem  => mov::lea;
-    LeaRM32:   Lea   W32 Gpr  Mem  => mov::lea;
-    AddRR64:   Add   W64 Gpr  Gpr  => alu::add;
-    AddRI64:   Add   W64 Gpr  Imm  => alu::add;
-    AddRR32:   Add   W32 Gpr  Gpr  => alu::add;
-    AddRI32:   Add   W32 Gpr  Imm  => alu::add;
-    AddRM64:   Add   W64 Gpr  Mem  => alu::add;
-    SubRR64:   Sub   W64 Gpr  Gpr  => alu::sub;
-    SubRI64:   Sub   W64 Gpr  Imm  => alu::sub;
-    SubRR32:   Sub   W32 Gpr  Gpr  => alu::sub;
-    SubRI32:   Sub   W32 Gpr  Imm  => alu::sub;
-    SubRM64:   Sub   W64 Gpr  Mem  => alu::sub;
-    AndRR64:   And   W64 Gpr  Gpr  => alu::and;
-    AndRI64:   And   W64 Gpr  Imm  => alu::and;
-    AndRR32:   And   W32 Gpr  Gpr  => alu::and;
-    AndRI32:   And   W32 Gpr  Imm  => alu::and;
-    OrRR64:    Or    W64 Gpr  Gpr  => alu::or;
-    OrRI64:    Or    W64 Gpr  Imm  => alu::or;
-    OrRR32:    Or    W32 Gpr  Gpr  => alu::or;
-    OrRI32:    Or    W32 Gpr  Imm  => alu::or;
-    XorRR64:   Xor   W64 Gpr  Gpr  => alu::xor;
-    XorRI64:   Xor   W64 Gpr  Imm  => alu::xor;
-    XorRR32:   Xor   W32 Gpr  Gpr  => alu::xor;
-    XorRI32:   Xor   W32 Gpr  Imm  => alu::xor;
-    CmpRR64:   Cmp   W64 Gpr  Gpr  => alu::cmp;
-    CmpRI64:   Cmp   W64 Gpr  Imm  => alu::cmp;
-    CmpRM64:   Cmp   W64 Gpr  Mem  => alu::cmp;
-    CmpMI64:   Cmp   W64 Mem  Imm  => alu::cmp;
-    CmpMR64:   Cmp   W64 Mem  Gpr  => alu::cmp;
-    CmpRR32:   Cmp   W32 Gpr  Gpr  => alu::cmp;
-    CmpRI32:   Cmp   W32 Gpr  Imm  => alu::cmp;
-    CmpRM32:   Cmp   W32 Gpr  Mem  => alu::cmp;
-    CmpMI32:   Cmp   W32 Mem  Imm  => alu::cmp;
-    CmpMR32:   Cmp   W32 Mem  Gpr  => alu::cmp;
-    CmpRI8:    Cmp   W8  Gpr  Imm  => alu::cmp;
-    CmpMI8:    Cmp   W8  Mem  Imm  => alu::cmp;
-    CmpRR8:    Cmp   W8  Gpr  Gpr  => alu::cmp;
-    TestRR64:  Test  W64 Gpr  Gpr  => alu::test;
-    TestRR32:  Test  W32 Gpr  Gpr  => alu::test;
-    TestRR8:   Test  W8  Gpr  Gpr  => alu::test;
-    TestRI8:   Test  W8  Gpr  Imm  => alu::test;
-    TestMI8:   Test  W8  Mem  Imm  => alu::test;
-    ShlRI64:   Shl   W64 Gpr  Imm  => shift::shl;
-    ShlRI32:   Shl   W32 Gpr  Imm  => shift::shl;
-    ShrRI64:   Shr   W64 Gpr  Imm  => shift::shr;
-    ShrRI32:   Shr   W32 Gpr  Imm  => shift::shr;
-    SarRI64:   Sar   W64 Gpr  Imm  => shift::sar;
-    PushR64:   Push  W64 Gpr  None => stack::push;
-    PopR64:    Pop   W64 Gpr  None => stack::pop;
-    CallI64:   Call  W64 Imm  None => control::call;
-    Ret64:     Ret   W64 None None => control::ret;
-    JccI64:    Jcc   W64 Imm  None => control::jcc;
-    JmpI64:    Jmp   W64 Imm  None => control::jmp;
-    MovupsXM:  Movups W64 Xmm Mem  => sse_mov::unaligned;
-    MovupsMX:  Movups W64 Mem Xmm  => sse_mov::unaligned;
-    MovapsXM:  Movaps W64 Xmm Mem  => sse_mov::aligned;
-    MovapsMX:  Movaps W64 Mem Xmm  => sse_mov::aligned;
-    MovapsXX:  Movaps W64 Xmm Xmm  => sse_mov::aligned;
-    MovsdXM:   Movsd  W64 Xmm Mem  => sse_mov::movsd;
-    MovsdMX:   Movsd  W64 Mem Xmm  => sse_mov::movsd;
-    PxorXX:    Pxor   W64 Xmm Xmm  => sse_int::pxor;
-    PcmpeqbXX: Pcmpeqb W64 Xmm Xmm => sse_int::pcmpeqb;
-    Pmovmskb:  Pmovmskb W32 Gpr Xmm => sse_mov::pmovmskb;
-    ImulRR64:  Imul  W64 Gpr  Gpr  => muldiv::imul;
-    AdcRR64:   Adc   W64 Gpr  Gpr  => alu::adc;
-    AdcRI64:   Adc   W64 Gpr  Imm  => alu::adc;
-    NegR32:    Neg   W32 Gpr  None => alu::neg;
-    NotR64:    Not   W64 Gpr  None => alu::not;
-    CmpRM8:    Cmp   W8  Gpr  Mem  => alu::cmp;
-    SetR8:     Set   W8  Gpr  None => mov::setcc;
-    CmovRR64:  Cmov  W64 Gpr  Gpr  => mov::cmov;
-    CmovRR32:  Cmov  W32 Gpr  Gpr  => mov::cmov;
-    NopMR32:   Nop   W32 Mem  Gpr  => flag::nop;
-    NopM32:    Nop   W32 Mem  None => flag::nop;
-    Nop:       Nop   W64 None None => flag::nop;
-    CmpRI16:   Cmp   W16 Gpr  Imm  => alu::cmp;
-    CmpMI16:   Cmp   W16 Mem  Imm  => alu::cmp;
-    TestRI32:  Test  W32 Gpr  Imm  => alu::test;
-    XorRM32:   Xor   W32 Gpr  Mem  => alu::xor;
-    RolRI32:   Rol   W32 Gpr  Imm  => shift::rol;
-    RolRI64:   Rol   W64 Gpr  Imm  => shift::rol;
-    IncR64:    Inc   W64 Gpr  None => alu::inc;
-    IncR32:    Inc   W32 Gpr  None => alu::inc;
-    IncM32:    Inc   W32 Mem  None => alu::inc;
-    DecR64:    Dec   W64 Gpr  None => alu::dec;
-    DecR32:    Dec   W32 Gpr  None => alu::dec;
-    NegR64:    Neg   W64 Gpr  None => alu::neg;
-    SbbRR64:   Sbb   W64 Gpr  Gpr  => alu::sbb;
-    SbbRI64:   Sbb   W64 Gpr  Imm  => alu::sbb;
-    SbbRR32:   Sbb   W32 Gpr  Gpr  => alu::sbb;
-    ImulRRI64: Imul  W64 Gpr  Gpr Imm => muldiv::imul;
-    ImulRR32:  Imul  W32 Gpr  Gpr  => muldiv::imul;
-    ImulRRI32: Imul  W32 Gpr  Gpr Imm => muldiv::imul;
-    Cdqe:      Cbw   W64 None None => muldiv::cbw;
-    BswapR32:  Bswap W32 Gpr  None => bits::bswap;
-    BswapR64:  Bswap W64 Gpr  None => bits::bswap;
-    BtsRR32:   Bts   W32 Gpr  Gpr  => bits::bts;
-    Leave:     Leave W64 None None => stack::leave;
-    CallR64:   Call  W64 Gpr  None => control::call;
-    CallM64:   Call  W64 Mem  None => control::call;
-    JmpR64:    Jmp   W64 Gpr  None => control::jmp;
-    JmpM64:    Jmp   W64 Mem  None => control::jmp;
-} zero {
-    JzI64: JccI64;
-} pairs {
-    CmpRR64Jcc:      CmpRR64 JccI64;
-    CmpRR64Jz:       CmpRR64 JzI64;
-    CmpRI64Jcc:      CmpRI64 JccI64;
-    CmpRI64Jz:       CmpRI64 JzI64;
-    CmpRM64Jcc:      CmpRM64 JccI64;
-    CmpRM64Jz:       CmpRM64 JzI64;
-    CmpMI64Jcc:      CmpMI64 JccI64;
-    CmpMI64Jz:       CmpMI64 JzI64;
-    CmpMR64Jcc:      CmpMR64 JccI64;
-    CmpMR64Jz:       CmpMR64 JzI64;
-    CmpRR32Jcc:      CmpRR32 JccI64;
-    CmpRR32Jz:       CmpRR32 JzI64;
-    CmpRI32Jcc:      CmpRI32 JccI64;
-    CmpRI32Jz:       CmpRI32 JzI64;
-    CmpRM32Jcc:      CmpRM32 JccI64;
-    CmpRM32Jz:       CmpRM32 JzI64;
-    CmpMI32Jcc:      CmpMI32 JccI64;
-    CmpMI32Jz:       CmpMI32 JzI64;
-    CmpMR32Jcc:      CmpMR32 JccI64;
-    CmpMR32Jz:       CmpMR32 JzI64;
-    CmpRI8Jcc:       CmpRI8 JccI64;
-    CmpRI8Jz:        CmpRI8 JzI64;
-    CmpMI8Jcc:       CmpMI8 JccI64;
-    CmpMI8Jz:        CmpMI8 JzI64;
-    CmpRR8Jcc:       CmpRR8 JccI64;
-    CmpRR8Jz:        CmpRR8 JzI64;
-    TestRR64Jcc:     TestRR64 JccI64;
-    TestRR64Jz:      TestRR64 JzI64;
-    TestRR32Jcc:     TestRR32 JccI64;
-    TestRR32Jz:      TestRR32 JzI64;
-    TestRR8Jcc:      TestRR8 JccI64;
-    TestRR8Jz:       TestRR8 JzI64;
-    TestRI8Jcc:      TestRI8 JccI64;
-    TestRI8Jz:       TestRI8 JzI64;
-    TestMI8Jcc:      TestMI8 JccI64;
-    TestMI8Jz:       TestMI8 JzI64;
-    CmpRM8Jcc:       CmpRM8 JccI64;
-    CmpRM8Jz:        CmpRM8 JzI64;
-    CmpRI16Jcc:      CmpRI16 JccI64;
-    CmpRI16Jz:       CmpRI16 JzI64;
-    CmpMI16Jcc:      CmpMI16 JccI64;
-    CmpMI16Jz:       CmpMI16 JzI64;
-    TestRI32Jcc:     TestRI32 JccI64;
-    TestRI32Jz:      TestRI32 JzI64;
-    SubRR64Jcc:      SubRR64 JccI64;
-    SubRR64Jz:       SubRR64 JzI64;
-    AndRI32Jcc:      AndRI32 JccI64;
-    AndRI32Jz:       AndRI32 JzI64;
-    DecR64Jcc:       DecR64 JccI64;
-    DecR64Jz:        DecR64 JzI64;
-    DecR32Jcc:       DecR32 JccI64;
-    DecR32Jz:        DecR32 JzI64;
-    PopR64PopR64:    PopR64 PopR64;
-    PopR64Ret64:     PopR64 Ret64;
-    PushR64PushR64:  PushR64 PushR64;
-    PushR64MovRR64:  PushR64 MovRR64;
-    PushR64MovRR32:  PushR64 MovRR32;
-    MovRR64PushR64:  MovRR64 PushR64;
-    MovRR64CallI64:  MovRR64 CallI64;
-    MovRR64MovRR64:  MovRR64 MovRR64;
-    MovRR64MovRM64:  MovRR64 MovRM64;
-    MovRR64MovRR32:  MovRR64 MovRR32;
-    MovRR32MovRR64:  MovRR32 MovRR64;
-    MovRR32MovRR32:  MovRR32 MovRR32;
-    MovRM64MovRM64:  MovRM64 MovRM64;
-    MovRM64MovRR64:  MovRM64 MovRR64;
-    MovRM64MovMR64:  MovRM64 MovMR64;
-    MovRM64MovRM32:  MovRM64 MovRM32;
-    MovRM64CallI64:  MovRM64 CallI64;
-    MovRM64LeaRM64:  MovRM64 LeaRM64;
-    MovMR64MovMR64:  MovMR64 MovMR64;
-    MovMR64MovRM64:  MovMR64 MovRM64;
-    AddRI64PopR64:   AddRI64 PopR64;
-    LeaRM64MovRR64:  LeaRM64 MovRR64;
-    SubRI64MovRM64:  SubRI64 MovRM64;
-    NopMR32PushR64:  NopMR32 PushR64;
-    PopR64JmpI64:    PopR64 JmpI64;
-    XorRR32MovRR32:  XorRR32 MovRR32;
-} }
+arms!(hot);
