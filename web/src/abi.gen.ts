@@ -340,10 +340,10 @@ export interface EngineExports {
   /** The next bytes that `request` reads are the first `len` of the scratch room; more follow. */
   file_part(request: number, len: number): void;
   /**
-   * `request` waited for `wait` milliseconds until its bytes began to come, which then were `rate` a millisecond. Before `file_done`,
+   * The bytes of `request` began to come after `latency` milliseconds, and then were `rate` a millisecond. Before `file_done`,
    * of reads that cross a network.
    */
-  file_pace(request: number, wait: number, rate: number): void;
+  file_pace(request: number, latency: number, rate: number): void;
   /**
    * What `request` asked for is done; what it has read, or the rest of it after `file_part`, is in the first `len` bytes of the
    * scratch room.

@@ -160,8 +160,8 @@ mod body {
         with((), |engine| engine.file_part(request, len));
     }
 
-    pub fn file_pace(request: u32, wait: f64, rate: f64) {
-        with((), |engine| engine.file_pace(request, Pace { wait, rate }));
+    pub fn file_pace(request: u32, latency: f64, rate: f64) {
+        with((), |engine| engine.file_pace(request, Pace { latency, rate }));
     }
 
     pub fn file_done(request: u32, len: u32) {

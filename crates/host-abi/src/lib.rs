@@ -171,9 +171,9 @@ macro_rules! exports {
             fn file_opened(request: u32, file: u32, size: u64, flags: u32, tag: u32);
             /// The next bytes that `request` reads are the first `len` of the scratch room; more follow.
             fn file_part(request: u32, len: u32);
-            /// `request` waited for `wait` milliseconds until its bytes began to come, which then were `rate` a millisecond. Before `file_done`,
+            /// The bytes of `request` began to come after `latency` milliseconds, and then were `rate` a millisecond. Before `file_done`,
             /// of reads that cross a network.
-            fn file_pace(request: u32, wait: f64, rate: f64);
+            fn file_pace(request: u32, latency: f64, rate: f64);
             /// What `request` asked for is done; what it has read, or the rest of it after `file_part`, is in the first `len` bytes of the
             /// scratch room.
             fn file_done(request: u32, len: u32);

@@ -14,7 +14,7 @@ const TAKEN_IN: f64 = 131_072.0;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pace {
     /// Milliseconds until the answer begins.
-    pub wait: f64,
+    pub latency: f64,
     /// Bytes a millisecond from then on.
     pub rate: f64,
 }
@@ -26,7 +26,7 @@ pub struct Link(RefCell<VecDeque<Pace>>);
 impl Link {
     /// A measurement that makes no sense is ignored.
     pub fn note(&self, pace: Pace) {
-        if !(pace.wait >= 0.0 && pace.rate >= 0.0 && pace.wait.is_finite() && pace.rate.is_finite()) {
+        if !(pace.latency >= 0.0 && pace.rate >= 0.0 && pace.latency.is_finite() && pace.rate.is_finite()) {
             return;
         }
         let mut paces = self.0.borrow_mut();
@@ -44,7 +44,7 @@ impl Link {
             all.sort_by(f64::total_cmp);
             all.get(all.len() / 2).copied()
         };
-        Some((median(|pace| pace.wait)? * median(|pace| pace.rate)?.min(TAKEN_IN)) as u64)
+        Some((median(|pace| pace.latency)? * median(|pace| pace.rate)?.min(TAKEN_IN)) as u64)
     }
 }
 
@@ -56,19 +56,19 @@ mod tests {
     fn the_middle_of_what_was_measured_lately_counts() {
         let link = Link::default();
         assert_eq!(link.in_a_wait(), None);
-        link.note(Pace { wait: 30.0, rate: 12_500.0 });
+        link.note(Pace { latency: 30.0, rate: 12_500.0 });
         assert_eq!(link.in_a_wait(), Some(375_000));
         // one that stood still, and one that a cache on the way had
-        link.note(Pace { wait: 20_000.0, rate: 1.0 });
-        link.note(Pace { wait: 0.5, rate: 1e6 });
+        link.note(Pace { latency: 20_000.0, rate: 1.0 });
+        link.note(Pace { latency: 0.5, rate: 1e6 });
         assert_eq!(link.in_a_wait(), Some(375_000));
         for _ in 0..READS {
-            link.note(Pace { wait: 100.0, rate: 625.0 });
+            link.note(Pace { latency: 100.0, rate: 625.0 });
         }
         assert_eq!(link.in_a_wait(), Some(62_500));
         // a server on the same machine
         for _ in 0..READS {
-            link.note(Pace { wait: 2.5, rate: 1e6 });
+            link.note(Pace { latency: 2.5, rate: 1e6 });
         }
         assert_eq!(link.in_a_wait(), Some(327_680));
     }
@@ -76,13 +76,13 @@ mod tests {
     #[test]
     fn what_cannot_be_is_ignored() {
         let link = Link::default();
-        for (wait, rate) in
+        for (latency, rate) in
             [(f64::NAN, 1.0), (1.0, f64::NAN), (-1.0, 1.0), (1.0, -1.0), (f64::INFINITY, 1.0), (1.0, f64::INFINITY)]
         {
-            link.note(Pace { wait, rate });
+            link.note(Pace { latency, rate });
         }
         assert_eq!(link.in_a_wait(), None);
-        link.note(Pace { wait: f64::MAX, rate: f64::MAX });
+        link.note(Pace { latency: f64::MAX, rate: f64::MAX });
         assert_eq!(link.in_a_wait(), Some(u64::MAX), "and nothing overflows");
     }
 }

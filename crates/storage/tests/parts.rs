@@ -116,9 +116,9 @@ impl Machine {
 }
 
 /// Two chunks and a bit come in a wait.
-const FAST: Pace = Pace { wait: 30.0, rate: 12_500.0 };
+const FAST: Pace = Pace { latency: 30.0, rate: 12_500.0 };
 /// Half a chunk does.
-const SLOW: Pace = Pace { wait: 100.0, rate: 625.0 };
+const SLOW: Pace = Pace { latency: 100.0, rate: 625.0 };
 
 #[test]
 fn the_guest_goes_on_when_its_own_chunk_is_there() {

@@ -27,7 +27,7 @@ export interface Reading {
   /** The next bytes, in their order. */
   part(bytes: Uint8Array): void;
   /** How many milliseconds passed before the first byte, and how many bytes came in one from then on. */
-  pace(wait: number, rate: number): void;
+  pace(latency: number, rate: number): void;
 }
 
 /** What a file is opened for: `create` makes one if there is none. Where it may not be written, it is opened to be read. */

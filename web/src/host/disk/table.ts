@@ -119,7 +119,7 @@ export class FileTable {
         this.#answers?.file_part(request, this.#give(bytes));
         this.#host?.answered();
       },
-      pace: (wait, rate) => this.#answers?.file_pace(request, wait, rate),
+      pace: (latency, rate) => this.#answers?.file_pace(request, latency, rate),
     };
   }
 
