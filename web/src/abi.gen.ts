@@ -337,7 +337,17 @@ export interface EngineExports {
    * content does, such as an ETag, is in the first `tag` bytes of the scratch room.
    */
   file_opened(request: number, file: number, size: bigint, flags: number, tag: number): void;
-  /** What `request` asked for is done; what it has read is in the first `len` bytes of the scratch room. */
+  /** The next bytes that `request` reads are the first `len` of the scratch room; more follow. */
+  file_part(request: number, len: number): void;
+  /**
+   * The bytes of `request` began to come after `latency` milliseconds, and then were `rate` a millisecond. Before `file_done`,
+   * of reads that cross a network.
+   */
+  file_pace(request: number, latency: number, rate: number): void;
+  /**
+   * What `request` asked for is done; what it has read, or the rest of it after `file_part`, is in the first `len` bytes of the
+   * scratch room.
+   */
   file_done(request: number, len: number): void;
   /** What `request` asked for cannot be done; why, without the file's name, is in the first `len` bytes of the scratch room. */
   file_failed(request: number, len: number): void;
@@ -432,6 +442,8 @@ export const EXPORT_NAMES = [
   "image_begin",
   "create",
   "file_opened",
+  "file_part",
+  "file_pace",
   "file_done",
   "file_failed",
   "disk_id",

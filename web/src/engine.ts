@@ -171,6 +171,8 @@ export class Engine implements EngineApi {
     files.attach({
       scratch: (len) => engine.#call("scratch", len),
       file_opened: (...answer) => engine.#call("file_opened", ...answer),
+      file_part: (...answer) => engine.#call("file_part", ...answer),
+      file_pace: (...answer) => engine.#call("file_pace", ...answer),
       file_done: (...answer) => engine.#call("file_done", ...answer),
       file_failed: (...answer) => engine.#call("file_failed", ...answer),
     });

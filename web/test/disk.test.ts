@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, test } from "node:test";
 import { FileAccess, FileFlags, FileStarted } from "../src/abi.gen.ts";
-import type { DiskFile } from "../src/host/disk/file.ts";
+import type { DiskFile, Reading } from "../src/host/disk/file.ts";
 import { type Disks, diskHost, type Use } from "../src/host/disk/host.ts";
 import { fetchHttp, openHttp } from "../src/host/disk/http.ts";
 import { toRemove } from "../src/host/disk/kept.ts";
@@ -118,6 +118,50 @@ test("passing troubles are tried again: overload, broken transfers, silence, con
   assert.equal(server.requests.length, 5);
   await check(file, 300_000, 1000);
   assert.equal(server.requests.length, 7);
+  server.close();
+});
+
+test("a long range comes in parts, each once, also when the connection breaks between them", async () => {
+  const server = await serve((response, count) => {
+    if (count !== 2) return false;
+    response.writeHead(206, { "content-length": 350_000, "content-range": `bytes 140000-489999/${BYTES.length}` });
+    response.write(BYTES.subarray(140_000, 400_000), () => response.destroy());
+    return true;
+  });
+  const file = await openHttp(server.url, { patience });
+  const parts: Uint8Array[] = [];
+  const paces: number[][] = [];
+  const reading = { part: (bytes: Uint8Array) => parts.push(bytes), pace: (...pace: number[]) => paces.push(pace) };
+  const last = await file.read(140_000, new Uint8Array(350_000), reading);
+  assert.ok(last);
+  assert.deepEqual(
+    [...parts, last].map(({ length }) => length),
+    [131_072, 131_072, 87_856],
+  );
+  assert.deepEqual(Buffer.concat([...parts, last]), Buffer.from(BYTES.subarray(140_000, 490_000)));
+  const [, , again] = server.requests;
+  assert.equal(again?.range, `bytes=${140_000 + 131_072}-489999`, "only what had not come is asked for again");
+  assert.equal(paces.length, 1);
+  assert.ok(
+    paces.flat().every((n) => n > 0 && Number.isFinite(n)),
+    `${paces}`,
+  );
+  server.close();
+});
+
+test("a body is the same without a reader of the caller's buffers", async () => {
+  const without = ReadableStream.prototype.getReader;
+  const server = await serve();
+  const file = await openHttp(server.url, { patience });
+  try {
+    ReadableStream.prototype.getReader = function (this: ReadableStream, options?: { mode: "byob" }) {
+      if (options) throw new TypeError("no such mode");
+      return without.call(this);
+    } as typeof without;
+    await check(file, 140_000, 350_000);
+  } finally {
+    ReadableStream.prototype.getReader = without;
+  }
   server.close();
 });
 
@@ -368,6 +412,15 @@ test("the engine's files by number: at once, later, and failures later", async (
   const files: Record<string, DiskFile> = {
     "a.img": new MemoryFile(BYTES.slice()),
     "b.img": new BlobFile(new Blob([BYTES])),
+    "d.img": Object.assign(new BlobFile(new Blob([])), {
+      async read(_: number, into: Uint8Array, reading?: Reading) {
+        reading?.part(into.slice(0, 2).fill(1));
+        await Promise.resolve();
+        reading?.part(into.slice(0, 1).fill(2));
+        reading?.pace(30, 12_500);
+        return into.slice(0, 1).fill(3);
+      },
+    }),
   };
   const host = {
     open: async (name: string) => files[name] ?? Promise.reject(new Error("there is no such file")),
@@ -379,6 +432,8 @@ test("the engine's files by number: at once, later, and failures later", async (
   table.attach({
     scratch: () => 0x8000,
     file_opened: (request, file, size, flags, tag) => told.push(["opened", request, file, size, flags, text(tag)]),
+    file_part: (request, len) => told.push(["part", request, len]),
+    file_pace: (request, latency, rate) => told.push(["pace", request, latency, rate]),
     file_done: (request, len) => told.push(["done", request, [...memory.subarray(0x8000, 0x8000 + len)]]),
     file_failed: (request, len) => told.push(["failed", request, text(len)]),
   });
@@ -406,6 +461,15 @@ test("the engine's files by number: at once, later, and failures later", async (
   table.imports.file_fetch(100, 5, 0, 0, 0, 8);
   await next();
   assert.deepEqual(told.pop(), ["done", 8, [5, 6]]);
+  await open("d.img", 10);
+  assert.equal(table.imports.file_read(3, 0n, 300, 4, 11), FileStarted.Pending);
+  while (told.length < 4) await next();
+  assert.deepEqual(told.splice(0), [
+    ["part", 11, 2],
+    ["part", 11, 1],
+    ["pace", 11, 30, 12_500],
+    ["done", 11, [3]],
+  ]);
   table.imports.file_close(1);
   assert.equal(table.imports.file_read(1, 0n, 200, 16, 9), FileStarted.Pending);
   await next();

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use storage::{
     Access, BlockBackend, BlockError, Contents, Disk, Drive, Ended, Executor, Files, Format, HostFiles, Layer, Opener,
+    Pace,
 };
 
 /// Disks that are being opened, by the order of the drives.
@@ -85,6 +86,17 @@ impl Drives {
         self.files.answer(request, ended);
         // what the host asked for goes on while the guest stands still
         self.executor.run();
+    }
+
+    /// The next bytes of a read.
+    pub fn part(&self, request: u32, bytes: Vec<u8>) {
+        self.files.part(request, bytes);
+        self.executor.run();
+    }
+
+    /// How it went with a read whose answer is next.
+    pub fn pace(&self, request: u32, pace: Pace) {
+        self.files.pace(request, pace);
     }
 
     /// A disk for each drive; nothing while the host has to answer first. An error's text names the option and the file.

@@ -13,7 +13,7 @@ use jit::Jit;
 use machine::{Files, Machine, MachineError};
 use netstack::{ChannelId, Ids};
 use options::{Config, SecurityModel, Serial, ShareSource};
-use storage::Ended;
+use storage::{Ended, Pace};
 
 /// Bytes of generated code that are kept, unless option tb-size says otherwise.
 const CODE_BYTES: usize = 32 << 20;
@@ -226,9 +226,24 @@ impl Engine {
 
     /// An answer of the host about a file: what `ended` makes of the first `len` bytes of the scratch room.
     pub fn file_answer(&mut self, request: u32, len: u32, ended: impl FnOnce(Vec<u8>) -> Ended) {
+        let bytes = self.take_scratch(len);
+        self.drives.answer(request, ended(bytes));
+    }
+
+    pub fn file_part(&mut self, request: u32, len: u32) {
+        let bytes = self.take_scratch(len);
+        self.drives.part(request, bytes);
+    }
+
+    pub fn file_pace(&mut self, request: u32, pace: Pace) {
+        self.drives.pace(request, pace);
+    }
+
+    /// The first `len` bytes of the scratch room.
+    fn take_scratch(&mut self, len: u32) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.scratch);
         bytes.truncate(len as usize);
-        self.drives.answer(request, ended(bytes));
+        bytes
     }
 
     pub fn disk_id(&self, disk: u32) -> Option<&str> {

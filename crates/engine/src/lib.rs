@@ -15,7 +15,7 @@ use engine::Engine;
 use fs9p::Errno;
 use host_abi::{Exit, FileFlags, Image, LogLevel, Outcome, Packing, range};
 use std::cell::RefCell;
-use storage::{Ended, OpenedFile};
+use storage::{Ended, OpenedFile, Pace};
 
 thread_local! {
     static ENGINE: RefCell<Engine> = {
@@ -154,6 +154,14 @@ mod body {
         let (writable, remote, exact) = (has(FileFlags::Writable), has(FileFlags::Remote), has(FileFlags::Exact));
         let opened = |tag| OpenedFile { file, size, writable, remote, exact, tag: text(tag) };
         with((), |engine| engine.file_answer(request, tag, |tag| Ended::Opened(opened(tag))));
+    }
+
+    pub fn file_part(request: u32, len: u32) {
+        with((), |engine| engine.file_part(request, len));
+    }
+
+    pub fn file_pace(request: u32, latency: f64, rate: f64) {
+        with((), |engine| engine.file_pace(request, Pace { latency, rate }));
     }
 
     pub fn file_done(request: u32, len: u32) {

@@ -169,7 +169,13 @@ macro_rules! exports {
             /// The host has opened what `request` asked for: `file`, of `size` bytes, with `FileFlags`. What changes when the
             /// content does, such as an ETag, is in the first `tag` bytes of the scratch room.
             fn file_opened(request: u32, file: u32, size: u64, flags: u32, tag: u32);
-            /// What `request` asked for is done; what it has read is in the first `len` bytes of the scratch room.
+            /// The next bytes that `request` reads are the first `len` of the scratch room; more follow.
+            fn file_part(request: u32, len: u32);
+            /// The bytes of `request` began to come after `latency` milliseconds, and then were `rate` a millisecond. Before `file_done`,
+            /// of reads that cross a network.
+            fn file_pace(request: u32, latency: f64, rate: f64);
+            /// What `request` asked for is done; what it has read, or the rest of it after `file_part`, is in the first `len` bytes of the
+            /// scratch room.
             fn file_done(request: u32, len: u32);
             /// What `request` asked for cannot be done; why, without the file's name, is in the first `len` bytes of the scratch room.
             fn file_failed(request: u32, len: u32);

@@ -1,9 +1,9 @@
 //! What was fetched, kept: chunks of an image that comes from far away.
 //!
-//! A read loads the chunks that are missing, neighbours together; reads of the same chunk wait for the same load; more is loaded ahead
-//! ([`Ahead`]). The least recently used chunks go first.
+//! A read loads the chunks that are missing, neighbours together; reads of the same chunk wait for the same load, each until its own has
+//! come; more is loaded ahead ([`Ahead`]). The least recently used chunks go first.
 
-use crate::ahead::{self, Ahead};
+use crate::ahead::Ahead;
 use crate::io::within;
 use crate::sync::Waiters;
 use crate::{BlockError, Executor, Io, Result, Source};
@@ -40,8 +40,19 @@ pub trait Loader {
         false
     }
 
-    /// The bytes of these chunks; the image's last one may be shorter.
-    fn load(&self, chunks: Range<u64>) -> Io<'_, Vec<u8>>;
+    /// How many bytes come in the time for which a load waits for its first one, as far as that is known.
+    fn in_a_wait(&self) -> Option<u64> {
+        None
+    }
+
+    /// Bytes of a chunk, the image's last one of which may be shorter.
+    fn chunk_len(&self, chunk: u64) -> usize {
+        let bits = self.chunk_bits();
+        chunk.checked_shl(bits).map_or(0, |start| self.size().saturating_sub(start).min(1 << bits) as usize)
+    }
+
+    /// Loads these chunks, and gives each to `come` when it is there, in any order.
+    fn load<'a>(&'a self, chunks: Range<u64>, come: &'a dyn Fn(u64, Rc<[u8]>)) -> Io<'a>;
 }
 
 /// A source in chunks.
@@ -64,38 +75,66 @@ impl<S: Source> Loader for Ranges<S> {
         RUN_BYTES >> CHUNK_BITS
     }
 
-    fn load(&self, chunks: Range<u64>) -> Io<'_, Vec<u8>> {
+    fn in_a_wait(&self) -> Option<u64> {
+        self.0.in_a_wait()
+    }
+
+    fn load<'a>(&'a self, chunks: Range<u64>, come: &'a dyn Fn(u64, Rc<[u8]>)) -> Io<'a> {
         Box::pin(async move {
             let start = chunks.start << CHUNK_BITS;
             let end = (chunks.end << CHUNK_BITS).min(self.0.size());
-            let mut bytes = crate::io::room(self.0.name(), end.saturating_sub(start))?;
-            self.0.read_at(start, &mut bytes).await?;
-            Ok(bytes)
+            let (mut next, mut rest) = (chunks.start, Vec::new());
+            let mut take = |bytes: &[u8]| {
+                let mut bytes = bytes;
+                while !bytes.is_empty() {
+                    let len = self.chunk_len(next).max(1);
+                    let (more, behind) = bytes.split_at(bytes.len().min(len - rest.len()));
+                    bytes = behind;
+                    if more.len() == len {
+                        come(next, more.into());
+                    } else {
+                        rest.extend_from_slice(more);
+                        if rest.len() < len {
+                            break;
+                        }
+                        come(next, rest.as_slice().into());
+                        rest.clear();
+                    }
+                    next += 1;
+                }
+            };
+            self.0.read_parts(start, end.saturating_sub(start), &mut take).await
         })
     }
 }
 
-type Chunks = Result<Vec<Rc<[u8]>>>;
-
 /// A run of chunks on its way.
 struct Load {
-    first: u64,
-    ended: RefCell<Option<Chunks>>,
+    run: Range<u64>,
+    came: RefCell<FxHashMap<u64, Rc<[u8]>>>,
+    failed: RefCell<Option<BlockError>>,
     waiters: Waiters,
 }
 
 impl Load {
     /// Waits for chunk `index`.
     async fn chunk(&self, index: u64) -> Result<Rc<[u8]>> {
-        poll_fn(|context| match &*self.ended.borrow() {
-            Some(Ok(chunks)) => Poll::Ready(Ok(chunks[(index - self.first) as usize].clone())),
-            Some(Err(error)) => Poll::Ready(Err(error.clone())),
-            None => {
-                self.waiters.add(context);
-                Poll::Pending
+        poll_fn(|context| {
+            if let Some(bytes) = self.came.borrow().get(&index) {
+                return Poll::Ready(Ok(bytes.clone()));
             }
+            if let Some(error) = &*self.failed.borrow() {
+                return Poll::Ready(Err(error.clone()));
+            }
+            self.waiters.add(context);
+            Poll::Pending
         })
         .await
+    }
+
+    /// The first chunk that has not come.
+    fn missing(&self) -> Option<u64> {
+        self.run.clone().find(|chunk| !self.came.borrow().contains_key(chunk))
     }
 }
 
@@ -152,10 +191,8 @@ impl Cached {
         let bits = self.loader.chunk_bits();
         let wanted = offset >> bits..((offset + buf.len() as u64 - 1) >> bits) + 1;
         // all of them are on their way before the first is waited for
-        let near = self.cluster(&wanted);
         let chunks: Vec<Chunk> = self.chunks(wanted.clone());
         self.load_ahead(&wanted);
-        self.begin(near);
         let mut at = 0;
         for (index, chunk) in wanted.zip(chunks) {
             let inside = (offset + at as u64 - (index << bits)) as usize;
@@ -171,9 +208,10 @@ impl Cached {
         Ok(())
     }
 
-    /// What there is of these chunks, after loads of the others have begun.
+    /// What there is of these chunks, after loads of the others have begun, and of what is worth it behind them.
     fn chunks(&self, wanted: Range<u64>) -> Vec<Chunk> {
-        self.begin(wanted.clone());
+        self.state.ahead.borrow_mut().note(&wanted);
+        self.begin(wanted.start..self.with_behind(&wanted));
         // a load that has ended at once, and in an error, is not found: it is tried again when it is waited for
         let retry = |index| Chunk::Loading(self.load(index..index + 1));
         wanted.map(|index| self.find(index).unwrap_or_else(|| retry(index))).collect()
@@ -208,17 +246,33 @@ impl Cached {
     }
 
     fn load(&self, run: Range<u64>) -> Rc<Load> {
-        let load = Rc::new(Load { first: run.start, ended: RefCell::new(None), waiters: Waiters::default() });
+        let load = Rc::new(Load {
+            run: run.clone(),
+            came: RefCell::default(),
+            failed: RefCell::default(),
+            waiters: Waiters::default(),
+        });
         for index in run.clone() {
             let kept = Kept { chunk: Chunk::Loading(load.clone()), used: self.state.clock.get() };
             self.state.chunks.borrow_mut().insert(index, kept);
         }
         let (loader, state, limit, result) = (self.loader.clone(), self.state.clone(), self.limit, load.clone());
         self.executor.spawn(async move {
-            let chunks = load_whole(&*loader, run.clone()).await;
-            state.loaded(run, &chunks, limit);
-            *result.ended.borrow_mut() = Some(chunks);
-            result.waiters.wake();
+            let come = |chunk, bytes: Rc<[u8]>| {
+                let known = result.run.contains(&chunk) && !result.came.borrow().contains_key(&chunk);
+                if known && bytes.len() == loader.chunk_len(chunk) {
+                    state.came(chunk, &bytes, limit);
+                    result.came.borrow_mut().insert(chunk, bytes);
+                    result.waiters.wake();
+                }
+            };
+            let loaded = loader.load(run, &come).await;
+            if let Some(missing) = result.missing() {
+                let short = || BlockError::io(loader.name(), format!("bytes are missing of chunk {missing}"));
+                state.failed(&result);
+                *result.failed.borrow_mut() = Some(loaded.err().unwrap_or_else(short));
+                result.waiters.wake();
+            }
         });
         load
     }
@@ -231,10 +285,15 @@ impl Cached {
         self.begin(ahead);
     }
 
-    /// What lies near chunks that nobody has thought of, and is best loaded after them.
-    fn cluster(&self, wanted: &Range<u64>) -> Range<u64> {
-        let missed = wanted.clone().find(|chunk| !self.knows(*chunk));
-        missed.map_or(0..0, |chunk| ahead::cluster(chunk, self.count(), self.room(), |chunk| self.was_read(chunk)))
+    /// Where a load of chunks ends that goes on behind the last of them, which has to be loaded.
+    fn with_behind(&self, wanted: &Range<u64>) -> u64 {
+        let missing = |chunk| chunk < self.count() && !self.knows(chunk);
+        if !missing(wanted.end - 1) {
+            return wanted.end;
+        }
+        let worth =
+            self.loader.in_a_wait().map_or(1.0, |bytes| bytes as f64 / (1u64 << self.loader.chunk_bits()) as f64);
+        wanted.end + self.state.ahead.borrow().behind(wanted.end, self.room(), worth, missing)
     }
 
     /// Chunks that are loaded at most without being asked for.
@@ -248,12 +307,7 @@ impl Cached {
 
     /// Whether a chunk need not be loaded from far away.
     fn knows(&self, chunk: u64) -> bool {
-        self.loader.is_zero(chunk) || self.was_read(chunk)
-    }
-
-    /// Whether a chunk was loaded, now or for an earlier visit. All zeros, it never needs to be, which tells nothing of its neighbours.
-    fn was_read(&self, chunk: u64) -> bool {
-        !self.loader.is_zero(chunk) && (self.loader.is_near(chunk) || self.has(chunk))
+        self.loader.is_zero(chunk) || self.loader.is_near(chunk) || self.has(chunk)
     }
 
     /// Whether a chunk is there or on its way. It is not used by being looked for.
@@ -262,30 +316,13 @@ impl Cached {
     }
 }
 
-/// The chunks of `run`, each as long as it is to be.
-async fn load_whole(loader: &dyn Loader, run: Range<u64>) -> Chunks {
-    let bits = loader.chunk_bits();
-    let expected = (run.end << bits).min(loader.size()) - (run.start << bits);
-    let bytes = loader.load(run).await?;
-    if bytes.len() as u64 != expected {
-        return Err(BlockError::io(loader.name(), format!("{} bytes came, not {expected}", bytes.len())));
-    }
-    Ok(bytes.chunks(1 << bits).map(Rc::from).collect())
-}
-
 impl State {
-    fn loaded(&self, run: Range<u64>, loaded: &Chunks, limit: u64) {
+    /// A chunk has come. Those that were not used for longest go, so that there is room.
+    fn came(&self, chunk: u64, bytes: &Rc<[u8]>, limit: u64) {
         let mut kept = self.chunks.borrow_mut();
-        let Ok(chunks) = loaded else {
-            // who asks next tries again
-            run.for_each(|index| _ = kept.remove(&index));
-            return;
-        };
-        for (index, bytes) in run.zip(chunks) {
-            self.bytes.set(self.bytes.get() + bytes.len() as u64);
-            if let Some(kept) = kept.get_mut(&index) {
-                kept.chunk = Chunk::Ready(bytes.clone());
-            }
+        self.bytes.set(self.bytes.get() + bytes.len() as u64);
+        if let Some(kept) = kept.get_mut(&chunk) {
+            kept.chunk = Chunk::Ready(bytes.clone());
         }
         while self.bytes.get() > limit {
             let ready = kept.iter().filter(|(_, kept)| matches!(kept.chunk, Chunk::Ready(_)));
@@ -294,6 +331,13 @@ impl State {
                 self.bytes.set(self.bytes.get() - bytes.len() as u64);
             }
         }
+    }
+
+    /// What has not come of a load does not come: who asks next tries again.
+    fn failed(&self, load: &Load) {
+        let came = load.came.borrow();
+        let mut kept = self.chunks.borrow_mut();
+        load.run.clone().filter(|chunk| !came.contains_key(chunk)).for_each(|chunk| _ = kept.remove(&chunk));
     }
 }
 
@@ -322,6 +366,7 @@ mod tests {
     #[derive(Default)]
     struct Far {
         zero: Vec<u64>,
+        in_a_wait: Cell<Option<u64>>,
         loaded: RefCell<Vec<u64>>,
     }
 
@@ -346,9 +391,16 @@ mod tests {
             self.zero.contains(&chunk)
         }
 
-        fn load(&self, chunks: Range<u64>) -> Io<'_, Vec<u8>> {
+        fn in_a_wait(&self) -> Option<u64> {
+            self.in_a_wait.get()
+        }
+
+        fn load<'a>(&'a self, chunks: Range<u64>, come: &'a dyn Fn(u64, Rc<[u8]>)) -> Io<'a> {
             self.loaded.borrow_mut().extend(chunks.clone());
-            Box::pin(async move { Ok(vec![0; ((chunks.end - chunks.start) << BITS) as usize]) })
+            Box::pin(async move {
+                chunks.for_each(|chunk| come(chunk, vec![0; 1 << BITS].into()));
+                Ok(())
+            })
         }
     }
 
@@ -366,24 +418,39 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_are_loaded_where_half_was_read_and_there_is_room() {
+    fn what_is_behind_is_loaded_as_far_as_the_link_makes_it_worth() {
         let (far, cached) = cache(&[], 100);
-        assert_eq!([16, 18].map(|chunk| read(&far, &cached, chunk)), [[16], [18]]);
-        // 18 and 20 are not where one reader goes on
-        assert_eq!(read(&far, &cached, 20), [20]);
-        assert_eq!(read(&far, &cached, 17), [17, 19]);
+        // nothing was measured
+        assert_eq!(read(&far, &cached, 10), [10]);
+        // a link on which bytes cost more than waits, and one on which four chunks come in a wait
+        far.in_a_wait.set(Some(1 << (BITS - 1)));
+        assert_eq!(read(&far, &cached, 100), [100]);
+        far.in_a_wait.set(Some((4 << BITS) + 1));
+        assert_eq!(read(&far, &cached, 200), [200, 201, 202, 203, 204]);
+        assert_eq!(read(&far, &cached, 198), [198, 199], "the others are there");
+        assert_eq!(read(&far, &cached, 202), []);
         let (far, cached) = cache(&[], 15);
-        assert_eq!([16, 18, 20].map(|chunk| read(&far, &cached, chunk)), [[16], [18], [20]]);
-        assert_eq!(read(&far, &cached, 22), [22]);
-        assert_eq!(read(&far, &cached, 17), [17], "a quarter of the cache is less than the neighbourhood");
+        far.in_a_wait.set(Some(4 << 20));
+        assert_eq!(read(&far, &cached, 200), [200, 201, 202, 203], "a quarter of the cache");
     }
 
     #[test]
-    fn what_is_known_to_be_zero_was_not_read() {
-        let (far, cached) = cache(&[16, 18, 19], 100);
+    fn where_much_was_read_more_is_loaded() {
+        let (far, cached) = cache(&[], 100);
+        assert_eq!(read(&far, &cached, 16), [16]);
+        assert_eq!(read(&far, &cached, 19), [19, 20], "19 and 16 speak for it");
+        assert_eq!(read(&far, &cached, 18), [18]);
+        assert_eq!(read(&far, &cached, 21), [21, 22, 23]);
+    }
+
+    #[test]
+    fn what_is_known_to_be_zero_is_not_loaded() {
+        let (far, cached) = cache(&[16, 18, 202], 100);
         assert_eq!(read(&far, &cached, 16), []);
         assert_eq!(read(&far, &cached, 17), [17]);
-        assert_eq!(read(&far, &cached, 21), [21]);
+        far.in_a_wait.set(Some((4 << BITS) + 1));
+        assert_eq!(read(&far, &cached, 200), [200, 201]);
+        assert_eq!(read(&far, &cached, 998), [998, 999], "not past the end");
     }
 
     #[test]
@@ -392,9 +459,9 @@ mod tests {
         assert_eq!(read(&far, &cached, 16), [16]);
         (10..24).for_each(|far_away| assert_eq!(read(&far, &cached, far_away * 10), [far_away * 10]));
         // looks at 16, and makes the cache full
-        assert_eq!(read(&far, &cached, 18), [18]);
+        assert_eq!(read(&far, &cached, 15), [15]);
         assert_eq!(read(&far, &cached, 500), [500]);
         assert_eq!(read(&far, &cached, 100), [], "16 went");
-        assert_eq!(read(&far, &cached, 16), [16]);
+        assert_eq!(read(&far, &cached, 16), [16, 17]);
     }
 }

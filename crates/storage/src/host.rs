@@ -3,10 +3,12 @@
 
 use crate::disk::Layer;
 use crate::io::room;
+use crate::link::{Link, Pace};
 use crate::probe::{Access, File, Files};
 use crate::{BlockError, Identity, Io, Result, Source, Store};
 use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
@@ -22,7 +24,7 @@ pub enum Started {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
     Opened(OpenedFile),
-    /// With what was read, if it was a read.
+    /// With what was read, if it was a read, or the rest of it after parts.
     Done(Vec<u8>),
     /// Why, in words that do not name the file.
     Failed(String),
@@ -67,6 +69,9 @@ struct Requests {
 
 #[derive(Default)]
 struct Waiting {
+    /// Parts of what is read.
+    parts: VecDeque<Vec<u8>>,
+    pace: Option<Pace>,
     ended: Option<Ended>,
     waker: Option<Waker>,
 }
@@ -93,13 +98,22 @@ impl Requests {
     }
 }
 
+/// What comes of a request.
+enum Answer {
+    Part(Vec<u8>),
+    End(Ended, Option<Pace>),
+}
+
 impl Request<'_> {
-    async fn ended(self) -> Ended {
+    async fn next(&self) -> Answer {
         poll_fn(|context| {
             let mut waiting = self.requests.waiting.borrow_mut();
             let Some(this) = waiting.get_mut(&self.number) else { return Poll::Pending };
+            if let Some(part) = this.parts.pop_front() {
+                return Poll::Ready(Answer::Part(part));
+            }
             match this.ended.take() {
-                Some(ended) => Poll::Ready(ended),
+                Some(ended) => Poll::Ready(Answer::End(ended, this.pace.take())),
                 None => {
                     this.waker = Some(context.waker().clone());
                     Poll::Pending
@@ -107,6 +121,15 @@ impl Request<'_> {
             }
         })
         .await
+    }
+
+    /// The end of a request that has no parts.
+    async fn ended(self) -> Ended {
+        loop {
+            if let Answer::End(ended, _) = self.next().await {
+                return ended;
+            }
+        }
     }
 }
 
@@ -130,8 +153,24 @@ impl HostFiles {
 
     /// The host's answer. Who waits for it runs when the executor does.
     pub fn answer(&self, request: u32, ended: Ended) {
+        self.told(request, |waiting| waiting.ended = Some(ended));
+    }
+
+    /// The next bytes of a read that has not ended.
+    pub fn part(&self, request: u32, bytes: Vec<u8>) {
+        self.told(request, |waiting| waiting.parts.push_back(bytes));
+    }
+
+    /// How it went with a read whose answer is next.
+    pub fn pace(&self, request: u32, pace: Pace) {
         if let Some(waiting) = self.requests.waiting.borrow_mut().get_mut(&request) {
-            waiting.ended = Some(ended);
+            waiting.pace = Some(pace);
+        }
+    }
+
+    fn told(&self, request: u32, what: impl FnOnce(&mut Waiting)) {
+        if let Some(waiting) = self.requests.waiting.borrow_mut().get_mut(&request) {
+            what(waiting);
             waiting.waker.take().into_iter().for_each(Waker::wake);
         }
     }
@@ -163,6 +202,7 @@ impl Files for HostFiles {
                 files: self.clone(),
                 file: opened.file,
                 size: Cell::new(opened.size),
+                link: Link::default(),
             });
             let layer =
                 if access != Access::Read && opened.writable { Layer::ReadWrite(file) } else { Layer::ReadOnly(file) };
@@ -189,17 +229,50 @@ pub struct HostFile {
     files: HostFiles,
     file: u32,
     size: Cell<u64>,
+    link: Link,
 }
 
 impl HostFile {
+    /// Begins a read; nothing is to come if the host has filled `buf`.
+    fn begin_read(&self, offset: u64, buf: &mut [u8]) -> Result<Option<Request<'_>>> {
+        crate::io::within(self, offset, buf.len() as u64)?;
+        let request = self.files.requests.begin();
+        let started = self.files.host.read(self.file, offset, buf, request.number);
+        Ok((started == Started::Pending).then_some(request))
+    }
+
+    /// Gives what comes of a read of `len` bytes to `take`.
+    async fn come(&self, request: Request<'_>, len: usize, take: &mut dyn FnMut(&[u8])) -> Result<()> {
+        let mut came = 0;
+        loop {
+            let (bytes, last) = match request.next().await {
+                Answer::Part(bytes) => (bytes, false),
+                Answer::End(Ended::Done(bytes), pace) => {
+                    pace.into_iter().for_each(|pace| self.link.note(pace));
+                    (bytes, true)
+                }
+                Answer::End(Ended::Failed(why), _) => return Err(BlockError::io(&self.name, why)),
+                Answer::End(Ended::Opened(_), _) => return odd(&self.name),
+            };
+            came += bytes.len();
+            if came > len || last && came != len {
+                return Err(BlockError::io(&self.name, format!("{came} bytes came of {len} that were asked for")));
+            }
+            take(&bytes);
+            if last {
+                return Ok(());
+            }
+        }
+    }
+
     /// What comes of `start`, now or later.
-    async fn request(&self, start: impl FnOnce(&dyn Host, u32) -> Started) -> Result<Option<Vec<u8>>> {
+    async fn request(&self, start: impl FnOnce(&dyn Host, u32) -> Started) -> Result<()> {
         let request = self.files.requests.begin();
         if start(&*self.files.host, request.number) == Started::Done {
-            return Ok(None);
+            return Ok(());
         }
         match request.ended().await {
-            Ended::Done(bytes) => Ok(Some(bytes)),
+            Ended::Done(_) => Ok(()),
             Ended::Failed(why) => Err(BlockError::io(&self.name, why)),
             Ended::Opened(_) => odd(&self.name),
         }
@@ -223,16 +296,32 @@ impl Source for HostFile {
 
     fn read_at<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Io<'a> {
         Box::pin(async move {
-            crate::io::within(self, offset, buf.len() as u64)?;
-            let read = self.request(|host, request| host.read(self.file, offset, buf, request)).await?;
-            let Some(bytes) = read else { return Ok(()) };
-            if bytes.len() != buf.len() {
-                let reason = format!("{} bytes came of {} that were asked for", bytes.len(), buf.len());
-                return Err(BlockError::io(&self.name, reason));
+            let Some(request) = self.begin_read(offset, buf)? else { return Ok(()) };
+            let (len, mut at) = (buf.len(), 0);
+            let mut fill = |bytes: &[u8]| {
+                buf[at..at + bytes.len()].copy_from_slice(bytes);
+                at += bytes.len();
+            };
+            self.come(request, len, &mut fill).await
+        })
+    }
+
+    fn read_parts<'a>(&'a self, offset: u64, len: u64, take: &'a mut dyn FnMut(&[u8])) -> Io<'a> {
+        Box::pin(async move {
+            let mut bytes = room(&self.name, len)?;
+            match self.begin_read(offset, &mut bytes)? {
+                None => take(&bytes),
+                Some(request) => {
+                    let len = std::mem::take(&mut bytes).len();
+                    self.come(request, len, take).await?;
+                }
             }
-            buf.copy_from_slice(&bytes);
             Ok(())
         })
+    }
+
+    fn in_a_wait(&self) -> Option<u64> {
+        self.link.in_a_wait()
     }
 }
 
@@ -246,10 +335,7 @@ impl Store for HostFile {
     }
 
     fn flush(&self) -> Io<'_> {
-        Box::pin(async move {
-            self.request(|host, request| host.flush(self.file, request)).await?;
-            Ok(())
-        })
+        Box::pin(async move { self.request(|host, request| host.flush(self.file, request)).await })
     }
 
     fn write_zeroes(&self, offset: u64, len: u64) -> Io<'_> {

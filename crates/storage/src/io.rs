@@ -16,6 +16,21 @@ pub trait Source {
 
     /// Fills `buf` from `offset` on. All of it must be within [`Self::size`].
     fn read_at<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Io<'a>;
+
+    /// Gives `len` bytes from `offset` on to `take`: in order, in pieces as they come.
+    fn read_parts<'a>(&'a self, offset: u64, len: u64, take: &'a mut dyn FnMut(&[u8])) -> Io<'a> {
+        Box::pin(async move {
+            let mut bytes = room(self.name(), len)?;
+            self.read_at(offset, &mut bytes).await?;
+            take(&bytes);
+            Ok(())
+        })
+    }
+
+    /// How many bytes come in the time for which a read waits for its first one, as far as that is known.
+    fn in_a_wait(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Bytes that can be read and written.
@@ -86,5 +101,13 @@ impl<S: Source + ?Sized> Source for std::rc::Rc<S> {
 
     fn read_at<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Io<'a> {
         (**self).read_at(offset, buf)
+    }
+
+    fn read_parts<'a>(&'a self, offset: u64, len: u64, take: &'a mut dyn FnMut(&[u8])) -> Io<'a> {
+        (**self).read_parts(offset, len, take)
+    }
+
+    fn in_a_wait(&self) -> Option<u64> {
+        (**self).in_a_wait()
     }
 }

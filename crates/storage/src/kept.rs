@@ -66,12 +66,6 @@ impl Kept {
         Ok(Self { loader, store, key, slots, refused: Cell::new(false) })
     }
 
-    /// Bytes of a chunk, the image's last one of which may be shorter.
-    fn len(&self, chunk: u64) -> usize {
-        let bits = self.loader.chunk_bits();
-        self.loader.size().saturating_sub(chunk << bits).min(1 << bits) as usize
-    }
-
     fn place(&self, slot: u32) -> u64 {
         DATA + (u64::from(slot) << self.loader.chunk_bits())
     }
@@ -83,19 +77,19 @@ impl Kept {
         check
     }
 
-    /// Appends a chunk that is kept, and whole, to `bytes`. False if it is not.
-    async fn take(&self, chunk: u64, bytes: &mut Vec<u8>) -> bool {
+    /// Gives a chunk that is kept, and whole, to `come`. False if it is not.
+    async fn take(&self, chunk: u64, come: &dyn Fn(u64, Rc<[u8]>)) -> bool {
         let Some(slot) = self.slots.borrow().of.get(&chunk).copied().filter(|_| !self.refused.get()) else {
             return false;
         };
-        let (start, len, place) = (bytes.len(), self.len(chunk), self.place(slot.number));
-        bytes.resize(start + len, 0);
-        let there = place + len as u64 <= self.store.size();
-        let read = if there { self.store.read_at(place, &mut bytes[start..]).await } else { Ok(()) };
+        let (mut bytes, place) = (vec![0; self.chunk_len(chunk)], self.place(slot.number));
+        let there = place + bytes.len() as u64 <= self.store.size();
+        let read = if there { self.store.read_at(place, &mut bytes).await } else { Ok(()) };
         self.refused.set(self.refused.get() || read.is_err());
-        let whole = there && read.is_ok() && self.check(chunk, &bytes[start..]) == slot.check;
-        if !whole {
-            bytes.truncate(start);
+        let whole = there && read.is_ok() && self.check(chunk, &bytes) == slot.check;
+        if whole {
+            come(chunk, bytes.into());
+        } else {
             self.slots.borrow_mut().forget(chunk);
         }
         whole
@@ -126,33 +120,29 @@ impl Kept {
         self.store.write_at(TABLE + u64::from(number) * ENTRY as u64, &entry).await
     }
 
-    async fn load_kept(&self, chunks: Range<u64>) -> Result<Vec<u8>> {
+    async fn load_kept(&self, chunks: Range<u64>, come: &dyn Fn(u64, Rc<[u8]>)) -> Result<()> {
         // what is kept at both ends is taken; what is missing, and all between, is one request
-        let (mut before, mut missing) = (Vec::new(), chunks.clone());
-        while !missing.is_empty() && self.take(missing.start, &mut before).await {
+        let mut missing = chunks;
+        while !missing.is_empty() && self.take(missing.start, come).await {
             missing.start += 1;
         }
-        let mut after = Vec::new();
-        while !missing.is_empty() {
-            let mut last = Vec::new();
-            if !self.take(missing.end - 1, &mut last).await {
-                break;
-            }
+        while !missing.is_empty() && self.take(missing.end - 1, come).await {
             missing.end -= 1;
-            after.push(last);
         }
-        if !missing.is_empty() {
-            let loaded = self.loader.load(missing.clone()).await?;
-            let mut rest = &loaded[..];
-            for chunk in missing {
-                let Some((bytes, behind)) = rest.split_at_checked(self.len(chunk)) else { break };
-                self.put(chunk, bytes).await;
-                rest = behind;
-            }
-            before.extend_from_slice(&loaded);
+        if missing.is_empty() {
+            return Ok(());
         }
-        after.iter().rev().for_each(|bytes| before.extend_from_slice(bytes));
-        Ok(before)
+        let came = RefCell::new(Vec::new());
+        let both = |chunk, bytes: Rc<[u8]>| {
+            came.borrow_mut().push((chunk, bytes.clone()));
+            come(chunk, bytes);
+        };
+        let loaded = self.loader.load(missing, &both).await;
+        // also when the rest could not be had
+        for (chunk, bytes) in came.take() {
+            self.put(chunk, &bytes).await;
+        }
+        loaded
     }
 }
 
@@ -204,7 +194,11 @@ impl Loader for Kept {
         !self.refused.get() && self.slots.borrow().of.contains_key(&chunk)
     }
 
-    fn load(&self, chunks: Range<u64>) -> Io<'_, Vec<u8>> {
-        Box::pin(self.load_kept(chunks))
+    fn in_a_wait(&self) -> Option<u64> {
+        self.loader.in_a_wait()
+    }
+
+    fn load<'a>(&'a self, chunks: Range<u64>, come: &'a dyn Fn(u64, Rc<[u8]>)) -> Io<'a> {
+        Box::pin(self.load_kept(chunks, come))
     }
 }

@@ -14,6 +14,7 @@ pub use packer::{Packer, Piece};
 
 use crate::{BlockError, Hash, Io, Loader};
 use std::ops::Range;
+use std::rc::Rc;
 
 /// Where chunks come from.
 pub trait Objects {
@@ -74,13 +75,12 @@ impl<O: Objects> Loader for Chunked<O> {
         usize::try_from(chunk).is_ok_and(|i| self.manifest.chunks.get(i) == Some(&None))
     }
 
-    fn load(&self, chunks: Range<u64>) -> Io<'_, Vec<u8>> {
+    fn load<'a>(&'a self, chunks: Range<u64>, come: &'a dyn Fn(u64, Rc<[u8]>)) -> Io<'a> {
         Box::pin(async move {
-            let mut bytes = Vec::new();
             for index in chunks {
-                bytes.append(&mut self.chunk(index).await?);
+                come(index, self.chunk(index).await?.into());
             }
-            Ok(bytes)
+            Ok(())
         })
     }
 }

@@ -10,13 +10,24 @@ export interface DiskFile {
   readonly tag: string;
   /** No two contents have the same tag: what was read may be kept by it for the next visit. */
   readonly exact?: boolean;
-  /** Fills `into`, all of it: at once, or else a promise of the bytes is returned, and `into` left alone. */
-  read(offset: number, into: Uint8Array): Promise<Uint8Array> | undefined;
+  /**
+   * Fills `into`, all of it: at once, or else a promise of the bytes is returned, and `into` left alone; of the rest of them where
+   * `reading` was given parts.
+   */
+  read(offset: number, into: Uint8Array, reading?: Reading): Promise<Uint8Array> | undefined;
   /** Writes, at once or later; `bytes` are only there until this returns. What ends after the file makes it longer. */
   write(offset: number, bytes: Uint8Array): Promise<void> | undefined;
   /** What was written is kept, come what may. */
   flush(): Promise<void> | undefined;
   close(): void;
+}
+
+/** Is told how a read goes on that takes long. */
+export interface Reading {
+  /** The next bytes, in their order. */
+  part(bytes: Uint8Array): void;
+  /** How many milliseconds passed before the first byte, and how many bytes came in one from then on. */
+  pace(latency: number, rate: number): void;
 }
 
 /** What a file is opened for: `create` makes one if there is none. Where it may not be written, it is opened to be read. */

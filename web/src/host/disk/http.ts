@@ -1,7 +1,8 @@
 // Files on a web server, read by ranges (RFC 9110, 14). A failure is tried again for a while; a file that has changed
 // since it was opened is never mixed with what it was.
 
-import { type DiskFile, ReadOnlyFile } from "./file.ts";
+import { Body, Broken } from "./body.ts";
+import { type DiskFile, type Reading, ReadOnlyFile } from "./file.ts";
 import { MemoryFile } from "./memory.ts";
 
 /** How patient a host is. Times in milliseconds. */
@@ -15,6 +16,10 @@ export interface Patience {
 const PATIENCE: Patience = { waits: [250, 500, 1000, 2000, 4000], silence: 30_000 };
 /** Fetched when a file is opened: formats have their headers there. */
 const FIRST = 128 << 10;
+/** What is read is given to the engine in parts of so many bytes: what it calls a chunk, `CHUNK_BITS` of crates/storage/src/cache.rs. */
+const PART = 128 << 10;
+/** What clocks of browsers are coarser than: nothing takes less. Milliseconds. */
+const CLOCK = 0.1;
 /** A file that is only to be had as a whole is taken so up to this many bytes. */
 const WHOLE_LIMIT = 64 << 20;
 
@@ -190,13 +195,29 @@ class HttpFile extends ReadOnlyFile implements DiskFile {
     this.#options = options;
   }
 
-  read(offset: number, into: Uint8Array): Promise<Uint8Array> | undefined {
+  read(offset: number, into: Uint8Array, reading?: Reading): Promise<Uint8Array> | undefined {
     const { length } = into;
     if (offset + length <= this.#first.length) {
       into.set(this.#first.subarray(offset, offset + length));
       return undefined;
     }
-    return patiently(this.#options.patience, (signal, alive) => this.#range(offset, length, signal, alive));
+    let came = 0;
+    const part =
+      reading &&
+      ((bytes: Uint8Array) => {
+        came += bytes.length;
+        reading.part(bytes);
+      });
+    return patiently(this.#options.patience, async (signal, alive) => {
+      const [start, rest] = [offset + came, length - came];
+      const cache = await this.#mode(signal);
+      const asked = performance.now();
+      const response = await this.#range(start, rest, cache, signal);
+      const answered = performance.now();
+      const last = await this.#body(response, rest, alive, part);
+      reading?.pace(answered - asked, rest / Math.max(performance.now() - answered, CLOCK));
+      return last;
+    });
   }
 
   /** A cache is left out if it could mix versions. */
@@ -206,9 +227,9 @@ class HttpFile extends ReadOnlyFile implements DiskFile {
     return this.#cache;
   }
 
-  async #range(start: number, length: number, signal: AbortSignal, alive: () => void): Promise<Uint8Array> {
+  async #range(start: number, length: number, cache: RequestCache, signal: AbortSignal): Promise<Response> {
     const headers = { range: `bytes=${start}-${start + length - 1}` };
-    const response = await ask(this.#url, { cache: await this.#mode(signal), headers }, signal);
+    const response = await ask(this.#url, { cache, headers }, signal);
     const range = contentRange(response);
     const version = versionOf(response);
     const wrong = !same(version, this.#version) || response.status === 416 || (range && range.size !== this.size);
@@ -221,7 +242,24 @@ class HttpFile extends ReadOnlyFile implements DiskFile {
       throw new Passing("the server has answered with another part of the file");
     }
     if (!surely(version, this.#version)) this.#options.unsure();
-    return body(response, length, length, alive, this.#options.account);
+    return response;
+  }
+
+  /** The bytes of a range; but for the last of them, in parts, if there is somebody who wants them. */
+  async #body(response: Response, length: number, alive: () => void, part?: (bytes: Uint8Array) => void) {
+    const body = new Body(response, (bytes) => {
+      alive();
+      this.#options.account(bytes);
+    });
+    try {
+      let left = length;
+      for (; part && left > PART; left -= PART) part(await body.take(PART));
+      const last = await body.take(left);
+      await body.end();
+      return last;
+    } catch (cause) {
+      throw cause instanceof Broken ? new Passing(cause.message, { cause }) : cause;
+    }
   }
 }
 

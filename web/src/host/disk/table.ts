@@ -1,13 +1,13 @@
 // The engine's open files, by number: its imports, and the answers that it gets.
 
 import { type EngineExports, type EngineImports, FileAccess, FileFlags, FileStarted } from "../../abi.gen.ts";
-import type { Access, DiskFile, DiskHost } from "./file.ts";
+import type { Access, DiskFile, DiskHost, Reading } from "./file.ts";
 
 type FileImports = Pick<
   EngineImports,
   "file_open" | "file_fetch" | "file_read" | "file_write" | "file_flush" | "file_close"
 >;
-type Answers = Pick<EngineExports, "scratch" | "file_opened" | "file_done" | "file_failed">;
+type Answers = Pick<EngineExports, "scratch" | "file_opened" | "file_part" | "file_pace" | "file_done" | "file_failed">;
 
 function accessOf(code: number): Access {
   return code === FileAccess.Create ? "create" : code === FileAccess.Write ? "write" : "read";
@@ -36,7 +36,11 @@ export class FileTable {
           this.#done(request, bytes),
         ),
       file_read: (file, offset, ptr, len, request) =>
-        this.#start(request, (open) => open.read(Number(BigInt.asUintN(64, offset)), bytes(ptr, len)), file),
+        this.#start(
+          request,
+          (open) => open.read(Number(BigInt.asUintN(64, offset)), bytes(ptr, len), this.#reading(request)),
+          file,
+        ),
       file_write: (file, offset, ptr, len, request) =>
         this.#start(request, (open) => open.write(Number(BigInt.asUintN(64, offset)), bytes(ptr, len)), file),
       file_flush: (file, request) => this.#start(request, (open) => open.flush(), file),
@@ -107,6 +111,16 @@ export class FileTable {
       (file.exact ? FileFlags.Exact : 0);
     const tag = this.#give(new TextEncoder().encode(file.tag));
     this.#answers.file_opened(request, this.#last, BigInt(file.size), flags, tag);
+  }
+
+  #reading(request: number): Reading {
+    return {
+      part: (bytes) => {
+        this.#answers?.file_part(request, this.#give(bytes));
+        this.#host?.answered();
+      },
+      pace: (latency, rate) => this.#answers?.file_pace(request, latency, rate),
+    };
   }
 
   #done(request: number, bytes: Uint8Array): void {
