@@ -71,8 +71,7 @@ static word beside(uint64_t turns) {
 }
 
 static word lock_xadd(uint64_t turns) {
-    static word counter;
-    word sum = 0;
+    word counter = 0, sum = 0;
     for (word n = (word)turns; n; n--) {
         word add = n;
         asm volatile("lock xadd %[add], %[counter]" : [add] "+r"(add), [counter] "+m"(counter)::"cc");
