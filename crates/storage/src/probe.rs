@@ -10,7 +10,7 @@ use crate::{
 use std::rc::Rc;
 
 /// Bytes of each image that comes from far away which are kept in memory.
-const CACHE: u64 = 64 << 20;
+const CACHE: u64 = 16 << 20;
 /// Backing files of backing files, at most: what is more refers to itself.
 const CHAIN: usize = 16;
 /// Before the name of a file: what the host keeps of it, for us to read and write. Only [`Opener`] makes such names: what an option or
