@@ -75,8 +75,8 @@ impl Trace {
 }
 
 impl Vcpu {
-    /// Bytes of decoded code kept at most, unless something else is asked for: about a million and a quarter instructions.
-    pub const CODE_BYTES: usize = 64 << 20;
+    /// Bytes of decoded code kept at most, unless something else is asked for: about a million and a half instructions.
+    pub const CODE_BYTES: usize = 80 << 20;
 
     /// A processor that keeps up to about `code_bytes` of decoded code.
     pub fn new(cpu: Cpu, code_bytes: usize) -> Vcpu {
