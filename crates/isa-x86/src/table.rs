@@ -173,7 +173,7 @@ rows! {
     Lahf   [Lahf]                       sem flag::lahf;
     Sahf   [Sahf]                       sem flag::sahf;
     Salc   [Salc]                       sem flag::salc;
-    Nop    [Nop Reservednop Lfence Mfence Sfence]  sem flag::nop;
+    Nop    [Nop Pause Reservednop Lfence Mfence Sfence]  sem flag::nop;
     Clflush     [Clflush]  helper flag::clflush;
 // System
     MovToSeg    []                      helper segments::mov_to_seg, end;

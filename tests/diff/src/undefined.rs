@@ -152,6 +152,8 @@ pub fn wholly(case: &Case, i: &Instruction) -> bool {
     match i.mnemonic() {
         // SHLD and SHRD of 16 bits by more than 16 (SDM 2 SHLD).
         Mnemonic::Shld | Mnemonic::Shrd => count(case, i) > operand_bits(i),
+        // PAUSE with REX.B, which is ignored (SDM 2 2.2.1): AMD's processors exchange RAX and R8.
+        Mnemonic::Pause => case.bytes.iter().any(|b| b & 0xf1 == 0x41),
         // A repeat prefix before LOOPE, LOOPNE is reserved (SDM 2 2.1.1): AMD's processors take the condition from it.
         Mnemonic::Loope | Mnemonic::Loopne => i.has_rep_prefix() || i.has_repne_prefix(),
         // RETF n that carries out of a 16-bit SP: AMD's processors carry into the upper half of ESP (SDM 2 RET adds to SP).

@@ -25,13 +25,11 @@ pub enum DecodeError {
 }
 
 /// What the announced processor lacks: LZCNT and TZCNT (their bytes are BSR and BSF), and every user of the reserved NOP space
-/// (0F 18 to 0F 1F: prefetches, shadow stacks, MPX), which therefore does nothing. WBNOINVD is a WBINVD. PAUSE is a NOP, of which
-/// REX.B makes an XCHG.
+/// (0F 18 to 0F 1F: prefetches, shadow stacks, MPX), which therefore does nothing. WBNOINVD is a WBINVD.
 const OPTIONS: u32 = DecoderOptions::NO_MPFX_0FBC
     | DecoderOptions::NO_MPFX_0FBD
     | DecoderOptions::FORCE_RESERVED_NOP
-    | DecoderOptions::NO_WBNOINVD
-    | DecoderOptions::NO_PAUSE;
+    | DecoderOptions::NO_WBNOINVD;
 
 /// The longest instruction, in bytes (SDM 2 2.3.11).
 const MAX_LEN: usize = 15;

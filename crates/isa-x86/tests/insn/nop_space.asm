@@ -1,6 +1,7 @@
-; Reserved NOPs read no memory; ENDBR64, RDSSP, PAUSE, PREFETCH do nothing; F3 REX.B 90 is XCHG R8, RAX.
-; rax = 8
-; r8 = 7
+; Reserved NOPs read no memory; ENDBR64, RDSSP, PAUSE, PREFETCH do nothing. F3 REX.B 90 is a PAUSE: a REX prefix without a meaning is
+; ignored (SDM 2 2.2.1). AMD's processors take it for an XCHG of R8 and RAX.
+; rax = 7
+; r8 = 8
 ; flags = C
 mov rbx, 0x8000000000000000
 mov eax, 7
