@@ -31,8 +31,9 @@ pub const FMASK: u8 = 27;
 pub const REST: u8 = 28;
 /// Nonzero while translated code runs and no interrupt waits: devices are met between its runs only, so STI need not look.
 pub const NONE_WAITS: u8 = 29;
-/// RFLAGS as IRETQ's helper has popped it.
-pub const POPPED: u8 = 30;
+/// What a part of an instruction leaves for the rest of it: IRETQ's helper the RFLAGS that it has popped, a repeated comparison's iteration
+/// whether there is another.
+pub const PASSED: u8 = 30;
 /// The address behind the last STI, where interrupts are held off for one instruction. Not canonical where that has not set IF, or where
 /// interrupts were looked at since.
 pub const BEHIND_STI: u8 = 31;

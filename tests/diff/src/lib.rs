@@ -124,7 +124,8 @@ pub fn differences(case: &Case, native: &Outcome, guest: &Outcome) -> String {
         }
     }
     // RF is set in the image that a fault pushes (SDM 3 17.3.1.1): not the program's state.
-    let mask = 0xcd5 & !ignore.flags;
+    let at_fault = ignore.flags_at_fault && native.event != Event::Completed;
+    let mask = 0xcd5 & !if at_fault { 0x8d5 } else { ignore.flags };
     if (n.rflags ^ g.rflags) & mask != 0 {
         let _ = writeln!(
             out,

@@ -20,6 +20,8 @@ const C3: u16 = 0x4000;
 #[derive(Default)]
 pub struct Ignore {
     pub flags: u64,
+    /// All flags, where the instruction faults.
+    pub flags_at_fault: bool,
     /// Registers that may have been loaded before a fault: a bit for each.
     pub partial_regs: u16,
     /// Bits of the x87 status word.
@@ -120,8 +122,13 @@ pub fn of(case: &Case) -> Ignore {
         }
         // In which order the frame is read (SDM 3 table 6-2, as above).
         Ret | Retf | Iret | Iretd => ignore.priority = true,
-        // Two operands are read, in no order that the manual tells (SDM 3 table 6-2, as above); models differ in it.
-        Cmpsb | Cmpsw | Cmpsd | Cmpsq if i.op0_kind() != OpKind::Register => ignore.order = true,
+        // Two operands are read, in no order that the manual tells (SDM 3 table 6-2, as above); models differ in it. And as SCAS.
+        Cmpsb | Cmpsw | Cmpsd | Cmpsq if i.op0_kind() != OpKind::Register => {
+            ignore.order = true;
+            ignore.flags_at_fault = i.has_rep_prefix() || i.has_repne_prefix();
+        }
+        // A fault restores the flags of before the instruction (SDM 2 REP); AMD's processors leave those of the iteration before it.
+        Scasb | Scasw | Scasd | Scasq => ignore.flags_at_fault = i.has_rep_prefix() || i.has_repne_prefix(),
         // AMD's processors have done what all MMX instructions do to the x87 state (SDM 1 9.5.1) before these fault.
         Maskmovq | Cvtpi2ps | Cvtps2pi | Cvttps2pi | Cvtpd2pi | Cvttpd2pi => ignore.x87_at_fault = true,
         // Approximations: the manual bounds their error (SDM 2 RCPPS, RSQRTPS), models differ in how they stay within.

@@ -76,7 +76,7 @@ helpers! {
     WRITE_CR = |cx, v| { let [n, v] = args(cx, v)?; registers::write_cr(cx, n, v) };
     /// INVLPG of `va` in the space of that number; code may be elsewhere behind it.
     INVLPG = |cx, v| { let [va, space] = args(cx, v)?; misc::invlpg(cx, va, Space(space as u8)) };
-    /// Does what IRETQ does with a stack at `sp`; where it goes. The new RSP is in its slot, RFLAGS in that of `POPPED`: they are the
+    /// Does what IRETQ does with a stack at `sp`; where it goes. The new RSP is in its slot, RFLAGS in that of `PASSED`: they are the
     /// caller's to commit.
     IRETQ = |cx, v| { let [sp] = args(cx, v)?; far::iretq(cx, sp) };
     /// Enters the kernel, but for RIP, RCX, R11, the condition flags and DF; what the rest of RFLAGS was.

@@ -1,15 +1,16 @@
 //! String instructions (SDM 2: MOVS, CMPS, STOS, LODS, SCAS, REP).
 //!
 //! The meaning is one iteration; under a repeat prefix the instruction then continues at itself, so that it can be interrupted and a
-//! fault leaves the registers at the element that faulted. Before its iteration it may skip elements by a bulk helper, all in the
+//! fault leaves the registers at the element that faulted. Comparisons set the flags in their last iteration only: a fault before it leaves
+//! them as they were (SDM 2 REP). Before its iteration it may skip elements by a bulk helper, all in the
 //! page of the iteration's own element, which therefore cannot fault once any was skipped. That is an optimisation, not
 //! another meaning: `tests/strings.rs` holds it against the plain instructions.
 
-use guest_api::{Bin, Cond, Emit, FlagOp, Helper, Rel, Slot, Space, Width};
+use guest_api::{Bin, Emit, FlagOp, Helper, Rel, Slot, Space, Width};
 
 use super::operand::*;
 use super::{Sem, helpers};
-use crate::cpu::{CodeSize, DIRECTION, RAX, RCX, RDI, RSI, SegReg};
+use crate::cpu::{CodeSize, DIRECTION, PASSED, RAX, RCX, RDI, RSI, SegReg};
 use crate::insn::{Insn, prefix, segment_space};
 
 /// The destination of string instructions: ES, which cannot be overridden.
@@ -38,18 +39,21 @@ fn step<E: Emit>(e: &mut E, i: &Insn, r: u8, p: E::V) {
 }
 
 /// The iteration `body`, given the number of elements that `bulk` skipped, repeated as the prefixes say: while rCX is not 0
-/// and, for comparisons, ZF is as the prefix wants.
+/// and, for comparisons, which give what they have compared, it is equal or not as the prefix wants.
 #[inline(always)]
 fn repeat<E: Emit>(
     e: &mut E,
     i: &Insn,
     compares: bool,
     bulk: Option<Helper>,
-    body: impl FnOnce(&mut E, E::V) -> Sem<E>,
+    body: impl FnOnce(&mut E, E::V) -> Result<Option<(E::V, E::V)>, E::Exit>,
 ) -> Sem<E> {
     if !i.has(prefix::REP | prefix::REPNE) {
         let none = e.imm(0);
-        return body(e, none);
+        if let Some((a, b)) = body(e, none)? {
+            compare(e, i, a, b);
+        }
+        return Ok(());
     }
     let n = read_gpr(e, i.addr_width(), RCX);
     let some = e.rel_imm(Rel::Ne, n, 0);
@@ -58,16 +62,27 @@ fn repeat<E: Emit>(
             Some(h) => skip(e, i, h, n)?,
             None => e.imm(0),
         };
-        body(e, skip)?;
+        let compared = body(e, skip)?;
         let left = e.sub(n, skip);
         let left = e.add_imm(left, u64::MAX);
         write_gpr(e, i.addr_width(), RCX, left);
-        Ok(())
+        let Some((a, b)) = compared else { return Ok(()) };
+        let again = e.rel_imm(Rel::Ne, left, 0);
+        let c = e.rel(if i.has(prefix::REPNE) { Rel::Ne } else { Rel::Eq }, a, b);
+        let again = e.both(again, c);
+        let passed = e.value(again);
+        e.put_shared(Slot(PASSED), passed);
+        let last = e.not(again);
+        e.when(last, |e| {
+            compare(e, i, a, b);
+            Ok(())
+        })
     })?;
     let n = read_gpr(e, i.addr_width(), RCX);
     let mut again = e.rel_imm(Rel::Ne, n, 0);
     if compares {
-        let c = e.cond(if i.has(prefix::REPNE) { Cond::Ne } else { Cond::E });
+        let passed = e.get_shared(Slot(PASSED));
+        let c = e.rel_imm(Rel::Ne, passed, 0);
         again = e.both(again, c);
     }
     let pc = e.block_pc();
@@ -103,7 +118,7 @@ pub fn movs<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
         e.store(i.width(), di, v, destination_space(i))?;
         step(e, i, RSI, si);
         step(e, i, RDI, di);
-        Ok(())
+        Ok(None)
     })
 }
 pub fn stos<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
@@ -112,7 +127,7 @@ pub fn stos<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
         let v = read_gpr(e, i.width(), RAX);
         e.store(i.width(), di, v, destination_space(i))?;
         step(e, i, RDI, di);
-        Ok(())
+        Ok(None)
     })
 }
 pub fn lods<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
@@ -122,7 +137,7 @@ pub fn lods<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
         let v = e.load(i.width(), a, i.space)?;
         step(e, i, RSI, si);
         write_gpr(e, i.width(), RAX, v);
-        Ok(())
+        Ok(None)
     })
 }
 pub fn cmps<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
@@ -132,10 +147,9 @@ pub fn cmps<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
         let a = segment_address(e, i, si);
         let a = e.load(i.width(), a, i.space)?;
         let b = e.load(i.width(), di, destination_space(i))?;
-        compare(e, i, a, b);
         step(e, i, RSI, si);
         step(e, i, RDI, di);
-        Ok(())
+        Ok(Some((a, b)))
     })
 }
 pub fn scas<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
@@ -144,9 +158,8 @@ pub fn scas<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
         let di = pointer(e, i, RDI, skip);
         let a = read_gpr(e, i.width(), RAX);
         let b = e.load(i.width(), di, destination_space(i))?;
-        compare(e, i, a, b);
         step(e, i, RDI, di);
-        Ok(())
+        Ok(Some((a, b)))
     })
 }
 

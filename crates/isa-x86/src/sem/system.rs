@@ -7,7 +7,7 @@ use super::Sem;
 use super::helpers::*;
 use super::operand::{address, peek, push, read_gpr, set_stack_pointer, write_gpr};
 use crate::cpu::{
-    BEHIND_STI, CodeSize, DIRECTION, FMASK, KERNEL_GS_BASE, LSTAR, NO_STI, NONE_WAITS, POPPED, R11, RAX, RCX, RDX,
+    BEHIND_STI, CodeSize, DIRECTION, FMASK, KERNEL_GS_BASE, LSTAR, NO_STI, NONE_WAITS, PASSED, R11, RAX, RCX, RDX,
     REST, RSP, SEG_BASE, SegReg, gpr, rflags,
 };
 use crate::insn::Insn;
@@ -206,7 +206,7 @@ pub fn sysret<E: Emit>(e: &mut E, i: &Insn) -> Sem<E> {
 pub fn iretq<E: Emit>(e: &mut E, _: &Insn) -> Sem<E> {
     let sp = e.get(gpr(RSP));
     let target = e.helper(IRETQ, &[sp])?;
-    let (sp, flags) = (e.get_shared(gpr(RSP)), e.get_shared(Slot(POPPED)));
+    let (sp, flags) = (e.get_shared(gpr(RSP)), e.get_shared(Slot(PASSED)));
     e.put(gpr(RSP), sp);
     spread(e, flags);
     e.goto(target);

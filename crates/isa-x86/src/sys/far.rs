@@ -7,7 +7,7 @@ use super::paging::{as_system, canonical, with_privilege};
 use super::segments::{Descriptor, attr, mark_accessed, need_descriptor, stack_descriptor, system, upper_base};
 use super::stack::Stack;
 use super::task::{self, Cause};
-use crate::cpu::{Cpu, FMASK, POPPED, RCX, RDX, RFLAGS_REST, RSP, SegReg, Segment, cr0, efer, rflags};
+use crate::cpu::{Cpu, FMASK, PASSED, RCX, RDX, RFLAGS_REST, RSP, SegReg, Segment, cr0, efer, rflags};
 use crate::exec::Exec;
 use crate::fault::{GP, NP, Stop};
 use crate::insn::{Insn, Kind};
@@ -428,7 +428,7 @@ pub(crate) fn iretq(cx: &mut Exec<'_>, sp: u64) -> Result<u64, Stop> {
         return Err(Stop);
     }
     let flags = stack.pop(cx, w)?;
-    cx.cpu.regs[POPPED as usize] = flags;
+    cx.cpu.regs[PASSED as usize] = flags;
     let mask = iret_flags(cx.cpu, w, cx.cpu.cpl);
     cx.can_load_rflags(cx.cpu.rflags_rest() & !mask | flags & mask)?;
     return_to(cx, cs, ip, stack, w, 0, true)?;
