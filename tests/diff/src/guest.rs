@@ -35,6 +35,15 @@ impl Default for Guest {
 
 impl Guest {
     pub fn new() -> Guest {
+        Guest::with(0)
+    }
+
+    /// One with the scratch pages, which the host does not have.
+    pub fn with_scratch() -> Guest {
+        Guest::with(SCRATCH_LEN)
+    }
+
+    fn with(scratch: usize) -> Guest {
         let mut mem = bare::memory(0x4_0000);
         let mut next = TABLES + 0x1000;
         let mut map = |va: u64, pa: u64, bits: u64| {
@@ -57,7 +66,7 @@ impl Guest {
         for k in 0..DATA_LEN as u64 / 0x1000 {
             map(DATA + 0x1000 * k, DATA_PA + 0x1000 * k, 0x67 | 1 << 63);
         }
-        for k in 0..SCRATCH_LEN as u64 / 0x1000 {
+        for k in 0..scratch as u64 / 0x1000 {
             map(SCRATCH + 0x1000 * k, SCRATCH_PA + 0x1000 * k, 0x67 | 1 << 63);
         }
         map(TABLES_VA, GDT_PA, 0x63);

@@ -42,8 +42,8 @@ static SIGNAL: Shared = Shared(UnsafeCell::new(Signal {
     faults: 0,
 }));
 
-/// Where the code can be written: no case reaches it.
-const CODE_ALIAS: u64 = 0x7000_0000_0000;
+/// Where the code can be written: no case reaches it, as no special number is near it.
+const CODE_ALIAS: u64 = 0x6b5a_1234_5000;
 
 /// Order of the general registers in a signal context, by encoding.
 const GREGS: [i32; 16] = [
@@ -134,12 +134,6 @@ impl Native {
         ONE.get_or_init(|| {
             // SAFETY: maps fresh fixed ranges (NOREPLACE: nothing of the process is there) and installs handlers.
             unsafe {
-                let map = |at: u64, len: usize, prot: i32| {
-                    let flags =
-                        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE | libc::MAP_POPULATE;
-                    let p = libc::mmap(at as *mut libc::c_void, len, prot, flags, -1, 0);
-                    assert_eq!(p as u64, at, "cannot map the test range at {at:#x}");
-                };
                 let file = libc::memfd_create(c"code".as_ptr(), 0);
                 assert!(file >= 0 && libc::ftruncate(file, CODE_LEN as i64) == 0);
                 let share = |at: u64, prot: i32| {
@@ -175,10 +169,6 @@ impl Native {
                     "the host's kernel must let programs write FS's base"
                 );
                 install_descriptors();
-                let all = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
-                map(programs::VIEWS[0], 0x1000 * programs::PAGES, all);
-                map(programs::DATA, 0x1000 * programs::DATA_PAGES, libc::PROT_READ | libc::PROT_WRITE);
-                map(programs::READ_ONLY, 0x1000, libc::PROT_READ);
             }
             Native(Mutex::new(()))
         })
@@ -217,6 +207,17 @@ impl Native {
     }
 }
 
+/// Maps the range at `at`.
+///
+/// # Safety
+/// Whatever runs may access it from now on.
+unsafe fn map(at: u64, len: usize, prot: i32) {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE | libc::MAP_POPULATE;
+    // SAFETY: a fresh range; NOREPLACE: nothing of the process is there.
+    let p = unsafe { libc::mmap(at as *mut libc::c_void, len, prot, flags, -1, 0) };
+    assert_eq!(p as u64, at, "cannot map the test range at {at:#x}");
+}
+
 /// What this thread needs to run foreign code: a stack for the signals, and its FS base kept for their handler.
 ///
 /// # Safety
@@ -237,7 +238,15 @@ impl Native {
     /// Runs `p`, of a kind that is defined and no system's, from `state` to its end; `data` is changed to what it leaves. The state, what
     /// the code's pages hold, and its faults as [`programs::fault`] has them.
     pub fn run_program(&self, p: &Program, state: &State, data: &mut [u8]) -> (State, Vec<u8>, u64) {
+        static MAPPED: OnceLock<()> = OnceLock::new();
         let _lock = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        // Not before: single instructions may come across these pages, which their guest does not have.
+        // SAFETY: nothing but programs is to access them.
+        MAPPED.get_or_init(|| unsafe {
+            map(programs::VIEWS[0], 0x1000 * programs::PAGES, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC);
+            map(programs::DATA, 0x1000 * programs::DATA_PAGES, libc::PROT_READ | libc::PROT_WRITE);
+            map(programs::READ_ONLY, 0x1000, libc::PROT_READ);
+        });
         // SAFETY: as in `run`. The program's stores go to its data and its code, which are its own; it ends, as it counts its blocks.
         unsafe {
             prepare_thread();

@@ -416,7 +416,7 @@ fn listing(p: &Program) -> String {
 pub fn run(seed: u64, count: u32, report: &mut Report) {
     let mut info = InstructionInfoFactory::new();
     let mut rng = Rng(seed);
-    let (mut a, mut b) = (Guest::new(), Guest::new());
+    let (mut a, mut b) = (Guest::with_scratch(), Guest::with_scratch());
     let layout = isa_x86::tier::layout();
     let mut tier = Eager(Jit::new(Runner, layout, 1 << 20));
     tier.0.warm = 2;
