@@ -18,10 +18,21 @@ pub const QEMU_IMG: Program = ("qemu-img", "qemu-utils");
 pub const PYTHON: Program = ("python3", "python3");
 pub const GCC: Program = ("gcc", "gcc");
 
-/// Installs the Debian packages of the programs that are not there.
+/// Times that [`programs`] installs what is missing.
+const TURNS: usize = 3;
+
+/// Installs the Debian packages of the programs that are not there, until all are: a package can take the place of another's that was,
+/// as one of QEMU's does of those of another version.
 pub fn programs(wanted: &[Program]) -> Result<()> {
-    let missing: Vec<_> = wanted.iter().filter(|(program, _)| which(program).is_none()).copied().collect();
-    install(&missing)
+    let missing = || wanted.iter().filter(|(program, _)| which(program).is_none()).copied().collect::<Vec<_>>();
+    for _ in 0..TURNS {
+        install(&missing())?;
+    }
+    let still: Vec<_> = missing().iter().map(|(program, package)| format!("{program} ({package})")).collect();
+    if !still.is_empty() {
+        bail!("missing though their packages were installed, {TURNS} times: {}", still.join(", "));
+    }
+    Ok(())
 }
 
 /// What gcc needs to make 32-bit programs.
