@@ -154,11 +154,14 @@ pub fn differences(case: &Case, native: &Outcome, guest: &Outcome) -> String {
         );
     }
     // FOP, FIP and FDP (bytes 6..24) are not stored by AMD unless an exception is pending; MXCSR_MASK (28..32) is the model's.
+    // A unit in the last place may be that between the greatest denormal and the least normal number: then one of them underflows.
+    let border = ignore.st_ulp != 0 && (0..8).any(|k| (n.fx[39 + 16 * k] ^ g.fx[39 + 16 * k]) & 0x80 != 0);
+    let ignored = ignore.fsw | if border { 0x10 } else { 0 };
     let x87 = !(ignore.x87_at_fault && native.event != Event::Completed);
     for (name, range) in [("fcw", 0..2), ("fsw", 2..4), ("ftw", 4..5), ("mxcsr", 24..28)] {
         let (a, b, was) = (&n.fx[range.clone()], &g.fx[range.clone()], &case.state.fx[range.clone()]);
         let differ = if name == "fsw" {
-            (u16::from_le_bytes([a[0], a[1]]) ^ u16::from_le_bytes([b[0], b[1]])) & !ignore.fsw != 0
+            (u16::from_le_bytes([a[0], a[1]]) ^ u16::from_le_bytes([b[0], b[1]])) & !ignored != 0
         } else {
             a != b
         };
