@@ -39,23 +39,26 @@ pub mod prefix {
 /// Operands of an instruction at most.
 pub const OPERANDS: usize = 3;
 
-/// A decoded instruction: half a cache line.
+/// A decoded instruction. (As decoded code keeps it, it is half as large: `interp/packed.rs`.)
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(align(32))]
+#[repr(C, align(32))]
 pub struct Insn {
     /// The displacement of a memory operand; where there is none, the immediate.
     wide: u64,
     /// The immediate beside a memory operand; where there is none, the second immediate.
     narrow: u32,
-    pub op: Op,
     /// Distance in bytes from the block's first instruction.
     pub off: u16,
-    /// The arm of the interpreter's loop.
-    pub hot: u8,
     /// Length in bytes, 1..=15.
     pub len: u8,
+    /// The arm of the interpreter's loop.
+    pub hot: u8,
+    // These eight bytes side by side are nearly all of a form ([`Insn::form`]).
+    pub op: Op,
     pub cc: Cond,
     pub kinds: [Kind; OPERANDS],
+    pub widths: Widths,
+    pub mode: Mode,
     pub regs: [u8; OPERANDS],
     /// Slot of the base register, [`ZERO`] for none.
     pub base: u8,
@@ -66,8 +69,6 @@ pub struct Insn {
     pub seg_base: u8,
     /// How memory operands are addressed.
     pub space: Space,
-    pub widths: Widths,
-    pub mode: Mode,
 }
 
 /// The widths of an instruction, in two bits each. The arms of the interpreter's loop know most of them.
@@ -124,7 +125,7 @@ impl Default for Insn {
     }
 }
 
-const _: () = assert!(size_of::<Insn>() == 32, "a million of them are kept, two in a cache line");
+const _: () = assert!(size_of::<Insn>() == 32, "what the decoder writes for each instruction");
 
 impl Insn {
     /// No instruction: no operand, 64-bit mode.
@@ -178,24 +179,29 @@ impl Insn {
     pub(crate) const fn set_constants_beside(&mut self, memory: bool, imm: u64, disp: u64) {
         (self.wide, self.narrow) = if memory { (disp, imm as u32) } else { (imm, disp as u32) };
     }
+    /// What it has in common with others, as a number: all but registers (the third is part of it), constants, place and length.
+    #[inline(always)]
+    pub(crate) fn form(&self) -> u64 {
+        let ([op, more], [a, b, c]) = ((self.op as u16).to_le_bytes(), self.kinds.map(|k| k as u8));
+        let bytes = u64::from_le_bytes([op, more, self.cc as u8, a, b, c, self.widths.0, self.mode.0]);
+        // A condition and a kind take half a byte each: there is room for four times four bits above them.
+        let third = u64::from(self.regs[2]);
+        let (segment, space) = (u64::from(self.seg_base.wrapping_sub(ZERO)), u64::from(self.space.0));
+        bytes | segment << 20 | space << 28 | (third & 15) << 36 | third >> 4 << 44
+    }
+    /// The two constants as they are kept: see the fields.
+    #[inline(always)]
+    pub(crate) const fn constants(&self) -> (u64, u32) {
+        (self.wide, self.narrow)
+    }
+    pub(crate) const fn set_wide_and_narrow(&mut self, wide: u64, narrow: u32) {
+        (self.wide, self.narrow) = (wide, narrow);
+    }
     /// The same, `by` bytes further on in memory.
     pub(crate) const fn moved(&self, by: u64) -> Insn {
         let mut moved = *self;
         moved.wide = moved.wide.wrapping_add(by);
         moved
-    }
-
-    /// The same, where it is known to be of 64-bit mode, with addresses of 64 bits, and of this width and these kinds. Written down as
-    /// constants they spare the tests for the rest.
-    #[inline(always)]
-    pub(crate) const fn known(&self, width: Width, kinds: [Kind; OPERANDS]) -> Insn {
-        Insn {
-            kinds,
-            space: Space(self.space.0 & 1),
-            widths: Widths::flat(width, self.src_width()),
-            mode: Mode(self.mode.0 & !3 | CodeSize::Bits64 as u8),
-            ..*self
-        }
     }
 
     /// Operand size: of the first operand, or of what is pushed, popped, compared, moved.

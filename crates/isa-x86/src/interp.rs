@@ -10,6 +10,7 @@ mod hot;
 mod index;
 mod life;
 mod links;
+mod packed;
 mod pieces;
 mod row;
 mod targets;
@@ -76,7 +77,7 @@ impl Trace {
 
 impl Vcpu {
     /// Bytes of decoded code kept at most, unless something else is asked for: about a million and a half instructions.
-    pub const CODE_BYTES: usize = 80 << 20;
+    pub const CODE_BYTES: usize = 60 << 20;
 
     /// A processor that keeps up to about `code_bytes` of decoded code.
     pub fn new(cpu: Cpu, code_bytes: usize) -> Vcpu {

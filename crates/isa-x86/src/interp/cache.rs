@@ -13,7 +13,8 @@ use super::block::{Block, BlockId, Place};
 use super::index::{Index, Key};
 use super::life::Counts;
 use super::links::Links;
-use super::pieces::Pieces;
+use super::packed::{Forms, Packed, offset};
+use super::pieces::{Budget, Pieces};
 use super::targets::Targets;
 
 /// Longest block, in instructions: bounds the time to the next look at interrupts.
@@ -21,13 +22,18 @@ pub(super) const MAX_INSNS: usize = 64;
 
 /// Bytes that a block takes beside its instructions.
 const BLOCK_BYTES: usize = size_of::<Block>() + Index::ENTRY_BYTES;
-/// Instructions of two blocks on average (gcc, a boot): what memory is divided by.
-const TWO_BLOCKS: usize = 9;
+/// Bytes of the instructions of two blocks: nine on average (gcc, a boot), of which one in ten is kept whole. What memory is divided by.
+const TWO_BLOCKS: usize = 9 * size_of::<Packed>() + size_of::<Insn>();
 
 /// The blocks and their instructions. [`super::links`] says which block follows, [`super::decoding`] makes blocks, [`super::life`] drops them.
 pub(super) struct CodeCache {
     /// Those of a block lie side by side.
-    pub(super) insns: Pieces,
+    pub(super) insns: Pieces<Packed>,
+    pub(super) forms: Forms,
+    /// What instructions may take: [`CodeCache::insns`], and those of [`CodeCache::forms`].
+    pub(super) budget: Budget,
+    /// Where those of the next block are decoded.
+    pub(super) run: Box<[Insn; MAX_INSNS]>,
     /// Room for all that there may be was made at first: to be found by one look is worth that.
     pub(super) blocks: Vec<Block>,
     /// The same numbers as those of `blocks`.
@@ -49,15 +55,19 @@ impl CodeCache {
         let mut bytes = bytes.max(2 << 20);
         let (mut blocks, mut index) = (Vec::new(), Index::new());
         let count = loop {
-            let count = 2 * (bytes / (TWO_BLOCKS * size_of::<Insn>() + 2 * BLOCK_BYTES));
+            let count = 2 * (bytes / (TWO_BLOCKS + 2 * BLOCK_BYTES));
             if blocks.try_reserve_exact(count).is_ok() && index.reserve(count) {
                 break count;
             }
             blocks = Vec::new();
             bytes /= 2;
         };
+        let mut budget = Budget::new(bytes - count * BLOCK_BYTES);
         CodeCache {
-            insns: Pieces::new((bytes - count * BLOCK_BYTES) / Pieces::PIECE_BYTES),
+            insns: Pieces::new(&mut budget),
+            forms: Forms::new(&mut budget),
+            budget,
+            run: Box::new([Insn::BLANK; MAX_INSNS]),
             blocks,
             index,
             links: Links::new(),
@@ -71,13 +81,15 @@ impl CodeCache {
 
     /// Bytes of host memory that grow with what is decoded.
     pub(super) fn bytes(&self) -> usize {
-        self.insns.bytes() + self.blocks.capacity() * BLOCK_BYTES
+        self.budget.bytes() + self.blocks.capacity() * BLOCK_BYTES
     }
 
     /// Makes room for another block, of the longest, if it may be and the host can give it.
     #[inline]
     pub(super) fn try_make_room(&mut self) -> bool {
-        self.blocks.len() < self.blocks.capacity() && self.insns.make_room(MAX_INSNS + 1)
+        self.blocks.len() < self.blocks.capacity()
+            && self.forms.make_room(MAX_INSNS, &mut self.budget)
+            && self.insns.make_room(MAX_INSNS + 1, &mut self.budget)
     }
 
     #[inline(always)]
@@ -88,14 +100,20 @@ impl CodeCache {
     pub(super) fn block_mut(&mut self, id: BlockId) -> &mut Block {
         &mut self.blocks[id as usize]
     }
-    #[inline(always)]
-    pub(super) fn insns(&self, at: Place) -> &[Insn] {
-        &self.insns.from(at.first)[..self.block(at.block).count.into()]
-    }
     /// The instructions of a block, and what is behind them.
     #[inline(always)]
-    pub(super) fn insns_from(&self, at: Place) -> &[Insn] {
+    pub(super) fn insns_from(&self, at: Place) -> &[Packed] {
         self.insns.from(at.first)
+    }
+    /// Instruction `k` of block `id`.
+    pub(super) fn insn(&self, id: BlockId, k: usize) -> Option<Insn> {
+        let block = self.block(id);
+        if k < block.count.into() { self.forms.unpack(self.insns.from(block.first), k) } else { None }
+    }
+    /// Where instruction `k` of block `id` is, or where the block ends, in bytes from its beginning.
+    pub(super) fn offset(&self, id: BlockId, k: usize) -> u16 {
+        let block = self.block(id);
+        if k < block.count.into() { offset(self.insns.from(block.first), k) } else { block.bytes }
     }
     pub(super) fn place(&self, block: BlockId) -> Place {
         Place { block, first: self.block(block).first }

@@ -12,7 +12,7 @@ use crate::sys::paging::fetch_address;
 use crate::table::Op;
 
 use super::block::{Block, BlockId};
-use super::cache::{CodeCache, MAX_INSNS};
+use super::cache::CodeCache;
 use super::hot;
 use super::index::Key;
 
@@ -56,14 +56,14 @@ impl CodeCache {
         self.make_room(&mut cx.cpu.mem, tier);
         let start = key.pa();
         let stack = cx.cpu.stack_width();
-        let (first, insns) = self.insns.next();
+        let insns = &mut self.run[..];
         let mut second_page = None;
         let in_page = (PAGE_SIZE - (start & PAGE_MASK)) as usize;
         let ram = cx.cpu.mem.is_ram(start & !PAGE_MASK);
         let mut buffer = [0; 15];
         let mut run = if ram {
             let code = cx.cpu.mem.ram.slice(start, in_page).unwrap_or_default();
-            decode_run(&mut insns[..MAX_INSNS], code, bits, stack)
+            decode_run(insns, code, bits, stack)
         } else {
             let n = in_page.min(buffer.len());
             for (k, b) in buffer[..n].iter_mut().enumerate() {
@@ -94,9 +94,14 @@ impl CodeCache {
         let end = hot::fuse(&mut insns[..count]);
         let jump = &insns[count - 1];
         let computed = matches!(jump.op, Op::Jmp | Op::Call) && jump.kinds[0] != Kind::Imm;
-        let taken = count + usize::from(end.is_some());
-        insns[count..taken].fill(end.unwrap_or_default());
-        self.insns.take(taken);
+        let (first, places) = self.insns.next();
+        for (place, i) in places.iter_mut().zip(&insns[..count]) {
+            self.forms.pack(place, i);
+        }
+        if let Some(end) = end {
+            places[count] = end;
+        }
+        self.insns.take(count + usize::from(end.is_some()));
         let mut block = Block::new(first, bits, self.counts.take(key));
         block.count = count as u16;
         block.bytes = bytes as u16;

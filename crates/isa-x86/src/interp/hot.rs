@@ -8,6 +8,7 @@
 use guest_api::Width;
 
 use super::facts::Fact;
+use super::packed::{Forms, Packed};
 use crate::cpu::{BLOCK, CodeSize, Cpu};
 use crate::exec::Exec;
 use crate::fault::Stop;
@@ -18,6 +19,8 @@ use crate::table::{Op, ends_block, execute};
 
 /// The arm of instructions that have none of their own.
 pub(crate) const NO_ARM: u8 = Arm::Other as u8;
+/// The arm of the last of a block, where it has none.
+pub(super) const LAST: u8 = Arm::Last as u8;
 
 /// The arm for `i`.
 pub(crate) fn hot_arm(i: &Insn) -> u8 {
@@ -37,11 +40,24 @@ pub(super) enum End {
     Stopped(usize, Result<(), Stop>),
 }
 
+/// Executes instruction `k` of the block that `insns` begins with, whose arm has refused it. Whether it is the block's last.
+#[inline(never)]
+fn refused(
+    cpu: &mut Cpu,
+    platform: &mut dyn Platform,
+    insns: &[Packed],
+    forms: &Forms,
+    k: usize,
+) -> Result<bool, Stop> {
+    let Some(i) = forms.unpack(insns, k) else { return Ok(true) };
+    execute(&mut Exec::new(cpu, platform), &i).map(|()| i.ends_block())
+}
+
 /// Attempts `$i` by the arm `$name`. What jumps is a block's last.
 macro_rules! arm {
     ($cpu:ident, $platform:ident, $name:ident, $i:ident, $refused:lifetime) => {
         if arms::$name(&mut Exec::attempt($cpu, $platform), $i).is_err() {
-            break $refused $i;
+            break $refused;
         }
         if arms::ends::$name {
             return End::Jump;
@@ -74,15 +90,26 @@ macro_rules! hot {
             use super::*;
 
             $(#[inline(always)]
-            pub fn $name(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
-                $f(cx, &i.known(Width::$width, kinds!($a $b $($c)?)))
+            pub fn $name(cx: &mut Exec<'_>, i: &Packed) -> Result<(), Stop> {
+                knowing::$name(cx, i, None)
             })*
 
             $(#[inline(always)]
-            pub fn $special(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
+            pub fn $special(cx: &mut Exec<'_>, i: &Packed) -> Result<(), Stop> {
                 cx.ordered = matches!(Fact::$fact, Fact::Ordered);
-                $of(cx, &Fact::$fact.told(*i))
+                knowing::$of(cx, i, Some(Fact::$fact))
             })*
+
+            /// The arms, where a fact may be known too.
+            mod knowing {
+                use super::*;
+
+                $(#[inline(always)]
+                pub fn $name(cx: &mut Exec<'_>, i: &Packed, fact: Option<Fact>) -> Result<(), Stop> {
+                    let i = i.known(Op::$op, Width::$width, kinds!($a $b $($c)?));
+                    $f(cx, &fact.map_or(i, |fact| fact.told(i)))
+                })*
+            }
 
             #[allow(non_upper_case_globals)]
             pub mod ends {
@@ -115,20 +142,25 @@ macro_rules! hot {
             }
         }
 
-        /// Executes a block: what `insns` begins with. `keys`: the fetch keys.
+        /// Executes a block: what `insns` begins with, of `forms`. `keys`: the fetch keys.
         #[allow(non_upper_case_globals)]
         #[inline(always)]
-        pub(super) fn run(cpu: &mut Cpu, platform: &mut dyn Platform, insns: &[Insn], keys: [u32; 2]) -> End {
+        pub(super) fn run(
+            cpu: &mut Cpu,
+            platform: &mut dyn Platform,
+            insns: &[Packed],
+            forms: &Forms,
+            keys: [u32; 2],
+        ) -> End {
             $(const $name: u8 = Arm::$name as u8;)*
             $(const $special: u8 = Arm::$special as u8;)*
             $(const $pair: u8 = Arm::$pair as u8;)*
             $(const $chain: u8 = Arm::$chain as u8;)*
             const NEXT: u8 = Arm::Next as u8;
-            const LAST: u8 = Arm::Last as u8;
             let mut rest = insns.iter();
             'block: while let Some(i) = rest.next() {
-                let i = 'refused: {
-                    match i.hot {
+                'refused: {
+                    match i.hot() {
                         $($name => { arm!(cpu, platform, $name, i, 'refused); })*
                         $($special => { arm!(cpu, platform, $special, i, 'refused); })*
                         $($pair => {
@@ -146,25 +178,32 @@ macro_rules! hot {
                             )+
                         })*
                         NEXT => {
-                            cpu.rip = i.pc(cpu.regs[BLOCK as usize]);
+                            cpu.rip = cpu.regs[BLOCK as usize].wrapping_add(i.end_off());
                             return End::Other;
                         }
+                        NO_ARM => {
+                            let Some(i) = forms.whole(i) else { break 'block };
+                            let done = execute(&mut Exec::new(cpu, platform), i);
+                            if done.is_err() || cpu.attention || cpu.fetch_keys != keys {
+                                return End::Stopped(rest.len(), done);
+                            }
+                        }
                         LAST => {
+                            let Some(i) = forms.whole(i) else { break 'block };
                             cpu.rip = i.next_pc(cpu.regs[BLOCK as usize]);
                             let done = execute(&mut Exec::new(cpu, platform), i);
                             return if done.is_ok() { End::Other } else { End::Stopped(rest.len(), done) };
                         }
-                        _ => break 'refused i,
+                        _ => break 'block,
                     }
                     continue 'block;
-                };
-                // What has no arm, or whose arm has refused it.
-                let done = execute(&mut Exec::new(cpu, platform), i);
-                if done.is_ok() && i.ends_block() {
+                }
+                let done = refused(cpu, platform, insns, forms, insns.len() - rest.len() - 1);
+                if done == Ok(true) {
                     return End::Other;
                 }
                 if done.is_err() || cpu.attention || cpu.fetch_keys != keys {
-                    return End::Stopped(rest.len(), done);
+                    return End::Stopped(rest.len(), done.map(drop));
                 }
             }
             End::Stopped(0, Ok(()))
@@ -214,22 +253,19 @@ fn pair(first: u8, second: u8) -> Option<u8> {
 }
 
 /// Gives the instructions of a block arms in pairs, where there are such. What must stand behind them, if their last cannot be the end.
-pub(super) fn fuse(insns: &mut [Insn]) -> Option<Insn> {
-    let next = match insns.last_mut()? {
-        last if last.hot == NO_ARM => {
-            last.hot = Arm::Last as u8;
+pub(super) fn fuse(insns: &mut [Insn]) -> Option<Packed> {
+    for i in insns.iter_mut() {
+        i.hot = if Packed::holds(i) { special(i) } else { NO_ARM };
+    }
+    let last = insns.last_mut()?;
+    let next = match last.hot {
+        NO_ARM => {
+            last.hot = LAST;
             None
         }
-        last if last.ends_block() => None,
-        last => {
-            let mut next = Insn::BLANK;
-            (next.hot, next.off) = (Arm::Next as u8, last.off + u16::from(last.len));
-            Some(next)
-        }
+        _ if last.ends_block() => None,
+        _ => Some(Packed::end(Arm::Next as u8, u64::from(last.off) + u64::from(last.len))),
     };
-    for i in insns.iter_mut() {
-        i.hot = special(i);
-    }
     for k in (1..insns.len()).rev() {
         if let Some(both) = pair(insns[k - 1].hot, insns[k].hot) {
             insns[k - 1].hot = both;
@@ -239,3 +275,23 @@ pub(super) fn fuse(insns: &mut [Insn]) -> Option<Insn> {
 }
 
 arms!(hot);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::decode;
+
+    #[test]
+    fn what_cannot_be_packed_has_no_arm_in_a_pair_either() {
+        // cmp qword [rip + distance], 1; jz $ + 2
+        let block = |distance: i32| {
+            let first = [&[0x48, 0x83, 0x3d][..], &distance.to_le_bytes(), &[1]].concat();
+            let mut insns = [(&first[..], 0), (&[0x74, 0], 8)]
+                .map(|(bytes, off)| decode(bytes, CodeSize::Bits64, Width::W64, off).unwrap());
+            fuse(&mut insns);
+            insns.map(|i| i.hot)
+        };
+        assert_eq!(block(0x7fff_fff7), [Arm::CmpMI64Jz as u8, Arm::JzI64 as u8]);
+        assert_eq!(block(0x7fff_fff8), [NO_ARM, Arm::JzI64 as u8]);
+    }
+}

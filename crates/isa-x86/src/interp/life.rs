@@ -147,7 +147,8 @@ impl CodeCache {
 
     /// Drops all blocks.
     pub(super) fn clear<T: Tier>(&mut self, mem: &mut Memory, tier: &T) {
-        self.insns.clear();
+        self.insns.clear(&mut self.budget);
+        self.forms.clear(&mut self.budget);
         self.blocks.clear();
         self.index.clear();
         self.targets.clear();

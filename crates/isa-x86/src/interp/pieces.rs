@@ -1,77 +1,87 @@
 //! Instructions by number, in pieces that stay where they are: room for more costs no copy, and leaves nothing behind in the heap.
 
-use crate::insn::Insn;
+/// Bytes of a piece. (Of smaller ones V8 sees the memory grow too often: it tells every module.)
+const PIECE: usize = 1 << 19;
 
-/// Instructions of a piece. (Of smaller ones V8 sees the memory grow too often: it tells every module.)
-const LEN: usize = 1 << 15;
+/// Bytes by which a piece grows.
+const STEP: usize = 1 << 14;
 
-/// Instructions by which a piece grows.
-const STEP: usize = 1 << 10;
-
-/// Has room for [`LEN`] from the start.
-type Piece = Vec<Insn>;
-
-/// Instructions numbered in the order that they come. Numbers at the end of a piece may be left out.
-pub(super) struct Pieces {
-    pieces: Vec<Piece>,
-    next: usize,
-    /// Pieces at most.
+/// Pieces that there are, and that there may be at most.
+pub(super) struct Budget {
+    taken: usize,
     most: usize,
 }
 
-impl Pieces {
-    /// Bytes of a piece.
-    pub(super) const PIECE_BYTES: usize = LEN * size_of::<Insn>();
-
-    /// One piece, and up to `most`.
-    pub(super) fn new(most: usize) -> Pieces {
-        let first = new_piece().expect("memory for the first instructions");
-        Pieces { pieces: vec![first], next: 0, most: most.max(1) }
+impl Budget {
+    /// Of `bytes`.
+    pub(super) fn new(bytes: usize) -> Budget {
+        Budget { taken: 0, most: bytes / PIECE }
     }
-
     /// Bytes of all pieces.
     pub(super) fn bytes(&self) -> usize {
-        self.pieces.len() * Self::PIECE_BYTES
+        self.taken * PIECE
+    }
+    /// Takes a piece, if the host had memory for it.
+    fn take<T>(&mut self, piece: Option<Vec<T>>) -> Option<Vec<T>> {
+        if piece.is_some() {
+            self.taken += 1;
+        } else {
+            // What it has not for this it will soon not have for something else: half is given back when all is dropped.
+            self.most = self.taken.div_ceil(2);
+        }
+        piece
+    }
+}
+
+/// Instructions numbered in the order that they come. Numbers at the end of a piece may be left out.
+pub(super) struct Pieces<T> {
+    /// Each has room for [`PIECE`] bytes from the start.
+    pieces: Vec<Vec<T>>,
+    next: usize,
+}
+
+impl<T: Copy + Default> Pieces<T> {
+    /// Instructions of a piece.
+    const LEN: usize = PIECE / size_of::<T>();
+
+    /// One piece, for which the budget need not have room.
+    pub(super) fn new(budget: &mut Budget) -> Pieces<T> {
+        let first = budget.take(new_piece()).expect("memory for the first instructions");
+        Pieces { pieces: vec![first], next: 0 }
     }
 
     /// Has the next `n` instructions, a piece's at most, lie in one piece. False: it needed one more, and that would be too many, or the
     /// host has no memory for it.
     #[inline]
-    pub(super) fn make_room(&mut self, n: usize) -> bool {
-        self.pieces.get(self.next / LEN).is_some_and(|piece| self.next % LEN + n <= piece.len()) || self.grow(n)
+    pub(super) fn make_room(&mut self, n: usize, budget: &mut Budget) -> bool {
+        self.pieces.get(self.next / Self::LEN).is_some_and(|piece| self.next % Self::LEN + n <= piece.len())
+            || self.grow(n, budget)
     }
 
     #[cold]
     #[inline(never)]
-    fn grow(&mut self, n: usize) -> bool {
-        let piece = self.next / LEN + usize::from(self.next % LEN + n > LEN);
-        if piece == self.pieces.len() && (piece == self.most || !self.add(new_piece())) {
-            return false;
+    fn grow(&mut self, n: usize, budget: &mut Budget) -> bool {
+        let piece = self.next / Self::LEN + usize::from(self.next % Self::LEN + n > Self::LEN);
+        if piece == self.pieces.len() {
+            if budget.taken >= budget.most {
+                return false;
+            }
+            let Some(new) = budget.take(new_piece()) else { return false };
+            self.pieces.push(new);
         }
-        self.next = self.next.max(piece * LEN);
-        let len = (self.next % LEN + n).next_multiple_of(STEP).min(LEN);
+        self.next = self.next.max(piece * Self::LEN);
+        let len = (self.next % Self::LEN + n).next_multiple_of(STEP / size_of::<T>()).min(Self::LEN);
         let piece = &mut self.pieces[piece];
         if piece.len() < len {
-            piece.resize(len, Insn::BLANK);
+            piece.resize(len, T::default());
         }
-        true
-    }
-
-    /// Adds a piece, if the host had memory for it.
-    fn add(&mut self, piece: Option<Piece>) -> bool {
-        let Some(piece) = piece else {
-            // What it has not for this it will soon not have for something else: half is given back.
-            self.most = self.pieces.len().div_ceil(2);
-            return false;
-        };
-        self.pieces.push(piece);
         true
     }
 
     /// The number of the next instruction, and the places of it and of those that follow.
     #[inline]
-    pub(super) fn next(&mut self) -> (u32, &mut [Insn]) {
-        (self.next as u32, &mut self.pieces[self.next / LEN][self.next % LEN..])
+    pub(super) fn next(&mut self) -> (u32, &mut [T]) {
+        (self.next as u32, &mut self.pieces[self.next / Self::LEN][self.next % Self::LEN..])
     }
 
     /// The next `n` places, for which room was made, are taken.
@@ -81,86 +91,108 @@ impl Pieces {
 
     /// The instructions from number `n` on that are in its piece.
     #[inline(always)]
-    pub(super) fn from(&self, n: u32) -> &[Insn] {
-        &self.pieces[n as usize / LEN][n as usize % LEN..]
+    pub(super) fn from(&self, n: u32) -> &[T] {
+        &self.pieces[n as usize / Self::LEN][n as usize % Self::LEN..]
     }
 
-    /// Drops all instructions. The pieces stay, but for those that are too many.
-    pub(super) fn clear(&mut self) {
-        self.pieces.truncate(self.most);
+    /// Drops all instructions. The pieces stay; where there are too many, one does.
+    pub(super) fn clear(&mut self, budget: &mut Budget) {
+        if budget.taken > budget.most {
+            budget.taken -= self.pieces.len() - 1;
+            self.pieces.truncate(1);
+        }
         self.next = 0;
     }
 }
 
 /// An empty piece, if the host has memory for it.
-fn new_piece() -> Option<Piece> {
+fn new_piece<T>() -> Option<Vec<T>> {
     let mut piece = Vec::new();
-    piece.try_reserve_exact(LEN).ok()?;
+    piece.try_reserve_exact(PIECE / size_of::<T>()).ok()?;
     Some(piece)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::interp::packed::Packed;
+
+    const LEN: usize = Pieces::<Packed>::LEN;
+
+    fn new(most: usize) -> (Pieces<Packed>, Budget) {
+        let mut budget = Budget::new(most * PIECE);
+        (Pieces::new(&mut budget), budget)
+    }
 
     /// Adds `n` instructions, the first with `imm`.
-    fn add(pieces: &mut Pieces, n: usize, imm: u64) -> Option<u32> {
-        if !pieces.make_room(n) {
+    fn add((pieces, budget): &mut (Pieces<Packed>, Budget), n: usize, imm: u64) -> Option<u32> {
+        if !pieces.make_room(n, budget) {
             return None;
         }
-        let mut insn = Insn::BLANK;
-        insn.set_constants(imm, 0);
         let (first, places) = pieces.next();
-        places[..n].fill(insn);
+        places[..n].fill(Packed::end(0, imm));
         pieces.take(n);
         Some(first)
     }
 
     #[test]
     fn runs_lie_in_one_piece_and_stay_where_they_are() {
-        let mut pieces = Pieces::new(4);
+        let mut p = new(4);
         // 504 runs of 65 fit in a piece, and eight are left out.
         const RUNS: usize = LEN / 65;
-        let numbers: Vec<u32> = (0..).map_while(|k| add(&mut pieces, 65, k)).collect();
-        assert_eq!((numbers.len(), pieces.bytes()), (4 * RUNS, 4 * Pieces::PIECE_BYTES));
+        let numbers: Vec<u32> = (0..).map_while(|k| add(&mut p, 65, k)).collect();
+        assert_eq!((numbers.len(), p.1.bytes()), (4 * RUNS, 4 * PIECE));
         assert_eq!((numbers[RUNS - 1], numbers[RUNS]), ((RUNS as u32 - 1) * 65, LEN as u32));
-        let places: Vec<_> = numbers.iter().map(|&n| pieces.from(n).as_ptr()).collect();
+        let places: Vec<_> = numbers.iter().map(|&n| p.0.from(n).as_ptr()).collect();
         for (k, &n) in (0..).zip(&numbers) {
-            assert!(pieces.from(n)[..65].iter().all(|i| i.imm() == k), "{k}");
+            assert!(p.0.from(n)[..65].iter().all(|i| i.end_off() == k), "{k}");
         }
-        pieces.clear();
-        let again: Vec<u32> = (0..).map_while(|k| add(&mut pieces, 65, k)).collect();
+        p.0.clear(&mut p.1);
+        let again: Vec<u32> = (0..).map_while(|k| add(&mut p, 65, k)).collect();
         assert_eq!(again, numbers);
-        assert!(again.iter().zip(places).all(|(&n, at)| pieces.from(n).as_ptr() == at), "moved");
+        assert!(again.iter().zip(places).all(|(&n, at)| p.0.from(n).as_ptr() == at), "moved");
     }
 
     #[test]
     fn a_piece_is_filled_to_its_end() {
-        let mut pieces = Pieces::new(2);
-        let numbers: Vec<u32> = (0..).map_while(|k| add(&mut pieces, 64, k)).collect();
+        let mut p = new(2);
+        let numbers: Vec<u32> = (0..).map_while(|k| add(&mut p, 64, k)).collect();
         assert_eq!(numbers, (0..2 * LEN as u32).step_by(64).collect::<Vec<_>>());
-        pieces.clear();
-        assert_eq!(
-            (add(&mut pieces, 1, 0), add(&mut pieces, LEN, 0), add(&mut pieces, 1, 0)),
-            (Some(0), Some(LEN as u32), None)
-        );
+        p.0.clear(&mut p.1);
+        assert_eq!((add(&mut p, 1, 0), add(&mut p, LEN, 0), add(&mut p, 1, 0)), (Some(0), Some(LEN as u32), None));
+    }
+
+    #[test]
+    fn two_share_a_budget() {
+        let (mut a, mut budget) = new(4);
+        let mut b = Pieces::<[u64; 4]>::new(&mut budget);
+        let mut pieces = 0;
+        while b.make_room(Pieces::<[u64; 4]>::LEN, &mut budget) {
+            b.take(Pieces::<[u64; 4]>::LEN);
+            pieces += 1;
+        }
+        assert_eq!((pieces, budget.bytes()), (3, 4 * PIECE));
+        assert!(a.make_room(LEN, &mut budget));
+        a.take(1);
+        assert!(!a.make_room(LEN, &mut budget));
     }
 
     #[test]
     fn where_the_host_has_no_memory_half_is_given_back() {
-        let mut pieces = Pieces::new(10);
+        let mut p = new(10);
         for k in 0..5 {
-            assert_eq!(add(&mut pieces, LEN, k), Some(k as u32 * LEN as u32));
+            assert_eq!(add(&mut p, LEN, k), Some(k as u32 * LEN as u32));
         }
-        assert!(!pieces.add(None));
+        assert_eq!(p.1.take(None::<Vec<Packed>>), None);
+        assert_eq!(add(&mut p, LEN, 0), None);
         // What there is stays until it is dropped.
-        assert_eq!((pieces.from(4 * LEN as u32)[0].imm(), pieces.bytes()), (4, 5 * Pieces::PIECE_BYTES));
-        pieces.clear();
-        assert_eq!(pieces.bytes(), 3 * Pieces::PIECE_BYTES);
-        assert_eq!((0..).map_while(|k| add(&mut pieces, LEN, k)).count(), 3);
-        let mut first = Pieces::new(1);
-        assert!(!first.add(None));
-        first.clear();
+        assert_eq!((p.0.from(4 * LEN as u32)[0].end_off(), p.1.bytes()), (4, 5 * PIECE));
+        p.0.clear(&mut p.1);
+        assert_eq!(p.1.bytes(), PIECE);
+        assert_eq!((0..).map_while(|k| add(&mut p, LEN, k)).count(), 3);
+        let mut first = new(0);
+        assert_eq!((add(&mut first, 65, 0), add(&mut first, LEN, 0)), (Some(0), None));
+        first.0.clear(&mut first.1);
         assert_eq!(add(&mut first, 65, 0), Some(0));
     }
 }

@@ -6,7 +6,6 @@ use super::hot::{self, End};
 use crate::cpu::{BLOCK, Cpu, SegReg};
 use crate::exec::Exec;
 use crate::fault::{Stop, StopReason};
-use crate::insn::Insn;
 use crate::platform::Platform;
 use crate::table::execute;
 
@@ -28,10 +27,10 @@ pub(super) fn run(
         // Looked up before it is executed: what comes behind waits for nothing then.
         let from = code.block(at.block);
         let insns = code.insns_from(at);
-        let jumped = match hot::run(cpu, platform, insns, keys) {
+        let jumped = match hot::run(cpu, platform, insns, &code.forms, keys) {
             End::Jump => true,
             End::Other => false,
-            End::Stopped(left, done) => break stopped(cpu, insns, left, done),
+            End::Stopped(left, done) => break stopped(cpu, code, at, insns.len() - left, done),
         };
         cpu.insns += from.count();
         if cpu.insns >= end || !jumped && (cpu.attention || cpu.fetch_keys != keys || cpu.seg_base(SegReg::Cs) != base)
@@ -73,25 +72,23 @@ pub(super) fn run(
 
 /// Runs the first instruction of a block.
 pub(super) fn run_single(cx: &mut Exec<'_>, code: &CodeCache, at: Place) -> Result<(), u64> {
-    let insns = &code.insns_from(at)[..1];
+    let Some(first) = code.insn(at.block, 0) else { return Ok(()) };
     let pc = cx.cpu.rip;
     cx.cpu.regs[BLOCK as usize] = pc;
-    cx.cpu.rip = insns[0].next_pc(pc);
-    match execute(cx, &insns[0]) {
-        Ok(()) => {
-            cx.cpu.insns += 1;
-            Ok(())
-        }
-        done => stopped(cx.cpu, insns, 0, done),
+    cx.cpu.rip = first.next_pc(pc);
+    let done = execute(cx, &first);
+    if done.is_ok() {
+        cx.cpu.insns += 1;
+        return Ok(());
     }
+    stopped(cx.cpu, code, at, 1, done)
 }
 
-/// All of `insns` were executed but for the last `left`; the last of those executed has come to an end or, `done` says, has not.
+/// The first `executed` instructions of the block `at` were executed; the last of those has come to an end or, `done` says, has not.
 #[cold]
 #[inline(never)]
-fn stopped(cpu: &mut Cpu, insns: &[Insn], left: usize, done: Result<(), Stop>) -> Result<(), u64> {
-    let executed = insns.len() - left;
-    let Some(last) = insns.get(executed - 1) else { return Ok(()) };
+fn stopped(cpu: &mut Cpu, code: &CodeCache, at: Place, executed: usize, done: Result<(), Stop>) -> Result<(), u64> {
+    let Some(last) = executed.checked_sub(1).and_then(|last| code.insn(at.block, last)) else { return Ok(()) };
     let pc = cpu.regs[BLOCK as usize];
     match done {
         Ok(()) => {

@@ -39,13 +39,12 @@ impl Code for View<'_> {
         Decoded { id, pa: key.pa(), mode: key.mode(), insns, bytes, next_page, runs: b.runs() }
     }
     fn offset(&self, id: u32, k: u32) -> u32 {
-        let b = self.code.block(id);
-        self.code.insns(self.code.place(id)).get(k as usize).map_or_else(|| b.bytes.into(), |i| i.off.into())
+        self.code.offset(id, k as usize).into()
     }
     fn targets(&self, id: u32) -> Vec<u64> {
         self.code.targets.of(self.code.block(id).computed)
     }
     fn lift<E: EmitVector>(&self, id: u32, k: u32, e: &mut E) -> Option<Result<(), E::Exit>> {
-        crate::table::translate(e, self.code.insns(self.code.place(id)).get(k as usize)?)
+        crate::table::translate(e, &self.code.insn(id, k as usize)?)
     }
 }
