@@ -106,6 +106,18 @@ macro_rules! arms {
     IncR64:    Inc   W64 Gpr  None => alu::inc;
     IncR32:    Inc   W32 Gpr  None => alu::inc;
     IncM32:    Inc   W32 Mem  None => alu::inc;
+    DecM64:    Dec   W64 Mem  None => alu::dec;
+    AddMI64:   Add   W64 Mem  Imm  => alu::add;
+    SubMI64:   Sub   W64 Mem  Imm  => alu::sub;
+    AddMI32:   Add   W32 Mem  Imm  => alu::add;
+    SubMI32:   Sub   W32 Mem  Imm  => alu::sub;
+    ShlRR64:   Shl   W64 Gpr  Gpr  => shift::shl;
+    ShrRR32:   Shr   W32 Gpr  Gpr  => shift::shr;
+    NotR32:    Not   W32 Gpr  None => alu::not;
+    NopMR16:   Nop   W16 Mem  Gpr  => flag::nop;
+    PushI64:   Push  W64 Imm  None => stack::push;
+    MovMR16:   Mov   W16 Mem  Gpr  => mov::mov;
+    MovqXR:    Movq  W64 Xmm  Gpr  => sse_mov::movq;
     DecR64:    Dec   W64 Gpr  None => alu::dec;
     DecR32:    Dec   W32 Gpr  None => alu::dec;
     NegR64:    Neg   W64 Gpr  None => alu::neg;
@@ -147,6 +159,8 @@ macro_rules! arms {
     CmpMI8P:         CmpMI8     Plain;
     CmpMI16P:        CmpMI16    Plain;
     TestMI8P:        TestMI8    Plain;
+    AddMI64P:        AddMI64    Plain;
+    SubMI64P:        SubMI64    Plain;
     MovMR8P:         MovMR8     Plain;
     MovMI8P:         MovMI8     Plain;
     MovzxRM8P:       MovzxRM32  PlainFrom8;
@@ -202,6 +216,7 @@ macro_rules! arms {
     SubRR64Jord:     SubRR64    JordI64;
     SubRR64Jz:       SubRR64    JzI64;
     AndRI32Jz:       AndRI32    JzI64;
+    SubMI64Jz:       SubMI64P   JzI64;
     DecR64Jz:        DecR64     JzI64;
     DecR32Jz:        DecR32     JzI64;
     PopR64PopR64:    PopR64     PopR64;
