@@ -1,9 +1,9 @@
-//! The interpreter's loop: blocks, budgets, self-modifying code.
+//! The interpreter's loop: blocks, budgets, self-modifying code; changes of mode.
 
 use bare::{Bare, CODE, long_mode, run};
 use guest_api::{Code, Tier};
 use isa_x86::CpuExit;
-use isa_x86::cpu::cr0;
+use isa_x86::cpu::{SegReg, Segment, TableRegister, cr0};
 use isa_x86::fault::{Exception, SS};
 
 #[test]
@@ -88,6 +88,27 @@ fn a_fault_of_the_second_of_a_pair_is_its_own() {
     v.cpu.regs[4] = 0x7fff_ffff_fff8;
     assert_eq!(run(&mut v, 3), CpuExit::Exception(Exception { vector: SS, error: Some(0) }));
     assert_eq!((v.cpu.insns, v.cpu.rip, v.cpu.regs[4]), (1, CODE + 1, 1 << 47));
+}
+
+#[test]
+fn a_call_from_compatibility_mode_to_64_bit_code_pushes_to_a_flat_stack() {
+    // call 0x08:CODE + 0x100
+    let mut v = long_mode(&[0x9a, 0, 1, 0x10, 0, 8, 0]);
+    v.cpu.cr0 &= !cr0::PG;
+    let (gdt, data) = (CODE + 0x2000, CODE + 0x3000);
+    // 64-bit code, 32-bit code, data at 0x1000
+    for (n, d) in [(1, 0x00af_9b00_0000_ffff), (2, 0x00cf_9b00_0000_ffff), (3, 0x00cf_9300_1000_ffffu64)] {
+        assert!(v.cpu.mem.ram.write(gdt + 8 * n, d));
+    }
+    v.cpu.gdtr = TableRegister { base: gdt, limit: 31 };
+    v.cpu.set_segment(SegReg::Cs, Segment { selector: 0x10, attr: 0xc09b, limit: u32::MAX }, 0);
+    v.cpu.set_segment(SegReg::Ss, Segment { selector: 0x18, attr: 0xc093, limit: u32::MAX }, 0x1000);
+    v.cpu.update_context();
+    v.cpu.regs[4] = data + 8;
+    assert_eq!(run(&mut v, 1), CpuExit::Budget);
+    assert_eq!((v.cpu.seg[1].selector, v.cpu.rip, v.cpu.regs[4]), (8, CODE + 0x100, data));
+    let frame = [(CODE + 7).to_le_bytes()[..4].to_vec(), vec![0x10, 0, 0, 0]].concat();
+    assert_eq!(v.cpu.mem.ram.slice(data, 8), Some(&frame[..]));
 }
 
 #[test]

@@ -601,7 +601,7 @@ pub fn case(rng: &mut Rng, bits: u32, only: &dyn Fn(Mnemonic) -> bool) -> Option
 fn selectors(rng: &mut Rng, i: &Instruction, s: &mut State) -> Vec<u8> {
     use Code::*;
     let mut selector = segments::random(rng);
-    // Which mode's stack a call from compatibility mode to 64-bit code pushes to: AMD's processors take the new one's.
+    // A call from compatibility mode to 64-bit code pushes to the new mode's stack, of which the upper half of RSP is undefined (SDM 1 3.4.1.1).
     if i.mnemonic() == Mnemonic::Call && selector | 3 == FLAT_CODE64 {
         selector = FLAT_CODE32;
     }

@@ -173,6 +173,10 @@ pub fn call_far(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     match find(cx, selector)? {
         Found::Code(d) => {
             check_ip(cx, d, offset)?;
+            if cx.cpu.long_mode() && d.is_64() {
+                // From compatibility mode too: both makers' processors push as in the mode that they go to.
+                stack = Stack::flat(cx.cpu.regs[RSP as usize]);
+            }
             stack.push(cx, i.width(), old_cs)?;
             stack.push(cx, i.width(), back)?;
             enter(cx, d, selector, cx.cpu.cpl, offset)?;
