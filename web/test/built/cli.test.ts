@@ -119,8 +119,8 @@ test("more RAM than there is: one message", async () => {
 
 test("more code than the host has memory for: it is decoded again, and the guest runs on", async () => {
   const stats = join(scratch, "stats.json");
-  // 800,000 instructions take 32 MB; 45 MB beside the RAM leave less.
-  const long = guest("long.elf", [...new Array<number>(800_000).fill(0x90), ...print("through\r\n"), ...POWER_OFF]);
+  // 500,000 instructions of 32-bit code take 24 MB; 45 MB beside the RAM leave less.
+  const long = guest("long.elf", [...new Array<number>(500_000).fill(0x90), ...print("through\r\n"), ...POWER_OFF]);
   const job = { options: ["-m", "64", "-kernel", long], stats };
   const { status, out, err } = await node(job, "", [`--wasm-max-mem-pages=${(64 + 45) * 16}`]);
   assert.deepEqual({ status, out, err }, { status: 0, out: "through\r\n", err: "" });
