@@ -179,7 +179,8 @@ impl Insn {
     pub(crate) const fn set_constants_beside(&mut self, memory: bool, imm: u64, disp: u64) {
         (self.wide, self.narrow) = if memory { (disp, imm as u32) } else { (imm, disp as u32) };
     }
-    /// What it has in common with others, as a number: all but registers (the third is part of it), constants, place and length.
+    /// What it has in common with others, as a number: all but registers (the third is part of it) and the index's shift, constants, place,
+    /// length and arm.
     #[inline(always)]
     pub(crate) fn form(&self) -> u64 {
         let ([op, more], [a, b, c]) = ((self.op as u16).to_le_bytes(), self.kinds.map(|k| k as u8));

@@ -76,7 +76,7 @@ impl Trace {
 }
 
 impl Vcpu {
-    /// Bytes of decoded code kept at most, unless something else is asked for: about a million and a half instructions.
+    /// Bytes of decoded code kept at most, unless something else is asked for: about a million and a half instructions of 64-bit code.
     pub const CODE_BYTES: usize = 60 << 20;
 
     /// A processor that keeps up to about `code_bytes` of decoded code.

@@ -16,8 +16,8 @@ use super::pieces::{Budget, Pieces};
 #[repr(align(16))]
 pub(super) struct Packed {
     /// The immediate, or the displacement of a memory operand; with both, the displacement in the low half and the immediate in the high one. Of a near
-    /// branch ([`branches`]) where in the block the next instruction begins, in the low 16 bits; above what it has, relative to that.
-    /// Of what is kept [`WHOLE`] its number.
+    /// branch ([`branches`]) where in the block the next instruction begins, in the low 16 bits; above, the displacement of a memory operand or the
+    /// immediate, which is relative to that. Of what is kept [`WHOLE`] its number; of [`Packed::end`] where it goes on.
     constants: u64,
     /// Side by side, so that one store writes them: see the constants below.
     head: [u8; 8],
@@ -133,7 +133,8 @@ impl Packed {
         u16::from_le_bytes([self.head[FORM], self.head[FORM + 1]]) as usize
     }
 
-    /// Whether `i`, which has an arm, can be packed: beside an immediate, a displacement that is relative to the block's beginning may not.
+    /// Whether `i`, which has an arm, can be packed: a displacement beside an immediate may be too large, as it is relative to the
+    /// block's beginning where the encoding has it relative to RIP.
     #[inline(always)]
     pub(super) fn holds(i: &Insn) -> bool {
         !(has_memory(i.kinds) & has_immediate(i.kinds)) | (i.disp() as i32 as u64 == i.disp())
@@ -173,7 +174,9 @@ impl Packed {
     }
 
     /// The instruction, for an arm that knows that it is `op` of 64-bit mode, with addresses of 64 bits, of this width and these kinds. What they tell is
-    /// constant for the compiler; of a branch it is known where the next instruction begins, but not how long the branch is.
+    /// constant for the compiler; of a branch it is known where the next instruction begins, but not how long the branch is. Not known are: a third register, prefixes,
+    /// the source's width where that does not [extend](extends), a condition beside memory, whether the stack is addressed. Arms do not ask for them, and an
+    /// arm does not fault: it refuses, and the table has all of the instruction.
     #[inline(always)]
     pub(super) fn known(&self, op: Op, w: Width, kinds: [Kind; OPERANDS]) -> Insn {
         let (memory, above) = (has_memory(kinds), self.head[LEN] >> 4);
@@ -200,7 +203,7 @@ pub(super) fn offset(insns: &[Packed], k: usize) -> u16 {
     insns.iter().take(k).map(Packed::len).sum()
 }
 
-/// What instructions have in common: all but registers (the third is part of it), constants, place and length.
+/// What instructions have in common: all but registers (the third is part of it) and the index's shift, constants, place, length and arm.
 struct Form {
     /// [`Insn::form`].
     key: u64,
@@ -273,7 +276,7 @@ impl Forms {
     /// Has room for `n` instructions, if it may be and the host can give it.
     #[inline]
     pub(super) fn make_room(&mut self, n: usize, budget: &mut Budget) -> bool {
-        self.forms.len() + n <= Self::MOST && self.whole.make_room(n, budget)
+        self.forms.len() + n <= Self::MOST && self.forms.try_reserve(n).is_ok() && self.whole.make_room(n, budget)
     }
 
     /// Forgets all. What was packed has no meaning any more.

@@ -95,12 +95,11 @@ impl<T: Copy + Default> Pieces<T> {
         &self.pieces[n as usize / Self::LEN][n as usize % Self::LEN..]
     }
 
-    /// Drops all instructions. The pieces stay; where there are too many, one does.
+    /// Drops all instructions. The pieces that were used stay; where there are too many, one does. Others may have the rest.
     pub(super) fn clear(&mut self, budget: &mut Budget) {
-        if budget.taken > budget.most {
-            budget.taken -= self.pieces.len() - 1;
-            self.pieces.truncate(1);
-        }
+        let used = if budget.taken > budget.most { 1 } else { self.next.div_ceil(Self::LEN).max(1) };
+        budget.taken -= self.pieces.len().saturating_sub(used);
+        self.pieces.truncate(used);
         self.next = 0;
     }
 }
@@ -175,6 +174,13 @@ mod tests {
         assert!(a.make_room(LEN, &mut budget));
         a.take(1);
         assert!(!a.make_room(LEN, &mut budget));
+        // What one has no more use for the other gets.
+        b.clear(&mut budget);
+        assert!(b.make_room(1, &mut budget));
+        assert!(!a.make_room(LEN, &mut budget));
+        b.clear(&mut budget);
+        assert_eq!(budget.bytes(), 2 * PIECE);
+        assert!(a.make_room(LEN, &mut budget));
     }
 
     #[test]

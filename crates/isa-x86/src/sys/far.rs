@@ -174,7 +174,7 @@ pub fn call_far(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
         Found::Code(d) => {
             check_ip(cx, d, offset)?;
             if cx.cpu.long_mode() && d.is_64() {
-                // From compatibility mode too: both makers' processors push as in the mode that they go to.
+                // From compatibility mode too: both makers' processors push as in 64-bit mode where they go there.
                 stack = Stack::flat(cx.cpu.regs[RSP as usize]);
             }
             stack.push(cx, i.width(), old_cs)?;
