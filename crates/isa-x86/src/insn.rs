@@ -79,6 +79,23 @@ pub struct Widths(u8);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mode(u8);
 
+/// The width of number `n`, of which two bits count.
+#[inline(always)]
+pub(crate) const fn width_of(n: u8) -> Width {
+    match n & 3 {
+        0 => Width::W8,
+        1 => Width::W16,
+        2 => Width::W32,
+        _ => Width::W64,
+    }
+}
+
+/// Whether one of the operands is memory.
+#[inline(always)]
+pub(crate) const fn has_memory([a, b, c]: [Kind; OPERANDS]) -> bool {
+    matches!(a, Kind::Mem) || matches!(b, Kind::Mem) || matches!(c, Kind::Mem)
+}
+
 impl Widths {
     /// Those of an instruction with addresses and a stack pointer of 64 bits.
     #[inline(always)]
@@ -87,12 +104,7 @@ impl Widths {
     }
     #[inline(always)]
     const fn get(self, n: u32) -> Width {
-        match self.0 >> (2 * n) & 3 {
-            0 => Width::W8,
-            1 => Width::W16,
-            2 => Width::W32,
-            _ => Width::W64,
-        }
+        width_of(self.0 >> (2 * n))
     }
     #[inline(always)]
     const fn with(self, n: u32, w: Width) -> Widths {
@@ -148,15 +160,10 @@ impl Insn {
         mode: Mode::new(CodeSize::Bits64, 0),
     };
 
-    #[inline(always)]
-    const fn has_memory(&self) -> bool {
-        let [a, b, c] = self.kinds;
-        a as u8 == Kind::Mem as u8 || b as u8 == Kind::Mem as u8 || c as u8 == Kind::Mem as u8
-    }
     /// Immediate, of which the operand size counts; for near branches the target relative to this instruction's first byte.
     #[inline(always)]
     pub const fn imm(&self) -> u64 {
-        if self.has_memory() { self.narrow as i32 as u64 } else { self.wide }
+        if has_memory(self.kinds) { self.narrow as i32 as u64 } else { self.wide }
     }
     /// Displacement of the memory operand, sign-extended; where it is relative to RIP, to the block's first byte.
     #[inline(always)]
@@ -172,7 +179,7 @@ impl Insn {
     /// more than 32 significant bits beside a memory operand.
     #[inline(always)]
     pub(crate) const fn set_constants(&mut self, imm: u64, disp: u64) {
-        self.set_constants_beside(self.has_memory(), imm, disp);
+        self.set_constants_beside(has_memory(self.kinds), imm, disp);
     }
     /// The same, where it is known whether there is a memory operand.
     #[inline(always)]

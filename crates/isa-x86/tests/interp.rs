@@ -113,18 +113,18 @@ fn a_call_from_compatibility_mode_to_64_bit_code_pushes_to_a_flat_stack() {
 
 #[test]
 fn code_beyond_the_limit_drops_the_cache_and_runs_on() {
-    // 60,000 two-byte jumps to the next instruction, a block each, then jmp $: more than the smallest cache, of 2 MiB, holds.
-    let mut code = [0xeb, 0].repeat(60_000);
+    // 80,000 two-byte jumps to the next instruction, a block each, then jmp $: more than the smallest cache, of 2 MiB, holds.
+    let mut code = [0xeb, 0].repeat(80_000);
     code.extend([0xeb, 0xfe]);
     let mut v = long_mode(&code);
     for _ in 0..2 {
         v.cpu.rip = CODE;
-        assert_eq!(run(&mut v, 60_000), CpuExit::Budget);
-        assert_eq!(v.cpu.rip, CODE + 120_000);
+        assert_eq!(run(&mut v, 80_000), CpuExit::Budget);
+        assert_eq!(v.cpu.rip, CODE + 160_000);
         assert!(v.code_bytes() <= 2 << 20, "{} bytes", v.code_bytes());
     }
-    assert_eq!(v.cpu.insns, 120_000);
-    assert!(v.decoded_drops() > 6, "{}", v.decoded_drops());
+    assert_eq!(v.cpu.insns, 160_000);
+    assert!(v.decoded_drops() > 8, "{}", v.decoded_drops());
 }
 
 /// Notes what is hot, and translates nothing.

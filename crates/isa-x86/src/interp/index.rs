@@ -13,7 +13,7 @@ use super::block::BlockId;
 pub(super) struct Key(u64);
 
 /// 2^64 by the golden ratio.
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+pub(super) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Bits of [`Key`] that are the mode.
 const MODE_BITS: u32 = 4;

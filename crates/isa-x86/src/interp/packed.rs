@@ -5,10 +5,11 @@
 use guest_api::{Cond, Width};
 
 use crate::cpu::ZERO;
-use crate::insn::{Insn, Kind, OPERANDS};
+use crate::insn::{Insn, Kind, OPERANDS, has_memory, width_of};
 use crate::table::Op;
 
 use super::hot::{LAST, NO_ARM};
+use super::index::GOLDEN;
 use super::pieces::{Budget, Pieces};
 
 /// A decoded instruction of a block: a quarter of a cache line.
@@ -58,11 +59,6 @@ const fn has_immediate(kinds: [Kind; OPERANDS]) -> bool {
     matches!(a, Kind::Imm) || matches!(b, Kind::Imm) || matches!(c, Kind::Imm)
 }
 
-const fn has_memory(kinds: [Kind; OPERANDS]) -> bool {
-    let [a, b, c] = kinds;
-    matches!(a, Kind::Mem) || matches!(b, Kind::Mem) || matches!(c, Kind::Mem)
-}
-
 /// The condition of number `n`, of which four bits count.
 #[inline(always)]
 const fn condition(n: u8) -> Cond {
@@ -83,16 +79,6 @@ const fn condition(n: u8) -> Cond {
         13 => Cond::Ge,
         14 => Cond::Le,
         _ => Cond::G,
-    }
-}
-
-#[inline(always)]
-const fn width(n: u8) -> Width {
-    match n & 3 {
-        0 => Width::W8,
-        1 => Width::W16,
-        2 => Width::W32,
-        _ => Width::W64,
     }
 }
 
@@ -184,7 +170,7 @@ impl Packed {
         (i.op, i.kinds, i.regs) = (op, kinds, [self.head[REGS] & SLOT, self.head[REGS + 1], 0]);
         (i.base, i.index, i.scale) = (self.head[BASE] & SLOT, self.head[INDEX] & SLOT, self.head[INDEX] >> 5);
         (i.seg_base, i.cc) = if memory { (ZERO + above, Cond::O) } else { (ZERO, condition(above)) };
-        i.set_width(w, if extends(op) { width(self.head[REGS] >> 6) } else { w });
+        i.set_width(w, if extends(op) { width_of(self.head[REGS] >> 6) } else { w });
         let (wide, narrow) = if branches(op) {
             i.off = self.constants as u16;
             ((self.constants as i64 >> 16) as u64, 0)
@@ -252,9 +238,6 @@ impl Form {
         }
     }
 }
-
-/// 2^64 by the golden ratio.
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The forms of instructions, and those that are kept whole.
 pub(super) struct Forms {
@@ -359,18 +342,13 @@ mod tests {
 
     /// Random bytes, of which many are instructions of `bits`.
     fn instructions(bits: CodeSize, mut each: impl FnMut(Insn)) {
-        let mut x = 1u64;
-        let mut random = || {
-            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (x >> 33) as u32
-        };
+        let mut rng = random::Rng(1);
         for _ in 0..400_000 {
-            let mut bytes = [0; 15];
-            bytes.fill_with(|| random() as u8);
-            if random() % 2 == 0 {
+            let mut bytes = rng.bytes(15);
+            if rng.one_in(2) {
                 bytes[0] = 0x40 | bytes[0] & 15;
             }
-            if let Ok(i) = decode(&bytes, bits, Width::W64, random() as u16 % 900) {
+            if let Ok(i) = decode(&bytes, bits, Width::W64, rng.below(900) as u16) {
                 each(i);
             }
         }
