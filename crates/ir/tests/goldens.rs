@@ -3,6 +3,7 @@
 //! ```text
 //! ; what the case shows
 //! ; pass: fold                  `dead`, `share`, `keep`, or `fold`: the region is recorded anew, an instruction a block
+//! ; apart: @0x4                 offsets for `share`, if any
 //! block 0 @0x0 insns 1:
 //!   ..
 //! ---
@@ -120,7 +121,12 @@ fn passes_give_what_is_written() {
             input.lines().find_map(|l| l.strip_prefix("; pass: ")).unwrap_or_else(|| panic!("{name}: no `; pass:`"));
         match pass {
             "dead" => passes::dead(&mut region),
-            "share" => passes::share(&mut region),
+            "share" => {
+                let line = input.lines().find_map(|l| l.strip_prefix("; apart: ")).unwrap_or_default();
+                let offset = |w: &str| i64::from_str_radix(w.strip_prefix("@0x")?, 16).ok();
+                let apart: Option<Vec<i64>> = line.split_whitespace().map(offset).collect();
+                passes::share(&mut region, &apart.unwrap_or_else(|| panic!("{name}: `; apart: {line}`")));
+            }
             "keep" => passes::keep(&mut region),
             "fold" => region = record(&region),
             _ => panic!("{name}: no pass {pass}"),

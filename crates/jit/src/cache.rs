@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 
 use guest_api::{Code, Disturbance, Exchange, Guest, Left, StateLayout, Tier};
 use ir::{Exit, passes};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use wasmgen::Batch;
 use wasmgen::abi::{Abi, Leave};
 
+use crate::apart::{Apart, Reaches};
 use crate::form::{Formed, Surroundings, form};
 use crate::stress::Stress;
 use crate::{Host, Support, call};
@@ -33,15 +34,13 @@ const MAX_REST: u32 = 4096;
 /// Of so many entries of a region by the interpreter, those that may end where they began before it is dropped.
 const ENTRIES: u32 = 256;
 const USELESS: u32 = ENTRIES / 16 * 15;
-/// Side exits of a region before it is translated anew, each access looking for itself.
-const SIDES: u32 = 1024;
 /// Table slots asked of the host at once, and slots in all before everything is dropped.
 const SLOTS: u32 = 1024;
 const MAX_SLOTS: usize = 1 << 16;
 const PAGE: u64 = 4096;
 
 /// Where code is: physical address and decoding mode.
-type Key = (u64, u32);
+pub(crate) type Key = (u64, u32);
 
 /// Counters since the beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,9 +85,9 @@ pub(crate) struct Info {
     insns: u32,
     /// Its code is in no other region that it could go over to.
     wide: bool,
-    /// How often the budget was used up in it, and a side exit taken.
+    /// How often the budget was used up in it.
     samples: u32,
-    sides: u32,
+    reaches: Reaches,
     ranges: Vec<(u64, u32)>,
     pages: Vec<(i64, u64)>,
     exits: Vec<Exit>,
@@ -126,8 +125,7 @@ pub struct Jit<H> {
     known: FxHashMap<Key, u32>,
     /// Those of them that are in the table.
     live: usize,
-    /// Entries of regions that shared probes of the TLB, and often had not at hand what those have in common: they do so no more.
-    careful: FxHashSet<Key>,
+    apart: Apart,
     /// By slot, the region that is in the table there.
     owners: Vec<u32>,
     by_page: FxHashMap<u64, Vec<u32>>,
@@ -146,6 +144,10 @@ pub struct Jit<H> {
     reassigned: bool,
     /// The region in which the budget was used up, and where it begins.
     sampled: Option<(u32, u64)>,
+    /// A region whose shared accesses are often apart, likewise.
+    torn: Option<(u32, u64)>,
+    /// Slices so far.
+    slices: u64,
     pub(crate) stress: Option<Stress>,
     /// Executions of a block by the interpreter before it is translated.
     pub hot: u32,
@@ -185,7 +187,7 @@ impl<H: Host> Jit<H> {
             all_slots: Vec::new(),
             known: FxHashMap::default(),
             live: 0,
-            careful: FxHashSet::default(),
+            apart: Apart::default(),
             owners: Vec::new(),
             by_page: FxHashMap::default(),
             batch: Batch::default(),
@@ -199,6 +201,8 @@ impl<H: Host> Jit<H> {
             changes: Vec::new(),
             reassigned: false,
             sampled: None,
+            torn: None,
+            slices: 0,
             stress: None,
             hot: HOT,
             warm: WARM,
@@ -216,6 +220,7 @@ impl<H: Host> Jit<H> {
 
     /// A slice of the guest's time is over: makes a module of what is waiting where that is enough or has waited for long.
     pub fn slice_over(&mut self) {
+        self.slices += 1;
         self.rest = self.rest.saturating_sub(1);
         if !self.batch.is_empty() {
             self.waited += 1;
@@ -381,7 +386,7 @@ impl<H: Host> Jit<H> {
         let (key, slot) = (info.key, info.slot);
         let of_entry = info.ranges.iter().copied().filter(|r| r.0 == key.0).max_by_key(|r| r.1);
         self.stats.useless += 1;
-        let unfit = unfit && !self.careful.insert(key);
+        let unfit = unfit && !self.apart.all(key);
         self.remove(n);
         if let Some(range) = of_entry.filter(|_| unfit) {
             let n = self.number();
@@ -394,7 +399,7 @@ impl<H: Host> Jit<H> {
                 insns: 0,
                 wide: true,
                 samples: 0,
-                sides: 0,
+                reaches: Reaches::default(),
                 ranges,
                 pages,
                 exits,
@@ -417,7 +422,7 @@ impl<H: Host> Jit<H> {
             self.host.drop(module.id);
         }
         self.bytes = 0;
-        self.careful.clear();
+        self.apart.clear();
         // All slots hold the lookup again.
         self.slots.clear();
         self.reassigned = true;
@@ -475,12 +480,13 @@ impl<H: Host> Jit<H> {
         waiting.any(|i| i.key.1 == key.1 && i.ranges.iter().any(|r| r.0 == key.0))
     }
 
-    /// Region `n` was left by a side exit.
-    fn left_by_side(&mut self, n: u32) {
+    /// Region `n`, which is at linear address `base`, was left by side exit `exit`.
+    fn left_by_side(&mut self, n: u32, base: u64, exit: u32) {
         let Some(Some(info)) = self.regions.get_mut(n as usize) else { return };
-        info.sides += 1;
-        if info.sides == SIDES && self.careful.insert(info.key) {
-            self.remove(n);
+        if info.reaches.note(exit, self.slices) {
+            let offsets = info.reaches.often().filter_map(|e| info.exits.get(e as usize)).map(|e| e.pc);
+            self.apart.add(info.key, offsets);
+            self.torn = Some((n, base));
         }
     }
 
@@ -516,7 +522,7 @@ impl<H: Host> Jit<H> {
             insns,
             wide,
             samples: 0,
-            sides: 0,
+            reaches: Reaches::of(&region),
             ranges,
             pages: region.pages,
             exits: region.exits,
@@ -536,11 +542,12 @@ impl<H: Host> Jit<H> {
     fn form<C: Code>(&mut self, code: &mut C, id: u32, pc: u64, wide: bool) -> Option<Formed> {
         let start = self.host.now_ns();
         let (least, entry) = (self.warm, code.block(id));
-        let (mode, sharing) = (entry.mode, !self.careful.contains(&(entry.pa, entry.mode)));
+        let mode = entry.mode;
         let mut formed = form(code, id, pc, least, wasmgen::supports, &mut Around { jit: self, mode, wide });
         if let Some(formed) = &mut formed {
             // Elsewhere little time is spent: the code is to be short.
-            passes::all(&mut formed.region, sharing, wide || self.stress.is_some());
+            let keeping = wide || self.stress.is_some();
+            passes::all(&mut formed.region, self.apart.of((entry.pa, mode)), keeping);
         }
         self.stats.lift_ns += self.host.now_ns().saturating_sub(start);
         formed
@@ -554,19 +561,37 @@ impl<H: Host> Jit<H> {
         }
     }
 
-    /// Translates region `n`, which is at linear address `base`, again: with all that it goes over to.
-    fn widen<C: Code>(&mut self, code: &mut C, n: u32, base: u64) {
-        let (Some(abi), Some(Some(info))) = (self.abi, self.regions.get_mut(n as usize)) else { return };
-        let (key, slot, insns) = (info.key, info.slot, info.insns);
-        info.wide = true;
-        let entry = code.block_at(base).filter(|e| (e.pa, e.mode) == key);
-        let better = |f: &Formed| f.insns() > insns || !f.region.kept.is_empty();
-        let Some(formed) = entry.and_then(|e| self.form(code, e.id, base, true)).filter(better) else {
+    /// Translates region `n`, whose shared accesses are often apart, again.
+    fn mend<C: Code>(&mut self, code: &mut C, n: u32, base: u64) {
+        let Some(Some(info)) = self.regions.get(n as usize) else { return };
+        if self.is_waited_for(info.key) {
             return;
-        };
+        }
+        // What would be smaller has not been interpreted lately: it has to become hot again.
+        if !self.translate_again(code, n, base, |info, f| f.insns() >= info.insns) {
+            self.remove(n);
+        }
+    }
+
+    /// Translates region `n`, which is at linear address `base`, again, with all that it goes over to, if that is `better`.
+    fn translate_again<C: Code>(
+        &mut self,
+        code: &mut C,
+        n: u32,
+        base: u64,
+        better: impl Fn(&Info, &Formed) -> bool,
+    ) -> bool {
+        let (Some(abi), Some(Some(info))) = (self.abi, self.regions.get_mut(n as usize)) else { return false };
+        info.wide = true;
+        let (key, slot) = (info.key, info.slot);
+        let entry = code.block_at(base).filter(|e| (e.pa, e.mode) == key);
+        let formed = entry.and_then(|e| self.form(code, e.id, base, true));
+        let better = |f: &Formed| self.regions[n as usize].as_ref().is_some_and(|info| better(info, f));
+        let Some(formed) = formed.filter(better) else { return false };
         self.stats.widened += 1;
         self.add(key, slot, formed, true, &abi);
         self.flush_if_full();
+        true
     }
 }
 
@@ -625,11 +650,14 @@ impl<H: Host> Tier for Jit<H> {
     }
 
     fn sample<C: Code>(&mut self, code: &mut C) {
+        if let Some((n, base)) = self.torn.take() {
+            self.mend(code, n, base);
+        }
         let Some((n, base)) = self.sampled.take() else { return };
         let Some(Some(info)) = self.regions.get_mut(n as usize) else { return };
         info.samples += 1;
         if info.samples >= SAMPLES && !info.wide {
-            self.widen(code, n, base);
+            self.translate_again(code, n, base, |info, f| f.insns() > info.insns || !f.region.kept.is_empty());
         }
     }
 
@@ -679,7 +707,7 @@ impl<H: Host> Tier for Jit<H> {
                         }
                         let pc = x.base.wrapping_add(exit.pc as u64);
                         out = Left { pc, left: x.left + i64::from(exit.undone), interpret: true };
-                        self.left_by_side(x.region);
+                        self.left_by_side(x.region, x.base, x.pc as u32);
                     } else {
                         let Some(pc) = info.loops.get(x.pc as usize - info.exits.len()) else { break };
                         self.stats.exits_budget += 1;

@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod apart;
 mod cache;
 pub mod call;
 mod form;

@@ -497,6 +497,40 @@ fn apart(report: &mut Report) {
     report.line(format_args!("accesses to two pages: {share} % were translated"));
 }
 
+/// Accesses that share a look into the TLB, and now and then are in two pages: they go on to share it.
+fn seldom_apart(report: &mut Report) {
+    const ROUNDS: u64 = 3_000;
+    const TURNS: u32 = 60;
+    const RSP: u64 = 0x30_1008;
+    let mut code = vec![0xb9]; // O: MOV ECX, TURNS
+    code.extend(TURNS.to_le_bytes());
+    // L: MOV [RSP-24], RCX; ADD RBX, [RSP+8]; DEC ECX; JNZ L
+    code.extend([0x48, 0x89, 0x4c, 0x24, 0xe8, 0x48, 0x03, 0x5c, 0x24, 0x08, 0xff, 0xc9, 0x75, 0xf2]);
+    // XOR RSP, RDX; MOV [RSP-24], RCX; ADD RBX, [RSP+8]; XOR RSP, RDX; DEC ESI; JNZ O; HLT
+    code.extend([0x48, 0x31, 0xd4, 0x48, 0x89, 0x4c, 0x24, 0xe8, 0x48, 0x03, 0x5c, 0x24, 0x08]);
+    code.extend([0x48, 0x31, 0xd4, 0xff, 0xce, 0x75, 0xcf, 0xf4]);
+    let mut guest = Guest::new(&code, 1 << 20);
+    let regs = &mut guest.v.cpu.regs;
+    (regs[2], regs[4], regs[6]) = (0x400, RSP ^ 0x400, ROUNDS);
+    for (rsp, value) in [(RSP, 3_u64), (RSP ^ 0x400, 1)] {
+        assert!(guest.v.cpu.mem.dma_write(rsp + 8, &value.to_le_bytes()));
+    }
+    let mut slices = 0;
+    let mut made = 0;
+    while guest.slice(1000) == CpuExit::Budget {
+        slices += 1;
+        if slices == 100 {
+            made = guest.tier.stats.regions;
+        }
+    }
+    let share = guest.v.translated * 100 / guest.v.cpu.insns;
+    let (sum, more, sides) = (guest.v.cpu.regs[3], guest.tier.stats.regions - made, guest.tier.stats.exits_side);
+    if sum != ROUNDS * (u64::from(TURNS) + 3) || share < 90 || sides < ROUNDS / 2 || more != 0 {
+        report.fail(format_args!("RBX is {sum:x}; {share} % were translated, {sides} side exits, {more} regions late"));
+    }
+    report.line(format_args!("accesses that are seldom in two pages: {share} % were translated, {sides} side exits"));
+}
+
 /// Stores over the end of a page, at an offset near the largest: they reach the page that follows, not the memory that does.
 fn wrapping(report: &mut Report) {
     const PAGES: [u64; 2] = [0x10_9000, 0x10_d000];
@@ -675,6 +709,7 @@ pub fn run(count: u32, report: &mut Report) {
     moved(report);
     remapped(report);
     apart(report);
+    seldom_apart(report);
     churn(count, report);
     refusals(false, report);
     refusals(true, report);

@@ -209,7 +209,7 @@ impl Sequence {
             insts: recorded.insts,
             term: Term::Jump(Target::Out { pc: self.ops.len() as i64, slot: 0 }),
         });
-        ir::passes::all(&mut region, true, true);
+        ir::passes::all(&mut region, Some(&[]), true);
         region
     }
 }

@@ -10,11 +10,12 @@ pub use share::share;
 
 use crate::Region;
 
-/// All of them, in the order in which they serve each other. `sharing`: probes may be shared; `keeping`: loops may keep pages.
-pub fn all(region: &mut Region, sharing: bool, keeping: bool) {
+/// All of them, in the order in which they serve each other. `apart`: probes may be shared, but not those of [`share`]'s `apart`; `keeping`:
+/// loops may keep pages.
+pub fn all(region: &mut Region, apart: Option<&[i64]>, keeping: bool) {
     dead(region);
-    if sharing {
-        share(region);
+    if let Some(apart) = apart {
+        share(region, apart);
     }
     if keeping {
         keep(region);

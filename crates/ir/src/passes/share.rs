@@ -1,7 +1,7 @@
 //! One probe of the TLB for accesses of a block that lie close to each other: on the stack, in a structure.
 //!
 //! Addresses that differ by constants are found out once ([`Op::Reach`]), before the first access; the accesses then go to the host's
-//! memory directly. Where not all of that is in one page of RAM, the region is left there.
+//! memory directly. Where not all of that is in one page of RAM, the region is left there; accesses that are often apart share nothing.
 
 use guest_api::Bin;
 
@@ -32,6 +32,14 @@ struct Group {
     writes: bool,
     /// Probes without sharing.
     probes: u32,
+    /// Known to be often in two pages.
+    apart: bool,
+}
+
+impl Group {
+    fn shares(&self) -> bool {
+        self.probes > 1 && !self.apart
+    }
 }
 
 /// An access that can share.
@@ -41,11 +49,15 @@ struct Member {
     at: i64,
 }
 
-/// Shares probes in all blocks.
-pub fn share(region: &mut Region) {
+/// Shares probes in all blocks, but not where the first of those that would share is at an offset in `apart`.
+pub fn share(region: &mut Region, apart: &[i64]) {
     for block in &mut region.blocks {
-        let (groups, members) = find(block);
-        if groups.iter().any(|g| g.probes > 1) {
+        let (mut groups, members) = find(block);
+        for g in &mut groups {
+            let exit = region.exits.get(block.insts[g.first].exit as usize);
+            g.apart = exit.is_some_and(|e| apart.contains(&e.pc));
+        }
+        if groups.iter().any(Group::shares) {
             rewrite(block, &groups, &members);
         }
     }
@@ -94,7 +106,18 @@ fn find(block: &Block) -> (Vec<Group>, Vec<Option<Member>>) {
         let near = |g: &Group| g.open && g.root == root && g.high.max(end).saturating_sub(g.low.min(at)) <= SPAN;
         let n = groups.iter().rposition(near).unwrap_or_else(|| {
             let (first, first_at) = (k, at);
-            groups.push(Group { root, depth, open: true, first, first_at, low: at, high: end, writes, probes: 0 });
+            groups.push(Group {
+                root,
+                depth,
+                open: true,
+                first,
+                first_at,
+                low: at,
+                high: end,
+                writes,
+                probes: 0,
+                apart: false,
+            });
             groups.len() - 1
         });
         let g = &mut groups[n];
@@ -120,7 +143,7 @@ fn rewrite(block: &mut Block, groups: &[Group], members: &[Option<Member>]) {
     for (k, i) in old.iter().enumerate() {
         let i = i.mapped(&map);
         let [a, v, ..] = i.args;
-        let shared = members[k].map(|m| (m, &groups[m.group])).filter(|(_, g)| g.probes > 1);
+        let shared = members[k].map(|m| (m, &groups[m.group])).filter(|(_, g)| g.shares());
         let Some((m, g)) = shared else {
             new.push(i);
             map[k] = Val(new.len() as u32 - 1);

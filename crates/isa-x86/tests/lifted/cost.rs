@@ -40,7 +40,7 @@ fn cost(bytes: &[u8]) -> String {
         End::Goto(to) => Term::Goto { to, known: Vec::new() },
     };
     region.blocks.push(Block { pc: 0, insns: r.insns, insts: r.insts, term });
-    passes::all(&mut region, true, true);
+    passes::all(&mut region, Some(&[]), true);
     verify(&region).unwrap_or_else(|e| panic!("{e}\n{region}"));
     let count = |f: &dyn Fn(Op) -> bool| region.blocks[0].insts.iter().filter(|i| f(i.op)).count();
     format!(
