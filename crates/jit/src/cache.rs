@@ -3,37 +3,29 @@
 use core::num::NonZeroU32;
 use std::collections::VecDeque;
 
-use guest_api::{Code, Disturbance, Exchange, Guest, Left, StateLayout, Tier};
-use ir::{Exit, passes};
+use guest_api::StateLayout;
+use ir::Exit;
 use rustc_hash::FxHashMap;
 use wasmgen::Batch;
-use wasmgen::abi::{Abi, Leave};
+use wasmgen::abi::Abi;
 
 use crate::apart::{Apart, Reaches};
-use crate::form::{Formed, Surroundings, form};
 use crate::stress::Stress;
 use crate::{Host, Support, call};
+
+mod tier;
+mod translate;
 
 /// Executions of a block by the interpreter before it is translated.
 const HOT: u32 = 1000;
 /// Executions of a block that make it worth including in a region.
 const WARM: u32 = HOT / 4;
-/// Guest instructions of a region that may be part of others too: going over to it costs more.
-const SMALL: u32 = 8;
-/// Slices that end in a region before it is made wide.
-const SAMPLES: u32 = 4;
-/// Functions in a module, and bytes of them, at which it is not kept waiting for more.
-const BATCH: usize = 24;
-const BATCH_BYTES: usize = 64 << 10;
 /// At the end of a slice, a module is made of this many functions, or of those that have waited for so many slices.
 const ENOUGH: usize = 16;
 const PATIENCE: u32 = 8;
 /// Slices for which nothing is translated after the host has refused: at first, and at most. Each refusal doubles them.
 const REST: u32 = 16;
 const MAX_REST: u32 = 4096;
-/// Of so many entries of a region by the interpreter, those that may end where they began before it is dropped.
-const ENTRIES: u32 = 256;
-const USELESS: u32 = ENTRIES / 16 * 15;
 /// Table slots asked of the host at once, and slots in all before everything is dropped.
 const SLOTS: u32 = 1024;
 const MAX_SLOTS: usize = 1 << 16;
@@ -144,8 +136,8 @@ pub struct Jit<H> {
     reassigned: bool,
     /// The region in which the budget was used up, and where it begins.
     sampled: Option<(u32, u64)>,
-    /// A region whose shared accesses are often apart, likewise.
-    torn: Option<(u32, u64)>,
+    /// The entry of a region whose shared accesses are often apart, and its linear address.
+    torn: Option<(Key, u64)>,
     /// Slices so far.
     slices: u64,
     pub(crate) stress: Option<Stress>,
@@ -379,39 +371,6 @@ impl<H: Host> Jit<H> {
         }
     }
 
-    /// Nearly all entries of region `n` end at once: drops it. Where it is its code that is to be interpreted (and not a mapping that
-    /// has changed, or probes that were shared), keeps from translating that again, as long as it is there.
-    fn drop_useless(&mut self, n: u32, unfit: bool) {
-        let Some(info) = &self.regions[n as usize] else { return };
-        let (key, slot) = (info.key, info.slot);
-        let of_entry = info.ranges.iter().copied().filter(|r| r.0 == key.0).max_by_key(|r| r.1);
-        self.stats.useless += 1;
-        let unfit = unfit && !self.apart.all(key);
-        self.remove(n);
-        if let Some(range) = of_entry.filter(|_| unfit) {
-            let n = self.number();
-            self.by_page.entry(range.0 & !(PAGE - 1)).or_default().push(n);
-            let (ranges, pages, exits) = (vec![range], Vec::new(), Vec::new());
-            self.regions[n as usize] = Some(Info {
-                key,
-                slot,
-                state: State::Unfit,
-                insns: 0,
-                wide: true,
-                samples: 0,
-                reaches: Reaches::default(),
-                ranges,
-                pages,
-                exits,
-                loops: Vec::new(),
-                serial: 0,
-                entries: 0,
-                useless: 0,
-            });
-            self.known.insert(key, n);
-        }
-    }
-
     pub(crate) fn everything_goes(&mut self) {
         self.batch.clear();
         self.waiting.clear();
@@ -459,328 +418,12 @@ impl<H: Host> Jit<H> {
         self.owners.get(slot as usize).copied().unwrap_or(NOBODY)
     }
 
-    /// Region `n` was entered, by the interpreter as far as that can be told. `useless`: it executed nothing; `remapped`: because of a
-    /// mapping.
-    fn entered(&mut self, n: u32, useless: bool, remapped: bool) {
-        let Some(Some(info)) = self.regions.get_mut(n as usize) else { return };
-        info.entries += 1;
-        info.useless += u32::from(useless);
-        if info.entries == ENTRIES {
-            let drop = info.useless >= USELESS;
-            (info.entries, info.useless) = (0, 0);
-            if drop {
-                self.drop_useless(n, !remapped);
-            }
-        }
-    }
-
-    /// Whether a block is part of a region that waits.
-    fn is_waited_for(&self, key: Key) -> bool {
-        let mut waiting = self.waiting.iter().filter_map(|&n| self.regions[n as usize].as_ref());
-        waiting.any(|i| i.key.1 == key.1 && i.ranges.iter().any(|r| r.0 == key.0))
-    }
-
-    /// Region `n`, which is at linear address `base`, was left by side exit `exit`.
-    fn left_by_side(&mut self, n: u32, base: u64, exit: u32) {
-        let Some(Some(info)) = self.regions.get_mut(n as usize) else { return };
-        if info.reaches.note(exit, self.slices) {
-            let offsets = info.reaches.often().filter_map(|e| info.exits.get(e as usize)).map(|e| e.pc);
-            self.apart.add(info.key, offsets);
-            self.torn = Some((n, base));
-        }
-    }
-
     /// A number for a region.
     fn number(&mut self) -> u32 {
         self.free_regions.pop().unwrap_or_else(|| {
             self.regions.push(None);
             self.regions.len() as u32 - 1
         })
-    }
-
-    fn add(&mut self, key: Key, slot: u32, formed: Formed, wide: bool, abi: &Abi) {
-        let start = self.host.now_ns();
-        let insns = formed.insns();
-        let Formed { region, ranges, .. } = formed;
-        let n = self.number();
-        let serial = self.next_serial;
-        self.next_serial = serial.wrapping_add(1);
-        let mut code = wasmgen::function(&region, wasmgen::Id { number: n, serial }, abi);
-        let loops = core::mem::take(&mut code.loops);
-        self.batch.add(n, slot, code);
-        self.waiting.push(n);
-        for page in ranges.iter().map(|r| r.0 & !(PAGE - 1)) {
-            let list = self.by_page.entry(page).or_default();
-            if list.last() != Some(&n) {
-                list.push(n);
-            }
-        }
-        self.regions[n as usize] = Some(Info {
-            key,
-            slot,
-            state: State::Waiting,
-            insns,
-            wide,
-            samples: 0,
-            reaches: Reaches::of(&region),
-            ranges,
-            pages: region.pages,
-            exits: region.exits,
-            loops,
-            serial,
-            entries: 0,
-            useless: 0,
-        });
-        if !wide {
-            self.known.insert(key, n);
-        }
-        self.stats.regions += 1;
-        self.stats.emit_ns += self.host.now_ns().saturating_sub(start);
-    }
-
-    /// Forms a region, as good as the passes make it, and notes the time that it takes.
-    fn form<C: Code>(&mut self, code: &mut C, id: u32, pc: u64, wide: bool) -> Option<Formed> {
-        let start = self.host.now_ns();
-        let (least, entry) = (self.warm, code.block(id));
-        let mode = entry.mode;
-        let mut formed = form(code, id, pc, least, wasmgen::supports, &mut Around { jit: self, mode, wide });
-        if let Some(formed) = &mut formed {
-            // Elsewhere little time is spent: the code is to be short.
-            let keeping = wide || self.stress.is_some();
-            passes::all(&mut formed.region, self.apart.of((entry.pa, mode)), keeping);
-        }
-        self.stats.lift_ns += self.host.now_ns().saturating_sub(start);
-        formed
-    }
-
-    /// Makes a module of what is waiting where that is enough.
-    fn flush_if_full(&mut self) {
-        let enough = self.stress.as_mut().map_or(BATCH, Stress::batch);
-        if self.batch.len() >= enough || self.batch.bytes() >= BATCH_BYTES {
-            self.flush();
-        }
-    }
-
-    /// Translates region `n`, whose shared accesses are often apart, again.
-    fn mend<C: Code>(&mut self, code: &mut C, n: u32, base: u64) {
-        let Some(Some(info)) = self.regions.get(n as usize) else { return };
-        if self.is_waited_for(info.key) {
-            return;
-        }
-        // What would be smaller has not been interpreted lately: it has to become hot again.
-        if !self.translate_again(code, n, base, |info, f| f.insns() >= info.insns) {
-            self.remove(n);
-        }
-    }
-
-    /// Translates region `n`, which is at linear address `base`, again, with all that it goes over to, if that is `better`.
-    fn translate_again<C: Code>(
-        &mut self,
-        code: &mut C,
-        n: u32,
-        base: u64,
-        better: impl Fn(&Info, &Formed) -> bool,
-    ) -> bool {
-        let (Some(abi), Some(Some(info))) = (self.abi, self.regions.get_mut(n as usize)) else { return false };
-        info.wide = true;
-        let (key, slot) = (info.key, info.slot);
-        let entry = code.block_at(base).filter(|e| (e.pa, e.mode) == key);
-        let formed = entry.and_then(|e| self.form(code, e.id, base, true));
-        let better = |f: &Formed| self.regions[n as usize].as_ref().is_some_and(|info| better(info, f));
-        let Some(formed) = formed.filter(better) else { return false };
-        self.stats.widened += 1;
-        self.add(key, slot, formed, true, &abi);
-        self.flush_if_full();
-        true
-    }
-}
-
-/// What a region that is formed meets around it, in code of one mode.
-struct Around<'a, H> {
-    jit: &'a mut Jit<H>,
-    mode: u32,
-    wide: bool,
-}
-
-impl<H: Host> Surroundings for Around<'_, H> {
-    fn taken(&self, pa: u64) -> bool {
-        let known = self.jit.known.get(&(pa, self.mode)).and_then(|&n| self.jit.regions[n as usize].as_ref());
-        known.is_some_and(|i| i.state == State::Unfit || !self.wide && i.insns > SMALL)
-    }
-    fn slot(&mut self, pa: u64) -> u32 {
-        self.jit.slot((pa, self.mode)).unwrap_or(0)
-    }
-}
-
-impl<H: Host> Tier for Jit<H> {
-    fn threshold(&self) -> u32 {
-        if self.abi.is_some() { self.hot } else { 0 }
-    }
-
-    fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64) -> u32 {
-        let Some(abi) = self.for_state(code.state()) else { return 0 };
-        let entry = code.block(id);
-        let key = (entry.pa, entry.mode);
-        if let Some(&n) = self.known.get(&key) {
-            // Executed half as often again while it waits: it has waited enough.
-            if self.waiting.contains(&n) {
-                self.flush();
-            }
-            return 0;
-        }
-        if self.rest > 0 || self.stress.as_mut().is_some_and(|s| !s.may_compile()) {
-            return self.hot;
-        }
-        if self.is_waited_for(key) {
-            return self.hot;
-        }
-        if self.slots.len() > self.max_slots {
-            self.everything_goes();
-        }
-        let Some(slot) = self.slot(key) else {
-            // The table does not grow: the slots that there are serve for other code when it is this one's turn again.
-            self.everything_goes();
-            return self.hot;
-        };
-        if let Some(formed) = self.form(code, id, pc, false) {
-            self.add(key, slot, formed, false, &abi);
-        }
-        self.flush_if_full();
-        self.hot.div_ceil(2)
-    }
-
-    fn sample<C: Code>(&mut self, code: &mut C) {
-        if let Some((n, base)) = self.torn.take() {
-            self.mend(code, n, base);
-        }
-        let Some((n, base)) = self.sampled.take() else { return };
-        let Some(Some(info)) = self.regions.get_mut(n as usize) else { return };
-        info.samples += 1;
-        if info.samples >= SAMPLES && !info.wide {
-            self.translate_again(code, n, base, |info, f| f.insns() > info.insns || !f.region.kept.is_empty());
-        }
-    }
-
-    fn disturb(&mut self) -> Option<Disturbance> {
-        self.mischief()
-    }
-
-    fn find(&self, pa: u64, mode: u32) -> u32 {
-        let known = self.known.get(&(pa, mode)).and_then(|&n| self.regions[n as usize].as_ref());
-        known.filter(|i| matches!(i.state, State::In(_))).map_or(0, |i| i.slot)
-    }
-
-    fn enter(&mut self, guest: &mut dyn Guest, slot: u32, pc: u64, left: i64) -> Left {
-        let at = self.layout.exchange;
-        let state = guest.state().addr() as u32;
-        if self.abi.is_none_or(|abi| abi.state != state) {
-            _ = self.for_state(state);
-            return Left { pc, left, interpret: true };
-        }
-        let mut remapped = false;
-        for _ in 0..2 {
-            let leave = call::enter(guest, slot, at, pc, left);
-            let x: Exchange = call::read(guest, at);
-            let mut out = Left { pc: x.pc, left: x.left, interpret: false };
-            let mut entered = self.owner(slot);
-            match leave {
-                Leave::Lookup => {
-                    if x.left > 0 {
-                        self.stats.exits_lookup += 1
-                    } else {
-                        self.stats.exits_budget += 1;
-                        self.sampled = Some((x.region, x.base));
-                    }
-                    // Nothing was executed: there is no region any more.
-                    out.interpret = x.left == left;
-                }
-                Leave::Interpret => {
-                    self.stats.exits_interpret += 1;
-                    out.interpret = true;
-                }
-                Leave::Side => {
-                    let Some(Some(info)) = self.regions.get(x.region as usize) else { break };
-                    if let Some(exit) = info.exits.get(x.pc as usize) {
-                        self.stats.exits_side += 1;
-                        if let Some(form) = exit.form {
-                            call::set_form(guest, self.layout.flags, form.0.into());
-                        }
-                        let pc = x.base.wrapping_add(exit.pc as u64);
-                        out = Left { pc, left: x.left + i64::from(exit.undone), interpret: true };
-                        self.left_by_side(x.region, x.base, x.pc as u32);
-                    } else {
-                        let Some(pc) = info.loops.get(x.pc as usize - info.exits.len()) else { break };
-                        self.stats.exits_budget += 1;
-                        self.sampled = Some((x.region, x.base));
-                        out.pc = x.base.wrapping_add(*pc as u64);
-                    }
-                }
-                Leave::Guard => {
-                    self.stats.exits_guard += 1;
-                    // The region may be another than the one entered: what was executed until here is in the exchange.
-                    let info = self.regions.get(x.region as usize).and_then(|r| r.as_ref());
-                    let entry = x.pc & !(PAGE - 1);
-                    let good = info.is_some_and(|i| {
-                        i.pages.iter().all(|&(delta, pa)| guest.executes(entry.wrapping_add(delta as u64), pa))
-                    });
-                    if let Some(info) = info.filter(|_| good) {
-                        guest.verified(info.serial, x.pc);
-                        if x.pc == pc && x.left == left {
-                            continue;
-                        }
-                    }
-                    out.interpret = !good;
-                    if !good {
-                        (entered, remapped) = (x.region, true);
-                    }
-                }
-            }
-            self.entered(entered, remapped || out.interpret && out.left == left, remapped);
-            return out;
-        }
-        Left { pc, left, interpret: true }
-    }
-
-    fn written(&mut self, pa: u64, len: u64) {
-        let Some(list) = self.by_page.get(&(pa & !(PAGE - 1))) else { return };
-        let hit = |n: &&u32| {
-            self.regions[**n as usize]
-                .as_ref()
-                .is_some_and(|i| i.ranges.iter().any(|&(at, bytes)| at < pa + len && pa < at + u64::from(bytes)))
-        };
-        let dead: Vec<u32> = list.iter().filter(hit).copied().collect();
-        for n in dead {
-            self.invalidate(n);
-        }
-    }
-
-    fn drop_all(&mut self) {
-        self.everything_goes();
-    }
-
-    fn ranges(&self, page: Option<u64>, each: &mut dyn FnMut(u64, u32)) {
-        let mut of = |n: u32| {
-            for &(pa, len) in self.regions[n as usize].iter().flat_map(|i| &i.ranges) {
-                if page.is_none_or(|p| pa & !(PAGE - 1) == p) {
-                    each(pa, len);
-                }
-            }
-        };
-        match page {
-            Some(page) => self.by_page.get(&page).into_iter().flatten().for_each(|&n| of(n)),
-            None => (0..self.regions.len() as u32).for_each(of),
-        }
-    }
-
-    fn changed(&self) -> bool {
-        !self.changes.is_empty() || self.reassigned
-    }
-
-    fn changes(&mut self, each: &mut dyn FnMut(u64, u32, u32)) -> bool {
-        for (pa, mode, slot) in self.changes.drain(..) {
-            each(pa, mode, slot);
-        }
-        core::mem::take(&mut self.reassigned)
     }
 }
 

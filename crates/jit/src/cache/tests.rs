@@ -1,4 +1,7 @@
+use guest_api::Tier;
+
 use super::*;
+use crate::form::Formed;
 
 /// A host that takes everything.
 struct Anything(u32);
