@@ -3,12 +3,15 @@
 //! Addresses that differ by constants are found out once ([`Op::Reach`]), before the first access; the accesses then go to the host's
 //! memory directly. Where not all of that is in one page of RAM, the region is left there; accesses that are often apart share nothing.
 
-use guest_api::Bin;
+use guest_api::{Align, Bin, Lane, Width};
 
 use crate::{Block, Inst, Op, Region, Val};
 
 /// Most bytes from the first to the last of those that share. The more, the more often they cross a page.
 const SPAN: i64 = 512;
+
+/// Operations behind a store in which it is likely to be still on its way to memory.
+const NEAR: usize = 64;
 
 /// What addresses that share have in common.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -131,6 +134,17 @@ fn find(block: &Block) -> (Vec<Group>, Vec<Option<Member>>) {
     (groups, members)
 }
 
+/// Whether the vector that access `k` loads was in part stored shortly before, by a store of 8 bytes or less. Processors hand a load what is on
+/// its way to memory only if one store has all of it, and else let it wait until that is there.
+fn torn(insts: &[Inst], members: &[Option<Member>], k: usize) -> bool {
+    let Some(load) = members[k] else { return false };
+    let stores = insts[..k].iter().zip(members).rev().take(NEAR).filter_map(|(i, m)| match (i.op, m) {
+        (Op::Store(w), Some(m)) if m.group == load.group => Some(m.at..m.at + i64::from(w.bytes())),
+        _ => None,
+    });
+    stores.into_iter().any(|s| s.start < load.at + 16 && load.at < s.end)
+}
+
 fn rewrite(block: &mut Block, groups: &[Group], members: &[Option<Member>]) {
     let old = core::mem::take(&mut block.insts);
     let new = &mut block.insts;
@@ -166,6 +180,11 @@ fn rewrite(block: &mut Block, groups: &[Group], members: &[Option<Member>]) {
         map[k] = match i.op {
             Op::Load(w) | Op::LoadRmw(w) => push(new, Op::LoadNear(w), &[a, r], at, i.exit),
             Op::Store(w) => push(new, Op::StoreNear(w), &[a, v, r], at, i.exit),
+            Op::LoadX(Align::Any) if torn(&old, members, k) => {
+                let [low, high] = [at, at + 8].map(|at| push(new, Op::LoadNear(Width::W64), &[a, r], at, i.exit));
+                let x = push(new, Op::Widen, &[low], 0, u32::MAX);
+                push(new, Op::Insert(Lane::B64), &[x, high], 1, u32::MAX)
+            }
             Op::LoadX(align) => push(new, Op::LoadXNear(align), &[a, r], at, i.exit),
             Op::StoreX(align) => push(new, Op::StoreXNear(align), &[a, v, r], at, i.exit),
             _ => Val::NONE,
