@@ -32,8 +32,6 @@ pub(super) struct CodeCache {
     pub(super) forms: Forms,
     /// What instructions may take: [`CodeCache::insns`], and those of [`CodeCache::forms`].
     pub(super) budget: Budget,
-    /// Where those of the next block are decoded.
-    pub(super) run: Box<[Insn; MAX_INSNS]>,
     /// Room for all that there may be was made at first: to be found by one look is worth that.
     pub(super) blocks: Vec<Block>,
     /// The same numbers as those of `blocks`.
@@ -67,7 +65,6 @@ impl CodeCache {
             insns: Pieces::new(&mut budget),
             forms: Forms::new(&mut budget),
             budget,
-            run: Box::new([Insn::BLANK; MAX_INSNS]),
             blocks,
             index,
             links: Links::new(),
