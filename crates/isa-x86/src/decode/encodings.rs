@@ -398,10 +398,12 @@ pub(super) struct Row {
 
 const _: () = assert!(size_of::<Row>() == 16, "found by a shift");
 
-/// The rest of an encoding with an operand size: what only an [`Insn`] has.
+/// The rest of an encoding: what only an [`Insn`] has.
 #[derive(Clone, Copy)]
 struct Rest {
     insn: Insn,
+    /// By operand size.
+    widths: [Widths; SIZES],
     /// [`Insn::kinds`] with memory in ModRM's r/m.
     memory: [Kind; OPERANDS],
 }
@@ -423,6 +425,8 @@ pub(super) const COMPUTED: u16 = 128;
 const NO_ROW: Row =
     Row { number: 0, regs: 0, reg_unit: 0, rm_unit: 0, high: 0, form: 0, arms: [NO_ARM; 3], immediate: 0 };
 
+const NO_REST: Rest = Rest { insn: Insn::BLANK, widths: [Insn::BLANK.widths; SIZES], memory: [Kind::None; OPERANDS] };
+
 /// What memory adds to a [form's number](Row::number): flat addresses, those that begin at the stack's registers, in FS, in GS.
 pub(super) const FLAT: u16 = 1;
 pub(super) const ON_STACK: u16 = 2;
@@ -436,8 +440,10 @@ pub(crate) const FORMS_IN_TABLE: u16 = SIZES as u16 * ROWS as u16 * FORMS;
 
 /// The instruction of form `number` of the table, in which registers (but the third), numbers and what is of its place are blank.
 pub(crate) fn form(number: u16) -> Insn {
-    let Some(rest) = RESTS.get(usize::from(number / FORMS)) else { return Insn::BLANK };
+    let row = usize::from(number / FORMS);
+    let Some(rest) = RESTS.get(row / SIZES) else { return Insn::BLANK };
     let mut i = rest.insn;
+    i.widths = rest.widths[row % SIZES];
     let memory = number % FORMS;
     if memory != 0 {
         i.kinds = rest.memory;
@@ -451,8 +457,8 @@ pub(crate) fn form(number: u16) -> Insn {
     i
 }
 
-/// The row and the rest of an encoding, for each operand size: by REX.W and the prefix 66, bits 1 and 0.
-const fn row(op: Op, opcode: u8, operands: &[Operand], prefix: u8) -> [(Row, Rest); SIZES] {
+/// The rows of an encoding, for each operand size: by REX.W and the prefix 66, bits 1 and 0; and the rest.
+const fn row(op: Op, opcode: u8, operands: &[Operand], prefix: u8) -> ([Row; SIZES], Rest) {
     let mut r = NO_ROW;
     let mut insn = Insn::BLANK;
     insn.op = op;
@@ -523,15 +529,16 @@ const fn row(op: Op, opcode: u8, operands: &[Operand], prefix: u8) -> [(Row, Res
     if insn.jumps_computed() {
         r.form |= COMPUTED;
     }
-    let mut rest = Rest { insn, memory: insn.kinds };
+    let mut rest = Rest { insn, ..NO_REST };
+    rest.memory = insn.kinds;
     rest.memory[rm_at] = Kind::Mem;
-    let mut sizes = [(r, rest); SIZES];
+    let mut sizes = [r; SIZES];
     let mut k = 0;
     while k < SIZES {
-        let (r, rest) = &mut sizes[k];
+        let r = &mut sizes[k];
         let w = if let Some(w) = width { w[k] } else { Width::W64 };
         let src = if let Some(s) = src_width { s[k] } else { w };
-        rest.insn.widths = Widths::flat(w, src);
+        rest.widths[k] = Widths::flat(w, src);
         if extends(op) {
             r.regs |= (src as u16) << 6;
         }
@@ -549,7 +556,7 @@ const fn row(op: Op, opcode: u8, operands: &[Operand], prefix: u8) -> [(Row, Res
         ];
         k += 1;
     }
-    sizes
+    (sizes, rest)
 }
 
 /// The maps, each without a prefix, with 66, F3 and F2: opcodes of one byte, of two.
@@ -564,8 +571,7 @@ pub(super) const SIZES: usize = 4;
 
 struct Tables<const N: usize> {
     maps: [[u16; 256]; MAPS],
-    /// Rows side by side, one for each operand size.
-    rows: [[(Row, Rest); SIZES]; N],
+    rows: [([Row; SIZES], Rest); N],
     used: usize,
 }
 
@@ -635,8 +641,7 @@ impl<const N: usize> Tables<N> {
 }
 
 const fn tables<const N: usize>() -> Tables<N> {
-    let none = (NO_ROW, Rest { insn: Insn::BLANK, memory: [Kind::None; OPERANDS] });
-    let mut t = Tables { maps: [[0; 256]; MAPS], rows: [[none; SIZES]; N], used: 1 };
+    let mut t = Tables { maps: [[0; 256]; MAPS], rows: [([NO_ROW; SIZES], NO_REST); N], used: 1 };
     let mut k = 0;
     while k < 8 {
         let (op, at) = (ARITHMETIC[k], 8 * k as u8);
@@ -672,18 +677,18 @@ pub(super) static TABLE: [Row; SIZES * ROWS] = {
     let mut rows = [NO_ROW; SIZES * ROWS];
     let mut k = 0;
     while k < rows.len() {
-        rows[k] = ALL.rows[k / SIZES][k % SIZES].0;
+        rows[k] = ALL.rows[k / SIZES].0[k % SIZES];
         rows[k].number = k as u16 * FORMS;
         k += 1;
     }
     rows
 };
 
-static RESTS: [Rest; SIZES * ROWS] = {
-    let mut rests = [ALL.rows[0][0].1; SIZES * ROWS];
+static RESTS: [Rest; ROWS] = {
+    let mut rests = [NO_REST; ROWS];
     let mut k = 0;
     while k < rests.len() {
-        rests[k] = ALL.rows[k / SIZES][k % SIZES].1;
+        rests[k] = ALL.rows[k].1;
         k += 1;
     }
     rests

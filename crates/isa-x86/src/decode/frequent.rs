@@ -101,8 +101,8 @@ pub(crate) fn decode(place: &mut Packed, bytes: &[u8], off: u16) -> Option<Found
             &last
         }
     };
-    let found =
-        if PREFIXES[usize::from(window[0])] == 0 { plain(place, window, off) } else { prefixed(place, window, off) };
+    let plain = PREFIXES[usize::from(window[0])] == 0;
+    let found = if plain { one_byte(place, window, off) } else { prefixed(place, window, off) };
     (found.0 != 0 && found.len() <= bytes.len()).then_some(found)
 }
 
@@ -163,9 +163,17 @@ struct Before {
     segment: u8,
 }
 
+const NOTHING: Before = Before { count: 0, map: 0, segment: ZERO };
+
+/// Opcodes of one byte, without a prefix before REX: three of four instructions.
 #[inline(never)]
-fn plain(place: &mut Packed, window: &[u8; WINDOW], off: u16) -> Found {
-    within(place, window, off, Before { count: 0, map: 0, segment: ZERO })
+fn one_byte(place: &mut Packed, window: &[u8; WINDOW], off: u16) -> Found {
+    within::<false>(place, window, off, NOTHING)
+}
+
+#[inline(never)]
+fn two_bytes(place: &mut Packed, window: &[u8; WINDOW], off: u16) -> Found {
+    within::<true>(place, window, off, NOTHING)
 }
 
 #[inline(never)]
@@ -174,15 +182,15 @@ fn prefixed(place: &mut Packed, window: &[u8; WINDOW], off: u16) -> Found {
     if count == 0 {
         return NONE;
     }
-    within(place, window, off, Before { count: count & 7, map: map & 3, segment })
+    within::<true>(place, window, off, Before { count: count & 7, map: map & 3, segment })
 }
 
 const NONE: Found = Found(0);
 
 /// All that is done for each of nearly all instructions; what is seldom is for the complete decoder. The next instruction waits until it is known
-/// how long this one is.
+/// how long this one is. `TWO_BYTES`: the opcode may have two.
 #[inline(always)]
-fn within(place: &mut Packed, window: &[u8; WINDOW], off: u16, before: Before) -> Found {
+fn within<const TWO_BYTES: bool>(place: &mut Packed, window: &[u8; WINDOW], off: u16, before: Before) -> Found {
     let Before { count, map, segment } = before;
     let mut at = usize::from(count);
     let first = window[at];
@@ -193,6 +201,9 @@ fn within(place: &mut Packed, window: &[u8; WINDOW], off: u16, before: Before) -
     // Opcode, ModRM and SIB.
     let mut rest = eight(window, at) as u32;
     if rest as u8 == 0x0f {
+        if !TWO_BYTES {
+            return two_bytes(place, window, off);
+        }
         map += TWO;
         at += 1;
         rest >>= 8;

@@ -217,19 +217,19 @@ const FIRSTS: usize = 64;
 const SECONDS: usize = 32;
 
 /// [`PAIRS`] for looking up: the number of an arm among those that are first and among those that are second in a pair, and by both the
-/// pair's arm. Number 0 is none of them.
+/// pair's arm, with its own number among the second. Number 0 is none of them.
 struct Pairs {
     first: [u8; 256],
     second: [u8; 256],
-    arms: [[u8; SECONDS]; FIRSTS],
+    arms: [[[u8; 2]; SECONDS]; FIRSTS],
 }
 
 static PAIR: Pairs = {
-    let mut p = Pairs { first: [0; 256], second: [0; 256], arms: [[NO_ARM; SECONDS]; FIRSTS] };
+    let mut p = Pairs { first: [0; 256], second: [0; 256], arms: [[[NO_ARM, 0]; SECONDS]; FIRSTS] };
     let (mut firsts, mut seconds) = (0, 0);
     let mut k = 0;
     while k < PAIRS.len() {
-        let [a, b, both] = PAIRS[k];
+        let [a, b, _] = PAIRS[k];
         let (first, second) = (&mut p.first[a as usize], &mut p.second[b as usize]);
         if *first == 0 {
             firsts += 1;
@@ -239,19 +239,16 @@ static PAIR: Pairs = {
             seconds += 1;
             *second = seconds;
         }
-        p.arms[*first as usize][*second as usize] = both;
+        k += 1;
+    }
+    k = 0;
+    while k < PAIRS.len() {
+        let [a, b, both] = PAIRS[k];
+        p.arms[p.first[a as usize] as usize][p.second[b as usize] as usize] = [both, p.second[both as usize]];
         k += 1;
     }
     p
 };
-
-/// The arm of two instructions, if there is one for both; else that of the first.
-#[inline(always)]
-fn pair(first: u8, second: u8) -> u8 {
-    let (a, b) = (PAIR.first[usize::from(first)], PAIR.second[usize::from(second)]);
-    let both = PAIR.arms[usize::from(a) % FIRSTS][usize::from(b) % SECONDS];
-    if both == NO_ARM { first } else { both }
-}
 
 /// Gives the instructions of a block, which is `bytes` long, arms in pairs, where there are such. What must stand behind them, if their last cannot be
 /// the end: whether it `ends` a block.
@@ -265,10 +262,16 @@ pub(super) fn fuse(insns: &mut [Packed], ends: bool, bytes: usize) -> Option<Pac
         _ if ends => None,
         _ => Some(Packed::end(Arm::Next as u8, bytes as u64)),
     };
-    let mut behind = last.hot();
+    // One waits for the other: from a pair to the next only its number is handed on.
+    let mut behind = PAIR.second[usize::from(last.hot())];
     for i in others.iter_mut().rev() {
-        behind = pair(i.hot(), behind);
-        i.set_hot(behind);
+        let own = usize::from(i.hot());
+        let [both, number] = PAIR.arms[usize::from(PAIR.first[own]) % FIRSTS][usize::from(behind) % SECONDS];
+        behind = PAIR.second[own];
+        if both != NO_ARM {
+            behind = number;
+            i.set_hot(both);
+        }
     }
     next
 }
