@@ -380,8 +380,6 @@ const fn number_kind(bytes: u8, signed: bool) -> u8 {
 /// An encoding with an operand size: all of a decoded instruction but ModRM's fields and the numbers in its bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Row {
-    /// Its [form's number](form) with a register in ModRM's r/m.
-    pub(super) number: u16,
     /// What is kept of the first two of [`Insn::regs`] where ModRM says nothing.
     pub(super) regs: u16,
     /// By what ModRM's reg, and its r/m or the opcode's register, are multiplied to be put there; 0: nowhere.
@@ -394,6 +392,8 @@ pub(super) struct Row {
     pub(super) arms: [u8; 3],
     /// The immediate's kind in the low four bits, the condition above.
     pub(super) immediate: u8,
+    /// The immediate's bytes.
+    pub(super) bytes: u8,
 }
 
 const _: () = assert!(size_of::<Row>() == 16, "found by a shift");
@@ -423,17 +423,23 @@ pub(super) const ENDS_BLOCK: u16 = 64;
 pub(super) const COMPUTED: u16 = 128;
 
 const NO_ROW: Row =
-    Row { number: 0, regs: 0, reg_unit: 0, rm_unit: 0, high: 0, form: 0, arms: [NO_ARM; 3], immediate: 0 };
+    Row { bytes: 0, regs: 0, reg_unit: 0, rm_unit: 0, high: 0, form: 0, arms: [NO_ARM; 3], immediate: 0 };
 
 const NO_REST: Rest = Rest { insn: Insn::BLANK, widths: [Insn::BLANK.widths; SIZES], memory: [Kind::None; OPERANDS] };
 
-/// What memory adds to a [form's number](Row::number): flat addresses, those that begin at the stack's registers, in FS, in GS.
+/// What memory adds to a [form's number](form_of_row): flat addresses, those that begin at the stack's registers, in FS, in GS.
 pub(super) const FLAT: u16 = 1;
 pub(super) const ON_STACK: u16 = 2;
 pub(super) const IN_FS: u16 = 3;
 pub(super) const IN_GS: u16 = 4;
 /// Numbers of a row.
 const FORMS: u16 = 8;
+
+/// The [form's number](form) of row number `row` with a register in ModRM's r/m.
+#[inline(always)]
+pub(super) const fn form_of_row(row: usize) -> u16 {
+    row as u16 * FORMS
+}
 
 /// The numbers of forms that the table has: those below.
 pub(crate) const FORMS_IN_TABLE: u16 = SIZES as u16 * ROWS as u16 * FORMS;
@@ -548,6 +554,7 @@ const fn row(op: Op, opcode: u8, operands: &[Operand], prefix: u8) -> ([Row; SIZ
             None => NO_NUMBER,
         };
         r.immediate = kind | (insn.cc as u8) << 4;
+        r.bytes = KINDS[kind as usize].0;
         let (register, memory) = (arm(op, w, insn.kinds), arm(op, w, rest.memory));
         r.arms = [
             special(register, insn.cc, src, true),
@@ -678,7 +685,6 @@ pub(super) static TABLE: [Row; SIZES * ROWS] = {
     let mut k = 0;
     while k < rows.len() {
         rows[k] = ALL.rows[k / SIZES].0[k % SIZES];
-        rows[k].number = k as u16 * FORMS;
         k += 1;
     }
     rows

@@ -1,6 +1,6 @@
 //! Instructions as decoded code keeps them. Those that have an arm of the interpreter's loop take 16 bytes, from which the arm gets what it needs. What many
-//! of them have in common, their *form*, is kept once: with it the instruction is whole again, for the table and for a translator. All others
-//! are kept whole, as the table executes them.
+//! of them have in common, their *form*, is in the decoder's table or kept once: with it the instruction is whole again, for the table of
+//! operations and for a translator. All others are kept whole, as that executes them.
 
 use guest_api::{Cond, Width};
 
