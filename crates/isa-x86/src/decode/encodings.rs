@@ -445,6 +445,7 @@ pub(super) const fn form_of_row(row: usize) -> u16 {
 pub(crate) const FORMS_IN_TABLE: u16 = SIZES as u16 * ROWS as u16 * FORMS;
 
 /// The instruction of form `number` of the table, in which registers (but the third), numbers and what is of its place are blank.
+#[inline(always)]
 pub(crate) fn form(number: u16) -> Insn {
     let row = usize::from(number / FORMS);
     let Some(rest) = RESTS.get(row / SIZES) else { return Insn::BLANK };

@@ -148,9 +148,12 @@ impl CodeCache {
         if last.computed() {
             block.computed = self.targets.number();
         }
-        let slot = tier.find(start, key.mode());
-        if slot != 0 {
-            block.set_slot(slot);
+        // Translated code is under watch: where no line is there is none.
+        if !ram || cx.cpu.mem.holds_code(start, 1) {
+            let slot = tier.find(start, key.mode());
+            if slot != 0 {
+                block.set_slot(slot);
+            }
         }
         if ram {
             cx.cpu.mem.mark_code(start, bytes.min(in_page) as u32);

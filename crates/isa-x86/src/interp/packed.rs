@@ -167,6 +167,7 @@ impl Packed {
     }
 
     /// The instruction, of which the form is that of `i` and which lies `off` bytes behind its block's beginning.
+    #[inline(always)]
     pub(crate) fn unpack(&self, mut i: Insn, off: u16) -> Insn {
         (i.off, i.len) = (off, self.head[LEN] & 15);
         [i.regs[0], i.regs[1]] = [self.head[REGS] & SLOT, self.head[REGS + 1]];
@@ -337,6 +338,7 @@ impl Forms {
     }
 
     /// Instruction `k` of `insns`, of which the first begins a block.
+    #[inline(always)]
     pub(super) fn unpack(&self, insns: &[Packed], k: usize) -> Option<Insn> {
         let packed = insns.get(k)?;
         let insn = match packed.form() {
