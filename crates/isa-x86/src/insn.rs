@@ -3,7 +3,6 @@
 use guest_api::{Cond, Space, Width};
 
 use crate::cpu::{CodeSize, SegReg, ZERO};
-use crate::interp::NO_ARM;
 use crate::table::{Op, ends_block};
 
 /// What an operand is.
@@ -51,8 +50,6 @@ pub struct Insn {
     pub off: u16,
     /// Length in bytes, 1..=15.
     pub len: u8,
-    /// The arm of the interpreter's loop.
-    pub hot: u8,
     // These eight bytes side by side are nearly all of a form ([`Insn::form`]).
     pub op: Op,
     pub cc: Cond,
@@ -94,6 +91,12 @@ pub(crate) const fn width_of(n: u8) -> Width {
 #[inline(always)]
 pub(crate) const fn has_memory([a, b, c]: [Kind; OPERANDS]) -> bool {
     matches!(a, Kind::Mem) || matches!(b, Kind::Mem) || matches!(c, Kind::Mem)
+}
+
+/// Whether one of the operands is an immediate.
+#[inline(always)]
+pub(crate) const fn has_immediate([a, b, c]: [Kind; OPERANDS]) -> bool {
+    matches!(a, Kind::Imm) || matches!(b, Kind::Imm) || matches!(c, Kind::Imm)
 }
 
 impl Widths {
@@ -146,7 +149,6 @@ impl Insn {
         narrow: 0,
         op: Op::None,
         off: 0,
-        hot: NO_ARM,
         len: 0,
         cc: Cond::O,
         kinds: [Kind::None; OPERANDS],
@@ -179,15 +181,10 @@ impl Insn {
     /// more than 32 significant bits beside a memory operand.
     #[inline(always)]
     pub(crate) const fn set_constants(&mut self, imm: u64, disp: u64) {
-        self.set_constants_beside(has_memory(self.kinds), imm, disp);
+        (self.wide, self.narrow) = if has_memory(self.kinds) { (disp, imm as u32) } else { (imm, disp as u32) };
     }
-    /// The same, where it is known whether there is a memory operand.
-    #[inline(always)]
-    pub(crate) const fn set_constants_beside(&mut self, memory: bool, imm: u64, disp: u64) {
-        (self.wide, self.narrow) = if memory { (disp, imm as u32) } else { (imm, disp as u32) };
-    }
-    /// What it has in common with others, as a number: all but registers (the third is part of it) and the index's shift, constants, place,
-    /// length and arm.
+    /// What it has in common with others, as a number: all but registers (the third is part of it) and the index's shift, constants, place
+    /// and length.
     #[inline(always)]
     pub(crate) fn form(&self) -> u64 {
         let ([op, more], [a, b, c]) = ((self.op as u16).to_le_bytes(), self.kinds.map(|k| k as u8));
@@ -199,9 +196,6 @@ impl Insn {
     }
     /// The two constants as they are kept: see the fields.
     #[inline(always)]
-    pub(crate) const fn constants(&self) -> (u64, u32) {
-        (self.wide, self.narrow)
-    }
     pub(crate) const fn set_wide_and_narrow(&mut self, wide: u64, narrow: u32) {
         (self.wide, self.narrow) = (wide, narrow);
     }
@@ -258,6 +252,10 @@ impl Insn {
         const REPEATED: u8 = prefix::REP | prefix::REPNE;
         let string = matches!(self.op, Op::Movs | Op::Cmps | Op::Stos | Op::Lods | Op::Scas);
         ends_block(self.op) || (string && self.has(REPEATED))
+    }
+    /// A near jump or call to an address that is computed.
+    pub(crate) const fn jumps_computed(&self) -> bool {
+        matches!(self.op, Op::Jmp | Op::Call) && !matches!(self.kinds[0], Kind::Imm)
     }
     /// Address of this instruction (offset in CS) in a block at `block_pc`.
     #[inline(always)]

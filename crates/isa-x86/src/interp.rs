@@ -25,7 +25,8 @@ use crate::platform::{Busy, Platform};
 use crate::sys::debug::DR6_BS;
 use crate::sys::interrupts::{self, Source};
 use cache::CodeCache;
-pub(crate) use hot::{NO_ARM, arm, hot_arm};
+pub(crate) use hot::{NO_ARM, arm, special};
+pub(crate) use packed::{Constants, Head, Packed, branches, extends};
 use view::View;
 
 /// Why [`Vcpu::run`] returned.

@@ -69,6 +69,22 @@ fn an_instruction_in_two_pages_is_seen_to_be_overwritten_in_either() {
 }
 
 #[test]
+fn blocks_that_take_each_other_from_the_jump_cache_are_found_and_seen_to_be_overwritten() {
+    let (f, g) = (CODE + 0x100, CODE + 0x4101);
+    assert_eq!(guest_api::jump_index(f), guest_api::jump_index(g));
+    // L: call rbx; call rsi; dec ecx; jnz L; mov byte [rdi], 9; mov ecx, 5; jmp L
+    let mut v = long_mode(&[0xff, 0xd3, 0xff, 0xd6, 0xff, 0xc9, 0x75, 0xf8, 0xc6, 7, 9, 0xb9, 5, 0, 0, 0, 0xeb, 0xee]);
+    // add eax, 1; ret, which RDI will make add 9; and add edx, 1; ret
+    assert!(v.cpu.mem.ram.write_bytes(f, &[0x83, 0xc0, 1, 0xc3]));
+    assert!(v.cpu.mem.ram.write_bytes(g, &[0x83, 0xc2, 1, 0xc3]));
+    [v.cpu.regs[1], v.cpu.regs[2], v.cpu.regs[3], v.cpu.regs[6], v.cpu.regs[7]] = [5, 0, f, g, f + 2];
+    assert_eq!(run(&mut v, 2 * 5 * 8 + 3), CpuExit::Budget);
+    assert_eq!((v.cpu.regs[0], v.cpu.regs[2], v.cpu.insns), (5 + 5 * 9, 10, 83));
+    // Thirteen, and two again behind the store.
+    assert_eq!(v.decoded(), 15);
+}
+
+#[test]
 fn what_is_written_beside_code_drops_none() {
     // L: mov [rdi], ecx; dec ecx; jnz L; jmp $; and behind it, in the same line, a byte that belongs to no code
     let mut v = long_mode(&[0x89, 0x0f, 0xff, 0xc9, 0x75, 0xfa, 0xeb, 0xfe]);

@@ -3,9 +3,9 @@
 
 use guest_api::{Cond, Width};
 
-use crate::cpu::CodeSize;
-use crate::insn::{Insn, Kind, Mode, OPERANDS, Widths, prefix};
-use crate::interp::{NO_ARM, arm};
+use crate::cpu::{CodeSize, SEG_BASE, SegReg};
+use crate::insn::{Insn, Kind, Mode, OPERANDS, STACK, Widths, has_immediate, prefix};
+use crate::interp::{NO_ARM, arm, branches, extends, special};
 use crate::table::Op;
 
 /// An operand in the notation of SDM 2 A.2. A letter for where it is: E and W in ModRM's r/m (general, XMM; M: memory only, U: register
@@ -326,77 +326,157 @@ impl Operand {
     }
 }
 
-/// What operand size makes of a row.
+/// How a number in an instruction's bytes, an immediate or a displacement, is made of eight bytes: what counts of them, which bits of that
+/// are flipped, and what is taken from it. So signs are extended.
 #[derive(Clone, Copy)]
-pub(super) struct Sizes {
-    pub(super) widths: Widths,
-    /// Bytes of the immediate, and [`SIGNED`].
-    pub(super) immediate: u8,
-    /// The interpreter's arm with a register, with memory in ModRM's r/m.
-    pub(super) hot: [u8; 2],
+pub(super) struct Number {
+    pub(super) mask: u64,
+    pub(super) flipped: u64,
+    pub(super) less: u64,
 }
 
-/// Of [`Sizes::immediate`]: its sign is extended.
-pub(super) const SIGNED: u8 = 16;
+/// Kinds of numbers: bytes, and whether the sign is extended.
+const KINDS: [(u8, bool); 8] =
+    [(0, false), (1, true), (4, true), (0, true), (1, false), (2, false), (4, false), (8, false)];
+pub(super) const NO_NUMBER: u8 = 0;
+pub(super) const SIGNED_8: u8 = 1;
+pub(super) const SIGNED_32: u8 = 2;
+/// 1, which no byte says.
+const ONE: u8 = 3;
 
-/// An encoding: the instruction with ModRM's fields, immediate and size still blank, and how they are filled in.
-#[derive(Clone, Copy)]
-pub(super) struct Row {
-    pub(super) insn: Insn,
-    /// By REX.W and the prefix 66, bits 1 and 0.
-    pub(super) sizes: [Sizes; 4],
-    /// [`Insn::imm`] where no byte says it.
-    pub(super) imm: u8,
-    /// [`Insn::regs`] as a little-endian word, and the shifts by which ModRM's reg, and its r/m or the opcode's register are put there; 24:
-    /// nowhere.
-    pub(super) regs: u32,
-    pub(super) reg_shift: u8,
-    pub(super) rm_shift: u8,
-    /// [`Insn::kinds`] with memory in ModRM's r/m.
-    pub(super) memory: [Kind; OPERANDS],
-    pub(super) form: u8,
-}
-
-/// Bits of [`Row::form`]. There is a ModRM byte; its r/m may be a register, may be memory.
-pub(super) const MODRM: u8 = 1;
-pub(super) const REGISTER: u8 = 2;
-pub(super) const MEMORY: u8 = 4;
-/// The immediate is a branch's displacement.
-pub(super) const RELATIVE: u8 = 8;
-/// A general register of one byte, which may be AH, CH, DH or BH.
-pub(super) const BYTE_REGISTER: u8 = 16;
-/// Memory without ModRM.
-pub(super) const STRING: u8 = 32;
-pub(super) const ENDS_BLOCK: u8 = 64;
-/// There is such an encoding.
-pub(super) const KNOWN: u8 = 128;
-
-const NO_ROW: Row = Row {
-    insn: Insn::BLANK,
-    sizes: [Sizes { widths: Insn::BLANK.widths, immediate: 0, hot: [NO_ARM; 2] }; 4],
-    imm: 0,
-    regs: 0,
-    memory: [Kind::None; OPERANDS],
-    reg_shift: 24,
-    rm_shift: 24,
-    form: 0,
+pub(super) static NUMBERS: [Number; 8] = {
+    let mut all = [Number { mask: 0, flipped: 0, less: 0 }; 8];
+    let mut kind = 0;
+    while kind < 8 {
+        let (bytes, signed) = KINDS[kind];
+        let mask = if bytes == 0 { 0 } else { u64::MAX >> (64 - 8 * bytes as u32) };
+        let sign = if signed { mask ^ mask >> 1 } else { 0 };
+        all[kind] = Number { mask, flipped: sign, less: sign };
+        kind += 1;
+    }
+    all[ONE as usize].flipped = 1;
+    all
 };
 
-const fn row(op: Op, opcode: u8, operands: &[Operand], prefix: u8) -> Row {
-    let mut r = NO_ROW;
-    r.form = KNOWN;
-    r.insn.op = op;
-    r.insn.mode = Mode::new(CodeSize::Bits64, prefix);
-    if matches!(op, Op::Jcc | Op::Cmov | Op::Set) {
-        r.insn.cc = Cond::ALL[(opcode & 15) as usize];
+/// The bytes of each kind of number, four bits each.
+pub(super) const NUMBERS_BYTES: u32 = {
+    let (mut all, mut kind) = (0, 0);
+    while kind < 8 {
+        all |= (KINDS[kind].0 as u32) << (4 * kind);
+        kind += 1;
     }
-    if r.insn.ends_block() {
-        r.form |= ENDS_BLOCK;
+    all
+};
+
+/// The kind of a number of so many bytes.
+const fn number_kind(bytes: u8, signed: bool) -> u8 {
+    let mut kind = 0;
+    while KINDS[kind].0 != bytes || KINDS[kind].1 != signed {
+        kind += 1;
+    }
+    kind as u8
+}
+
+/// An encoding with an operand size: all of a decoded instruction but ModRM's fields and the numbers in its bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Row {
+    /// What is kept of the first two of [`Insn::regs`] where ModRM says nothing.
+    pub(super) regs: u16,
+    /// By what ModRM's reg, and its r/m or the opcode's register, are multiplied to be put there; 0: nowhere.
+    pub(super) reg_unit: u16,
+    pub(super) rm_unit: u16,
+    /// Bits of the registers there that tell AH, CH, DH or BH where there is no REX prefix.
+    pub(super) high: u16,
+    pub(super) form: u16,
+    /// The interpreter's arm with a register in ModRM's r/m, with a memory operand of a [plain](Fact::Plain) address, of another.
+    pub(super) arms: [u8; 3],
+    /// The immediate's kind in the low four bits, the condition above.
+    pub(super) immediate: u8,
+    /// The immediate's bytes.
+    pub(super) bytes: u8,
+}
+
+const _: () = assert!(size_of::<Row>() == 16, "found by a shift");
+
+/// The rest of an encoding: what only an [`Insn`] has.
+#[derive(Clone, Copy)]
+struct Rest {
+    insn: Insn,
+    /// By operand size.
+    widths: [Widths; SIZES],
+    /// [`Insn::kinds`] with memory in ModRM's r/m.
+    memory: [Kind; OPERANDS],
+}
+
+/// Bits of [`Row::form`]. There is a ModRM byte; its r/m, or what is said without one, may be a register, may be memory.
+pub(super) const MODRM: u16 = 1;
+pub(super) const REGISTER: u16 = 2;
+pub(super) const MEMORY: u16 = 4;
+/// There is an immediate, in the instruction's bytes or not.
+pub(super) const IMMEDIATE: u16 = 8;
+/// A [branch](branches).
+pub(super) const BRANCH: u16 = 16;
+/// Memory without ModRM.
+pub(super) const STRING: u16 = 32;
+/// The block ends behind it, by a computed jump if it is none to an immediate.
+pub(super) const ENDS_BLOCK: u16 = 64;
+pub(super) const COMPUTED: u16 = 128;
+
+const NO_ROW: Row =
+    Row { bytes: 0, regs: 0, reg_unit: 0, rm_unit: 0, high: 0, form: 0, arms: [NO_ARM; 3], immediate: 0 };
+
+const NO_REST: Rest = Rest { insn: Insn::BLANK, widths: [Insn::BLANK.widths; SIZES], memory: [Kind::None; OPERANDS] };
+
+/// What memory adds to a [form's number](form_of_row): flat addresses, those that begin at the stack's registers, in FS, in GS.
+pub(super) const FLAT: u16 = 1;
+pub(super) const ON_STACK: u16 = 2;
+pub(super) const IN_FS: u16 = 3;
+pub(super) const IN_GS: u16 = 4;
+/// Numbers of a row.
+const FORMS: u16 = 8;
+
+/// The [form's number](form) of row number `row` with a register in ModRM's r/m.
+#[inline(always)]
+pub(super) const fn form_of_row(row: usize) -> u16 {
+    row as u16 * FORMS
+}
+
+/// The numbers of forms that the table has: those below.
+pub(crate) const FORMS_IN_TABLE: u16 = SIZES as u16 * ROWS as u16 * FORMS;
+
+/// The instruction of form `number` of the table, in which registers (but the third), numbers and what is of its place are blank.
+#[inline(always)]
+pub(crate) fn form(number: u16) -> Insn {
+    let row = usize::from(number / FORMS);
+    let Some(rest) = RESTS.get(row / SIZES) else { return Insn::BLANK };
+    let mut i = rest.insn;
+    i.widths = rest.widths[row % SIZES];
+    let memory = number % FORMS;
+    if memory != 0 {
+        i.kinds = rest.memory;
+    }
+    match memory {
+        ON_STACK => i.space = STACK,
+        IN_FS => i.seg_base = SEG_BASE + SegReg::Fs as u8,
+        IN_GS => i.seg_base = SEG_BASE + SegReg::Gs as u8,
+        _ => {}
+    }
+    i
+}
+
+/// The rows of an encoding, for each operand size: by REX.W and the prefix 66, bits 1 and 0; and the rest.
+const fn row(op: Op, opcode: u8, operands: &[Operand], prefix: u8) -> ([Row; SIZES], Rest) {
+    let mut r = NO_ROW;
+    let mut insn = Insn::BLANK;
+    insn.op = op;
+    insn.mode = Mode::new(CodeSize::Bits64, prefix);
+    if matches!(op, Op::Jcc | Op::Cmov | Op::Set) {
+        insn.cc = Cond::ALL[(opcode & 15) as usize];
     }
     let mut width = None;
     let mut src_width = None;
     let mut rm_at = 0;
-    let mut immediate = [(0, false); 4];
+    let mut immediate = None;
     let mut n = 0;
     while n < operands.len() {
         let o = operands[n];
@@ -405,17 +485,19 @@ const fn row(op: Op, opcode: u8, operands: &[Operand], prefix: u8) -> Row {
         } else if n == 1 {
             src_width = o.size();
         }
-        r.insn.kinds[n] = o.kind();
+        insn.kinds[n] = o.kind();
         if let Some(i) = o.immediate() {
-            immediate = i;
+            immediate = Some(i);
         }
+        // The third register is part of the form.
+        let unit = if n < 2 { 1 << (8 * n as u32) } else { 0 };
         match o {
             Eb | Ew | Ez | Ey | Ev | Eq | Wx => {
-                (r.rm_shift, rm_at) = (8 * n as u8, n);
+                (r.rm_unit, rm_at) = (unit, n);
                 r.form |= MODRM | REGISTER | MEMORY;
             }
             Ux => {
-                (r.rm_shift, rm_at) = (8 * n as u8, n);
+                (r.rm_unit, rm_at) = (unit, n);
                 r.form |= MODRM | REGISTER;
             }
             Mv | Mx => {
@@ -423,48 +505,81 @@ const fn row(op: Op, opcode: u8, operands: &[Operand], prefix: u8) -> Row {
                 r.form |= MODRM | MEMORY;
             }
             Gb | Gy | Gv | Vx => {
-                r.reg_shift = 8 * n as u8;
+                r.reg_unit = unit;
                 r.form |= MODRM;
             }
-            Zb | Zv | Zy | Zq => r.rm_shift = 8 * n as u8,
-            CL => r.regs = 1 << (8 * n),
-            One => r.imm = 1,
-            Jb | Jz => r.form |= RELATIVE,
+            Zb | Zv | Zy | Zq => r.rm_unit = unit,
+            CL => {
+                insn.regs[n] = 1;
+                r.regs |= unit;
+            }
             Xb | Xv | Yb | Yv => r.form |= STRING,
-            AL | RAX | Ib | Is | Iw | Id | Iz | Iv | Sv | Sq => {}
+            One | Jb | Jz | AL | RAX | Ib | Is | Iw | Id | Iz | Iv | Sv | Sq => {}
         }
         if matches!(o, Eb | Gb | Zb) {
-            r.form |= BYTE_REGISTER;
+            r.high |= 4 * unit;
         }
         n += 1;
     }
-    let kinds = r.insn.kinds;
-    r.memory = kinds;
-    r.memory[rm_at] = Kind::Mem;
+    if r.form & MODRM == 0 {
+        r.form |= REGISTER;
+    }
+    if has_immediate(insn.kinds) {
+        r.form |= IMMEDIATE;
+    }
+    if branches(op) {
+        r.form |= BRANCH;
+    }
+    if insn.ends_block() {
+        r.form |= ENDS_BLOCK;
+    }
+    if insn.jumps_computed() {
+        r.form |= COMPUTED;
+    }
+    let mut rest = Rest { insn, ..NO_REST };
+    rest.memory = insn.kinds;
+    rest.memory[rm_at] = Kind::Mem;
+    let mut sizes = [r; SIZES];
     let mut k = 0;
-    while k < 4 {
+    while k < SIZES {
+        let r = &mut sizes[k];
         let w = if let Some(w) = width { w[k] } else { Width::W64 };
-        r.sizes[k] = Sizes {
-            widths: Widths::flat(w, if let Some(s) = src_width { s[k] } else { w }),
-            immediate: immediate[k].0 | if immediate[k].1 { SIGNED } else { 0 },
-            hot: [arm(op, w, kinds), arm(op, w, r.memory)],
+        let src = if let Some(s) = src_width { s[k] } else { w };
+        rest.widths[k] = Widths::flat(w, src);
+        if extends(op) {
+            r.regs |= (src as u16) << 6;
+        }
+        let kind = match immediate {
+            Some(i) => number_kind(i[k].0, i[k].1),
+            None if has_immediate(insn.kinds) => ONE,
+            None => NO_NUMBER,
         };
+        r.immediate = kind | (insn.cc as u8) << 4;
+        r.bytes = KINDS[kind as usize].0;
+        let (register, memory) = (arm(op, w, insn.kinds), arm(op, w, rest.memory));
+        r.arms = [
+            special(register, insn.cc, src, true),
+            special(memory, insn.cc, src, true),
+            special(memory, insn.cc, src, false),
+        ];
         k += 1;
     }
-    r
+    (sizes, rest)
 }
 
 /// The maps, each without a prefix, with 66, F3 and F2: opcodes of one byte, of two.
 pub(super) const MAPS: usize = 8;
-const TWO: usize = 4;
-const P66: usize = 1;
+pub(super) const TWO: usize = 4;
+pub(super) const P66: usize = 1;
 const F3: usize = 2;
 const F2: usize = 3;
 
-pub(super) struct Tables<const N: usize> {
-    /// Number of the first row, and in the upper three bits 7 where ModRM's reg is to be added to it. Row 0 is none.
-    pub(super) maps: [[u16; 256]; MAPS],
-    pub(super) rows: [Row; N],
+/// Operand sizes of an encoding.
+pub(super) const SIZES: usize = 4;
+
+struct Tables<const N: usize> {
+    maps: [[u16; 256]; MAPS],
+    rows: [([Row; SIZES], Rest); N],
     used: usize,
 }
 
@@ -534,7 +649,7 @@ impl<const N: usize> Tables<N> {
 }
 
 const fn tables<const N: usize>() -> Tables<N> {
-    let mut t = Tables { maps: [[0; 256]; MAPS], rows: [NO_ROW; N], used: 1 };
+    let mut t = Tables { maps: [[0; 256]; MAPS], rows: [([NO_ROW; SIZES], NO_REST); N], used: 1 };
     let mut k = 0;
     while k < 8 {
         let (op, at) = (ARITHMETIC[k], 8 * k as u8);
@@ -559,4 +674,29 @@ const fn tables<const N: usize>() -> Tables<N> {
     t
 }
 
-pub(super) static TABLES: Tables<{ tables::<1024>().used }> = tables();
+const ROWS: usize = tables::<1024>().used;
+const ALL: &Tables<ROWS> = &tables();
+
+/// By map and opcode the number of the first encoding, and in the upper three bits 7 where ModRM's reg is to be added to it. Number 0 is none.
+pub(super) static MAPPED: [[u16; 256]; MAPS] = ALL.maps;
+
+/// The rows of each encoding, side by side.
+pub(super) static TABLE: [Row; SIZES * ROWS] = {
+    let mut rows = [NO_ROW; SIZES * ROWS];
+    let mut k = 0;
+    while k < rows.len() {
+        rows[k] = ALL.rows[k / SIZES].0[k % SIZES];
+        k += 1;
+    }
+    rows
+};
+
+static RESTS: [Rest; ROWS] = {
+    let mut rests = [NO_REST; ROWS];
+    let mut k = 0;
+    while k < rests.len() {
+        rests[k] = ALL.rows[k].1;
+        k += 1;
+    }
+    rests
+};

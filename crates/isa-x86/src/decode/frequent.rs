@@ -1,15 +1,17 @@
-//! Decodes what [`super::encodings`] has: nearly all that 64-bit programs consist of, several times as fast as a complete decoder does.
+//! Decodes what [`super::encodings`] has: nearly all that 64-bit programs consist of, ten times as fast as a complete decoder does, to what the
+//! interpreter keeps.
 //!
-//! Which form an instruction has is as good as random, so that a branch on it is mispredicted: what can be is computed.
-
-use guest_api::{Space, Width};
+//! Which form an instruction has is as good as random, so that a branch on it is mispredicted: what is little work is computed.
 
 use crate::cpu::{BLOCK, SEG_BASE, SegReg, ZERO};
-use crate::insn::{Insn, Kind, STACK};
-use crate::interp::hot_arm;
+use crate::insn::Insn;
+use crate::interp::{Constants, Head, Packed};
 
 use super::MAX_LEN;
-use super::encodings::{BYTE_REGISTER, ENDS_BLOCK, KNOWN, MEMORY, MODRM, REGISTER, RELATIVE, SIGNED, STRING, TABLES};
+use super::encodings::{
+    BRANCH, COMPUTED, ENDS_BLOCK, FLAT, IMMEDIATE, IN_FS, MAPPED, MEMORY, MODRM, NO_NUMBER, NUMBERS, NUMBERS_BYTES,
+    ON_STACK, P66, REGISTER, SIGNED_8, SIGNED_32, SIZES, STRING, TABLE, TWO, form_of_row,
+};
 
 /// Bytes that are looked at: an instruction, and what a wide read of its last byte takes along.
 const WINDOW: usize = 24;
@@ -30,29 +32,33 @@ static PREFIXES: [u8; 256] = {
     p
 };
 
-/// What a ModRM byte says of a memory operand (SDM 2 table 2-2).
+/// What a ModRM byte says (SDM 2 table 2-2), with REX.B still to be added.
 #[derive(Clone, Copy)]
 struct Address {
+    /// [`ZERO`] where r/m is a register.
     base: u8,
     /// Bits of the base that REX.B adds.
     extension: u8,
-    /// Bytes of displacement.
+    /// The kind of displacement.
     displacement: u8,
-    sib: bool,
-    /// Relative to the next instruction.
-    relative: bool,
+    /// [`SIB`], [`RELATIVE`].
+    more: u8,
 }
 
-static ADDRESSES: [Address; 192] = {
-    let mut all = [Address { base: ZERO, extension: 0, displacement: 0, sib: false, relative: false }; 192];
+const SIB: u8 = 1;
+/// Relative to the next instruction.
+const RELATIVE: u8 = 2;
+
+static ADDRESSES: [Address; 256] = {
+    let mut all = [Address { base: ZERO, extension: 0, displacement: NO_NUMBER, more: 0 }; 256];
     let mut modrm = 0;
-    while modrm < 192 {
+    while modrm < 0xc0 {
         let (mode, rm) = (modrm as u8 >> 6, modrm as u8 & 7);
         let a = &mut all[modrm];
-        a.displacement = [0, 1, 4][mode as usize];
+        a.displacement = [NO_NUMBER, SIGNED_8, SIGNED_32][mode as usize];
         match (mode, rm) {
-            (_, 4) => a.sib = true,
-            (0, 5) => (a.base, a.displacement, a.relative) = (BLOCK, 4, true),
+            (_, 4) => a.more = SIB,
+            (0, 5) => (a.base, a.displacement, a.more) = (BLOCK, SIGNED_32, RELATIVE),
             _ => (a.base, a.extension) = (rm, 8),
         }
         modrm += 1;
@@ -60,10 +66,34 @@ static ADDRESSES: [Address; 192] = {
     all
 };
 
-/// Decodes the instruction of 64-bit code at the start of `bytes`, `off` bytes behind its block's start, to `i`; whether its block ends
-/// behind it. `None` where it is not in the tables, or is longer than `bytes`.
+/// What is told of a decoded instruction beside itself: its length, and bits of [`Row::form`](super::encodings::Row::form) above. A
+/// word, which is returned in a register; 0: none was decoded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Found(u32);
+
+impl Found {
+    pub(crate) fn of(i: &Insn) -> Found {
+        let ends = if i.ends_block() { ENDS_BLOCK } else { 0 };
+        let computed = if i.jumps_computed() { COMPUTED } else { 0 };
+        Found(u32::from(i.len) | u32::from(ends | computed) << 4)
+    }
+    pub(crate) fn len(self) -> usize {
+        self.0 as usize & 15
+    }
+    /// Its block ends behind it.
+    pub(crate) fn ends_block(self) -> bool {
+        self.0 >> 4 & u32::from(ENDS_BLOCK) != 0
+    }
+    /// By a computed jump.
+    pub(crate) fn computed(self) -> bool {
+        self.0 >> 4 & u32::from(COMPUTED) != 0
+    }
+}
+
+/// Decodes the instruction of 64-bit code at the start of `bytes`, `off` bytes behind its block's start, to `place`. `None` where it
+/// is not in the tables, or is longer than `bytes`.
 #[inline(always)]
-pub(super) fn decode(i: &mut Insn, bytes: &[u8], off: u16) -> Option<bool> {
+pub(crate) fn decode(place: &mut Packed, bytes: &[u8], off: u16) -> Option<Found> {
     let last;
     let window = match bytes.first_chunk() {
         Some(window) => window,
@@ -72,7 +102,9 @@ pub(super) fn decode(i: &mut Insn, bytes: &[u8], off: u16) -> Option<bool> {
             &last
         }
     };
-    within(i, window, off).filter(|_| usize::from(i.len) <= bytes.len())
+    let plain = PREFIXES[usize::from(window[0])] == 0;
+    let found = if plain { one_byte(place, window, off) } else { prefixed(place, window, off) };
+    (found.0 != 0 && found.len() <= bytes.len()).then_some(found)
 }
 
 /// What `bytes` begins with, and zeros.
@@ -94,13 +126,17 @@ fn eight(window: &[u8; WINDOW], at: usize) -> u64 {
     window[at & 15..].first_chunk().map_or(0, |b| u64::from_le_bytes(*b))
 }
 
-/// `bytes` bytes at `at`, as a number; its sign extended or not.
+/// The number of this kind at `at`.
 #[inline(always)]
-fn number(window: &[u8; WINDOW], at: usize, bytes: u8, signed: bool) -> u64 {
-    let shift = (64 - 8 * u32::from(bytes)) & 63;
-    let up = eight(window, at) << shift;
-    let v = if signed { (up as i64 >> shift) as u64 } else { up >> shift };
-    if bytes == 0 { 0 } else { v }
+fn number(window: &[u8; WINDOW], at: usize, kind: u8) -> u64 {
+    let kind = &NUMBERS[usize::from(kind & 7)];
+    ((eight(window, at) & kind.mask) ^ kind.flipped).wrapping_sub(kind.less)
+}
+
+/// Bytes of a number of this kind.
+#[inline(always)]
+fn bytes_of(kind: u8) -> usize {
+    (NUMBERS_BYTES >> (4 * (kind & 7)) & 15) as usize
 }
 
 /// The prefixes before REX: their number (0: these are none of the usual ones), the map that they select, the slot of the segment base. As
@@ -121,99 +157,131 @@ fn prefixes(window: &[u8; WINDOW]) -> u32 {
     0
 }
 
-#[inline(never)]
-fn within(i: &mut Insn, window: &[u8; WINDOW], off: u16) -> Option<bool> {
-    let (mut count, mut map, mut segment) = (0, 0, ZERO);
-    if PREFIXES[usize::from(window[0])] != 0 {
-        [count, map, segment, _] = prefixes(window).to_le_bytes();
-        if count == 0 {
-            return None;
-        }
-    }
-    let (count, map) = (usize::from(count), usize::from(map));
-    // Opcode, ModRM and SIB lie within eight bytes. Each step shifts its byte out.
-    let mut rest = eight(window, count);
-    let has_rex = rest & 0xf0 == 0x40;
-    let rex = if has_rex { rest as u8 } else { 0 };
-    rest >>= 8 * u32::from(has_rex);
-    let two = rest as u8 == 0x0f;
-    rest >>= 8 * u32::from(two);
-    let [opcode, modrm, sib, ..] = rest.to_le_bytes();
-    let size = usize::from(rex >> 2 & 2 | u8::from(map == 1));
-    let entry = TABLES.maps[(map | usize::from(two) << 2) & 7][usize::from(opcode)];
-    let row = TABLES.rows.get(usize::from(entry & 0x1fff) + usize::from(u16::from(modrm >> 3) & entry >> 13))?;
-    if row.form & KNOWN == 0 {
-        return None;
-    }
-    let sizes = &row.sizes[size & 3];
-    let has_modrm = row.form & MODRM != 0;
-    let mut at = count + usize::from(has_rex) + usize::from(two) + 1 + usize::from(has_modrm);
-    // An assignment would copy field by field.
-    core::slice::from_mut(i).copy_from_slice(core::slice::from_ref(&row.insn));
-    i.off = off;
-    i.widths = sizes.widths;
+/// Prefixes before REX, as [`prefixes`] tells of them.
+struct Before {
+    count: u8,
+    map: u8,
+    segment: u8,
+}
 
-    let reg = modrm >> 3 & 7 | (rex & 4) << 1;
-    let mut rm = if has_modrm { modrm } else { opcode } & 7 | (rex & 1) << 3;
-    let mut relative = false;
-    let mut disp = 0;
-    let memory = has_modrm && modrm < 0xc0;
-    if memory {
-        if row.form & MEMORY == 0 {
-            return None;
+const NOTHING: Before = Before { count: 0, map: 0, segment: ZERO };
+
+/// Opcodes of one byte, without a prefix before REX: three of four instructions.
+#[inline(never)]
+fn one_byte(place: &mut Packed, window: &[u8; WINDOW], off: u16) -> Found {
+    within::<false>(place, window, off, NOTHING)
+}
+
+#[inline(never)]
+fn two_bytes(place: &mut Packed, window: &[u8; WINDOW], off: u16) -> Found {
+    within::<true>(place, window, off, NOTHING)
+}
+
+#[inline(never)]
+fn prefixed(place: &mut Packed, window: &[u8; WINDOW], off: u16) -> Found {
+    let [count, map, segment, _] = prefixes(window).to_le_bytes();
+    if count == 0 {
+        return NONE;
+    }
+    within::<true>(place, window, off, Before { count: count & 7, map: map & 3, segment })
+}
+
+const NONE: Found = Found(0);
+
+/// All that is done for each of nearly all instructions; what is seldom is for the complete decoder. The next instruction waits until it is known
+/// how long this one is. `TWO_BYTES`: the opcode may have two.
+#[inline(always)]
+fn within<const TWO_BYTES: bool>(place: &mut Packed, window: &[u8; WINDOW], off: u16, before: Before) -> Found {
+    let Before { count, map, segment } = before;
+    let mut at = usize::from(count);
+    let first = window[at];
+    let has_rex = first & 0xf0 == 0x40;
+    let rex = if has_rex { first } else { 0 };
+    at += usize::from(has_rex);
+    let mut map = usize::from(map);
+    // Opcode, ModRM and SIB.
+    let mut rest = eight(window, at) as u32;
+    if rest as u8 == 0x0f {
+        if !TWO_BYTES {
+            return two_bytes(place, window, off);
         }
-        rm = 0;
-        (i.kinds, i.hot) = (row.memory, sizes.hot[1]);
+        map += TWO;
+        at += 1;
+        rest >>= 8;
+    }
+    let [opcode, modrm, sib, _] = rest.to_le_bytes();
+    let size = usize::from(rex >> 2 & 2 | u8::from(map & 3 == P66));
+    let entry = MAPPED[map & 7][usize::from(opcode)];
+    let encoding = usize::from(entry & 0x1fff) + usize::from(u16::from(modrm >> 3) & entry >> 13);
+    let row_number = encoding * SIZES + size;
+    let Some(row) = TABLE.get(row_number) else { return NONE };
+    let has_modrm = row.form & MODRM;
+    at += 1 + usize::from(has_modrm);
+    // What names a register in its opcode does so as ModRM would.
+    let rm = if has_modrm != 0 { modrm } else { opcode };
+    let mut head = Head {
+        arm: row.arms[0],
+        above: row.immediate >> 4,
+        form: form_of_row(row_number),
+        base: ZERO,
+        index: ZERO,
+        ..Head::default()
+    };
+    let mut rm_reg = u16::from(rm & 7 | (rex & 1) << 3);
+    let constants;
+    if has_modrm != 0 && modrm < 0xc0 {
+        if row.form & MEMORY == 0 {
+            return NONE;
+        }
+        rm_reg = 0;
         let a = &ADDRESSES[usize::from(modrm)];
         let mut base = a.base | rex << 3 & a.extension;
-        let mut bytes = a.displacement;
-        relative = a.relative;
-        if a.sib {
+        let mut displacement = a.displacement;
+        let mut plain = segment == ZERO;
+        if a.more & SIB != 0 {
             at += 1;
             let index = sib >> 3 & 7 | (rex & 2) << 2;
-            i.index = if index == 4 { ZERO } else { index };
-            i.scale = sib >> 6;
+            plain &= index == 4;
+            head.index = if index == 4 { ZERO } else { index } | sib >> 6 << 5;
             let no_base = sib & 7 == 5 && modrm < 0x40;
             base = if no_base { ZERO } else { sib & 7 | (rex & 1) << 3 };
-            bytes = if no_base { 4 } else { bytes };
+            displacement = if no_base { SIGNED_32 } else { displacement };
         }
-        disp = number(window, at, bytes, true);
-        at += usize::from(bytes);
-        i.base = base;
-        i.seg_base = segment;
-        i.space = if base & !1 == 4 && segment == ZERO { STACK } else { Space::FLAT };
+        let mut disp = number(window, at, displacement);
+        at += bytes_of(displacement);
+        let imm = number(window, at, row.immediate);
+        at += usize::from(row.bytes);
+        disp = disp.wrapping_add(if a.more & RELATIVE != 0 { u64::from(off) + at as u64 } else { 0 });
+        let beside = row.form & IMMEDIATE != 0;
+        if beside && disp as i32 as u64 != disp {
+            return NONE;
+        }
+        constants = Constants::displacement(disp, imm, beside);
+        head.base = base;
+        head.above = segment - ZERO;
+        head.arm = row.arms[if plain { 1 } else { 2 }];
+        head.form += match segment {
+            ZERO if base & !1 == 4 => ON_STACK,
+            ZERO => FLAT,
+            _ => u16::from(segment) - FS + IN_FS,
+        };
     } else {
-        if (has_modrm && row.form & REGISTER == 0) || (row.form & STRING != 0 && segment != ZERO) {
-            return None;
+        if row.form & REGISTER == 0 || segment != ZERO && row.form & STRING != 0 {
+            return NONE;
         }
-        i.hot = sizes.hot[0];
+        constants = Constants::immediate(number(window, at, row.immediate));
+        at += usize::from(row.bytes);
     }
-    let regs = row.regs | u32::from(reg) << (row.reg_shift & 31) | u32::from(rm) << (row.rm_shift & 31);
-    i.regs = [regs as u8, (regs >> 8) as u8, (regs >> 16) as u8];
-    if row.form & BYTE_REGISTER != 0 && !has_rex {
-        high_bytes(i);
+    let reg = u16::from(modrm >> 3 & 7 | (rex & 4) << 1);
+    head.regs = row.regs | reg.wrapping_mul(row.reg_unit) | rm_reg.wrapping_mul(row.rm_unit);
+    let high = if has_rex { 0 } else { row.high };
+    if at > MAX_LEN || head.regs & high != 0 {
+        return NONE;
     }
-    let immediate = sizes.immediate & (SIGNED - 1);
-    let imm = number(window, at, immediate, sizes.immediate & SIGNED != 0);
-    at += usize::from(immediate);
-    if at > MAX_LEN {
-        return None;
-    }
-    i.len = at as u8;
-    let branch = if row.form & RELATIVE != 0 { at as u64 } else { 0 };
-    let imm = u64::from(row.imm).wrapping_add(imm).wrapping_add(branch);
-    let disp = disp.wrapping_add(if relative { u64::from(off) + at as u64 } else { 0 });
-    i.set_constants_beside(memory, imm, disp);
-    Some(row.form & ENDS_BLOCK != 0)
+    head.len = at as u8;
+    place.set(constants.of_branch(row.form & BRANCH != 0, off.wrapping_add(at as u16)), head);
+    Found(at as u32 | u32::from(row.form) << 4)
 }
 
-/// Without a REX prefix, byte registers 4 to 7 are AH, CH, DH and BH.
-#[inline]
-fn high_bytes(i: &mut Insn) {
-    for (n, w) in [i.width(), i.src_width()].into_iter().enumerate() {
-        if i.kinds[n] == Kind::Gpr && w == Width::W8 && i.regs[n] & 4 != 0 {
-            (i.kinds[n], i.regs[n]) = (Kind::GprHigh, i.regs[n] & 3);
-            i.hot = hot_arm(i);
-        }
-    }
-}
+/// The slot of FS's base.
+const FS: u16 = (SEG_BASE + SegReg::Fs as u8) as u16;

@@ -12,8 +12,11 @@ use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, Instruction, MemoryS
 
 use crate::cpu::{BLOCK, CodeSize, RBP, RSP, SEG_BASE, SegReg, ZERO};
 use crate::insn::{Insn, Kind, Mode, OPERANDS, STACK, prefix, segment_space};
-use crate::interp::hot_arm;
+use crate::interp::Packed;
 use crate::table::{Op, op_of};
+
+pub(crate) use encodings::{FORMS_IN_TABLE, form};
+pub(crate) use frequent::{Found, decode as decode_frequent};
 
 /// Why bytes are not an instruction that can run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,31 +42,16 @@ const MAX_LEN: usize = 15;
 /// # Errors
 /// See [`DecodeError`].
 pub fn decode(bytes: &[u8], bits: CodeSize, stack_width: Width, off: u16) -> Result<Insn, DecodeError> {
-    let mut i = Insn::BLANK;
-    decode_to(&mut i, bytes, bits, stack_width, off).map(|_| i)
-}
-
-/// [`decode`] to where the instruction shall be; whether its block ends behind it. What is there after an error has no meaning.
-#[inline(always)]
-pub(crate) fn decode_to(
-    i: &mut Insn,
-    bytes: &[u8],
-    bits: CodeSize,
-    stack_width: Width,
-    off: u16,
-) -> Result<bool, DecodeError> {
-    if bits == CodeSize::Bits64
-        && let Some(ends) = frequent::decode(i, bytes, off)
-    {
-        return Ok(ends);
+    let mut packed = Packed::default();
+    if bits == CodeSize::Bits64 && decode_frequent(&mut packed, bytes, off).is_some() {
+        return Ok(packed.unpack(form(packed.form()), off));
     }
-    *i = complete(bytes, bits, stack_width, off)?;
-    Ok(i.ends_block())
+    decode_complete(bytes, bits, stack_width, off)
 }
 
 /// [`decode`] for every instruction, by iced-x86.
 #[inline(never)]
-fn complete(bytes: &[u8], bits: CodeSize, stack_width: Width, off: u16) -> Result<Insn, DecodeError> {
+pub(crate) fn decode_complete(bytes: &[u8], bits: CodeSize, stack_width: Width, off: u16) -> Result<Insn, DecodeError> {
     let bitness = match bits {
         CodeSize::Bits16 => 16,
         CodeSize::Bits32 => 32,
@@ -126,7 +114,6 @@ fn lower(x: &Instruction, bits: CodeSize, stack_width: Width, off: u16) -> Resul
     let width = width_of(x, bits).or(sizes[0]).unwrap_or(Width::W64);
     i.set_width(width, sizes[1].unwrap_or(width));
     i.op = operation(x, &i)?;
-    i.hot = hot_arm(&i);
     Ok(i)
 }
 

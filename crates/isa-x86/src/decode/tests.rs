@@ -3,19 +3,21 @@
 use guest_api::Width;
 use random::Rng;
 
-use super::{DecodeError, complete, decode, frequent};
+use super::{DecodeError, decode, decode_complete, decode_frequent, form};
 use crate::cpu::CodeSize;
-use crate::insn::Insn;
+use crate::interp::Packed;
 
 /// Compares one; whether the table has it.
 fn compare(bytes: &[u8], off: u16) -> bool {
-    let mut ours = Insn::BLANK;
-    let ends = frequent::decode(&mut ours, bytes, off);
-    if let Some(ends) = ends {
-        assert_eq!(ends, ours.ends_block(), "{bytes:02x?}");
-        assert_eq!(Ok(ours), complete(bytes, CodeSize::Bits64, Width::W64, off), "{bytes:02x?} at {off}");
+    let mut packed = Packed::default();
+    let found = decode_frequent(&mut packed, bytes, off);
+    if let Some(found) = found {
+        let ours = packed.unpack(form(packed.form()), off);
+        assert_eq!(Ok(ours), decode_complete(bytes, CodeSize::Bits64, Width::W64, off), "{bytes:02x?} at {off}");
+        let told = (found.len(), found.ends_block(), found.computed());
+        assert_eq!(told, (ours.len.into(), ours.ends_block(), ours.jumps_computed()), "{bytes:02x?}");
     }
-    ends.is_some()
+    found.is_some()
 }
 
 #[test]

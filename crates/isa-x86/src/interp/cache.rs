@@ -1,9 +1,9 @@
 //! Decoded blocks, found by linear and by physical address.
 
 use guest_api::Tier;
-use mem::PAGE_MASK;
+use mem::{Access, PAGE_MASK};
 
-use crate::cpu::{CodeSize, SegReg};
+use crate::cpu::{CodeSize, Cpu, SegReg};
 use crate::exec::Exec;
 use crate::fault::{GP, Stop};
 use crate::insn::Insn;
@@ -33,8 +33,6 @@ pub(super) struct CodeCache {
     pub(super) forms: Forms,
     /// What instructions may take: [`CodeCache::insns`], and those of [`CodeCache::forms`].
     pub(super) budget: Budget,
-    /// Where those of the next block are decoded.
-    pub(super) run: Box<[Insn; MAX_INSNS]>,
     /// Room for all that there may be was made at first: to be found by one look is worth that.
     pub(super) blocks: Vec<Block>,
     /// The same numbers as those of `blocks`.
@@ -68,7 +66,6 @@ impl CodeCache {
             insns: Pieces::new(&mut budget),
             forms: Forms::new(&mut budget),
             budget,
-            run: Box::new([Insn::BLANK; MAX_INSNS]),
             blocks,
             index,
             links: Links::new(),
@@ -125,7 +122,8 @@ impl CodeCache {
     pub(super) fn find<T: Tier>(&mut self, cx: &mut Exec<'_>, tier: &mut T, end: &mut u64) -> Result<Place, Stop> {
         let pc = cx.cpu.rip.wrapping_add(cx.cpu.seg_base(SegReg::Cs));
         let key = cx.cpu.fetch_key(pc);
-        let to = match self.known(pc, key) {
+        let known = if core::mem::take(&mut self.links.missed) { None } else { self.known(pc, key) };
+        let to = match known {
             Some(to) => to,
             None => {
                 let before = self.decoded;
@@ -140,6 +138,21 @@ impl CodeCache {
         };
         self.found(pc, key, to);
         Ok(to)
+    }
+
+    /// The block of 64-bit code at `pc`, of one page, if it was decoded and the TLB knows where it is: what the jump cache has lost or never had.
+    #[inline(never)]
+    pub(super) fn find_decoded(&mut self, cpu: &Cpu, pc: u64, key: u32) -> Option<Place> {
+        let pa = cpu.mem.lookup(Access::Execute, pc)?;
+        let id = self.index.find(Key::new(pa, cpu.fetch_mode(pc)))?;
+        let block = self.block(id);
+        if block.bits != CodeSize::Bits64 || block.crosses {
+            return None;
+        }
+        let to = Place { block: id, first: block.first };
+        self.note_jump(pc, key, to);
+        self.link(pc, key, to);
+        Some(to)
     }
 
     #[inline(never)]

@@ -4,40 +4,82 @@ use guest_api::{Tier, Width};
 use mem::{PAGE_MASK, PAGE_SIZE};
 
 use crate::cpu::CodeSize;
-use crate::decode::{DecodeError, decode_to};
+use crate::decode::{DecodeError, Found, decode_complete, decode_frequent};
 use crate::exec::Exec;
 use crate::fault::Stop;
-use crate::insn::{Insn, Kind};
 use crate::sys::paging::fetch_address;
-use crate::table::Op;
 
 use super::block::{Block, BlockId};
-use super::cache::CodeCache;
-use super::hot;
+use super::cache::{CodeCache, MAX_INSNS};
+use super::hot::{self, NO_ARM};
 use super::index::Key;
+use super::packed::{Forms, Packed};
+
+/// Decodes the instruction at the start of `bytes`, `off` bytes behind its block's start, to `place`, for which `forms` has room.
+#[inline(always)]
+pub(super) fn decode_to(
+    place: &mut Packed,
+    forms: &mut Forms,
+    bytes: &[u8],
+    bits: CodeSize,
+    stack: Width,
+    off: u16,
+) -> Result<Found, DecodeError> {
+    if bits == CodeSize::Bits64
+        && let Some(found) = decode_frequent(place, bytes, off)
+    {
+        if place.hot() == NO_ARM {
+            forms.keep_packed(place, off);
+        }
+        return Ok(found);
+    }
+    decode_seldom(place, forms, bytes, bits, stack, off)
+}
+
+/// The same for what is not in the decoder's table.
+#[inline(never)]
+fn decode_seldom(
+    place: &mut Packed,
+    forms: &mut Forms,
+    bytes: &[u8],
+    bits: CodeSize,
+    stack: Width,
+    off: u16,
+) -> Result<Found, DecodeError> {
+    let i = decode_complete(bytes, bits, stack, off)?;
+    forms.pack(place, &i);
+    Ok(Found::of(&i))
+}
 
 /// Instructions that were decoded one behind the other.
 struct Run {
     count: usize,
     /// Their length.
     bytes: usize,
-    /// Whether the last ends a block, or why there is none behind it.
-    last: Result<bool, DecodeError>,
+    /// The last.
+    last: Found,
+    /// Why there is none behind it, if it does not end the block.
+    error: Option<DecodeError>,
 }
 
 /// Decodes from `code` to `insns` up to the end of a block or of either. What cannot be decoded faults when it is reached, not before;
 /// what crosses the page makes a block of its own.
 #[inline(never)]
-fn decode_run(insns: &mut [Insn], code: &[u8], bits: CodeSize, stack: Width) -> Run {
-    let mut run = Run { count: 0, bytes: 0, last: Ok(false) };
-    while run.last == Ok(false)
-        && let Some(rest @ [_, ..]) = code.get(run.bytes..)
-        && let Some(i) = insns.get_mut(run.count)
-    {
-        run.last = decode_to(i, rest, bits, stack, run.bytes as u16);
-        if run.last.is_ok() {
-            run.count += 1;
-            run.bytes += usize::from(i.len);
+fn decode_run(insns: &mut [Packed], forms: &mut Forms, code: &[u8], bits: CodeSize, stack: Width) -> Run {
+    let mut run = Run { count: 0, bytes: 0, last: Found::default(), error: None };
+    for place in insns {
+        let Some(rest @ [_, ..]) = code.get(run.bytes..) else { break };
+        match decode_to(place, forms, rest, bits, stack, run.bytes as u16) {
+            Ok(found) => run.last = found,
+            Err(e) => {
+                run.error = Some(e);
+                break;
+            }
+        }
+        run.count += 1;
+        run.bytes += run.last.len();
+        if run.last.ends_block() {
+            break;
         }
     }
     run
@@ -56,23 +98,26 @@ impl CodeCache {
         self.make_room(&mut cx.cpu.mem, tier);
         let start = key.pa();
         let stack = cx.cpu.stack_width();
-        let insns = &mut self.run[..];
+        let (first, places) = self.insns.next();
+        // Room was made for the longest block and what stands behind it.
+        let insns = &mut places[..MAX_INSNS];
+        let forms = &mut self.forms;
         let mut second_page = None;
         let in_page = (PAGE_SIZE - (start & PAGE_MASK)) as usize;
         let ram = cx.cpu.mem.is_ram(start & !PAGE_MASK);
         let mut buffer = [0; 15];
         let mut run = if ram {
             let code = cx.cpu.mem.ram.slice(start, in_page).unwrap_or_default();
-            decode_run(insns, code, bits, stack)
+            decode_run(insns, forms, code, bits, stack)
         } else {
             let n = in_page.min(buffer.len());
             for (k, b) in buffer[..n].iter_mut().enumerate() {
                 *b = cx.read_physical(start + k as u64, 1) as u8;
             }
             // Of a device no more is read than is executed.
-            decode_run(&mut insns[..1], &buffer[..n], bits, stack)
+            decode_run(&mut insns[..1], forms, &buffer[..n], bits, stack)
         };
-        if run.bytes == 0 && run.last == Err(DecodeError::NeedMoreBytes) {
+        if run.bytes == 0 && run.error == Some(DecodeError::NeedMoreBytes) {
             if ram {
                 let _ = cx.cpu.mem.ram.read_bytes(start, &mut buffer[..in_page.min(15)]);
             }
@@ -82,22 +127,16 @@ impl CodeCache {
             for (k, b) in rest.iter_mut().enumerate() {
                 *b = cx.read_physical(next + k as u64, 1) as u8;
             }
-            run = decode_run(&mut insns[..1], &buffer, bits, stack);
+            run = decode_run(&mut insns[..1], forms, &buffer, bits, stack);
         }
-        let Run { count, bytes, last } = run;
+        let Run { count, bytes, last, error } = run;
         if bytes == 0 {
-            return Err(match last {
-                Err(DecodeError::Invalid) => cx.ud(),
+            return Err(match error {
+                Some(DecodeError::Invalid) => cx.ud(),
                 _ => cx.gp0(), // longer than 15 bytes
             });
         }
-        let end = hot::fuse(&mut insns[..count]);
-        let jump = &insns[count - 1];
-        let computed = matches!(jump.op, Op::Jmp | Op::Call) && jump.kinds[0] != Kind::Imm;
-        let (first, places) = self.insns.next();
-        for (place, i) in places.iter_mut().zip(&insns[..count]) {
-            self.forms.pack(place, i);
-        }
+        let end = hot::fuse(&mut insns[..count], last.ends_block(), bytes);
         if let Some(end) = end {
             places[count] = end;
         }
@@ -106,12 +145,15 @@ impl CodeCache {
         block.count = count as u16;
         block.bytes = bytes as u16;
         block.crosses = second_page.is_some();
-        if computed {
+        if last.computed() {
             block.computed = self.targets.number();
         }
-        let slot = tier.find(start, key.mode());
-        if slot != 0 {
-            block.set_slot(slot);
+        // Translated code is under watch: where no line is there is none.
+        if !ram || cx.cpu.mem.holds_code(start, 1) {
+            let slot = tier.find(start, key.mode());
+            if slot != 0 {
+                block.set_slot(slot);
+            }
         }
         if ram {
             cx.cpu.mem.mark_code(start, bytes.min(in_page) as u32);

@@ -24,6 +24,11 @@ pub(super) enum Fact {
     PlainFrom16,
 }
 
+/// Whether the address of `i` is a base register and a displacement.
+pub(super) const fn is_plain(i: &Insn) -> bool {
+    i.index == ZERO && i.seg_base == ZERO
+}
+
 impl Fact {
     /// Whether the address is plain, where that is said; and the width of the source.
     const fn parts(self) -> (bool, Option<Width>) {
@@ -37,15 +42,19 @@ impl Fact {
             Fact::PlainFrom16 => (true, Some(Width::W16)),
         }
     }
-    /// Whether it is one of `i`.
-    pub(super) fn holds(self, i: &Insn) -> bool {
-        let (plain, from) = self.parts();
+    /// Whether it is one of an instruction of this condition and width of the source, whose address is `plain`.
+    pub(super) const fn holds(self, cc: Cond, src: Width, plain: bool) -> bool {
+        let (must_be_plain, from) = self.parts();
         let condition = match self {
-            Fact::Zero => matches!(i.cc, Cond::E | Cond::Ne),
-            Fact::Ordered => is_ordered(i.cc),
+            Fact::Zero => matches!(cc, Cond::E | Cond::Ne),
+            Fact::Ordered => is_ordered(cc),
             _ => true,
         };
-        condition && (!plain || i.index == ZERO && i.seg_base == ZERO) && from.is_none_or(|from| from == i.src_width())
+        let source = match from {
+            Some(from) => from as u8 == src as u8,
+            None => true,
+        };
+        condition && source && (plain || !must_be_plain)
     }
     /// `i`, of which it is one, with the fact written down for the compiler.
     #[inline(always)]
@@ -83,7 +92,7 @@ mod tests {
                         .into_iter()
                         .zip(&mut held)
                     {
-                        if fact.holds(&i) {
+                        if fact.holds(cc, src, is_plain(&i)) {
                             assert_eq!(fact.told(i), i);
                             *held += 1;
                         } else {

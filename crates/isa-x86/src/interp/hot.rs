@@ -5,9 +5,9 @@
 //! pairs of instructions have arms together: what interpretation costs is memory that is not in the cache and jumps to arms that the
 //! host's processor did not predict. `arms.rs` lists them.
 
-use guest_api::Width;
+use guest_api::{Cond, Width};
 
-use super::facts::Fact;
+use super::facts::{Fact, is_plain};
 use super::packed::{Forms, Packed};
 use crate::cpu::{BLOCK, CodeSize, Cpu};
 use crate::exec::Exec;
@@ -23,11 +23,11 @@ pub(crate) const NO_ARM: u8 = Arm::Other as u8;
 pub(super) const LAST: u8 = Arm::Last as u8;
 
 /// The arm for `i`.
-pub(crate) fn hot_arm(i: &Insn) -> u8 {
-    if i.bits() != CodeSize::Bits64 || i.addr_width() != Width::W64 {
+pub(super) fn hot_arm(i: &Insn) -> u8 {
+    if i.bits() != CodeSize::Bits64 || i.addr_width() != Width::W64 || !Packed::holds(i) {
         return NO_ARM;
     }
-    arm(i.op, i.width(), i.kinds)
+    special(arm(i.op, i.width(), i.kinds), i.cc, i.src_width(), is_plain(i))
 }
 
 /// How the execution of a block ends.
@@ -134,11 +134,12 @@ macro_rules! hot {
             $([Arm::$head as u8, Arm::$tail as u8, Arm::$chain as u8],)*
         ];
 
-        /// The arm for `i`, which has the arm `i.hot`: that of the first fact that is one of it.
-        fn special(i: &Insn) -> u8 {
-            match i.hot {
-                $(arm if arm == Arm::$of as u8 && Fact::$fact.holds(i) => Arm::$special as u8,)*
-                arm => arm,
+        /// The arm for an instruction that has the arm `arm`, this condition and width of the source, and a `plain` address or not: that of the
+        /// first fact that is one of it.
+        pub(crate) const fn special(arm: u8, cc: Cond, src: Width, plain: bool) -> u8 {
+            match arm {
+                $(_ if arm == Arm::$of as u8 && Fact::$fact.holds(cc, src, plain) => Arm::$special as u8,)*
+                _ => arm,
             }
         }
 
@@ -216,19 +217,19 @@ const FIRSTS: usize = 64;
 const SECONDS: usize = 32;
 
 /// [`PAIRS`] for looking up: the number of an arm among those that are first and among those that are second in a pair, and by both the
-/// pair's arm. Number 0 is none of them.
+/// pair's arm, with its own number among the second. Number 0 is none of them.
 struct Pairs {
     first: [u8; 256],
     second: [u8; 256],
-    arms: [[u8; SECONDS]; FIRSTS],
+    arms: [[[u8; 2]; SECONDS]; FIRSTS],
 }
 
 static PAIR: Pairs = {
-    let mut p = Pairs { first: [0; 256], second: [0; 256], arms: [[NO_ARM; SECONDS]; FIRSTS] };
+    let mut p = Pairs { first: [0; 256], second: [0; 256], arms: [[[NO_ARM, 0]; SECONDS]; FIRSTS] };
     let (mut firsts, mut seconds) = (0, 0);
     let mut k = 0;
     while k < PAIRS.len() {
-        let [a, b, both] = PAIRS[k];
+        let [a, b, _] = PAIRS[k];
         let (first, second) = (&mut p.first[a as usize], &mut p.second[b as usize]);
         if *first == 0 {
             firsts += 1;
@@ -238,37 +239,38 @@ static PAIR: Pairs = {
             seconds += 1;
             *second = seconds;
         }
-        p.arms[*first as usize][*second as usize] = both;
+        k += 1;
+    }
+    k = 0;
+    while k < PAIRS.len() {
+        let [a, b, both] = PAIRS[k];
+        p.arms[p.first[a as usize] as usize][p.second[b as usize] as usize] = [both, p.second[both as usize]];
         k += 1;
     }
     p
 };
 
-/// The arm of two instructions, if there is one for both.
-#[inline(always)]
-fn pair(first: u8, second: u8) -> Option<u8> {
-    let (a, b) = (PAIR.first[usize::from(first)], PAIR.second[usize::from(second)]);
-    let both = PAIR.arms[usize::from(a) % FIRSTS][usize::from(b) % SECONDS];
-    (both != NO_ARM).then_some(both)
-}
-
-/// Gives the instructions of a block arms in pairs, where there are such. What must stand behind them, if their last cannot be the end.
-pub(super) fn fuse(insns: &mut [Insn]) -> Option<Packed> {
-    for i in insns.iter_mut() {
-        i.hot = if Packed::holds(i) { special(i) } else { NO_ARM };
-    }
-    let last = insns.last_mut()?;
-    let next = match last.hot {
+/// Gives the instructions of a block, which is `bytes` long, arms in pairs, where there are such. What must stand behind them, if their last cannot be
+/// the end: whether it `ends` a block.
+pub(super) fn fuse(insns: &mut [Packed], ends: bool, bytes: usize) -> Option<Packed> {
+    let (last, others) = insns.split_last_mut()?;
+    let next = match last.hot() {
         NO_ARM => {
-            last.hot = LAST;
+            last.set_hot(LAST);
             None
         }
-        _ if last.ends_block() => None,
-        _ => Some(Packed::end(Arm::Next as u8, u64::from(last.off) + u64::from(last.len))),
+        _ if ends => None,
+        _ => Some(Packed::end(Arm::Next as u8, bytes as u64)),
     };
-    for k in (1..insns.len()).rev() {
-        if let Some(both) = pair(insns[k - 1].hot, insns[k].hot) {
-            insns[k - 1].hot = both;
+    // One waits for the other: from a pair to the next only its number is handed on.
+    let mut behind = PAIR.second[usize::from(last.hot())];
+    for i in others.iter_mut().rev() {
+        let own = usize::from(i.hot());
+        let [both, number] = PAIR.arms[usize::from(PAIR.first[own]) % FIRSTS][usize::from(behind) % SECONDS];
+        behind = PAIR.second[own];
+        if both != NO_ARM {
+            behind = number;
+            i.set_hot(both);
         }
     }
     next
@@ -278,18 +280,25 @@ arms!(hot);
 
 #[cfg(test)]
 mod tests {
+    use super::super::decoding::decode_to;
+    use super::super::pieces::Budget;
     use super::*;
-    use crate::decode::decode;
 
     #[test]
     fn what_cannot_be_packed_has_no_arm_in_a_pair_either() {
         // cmp qword [rip + distance], 1; jz $ + 2
         let block = |distance: i32| {
             let first = [&[0x48, 0x83, 0x3d][..], &distance.to_le_bytes(), &[1]].concat();
-            let mut insns = [(&first[..], 0), (&[0x74, 0], 8)]
-                .map(|(bytes, off)| decode(bytes, CodeSize::Bits64, Width::W64, off).unwrap());
-            fuse(&mut insns);
-            insns.map(|i| i.hot)
+            let mut budget = Budget::new(1 << 20);
+            let mut forms = Forms::new(&mut budget);
+            assert!(forms.make_room(2, &mut budget));
+            let mut insns = [(&first[..], 0), (&[0x74, 0], 8)].map(|(bytes, off)| {
+                let mut place = Packed::default();
+                decode_to(&mut place, &mut forms, bytes, CodeSize::Bits64, Width::W64, off).unwrap();
+                place
+            });
+            fuse(&mut insns, true, 10);
+            insns.map(|i| i.hot())
         };
         assert_eq!(block(0x7fff_fff7), [Arm::CmpMI64Jz as u8, Arm::JzI64 as u8]);
         assert_eq!(block(0x7fff_fff8), [NO_ARM, Arm::JzI64 as u8]);

@@ -37,11 +37,13 @@ pub(super) struct Links {
     /// Finds blocks by linear address, in the form of [`guest_api::Jump`], by [`jump_index`].
     jumps: Box<[Jump]>,
     last: Last,
+    /// What comes next was looked for, and is not [known](CodeCache::known).
+    pub(super) missed: bool,
 }
 
 impl Links {
     pub(super) fn new() -> Links {
-        Links { jumps: vec![NOWHERE; JUMPS].into(), last: NO_LAST }
+        Links { jumps: vec![NOWHERE; JUMPS].into(), last: NO_LAST, missed: false }
     }
 }
 

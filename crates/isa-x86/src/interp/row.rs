@@ -47,9 +47,12 @@ pub(super) fn run(
                     None => {
                         let from = cpu.regs[BLOCK as usize].wrapping_add(base);
                         code.found(from, cpu.fetch_key(from), at);
-                        match code.jump_to(pc, key) {
+                        match code.jump_to(pc, key).or_else(|| code.find_decoded(cpu, pc, key)) {
                             Some(to) => to,
-                            None => return Ok(()),
+                            None => {
+                                code.links.missed = true;
+                                return Ok(());
+                            }
                         }
                     }
                 }
