@@ -69,6 +69,13 @@ for (const [what, files, expected] of [
   });
 }
 
+test("of two images that fail, the one named is always the first", async () => {
+  const options = ["-kernel", "k", "-initrd", "i"];
+  const r = started(run({ options }, () => Exit.Idle, { k: file([Uint8Array.of(1)], 7) }));
+  const { message } = await r.until("state", (e) => e.state === "failed");
+  assert.equal(message, "kernel k: the transfer broke off after 1 of 7 bytes");
+});
+
 test("wrong options and a machine that cannot be built keep their messages", async () => {
   const options = started(run({ options: ["-nonsense"] }, () => Exit.Idle));
   assert.deepEqual((await options.until("result")).result, {

@@ -28,12 +28,18 @@ export class Loader {
     this.#progress = progress;
   }
 
-  /** Loads all that the options name, at the same time; `shares`: how many there are. */
+  /** Loads all that the options name, at the same time; `shares`: how many there are. Of several that fail, the first is told of. */
   async load(shares: number): Promise<void> {
     const images = IMAGES.map(([image, what]) =>
       this.#fetch(this.#engine.imageName(image), what, (length) => this.#engine.imageBegin(image, length)),
     );
-    await Promise.all([...images, ...Array.from({ length: shares }, (_, share) => this.#archive(share))]);
+    const all = [...images, ...Array.from({ length: shares }, (_, share) => this.#archive(share))];
+    // Each has somebody who waits for it, also when one before it has failed.
+    const outcomes = all.map((one) => one.then(undefined, (cause: unknown) => ({ cause })));
+    for (const outcome of outcomes) {
+      const failure = await outcome;
+      if (failure) throw failure.cause;
+    }
   }
 
   /** What is in a share in memory in the beginning. */
