@@ -117,7 +117,8 @@ impl Block {
     }
     /// Half of the executions are forgotten, if the block has not become `hot`.
     pub(super) fn fade(&mut self, hot: u32) {
-        if self.runs < hot {
+        // Of most there is nothing to forget any more: what is not written need not go back to memory.
+        if (1..hot).contains(&self.runs) {
             self.runs /= 2;
         }
     }
