@@ -330,11 +330,11 @@ impl Engine {
         };
         let taken = machine.console_input(&self.input);
         self.input.drain(..taken);
-        let (before, start) = (machine.work(), host::time());
+        let (before, start) = (machine.stats().insns, host::time());
         let first = self.pacer.begin(slice_ms, start.monotonic_ns as f64 / 1e6);
-        let exit = machine.run_with(jit, start, first, &mut |work| self.pacer.ran(work, host::monotonic_ms()));
+        let exit = machine.run_with(jit, start, first, &mut |insns| self.pacer.ran(insns, host::monotonic_ms()));
         let now = host::time();
-        self.pacer.ran(machine.work().saturating_sub(before), now.monotonic_ns as f64 / 1e6);
+        self.pacer.ran(machine.stats().insns.saturating_sub(before), now.monotonic_ns as f64 / 1e6);
         // compiling is no part of the guest's speed
         machine.slice_over(now);
         jit.slice_over();

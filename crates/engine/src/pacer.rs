@@ -3,8 +3,6 @@
 //! A guest's speed changes by a factor of ten or a hundred from one moment to the next, when code that was interpreted
 //! is translated or when translated code meets new code. So a slice is run in steps, and ends when its time is over. What
 //! it may execute at most follows the measured speed, for hosts whose clock is too coarse to tell that the time is over.
-//! Instructions are here those that were executed and what else was done, in theirs ([`machine::Machine::work`]): else a step through code
-//! that is new would be a hundred times as long as one through code that is known.
 
 /// Before anything is measured: a hundred million instructions a second.
 const RATE_AT_START: f64 = 100_000.0;

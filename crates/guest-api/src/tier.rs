@@ -200,10 +200,6 @@ pub trait Tier {
     fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64) -> u32;
     /// The budget was used up in translated code, which is a sample of where time goes.
     fn sample<C: Code>(&mut self, _code: &mut C) {}
-    /// Nanoseconds that went into translating while the guest ran, and that this has not told of yet.
-    fn take_busy_ns(&mut self) -> u64 {
-        0
-    }
     /// What shall happen to the guest that may happen to a guest at any time; `None` unless this is a test. Asked when a run begins
     /// and when what the answer says is over.
     #[inline(always)]

@@ -21,7 +21,7 @@ use guest_api::{NoTier, Tier, Width};
 use crate::cpu::{BEHIND_STI, BLOCK, Cpu, NO_STI, SegReg, rflags};
 use crate::exec::Exec;
 use crate::fault::{self, Exception, Stop, StopReason};
-use crate::platform::{Busy, Platform};
+use crate::platform::Platform;
 use crate::sys::debug::DR6_BS;
 use crate::sys::interrupts::{self, Source};
 use cache::CodeCache;
@@ -127,8 +127,7 @@ impl Vcpu {
     }
 
     /// Executes about `max_insns` instructions: the last block is finished. `cpu.insns` counts exactly. Each exception and interrupt
-    /// takes one from the budget, so that a handler which faults for ever cannot keep the host; what else takes time as many as
-    /// [`Platform::busy`] says.
+    /// takes one from the budget, so that a handler which faults for ever cannot keep the host.
     pub fn run(&mut self, platform: &mut dyn Platform, max_insns: u64) -> CpuExit {
         self.run_with(platform, &mut NoTier, max_insns)
     }
@@ -186,7 +185,7 @@ impl Vcpu {
                 }
             }
             let pc = cx.cpu.rip;
-            let at = match self.code.find(&mut cx, tier, &mut end) {
+            let at = match self.code.find(&mut cx, tier) {
                 Ok(at) => at,
                 Err(Stop) => match settle(&mut cx, pc, catch) {
                     None => {
@@ -205,7 +204,6 @@ impl Vcpu {
                     if cx.cpu.insns >= end {
                         self.samples_translated += 1;
                         tier.sample(&mut View { code: &self.code, cpu: cx.cpu });
-                        _ = translating(&mut cx, tier);
                     }
                     if tier.changed() {
                         self.code.take_changes(cx.cpu, tier);
@@ -216,7 +214,6 @@ impl Vcpu {
                 if self.code.block_mut(id).count_run(hot) {
                     let again = tier.hot(&mut View { code: &self.code, cpu: cx.cpu }, id, pc);
                     self.code.block_mut(id).set_runs(hot.saturating_sub(again));
-                    end = end.saturating_sub(translating(&mut cx, tier));
                     if tier.changed() {
                         self.code.take_changes(cx.cpu, tier);
                     }
@@ -255,14 +252,6 @@ fn enter<T: Tier>(cx: &mut Exec<'_>, tier: &mut T, slot: u32, end: u64, translat
     cx.cpu.insns = end.wrapping_sub(left.left as u64);
     *translated = translated.wrapping_add(cx.cpu.insns.wrapping_sub(before));
     left.interpret
-}
-
-/// Tells the platform how long the second tier has translated; by how much the budget is shorter.
-fn translating<T: Tier>(cx: &mut Exec<'_>, tier: &mut T) -> u64 {
-    match tier.take_busy_ns() {
-        0 => 0,
-        ns => cx.platform.busy(Busy::Translating(ns)),
-    }
 }
 
 /// Does what raised `attention`. `Ok(true)`: one instruction only may run now. `Err(None)`: look again.

@@ -24,5 +24,5 @@ pub use exec::Exec;
 pub use fault::{Exception, Stop};
 pub use insn::{Insn, Kind};
 pub use interp::{CpuExit, Vcpu};
-pub use platform::{Busy, Platform};
+pub use platform::Platform;
 pub use table::{Op, execute, translate};

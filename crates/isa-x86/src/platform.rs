@@ -1,14 +1,5 @@
 //! What the CPU asks of the machine around it.
 
-/// What takes time beside executing instructions.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Busy {
-    /// So many instructions were decoded.
-    Decoding(u64),
-    /// Hot code was translated, in so many nanoseconds of the host's clock.
-    Translating(u64),
-}
-
 /// The machine as the CPU sees it. `at` is the number of guest instructions executed since power-on, from which the
 /// machine interpolates guest time.
 pub trait Platform {
@@ -40,10 +31,6 @@ pub trait Platform {
 
     /// The time-stamp counter, without the guest's own offset.
     fn tsc(&mut self, at: u64) -> u64;
-    /// What is not executing has taken time. By how many instructions the budget that is being used is shorter for that.
-    fn busy(&mut self, _with: Busy) -> u64 {
-        0
-    }
     /// A random 64-bit number (RDRAND, RDSEED).
     fn random(&mut self) -> u64;
     /// Whether [`crate::Vcpu::run`] should return soon: power-off, reset, a timer that now expires earlier.

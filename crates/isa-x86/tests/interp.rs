@@ -2,9 +2,9 @@
 
 use bare::{Bare, CODE, long_mode, run};
 use guest_api::{Code, Tier};
+use isa_x86::CpuExit;
 use isa_x86::cpu::{SegReg, Segment, TableRegister, cr0};
 use isa_x86::fault::{Exception, SS};
-use isa_x86::{CpuExit, Vcpu};
 
 #[test]
 fn a_loop_counts_exactly() {
@@ -18,26 +18,6 @@ fn a_loop_counts_exactly() {
     assert_eq!(v.cpu.rip, CODE + 16);
     run(&mut v, 10);
     assert_eq!(v.cpu.insns, 3012);
-}
-
-#[test]
-fn new_code_takes_more_of_the_budget() {
-    let code = [&[0x90; 2000][..], &[0xeb, 0xfe]].concat();
-    let mut v = long_mode(&code);
-    v.cpu.cr0 &= !cr0::PG;
-    let mut platform = Bare { decoding: 9, ..Bare::default() };
-    let mut executed = |v: &mut Vcpu, budget| {
-        let before = v.cpu.insns;
-        assert_eq!(v.run(&mut platform, budget), CpuExit::Budget);
-        v.cpu.insns - before
-    };
-    // Blocks of 64, which are finished.
-    assert!((100..100 + 64).contains(&executed(&mut v, 1000)));
-    assert_eq!(executed(&mut v, 1), 64, "and go on");
-    let decoded = v.decoded();
-    v.cpu.rip = CODE;
-    assert_eq!(executed(&mut v, decoded), decoded);
-    assert_eq!(v.decoded(), decoded);
 }
 
 #[test]

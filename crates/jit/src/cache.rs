@@ -59,13 +59,6 @@ pub struct Stats {
     pub refusals: u64,
 }
 
-impl Stats {
-    /// Time spent on translating, all in all.
-    fn busy_ns(&self) -> u64 {
-        self.lift_ns + self.emit_ns + self.compile_ns
-    }
-}
-
 /// What became of code that was hot.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -153,8 +146,6 @@ pub struct Jit<H> {
     /// Executions of a block that make it worth including in a region.
     pub warm: u32,
     pub stats: Stats,
-    /// The time of [`Stats::busy_ns`] that the guest's clock need not hear of any more.
-    told_ns: u64,
 }
 
 /// No region.
@@ -208,7 +199,6 @@ impl<H: Host> Jit<H> {
             hot: HOT,
             warm: WARM,
             stats: Stats::default(),
-            told_ns: 0,
         }
     }
 
@@ -230,8 +220,6 @@ impl<H: Host> Jit<H> {
                 self.flush();
             }
         }
-        // The guest does not run meanwhile.
-        self.told_ns = self.stats.busy_ns();
     }
 
     /// What is known for functions of a guest whose state is at `state`: those that are there know that address.

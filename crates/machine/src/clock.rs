@@ -1,16 +1,13 @@
 //! Guest time.
 //!
 //! The host gives its time once a slice; within a slice guest time is interpolated by the instruction count, at the rate
-//! measured over the last slices. What the emulator does beside executing takes time of its own ([`GuestClock::busy`]): decoding
-//! by the number of instructions, translating as long as the host says. Guest time never goes back. Where it is ahead of the host's by [`AHEAD_NS`] it goes at a
+//! measured over the last slices. Guest time never goes back. Where it is ahead of the host's by [`AHEAD_NS`] it goes at a
 //! fraction of its rate ([`SLOWED`]), but never stands still: a guest that reads two clocks in turn must see both move.
 //!
 //! After a long gap (a tab in the background, a pause, a laptop that slept) guest time must reach the host's again, but
 //! not in one step: a kernel whose clock leaps by more than 20 s reports a soft lockup or an RCU stall. So a guest that
 //! is behind *catches up*: if it halts, its clock hops from one timer deadline to the next; if it computes, its clock
 //! leaps now and then. (A clock that merely ran faster would let timers expire within their own interrupt handler.)
-
-use isa_x86::Busy;
 
 /// The host's clocks at the start of a slice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,13 +48,10 @@ const MEASURE_INSNS: u64 = 10_000;
 const MEASURE_NS: u64 = 20_000_000;
 /// A slice that took longer was not spent on instructions alone: a throttled tab.
 const MEASURE_MAX_NS: u64 = 100_000_000;
-/// What it takes to decode an instruction. Not measured: new code has other costs too, faults and cold caches, and slices that
-/// decode do little else than what comes with it.
-const DECODE_NS: u64 = 64;
 /// Before anything is measured: two milliseconds at 10 ns an instruction.
 const MEASURED_AT_START: (u64, u64) = (2_000_000, 200_000);
 
-/// Guest nanoseconds since power-on, as a function of the instruction count and of what else was done.
+/// Guest nanoseconds since power-on, as a function of the instruction count.
 #[derive(Clone, Debug)]
 pub struct GuestClock {
     /// Host monotonic time of power-on.
@@ -65,10 +59,6 @@ pub struct GuestClock {
     /// Guest time at `base_insns`.
     base: u64,
     base_insns: u64,
-    /// Nanoseconds since then in which something else was done than executing.
-    beside: u64,
-    /// How many instructions would have taken as long as all that since power-on.
-    worth: u64,
     /// Guest time that the host's clock stands for.
     host: u64,
     /// Guest time goes slower from here on, until the next slice.
@@ -79,19 +69,8 @@ pub struct GuestClock {
     measured: (u64, u64),
     /// While catching up.
     behind: Option<Behind>,
-    /// Since the last slice began, if that slice used up its budget.
-    measuring: Option<Measuring>,
-}
-
-/// A slice whose speed is measured.
-#[derive(Clone, Copy, Debug)]
-struct Measuring {
-    /// Host time and instructions at its start.
-    since: u64,
-    first: u64,
-    /// Instructions decoded in it, and nanoseconds in which code was translated.
-    decoded: u64,
-    translating: u64,
+    /// Host time and instructions at the start of the last slice, if that slice used up its budget.
+    measuring: Option<(u64, u64)>,
 }
 
 /// How a guest that is behind catches up.
@@ -120,8 +99,6 @@ impl GuestClock {
             origin: host.monotonic_ns,
             base: 0,
             base_insns: 0,
-            beside: 0,
-            worth: 0,
             host: 0,
             limit: AHEAD_NS,
             ns_per_insn: (ns << FRACTION) / insns,
@@ -135,7 +112,7 @@ impl GuestClock {
     pub fn begin_slice(&mut self, host: HostTime, insns: u64) {
         let now = self.now(insns);
         self.end_slice(host, insns);
-        self.measuring = Some(Measuring { since: host.monotonic_ns, first: insns, decoded: 0, translating: 0 });
+        self.measuring = Some((host.monotonic_ns, insns));
         let host = host.monotonic_ns.saturating_sub(self.origin).max(self.host);
         self.host = host;
         let lag = self.host.saturating_sub(now);
@@ -158,9 +135,8 @@ impl GuestClock {
     pub fn end_slice(&mut self, host: HostTime, insns: u64) {
         // Up to here by the old rate, from here on by the new one.
         self.rebase(self.now(insns), insns);
-        if let Some(slice) = self.measuring.take() {
-            let ns = host.monotonic_ns.saturating_sub(slice.since).saturating_sub(slice.translating);
-            self.measure(ns, insns.saturating_sub(slice.first), slice.decoded);
+        if let Some((then, first)) = self.measuring.take() {
+            self.measure(host.monotonic_ns.saturating_sub(then), insns.saturating_sub(first));
         }
     }
 
@@ -169,15 +145,11 @@ impl GuestClock {
         self.measuring = None;
     }
 
-    /// Of `ns` nanoseconds, in which `insns` instructions were executed and `decoded` were decoded, the former took as large a part as was
-    /// expected: neither what decoding really takes nor a change of speed then tells much on the other.
-    fn measure(&mut self, ns: u64, insns: u64, decoded: u64) {
+    fn measure(&mut self, ns: u64, insns: u64) {
         if insns < MEASURE_INSNS {
             return;
         }
-        let expected = (u128::from(insns) * u128::from(self.ns_per_insn)) >> FRACTION;
-        let decoding = u128::from(decoded) * u128::from(DECODE_NS);
-        let ns = (u128::from(ns.min(MEASURE_MAX_NS)) * expected / (expected + decoding)) as u64;
+        let ns = ns.min(MEASURE_MAX_NS);
         // The slice weighs as much as the time it took or, should it be longer, as the time it was expected to take:
         // what was much too slow a rate is given up after few slices. A mean of quotients would not do: a coarse clock
         // says 0 for most of them.
@@ -194,7 +166,7 @@ impl GuestClock {
     }
 
     fn rebase(&mut self, now: u64, insns: u64) {
-        (self.base, self.base_insns, self.beside) = (now, insns, 0);
+        (self.base, self.base_insns) = (now, insns);
     }
 
     /// Fixed-point nanoseconds an instruction: a sixteenth less than measured. Guest time then steps forward a little at
@@ -208,37 +180,9 @@ impl GuestClock {
     #[inline]
     pub fn now(&self, insns: u64) -> u64 {
         let passed = insns.saturating_sub(self.base_insns).saturating_mul(self.rate()) >> FRACTION;
-        let full = self.base.saturating_add(self.beside).saturating_add(passed);
+        let full = self.base.saturating_add(passed);
         let ahead = full.saturating_sub(self.limit.max(self.base));
         full - ahead + ahead / SLOWED
-    }
-
-    /// Guest time passes without instructions. Returns how many would have taken as long: what is to end after a number of them
-    /// ([`GuestClock::insns_until`], the budget of a slice) ends so much earlier.
-    pub fn busy(&mut self, with: Busy) -> u64 {
-        let ns = match with {
-            Busy::Decoding(insns) => insns.saturating_mul(DECODE_NS),
-            Busy::Translating(ns) => ns,
-        };
-        if let Some(slice) = &mut self.measuring {
-            match with {
-                Busy::Decoding(insns) => slice.decoded = slice.decoded.saturating_add(insns),
-                Busy::Translating(ns) => slice.translating = slice.translating.saturating_add(ns),
-            }
-        }
-        if let Busy::Translating(ns) = with {
-            // It is the host's clock that says so.
-            self.limit = self.limit.saturating_add(ns);
-        }
-        self.beside = self.beside.saturating_add(ns);
-        let insns = ns.saturating_mul(1 << FRACTION) / self.rate();
-        self.worth = self.worth.saturating_add(insns);
-        insns
-    }
-
-    /// Work done since power-on: `insns` instructions, and as many as would have taken the time that was spent on something else.
-    pub fn work(&self, insns: u64) -> u64 {
-        insns.saturating_add(self.worth)
     }
 
     /// Instructions until guest time reaches `deadline` or has to be looked at for another reason, at least 1.
@@ -428,92 +372,6 @@ mod tests {
         assert_eq!(c.insns_until(Some(0), 50), 1, "already due");
         assert_eq!(c.insns_until(Some(AHEAD_NS + 1), 0), u64::MAX);
         assert_eq!(c.insns_until(None, 0), u64::MAX);
-    }
-
-    /// On a host that executes an instruction in 4 ns, a guest that has met no new code for a while: its clock at the start of a slice, the
-    /// host's time and the instructions.
-    fn warmed_up() -> (GuestClock, u64, u64) {
-        let (mut c, mut t, mut insns) = (GuestClock::new(host(0)), 0, 0);
-        for _ in 0..100 {
-            c.begin_slice(host(t), insns);
-            (t, insns) = (t + 2 * MS, insns + 500_000);
-        }
-        c.begin_slice(host(t), insns);
-        (c, t, insns)
-    }
-
-    #[test]
-    fn new_code_takes_the_time_that_decoding_takes() {
-        let (mut c, t, mut insns) = warmed_up();
-        let start = c.now(insns);
-        for _ in 0..2000 {
-            let before = c.now(insns);
-            c.busy(Busy::Decoding(20));
-            insns += 20;
-            assert!((1200..1600).contains(&(c.now(insns) - before)));
-        }
-        let took = 40_000 * (4 + DECODE_NS);
-        assert!((c.now(insns) - start).abs_diff(took) < took / 50);
-        // The same again in the next slice, without a leap.
-        let t = t + took;
-        c.begin_slice(host(t), insns);
-        let start = c.now(insns);
-        assert!(start - t < MS / 50, "{start} {t}");
-        let second = c.now(insns + 40_000) - start;
-        assert!((140_000..=160_000).contains(&second), "{second}");
-    }
-
-    #[test]
-    fn decoding_on_another_host_does_not_make_the_rate_another() {
-        for decode in [20, 64, 300] {
-            let (mut c, mut t, mut insns) = warmed_up();
-            for _ in 0..10 {
-                c.busy(Busy::Decoding(40_000));
-                (t, insns) = (t + 40_000 * (4 + decode), insns + 40_000);
-                c.begin_slice(host(t), insns);
-            }
-            let mips = c.insns_per_sec() / 1_000_000;
-            assert!((50..800).contains(&mips), "{mips} where it takes {decode} ns");
-        }
-    }
-
-    #[test]
-    fn translating_takes_as_long_as_the_host_says() {
-        let (mut c, t, insns) = warmed_up();
-        let (start, rate) = (c.now(insns), c.insns_per_sec());
-        c.busy(Busy::Translating(30 * MS));
-        assert_eq!(c.now(insns), start + 30 * MS);
-        let after = c.now(insns + 100_000) - c.now(insns);
-        assert!((370_000..=400_000).contains(&after), "at its rate, not ahead of the host: {after}");
-        c.begin_slice(host(t + 30 * MS + 400_000), insns + 100_000);
-        assert!(c.insns_per_sec().abs_diff(rate) < rate / 50, "{} of {rate}", c.insns_per_sec());
-        assert!(c.now(insns + 100_000).abs_diff(t + 30 * MS + 400_000) < MS / 10);
-    }
-
-    #[test]
-    fn a_deadline_is_met_though_there_is_other_work() {
-        let (mut c, t, insns) = warmed_up();
-        for with in [Busy::Decoding(5000), Busy::Translating(MS / 2)] {
-            c.begin_slice(host(t), insns);
-            let (due, work) = (c.now(insns) + MS, c.work(insns));
-            let n = c.insns_until(Some(due), insns);
-            let less = c.busy(with);
-            assert_eq!(c.work(insns), work + less);
-            let end = insns + n - less;
-            assert!(c.now(end).abs_diff(due) <= 10, "{} for {due} after {with:?}", c.now(end));
-        }
-    }
-
-    #[test]
-    fn work_without_end_does_no_harm() {
-        let mut c = GuestClock::new(host(0));
-        for with in [Busy::Decoding(u64::MAX), Busy::Translating(u64::MAX), Busy::Decoding(7)] {
-            let before = c.now(0);
-            c.busy(with);
-            assert!(c.now(0) >= before && c.work(u64::MAX) == u64::MAX);
-        }
-        c.begin_slice(host(MS), 20_000);
-        assert!(c.insns_per_sec() > 0);
     }
 
     #[test]

@@ -191,18 +191,18 @@ impl Machine {
         self.idle = false;
     }
 
-    /// Runs the guest for about `max_work` ([`Machine::work`]) or until it has nothing to do. `time` is the host's now.
-    pub fn run(&mut self, time: HostTime, max_work: u64) -> Exit {
-        self.run_with(&mut NoTier, time, max_work, &mut |_| 0)
+    /// Runs the guest for about `max_insns` instructions or until it has nothing to do. `time` is the host's now.
+    pub fn run(&mut self, time: HostTime, max_insns: u64) -> Exit {
+        self.run_with(&mut NoTier, time, max_insns, &mut |_| 0)
     }
 
-    /// The same, where hot code is executed by `tier`. After `max_work`, `more` gets the work that this call has done, and says how
-    /// much is to follow.
+    /// The same, where hot code is executed by `tier`. After `max_insns`, `more` gets the number of instructions that this
+    /// call has executed, and says how many are to follow.
     pub fn run_with<T: Tier>(
         &mut self,
         tier: &mut T,
         time: HostTime,
-        max_work: u64,
+        max_insns: u64,
         more: &mut dyn FnMut(u64) -> u64,
     ) -> Exit {
         if let Some(exit) = &self.ended {
@@ -215,7 +215,7 @@ impl Machine {
             let deadline = self.wake_time();
             self.board.clock.skip_to(deadline, insns);
         }
-        let exit = self.run_slice(tier, max_work, more);
+        let exit = self.run_slice(tier, max_insns, more);
         self.idle = matches!(exit, Exit::Idle { .. });
         if exit != Exit::Budget {
             self.board.clock.end_slice_early();
@@ -232,11 +232,11 @@ impl Machine {
         self.board.clock.end_slice(time, self.vcpu.cpu.insns);
     }
 
-    fn run_slice<T: Tier>(&mut self, tier: &mut T, max_work: u64, more: &mut dyn FnMut(u64) -> u64) -> Exit {
-        let begin = self.work();
-        let mut end = begin.saturating_add(max_work);
+    fn run_slice<T: Tier>(&mut self, tier: &mut T, max_insns: u64, more: &mut dyn FnMut(u64) -> u64) -> Exit {
+        let begin = self.vcpu.cpu.insns;
+        let mut end = begin.saturating_add(max_insns);
         // Since the last slice the world outside may have moved.
-        self.board.transfer(&mut self.vcpu.cpu.mem, self.vcpu.cpu.insns);
+        self.board.transfer(&mut self.vcpu.cpu.mem, begin);
         loop {
             let insns = self.vcpu.cpu.insns;
             if self.board.wants_transfer(insns) {
@@ -257,15 +257,14 @@ impl Machine {
                 }
                 None => {}
             }
-            let work = self.work();
-            if work >= end {
-                end = work.saturating_add(more(work.saturating_sub(begin)));
-                if work >= end {
+            if insns >= end {
+                end = insns.saturating_add(more(insns.saturating_sub(begin)));
+                if insns >= end {
                     return Exit::Budget;
                 }
             }
             let deadline = self.board.plan();
-            let budget = self.board.clock.insns_until(deadline, insns).min(end - work);
+            let budget = self.board.clock.insns_until(deadline, insns).min(end - insns);
             match self.vcpu.run_with(&mut self.board, tier, budget) {
                 CpuExit::Budget => {}
                 CpuExit::Halted => {
@@ -284,12 +283,6 @@ impl Machine {
                 CpuExit::Unimplemented(what) => return self.stopped(&format!("the emulator cannot go on: {what}")),
             }
         }
-    }
-
-    /// What was done since the machine was made, in instructions: those executed, and as many as would have taken the time that went into
-    /// decoding and translating.
-    pub fn work(&self) -> u64 {
-        self.board.clock.work(self.vcpu.cpu.insns)
     }
 
     /// Guest time at which a timer wakes the halted CPU; with interrupts off nothing but a reset does.

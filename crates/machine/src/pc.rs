@@ -9,8 +9,8 @@ use bus::{
     Stream, Width,
 };
 use devices::{AcpiPm, Hpet, I8042, IoApic, Lapic, PciHost, Pic, Pit, ResetCtl, Rtc, Uart16550};
+use isa_x86::Platform;
 use isa_x86::sys::cpuid::TSC_HZ;
-use isa_x86::{Busy, Platform};
 use mem::Memory;
 use virtio::console::Port;
 use virtio::transport::mmio::MmioBus;

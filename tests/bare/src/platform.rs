@@ -1,6 +1,6 @@
 //! What is around the processor.
 
-use isa_x86::{Busy, Platform};
+use isa_x86::Platform;
 use random::Rng;
 
 /// Registers that a test puts at every address that is not RAM.
@@ -25,8 +25,6 @@ pub struct Bare<R = ()> {
     pub tsc: u64,
     /// What RDRAND and RDSEED give next.
     pub random: Rng,
-    /// How many instructions take as long as decoding one.
-    pub decoding: u64,
     /// The vector of an interrupt that waits.
     pub pending: Option<u8>,
     /// A non-maskable one waits.
@@ -38,7 +36,7 @@ pub struct Bare<R = ()> {
 
 impl<R> Bare<R> {
     pub fn with(mmio: R) -> Self {
-        Self { tsc: 0, random: Rng(0), decoding: 0, pending: None, nmi: false, io: Vec::new(), mmio }
+        Self { tsc: 0, random: Rng(0), pending: None, nmi: false, io: Vec::new(), mmio }
     }
 }
 
@@ -82,12 +80,6 @@ impl<R: Registers> Platform for Bare<R> {
     fn set_cr8(&mut self, _: u8) {}
     fn tsc(&mut self, at: u64) -> u64 {
         self.tsc + at
-    }
-    fn busy(&mut self, with: Busy) -> u64 {
-        match with {
-            Busy::Decoding(insns) => insns * self.decoding,
-            Busy::Translating(_) => 0,
-        }
     }
     fn random(&mut self) -> u64 {
         self.random.next()

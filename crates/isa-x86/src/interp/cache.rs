@@ -7,7 +7,6 @@ use crate::cpu::{CodeSize, Cpu, SegReg};
 use crate::exec::Exec;
 use crate::fault::{GP, Stop};
 use crate::insn::Insn;
-use crate::platform::Busy;
 use crate::sys::paging::fetch_address;
 
 use super::block::{Block, BlockId, Place};
@@ -117,20 +116,16 @@ impl CodeCache {
         Place { block, first: self.block(block).first }
     }
 
-    /// The block at CS:RIP, decoded if need be, which brings the budget's `end` nearer; raises the faults of an instruction fetch.
+    /// The block at CS:RIP, decoded if need be; raises the faults of an instruction fetch.
     #[inline(always)]
-    pub(super) fn find<T: Tier>(&mut self, cx: &mut Exec<'_>, tier: &mut T, end: &mut u64) -> Result<Place, Stop> {
+    pub(super) fn find<T: Tier>(&mut self, cx: &mut Exec<'_>, tier: &mut T) -> Result<Place, Stop> {
         let pc = cx.cpu.rip.wrapping_add(cx.cpu.seg_base(SegReg::Cs));
         let key = cx.cpu.fetch_key(pc);
         let known = if core::mem::take(&mut self.links.missed) { None } else { self.known(pc, key) };
         let to = match known {
             Some(to) => to,
             None => {
-                let before = self.decoded;
                 let id = self.find_slow(cx, tier, pc)?;
-                if self.decoded != before {
-                    *end = end.saturating_sub(cx.platform.busy(Busy::Decoding(self.decoded - before)));
-                }
                 let to = self.place(id);
                 self.link(pc, key, to);
                 to

@@ -1,13 +1,10 @@
-use core::cell::Cell;
-
 use guest_api::Tier;
 
 use super::*;
 use crate::form::Formed;
 
-/// A host that takes everything: the number of modules, and its clock, which moves on each time somebody looks at it.
-#[derive(Default)]
-struct Anything(u32, Cell<u64>);
+/// A host that takes everything.
+struct Anything(u32);
 
 impl Host for Anything {
     fn support(&self) -> Support {
@@ -23,8 +20,7 @@ impl Host for Anything {
     }
     fn copy(&mut self, _to: u32, _from: u32, _count: u32) {}
     fn now_ns(&self) -> u64 {
-        self.1.update(|ns| ns + 10);
-        self.1.get()
+        0
     }
 }
 
@@ -39,35 +35,16 @@ fn told(jit: &mut Jit<Anything>, key: Key) -> (u32, bool) {
     (last, gone)
 }
 
-fn formed(key: Key, insns: u32) -> Formed {
-    let region = format!("block 0 @0x0 insns {insns}:\n  jump out @0x10").parse().expect("a region");
-    Formed { region, ranges: vec![(key.0, 16)] }
-}
-
-#[test]
-fn the_time_that_translating_takes_within_a_slice_is_told_once() {
-    let mut jit = Jit::new(Anything::default(), StateLayout::default(), 1 << 20);
-    let abi = jit.abi.expect("the host compiles");
-    let key = (0x1000, 0);
-    let slot = jit.slot(key).expect("a slot");
-    assert_eq!(jit.take_busy_ns(), 0);
-    jit.add(key, slot, formed(key, 3), false, &abi);
-    assert_eq!((jit.take_busy_ns(), jit.take_busy_ns()), (10, 0));
-    jit.add(key, slot, formed(key, 4), false, &abi);
-    jit.flush();
-    assert_eq!(jit.take_busy_ns(), 20);
-    jit.add(key, slot, formed(key, 5), false, &abi);
-    jit.slice_over();
-    assert_eq!(jit.take_busy_ns(), 0, "the guest has not waited");
-}
-
 #[test]
 fn code_whose_region_is_made_wide_stays_hot() {
-    let mut jit = Jit::new(Anything::default(), StateLayout::default(), 1 << 20);
+    let mut jit = Jit::new(Anything(0), StateLayout::default(), 1 << 20);
     let abi = jit.abi.expect("the host compiles");
     let key = (0x1000, 0);
     let slot = jit.slot(key).expect("a slot");
-    let formed = |insns| formed(key, insns);
+    let formed = |insns: u32| {
+        let region = format!("block 0 @0x0 insns {insns}:\n  jump out @0x10").parse().expect("a region");
+        Formed { region, ranges: vec![(key.0, 16)] }
+    };
     jit.add(key, slot, formed(3), false, &abi);
     jit.flush();
     assert_eq!(told(&mut jit, key), (slot, false));

@@ -57,11 +57,6 @@ impl<H: Host> Tier for Jit<H> {
         }
     }
 
-    fn take_busy_ns(&mut self) -> u64 {
-        let all = self.stats.busy_ns();
-        all.saturating_sub(core::mem::replace(&mut self.told_ns, all))
-    }
-
     fn disturb(&mut self) -> Option<Disturbance> {
         self.mischief()
     }

@@ -133,10 +133,6 @@ impl Platform for Board {
         self.clock.now(at)
     }
 
-    fn busy(&mut self, with: Busy) -> u64 {
-        self.clock.busy(with)
-    }
-
     fn random(&mut self) -> u64 {
         self.random.next()
     }
