@@ -194,7 +194,7 @@ impl Insn {
         let (segment, space) = (u64::from(self.seg_base.wrapping_sub(ZERO)), u64::from(self.space.0));
         bytes | segment << 20 | space << 28 | (third & 15) << 36 | third >> 4 << 44
     }
-    /// The two constants as they are kept: see the fields.
+    /// Sets the two constants as they are kept: see the fields.
     #[inline(always)]
     pub(crate) const fn set_wide_and_narrow(&mut self, wide: u64, narrow: u32) {
         (self.wide, self.narrow) = (wide, narrow);

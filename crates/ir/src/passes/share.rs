@@ -138,11 +138,11 @@ fn find(block: &Block) -> (Vec<Group>, Vec<Option<Member>>) {
 /// its way to memory only if one store has all of it, and else let it wait until that is there.
 fn torn(insts: &[Inst], members: &[Option<Member>], k: usize) -> bool {
     let Some(load) = members[k] else { return false };
-    let stores = insts[..k].iter().zip(members).rev().take(NEAR).filter_map(|(i, m)| match (i.op, m) {
+    let mut stores = insts[..k].iter().zip(members).rev().take(NEAR).filter_map(|(i, m)| match (i.op, m) {
         (Op::Store(w), Some(m)) if m.group == load.group => Some(m.at..m.at + i64::from(w.bytes())),
         _ => None,
     });
-    stores.into_iter().any(|s| s.start < load.at + 16 && load.at < s.end)
+    stores.any(|s| s.start < load.at + 16 && load.at < s.end)
 }
 
 fn rewrite(block: &mut Block, groups: &[Group], members: &[Option<Member>]) {

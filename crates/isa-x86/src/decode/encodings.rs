@@ -388,7 +388,7 @@ pub(super) struct Row {
     /// Bits of the registers there that tell AH, CH, DH or BH where there is no REX prefix.
     pub(super) high: u16,
     pub(super) form: u16,
-    /// The interpreter's arm with a register in ModRM's r/m, with a memory operand of a [plain](Fact::Plain) address, of another.
+    /// The interpreter's arm with a register in ModRM's r/m, with a memory operand of a plain address (`interp/facts.rs`), of another.
     pub(super) arms: [u8; 3],
     /// The immediate's kind in the low four bits, the condition above.
     pub(super) immediate: u8,

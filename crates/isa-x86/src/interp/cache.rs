@@ -144,7 +144,7 @@ impl CodeCache {
         if block.bits != CodeSize::Bits64 || block.crosses {
             return None;
         }
-        let to = Place { block: id, first: block.first };
+        let to = self.place(id);
         self.note_jump(pc, key, to);
         self.link(pc, key, to);
         Some(to)
