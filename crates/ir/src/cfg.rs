@@ -11,17 +11,22 @@ pub struct Cfg {
     pub forward: Vec<u32>,
     /// An edge comes from the same or a later block.
     pub loops: Vec<bool>,
+    /// An edge comes from a block's midst.
+    pub forked: Vec<bool>,
 }
 
 impl Cfg {
     /// Of `region`, all of whose blocks are reached.
     pub fn new(region: &Region) -> Cfg {
         let n = region.blocks.len();
-        let mut cfg = Cfg { idom: vec![0; n], forward: vec![0; n], loops: vec![false; n] };
+        let mut cfg = Cfg { idom: vec![0; n], forward: vec![0; n], loops: vec![false; n], forked: vec![false; n] };
         // Edges by where they lead to.
         let mut edges = Vec::with_capacity(2 * n);
         for (b, block) in region.blocks.iter().enumerate() {
-            for s in block.term.successors() {
+            for s in block.forks.iter().filter_map(|f| f.to.block()) {
+                cfg.forked[s as usize] = true;
+            }
+            for s in block.successors() {
                 edges.push((s, b as u32));
                 if s as usize > b { cfg.forward[s as usize] += 1 } else { cfg.loops[s as usize] = true }
             }
@@ -82,7 +87,7 @@ impl Cfg {
         loop {
             let mut changed = false;
             for b in (head + 1..n).rev().filter(|&b| self.dominates(head, b)) {
-                let again = region.blocks[b as usize].term.successors().any(|s| inside[s as usize]);
+                let again = region.blocks[b as usize].successors().any(|s| inside[s as usize]);
                 changed |= again && !inside[b as usize];
                 inside[b as usize] |= again;
             }
@@ -97,7 +102,7 @@ impl Cfg {
     pub fn irreducible(&self, region: &Region) -> Vec<(u32, u32)> {
         let mut edges = Vec::new();
         for (b, block) in region.blocks.iter().enumerate() {
-            for s in block.term.successors() {
+            for s in block.successors() {
                 if s as usize <= b && !self.dominates(s, b as u32) {
                     edges.push((b as u32, s));
                 }

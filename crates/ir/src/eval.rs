@@ -69,7 +69,7 @@ pub struct Outcome {
 
 /// Runs `region`, which must hold to [`crate::verify`], at linear address `base` with `left` instructions of budget.
 ///
-/// A block's instructions are counted at its start; a side exit gives back those that were not executed. The budget is looked at before
+/// A block's instructions are counted at its start; a side exit or fork gives back those that were not executed. The budget is looked at before
 /// the first block, and on each edge to the same or an earlier block: with nothing left the region is left there.
 pub fn run(region: &Region, state: &mut State, env: &mut dyn Env, base: u64, mut left: i64) -> Outcome {
     let mut n = 0;
@@ -83,16 +83,23 @@ pub fn run(region: &Region, state: &mut State, env: &mut dyn Env, base: u64, mut
         }
         left -= i64::from(block.insns);
         let mut values = vec![0; block.insts.len()];
-        if let Err(exit) = run_block(region, &block.insts, &mut values, state, env, base) {
-            let e = &region.exits[exit as usize];
-            if let Some(FlagForm(form)) = e.form {
-                state.slots[usize::from(flag_slot::FORM)] = form.into();
+        let fork = match run_block(region, &block.insts, &mut values, state, env, base) {
+            Ok(fork) => fork.map(|n| &block.forks[n]),
+            Err(exit) => {
+                let e = &region.exits[exit as usize];
+                if let Some(FlagForm(form)) = e.form {
+                    state.slots[usize::from(flag_slot::FORM)] = form.into();
+                }
+                let out = leave(at(e.pc), left + i64::from(e.undone), true);
+                return Outcome { exit: Some(exit), ..out };
             }
-            let out = leave(at(e.pc), left + i64::from(e.undone), true);
-            return Outcome { exit: Some(exit), ..out };
-        }
+        };
         let value = |v: &Val| values[v.index()];
         let target = match &block.term {
+            _ if let Some(fork) = fork => {
+                left += i64::from(fork.undone);
+                fork.to
+            }
             Term::Jump(t) => *t,
             Term::Branch { cond, then, other } => *if value(cond) != 0 { then } else { other },
             Term::Goto { to, known } => {
@@ -114,7 +121,7 @@ pub fn run(region: &Region, state: &mut State, env: &mut dyn Env, base: u64, mut
     }
 }
 
-/// Executes operations; `Err` is the side exit taken.
+/// Executes operations, up to a fork that is taken; `Err` is the side exit taken.
 fn run_block(
     region: &Region,
     insts: &[Inst],
@@ -122,7 +129,7 @@ fn run_block(
     state: &mut State,
     env: &mut dyn Env,
     base: u64,
-) -> Result<(), u32> {
+) -> Result<Option<usize>, u32> {
     let mut k = 0;
     while k < insts.len() {
         let i = &insts[k];
@@ -185,6 +192,8 @@ fn run_block(
             }
             Op::End => 0,
             Op::Bail => return Err(i.exit),
+            Op::Fork if a != 0 => return Ok(Some(slot)),
+            Op::Fork => 0,
             Op::Helper => env.helper(i.imm as u16, int).ok_or(i.exit)?.into(),
             Op::DivWide(_) => env.helper(i.imm as u16, [int[0], int[1], int[2], 0]).ok_or(i.exit)?.into(),
             Op::GetX => state.xslots[slot],
@@ -225,7 +234,7 @@ fn run_block(
         };
         k += 1;
     }
-    Ok(())
+    Ok(None)
 }
 
 /// The end of the part that the `If` at `at` begins.

@@ -1,7 +1,7 @@
 //! The intermediate form of hot guest code.
 //!
 //! A [`Region`] is a graph of blocks. A block is a list of operations ([`Op`], one table) on values that live within the block; what
-//! lives longer is guest state in *slots*. Conditional execution within an instruction is structured ([`Op::If`]). An
+//! lives longer is guest state in *slots*. It is entered at its start only, and may be left in its midst ([`Op::Fork`]). Conditional execution within an instruction is structured ([`Op::If`]). An
 //! operation that may fault names its side exit: there the interpreter takes over, before the instruction, so everything that the
 //! architecture says about faults, devices and self-modifying code is the interpreter's.
 //!
@@ -19,7 +19,7 @@ pub mod print;
 mod region;
 mod verify;
 
-pub use lift::{End, Lift, Recorded};
+pub use lift::{End, Lift, Recorded, Way};
 pub use ops::*;
 pub use region::*;
 pub use verify::{Invalid, exists, verify};

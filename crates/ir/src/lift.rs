@@ -13,7 +13,7 @@ use guest_api::{
 
 use crate::Op;
 use crate::fold;
-use crate::region::{Exit, Inst, Region, SLOTS, Val, XSLOTS, flag_slot};
+use crate::region::{Exit, Fork, Inst, Region, SLOTS, Target, Val, XSLOTS, flag_slot};
 
 /// Operations for which there is room when a block begins: most have fewer.
 const ROOM: usize = 64;
@@ -54,17 +54,25 @@ impl Source {
     }
 }
 
+/// Where the instructions of a block go that were recorded since it began, or since it was last asked.
+#[derive(Clone, Copy)]
+pub struct Way {
+    pub end: End,
+    /// They end with a call that returns to this offset.
+    pub calls: Option<i64>,
+    /// They end with a return.
+    pub returns: bool,
+    /// The form of the flags at their end, if it is known.
+    pub form: Option<FlagForm>,
+}
+
 /// A block as recorded.
 pub struct Recorded {
     pub insts: Vec<Inst>,
-    pub end: End,
-    /// The block ends with a call that returns to this offset.
-    pub calls: Option<i64>,
-    /// The block ends with a return.
-    pub returns: bool,
     pub insns: u32,
-    /// The form of the flags at the end, if it is known.
-    pub form: Option<FlagForm>,
+    pub forks: Vec<Fork>,
+    /// Of its last instructions.
+    pub way: Way,
 }
 
 /// Records the blocks of a region, one after the other.
@@ -95,6 +103,7 @@ pub struct Lift<'r> {
     returns: bool,
     /// Instructions of the block recorded before the current one.
     insns: u32,
+    forks: Vec<Fork>,
     first_exit: usize,
     saved: Saved,
 }
@@ -139,6 +148,7 @@ impl<'r> Lift<'r> {
             calls: None,
             returns: false,
             insns: 0,
+            forks: Vec::new(),
             first_exit: 0,
         }
     }
@@ -191,23 +201,39 @@ impl<'r> Lift<'r> {
         true
     }
 
-    /// Ends the block.
-    pub fn end_block(&mut self) -> Recorded {
+    /// Where the instructions so far go. More may follow in the block: what they find on one way, the others being [forks](Lift::fork).
+    pub fn way(&mut self) -> Way {
         let form = self.source.form();
         if let (Source::Values { .. }, Some(form)) = (self.source, form) {
             self.put_form(form);
         }
-        for exit in &mut self.region.exits[self.first_exit..] {
-            // recorded as the number of instructions done
-            exit.undone = self.insns - exit.undone;
+        let way = Way { end: self.end, calls: self.calls, returns: self.returns, form };
+        self.end = End::Fall;
+        (self.calls, self.returns) = (None, false);
+        way
+    }
+
+    /// Goes to `to`, where `cond` holds, or else where it does not.
+    pub fn fork(&mut self, cond: Val, holds: bool, to: Target) {
+        let cond = if holds { cond } else { self.not(cond) };
+        self.push(Op::Fork, &[cond], self.forks.len() as u64);
+        // Until the block ends: the number of instructions done.
+        self.forks.push(Fork { to, undone: self.insns });
+    }
+
+    /// Ends the block.
+    pub fn end_block(&mut self) -> Recorded {
+        let way = self.way();
+        // recorded as the number of instructions done
+        let undone = self.region.exits[self.first_exit..].iter_mut().map(|e| &mut e.undone);
+        for undone in undone.chain(self.forks.iter_mut().map(|f| &mut f.undone)) {
+            *undone = self.insns - *undone;
         }
         Recorded {
             insts: core::mem::take(&mut self.insts),
-            end: self.end,
-            calls: self.calls,
-            returns: self.returns,
             insns: self.insns,
-            form,
+            forks: core::mem::take(&mut self.forks),
+            way,
         }
     }
 

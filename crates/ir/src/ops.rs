@@ -24,6 +24,8 @@ pub enum Effect {
     Exits,
     /// Begins or ends the operations done under a condition.
     Nests,
+    /// May go to another block.
+    Forks,
 }
 
 /// Operands, result and effect of an operation.
@@ -138,6 +140,9 @@ ops! {
     Helper: [I64 I64 I64 I64] => I64, Exits;
     /// The quotient of the 128-bit number of the first two, the high half first, and the third, as guest helper `imm` gives it.
     DivWide(signed: bool): [I64 I64 I64] => I64, Exits;
+// Control between instructions
+    /// Goes where fork `imm` of the block leads, where the condition holds.
+    Fork: [I32], Forks;
 // Vectors
     GetX: [] => V128, Reads;
     PutX: [V128], Writes;

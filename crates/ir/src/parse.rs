@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use guest_api::FlagForm;
 
 use crate::print::{FLAG_SLOTS, Imm, form_text, forms};
-use crate::{Block, Exit, Inst, Kept, Op, Region, Target, Term, Val};
+use crate::{Block, Exit, Fork, Inst, Kept, Op, Region, Target, Term, Val};
 
 /// Where a text is not one of a region.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,6 +41,7 @@ struct Open {
     pc: i64,
     insns: u32,
     insts: Vec<Inst>,
+    forks: Vec<Fork>,
     values: HashMap<String, Val>,
 }
 
@@ -188,7 +189,7 @@ impl Parser {
             let pc = w.offset()?;
             w.word("insns")?;
             let insns = w.take("a number and `:`", |n| u32::try_from(unsigned(n.strip_suffix(':')?)?).ok())?;
-            self.open = Some(Open { pc, insns, insts: Vec::new(), values: HashMap::new() });
+            self.open = Some(Open { pc, insns, insts: Vec::new(), forks: Vec::new(), values: HashMap::new() });
         } else {
             return w.error("`units`, `page`, `kept`, `const`, `exit` or `block`");
         }
@@ -197,8 +198,18 @@ impl Parser {
 
     fn in_block(&mut self, w: &mut Words, mut open: Open) -> Result<(), ParseError> {
         if let Some(term) = term(w, &open)? {
-            let Open { pc, insns, insts, .. } = open;
-            self.region.blocks.push(Block { pc, insns, insts, term });
+            let Open { pc, insns, insts, forks, .. } = open;
+            self.region.blocks.push(Block { pc, insns, insts, forks, term });
+            return Ok(());
+        }
+        if w.peek() == Some("fork") && w.rest.iter().rev().nth(2) == Some(&"to") {
+            w.word("fork")?;
+            w.ordinal(open.forks.len())?;
+            w.word("to")?;
+            let to = w.target()?;
+            w.word("undone")?;
+            open.forks.push(Fork { to, undone: w.number()? });
+            self.open = Some(open);
             return Ok(());
         }
         let result = match w.rest.len() {

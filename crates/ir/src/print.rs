@@ -18,7 +18,7 @@
 //!   end
 //!   branch v5 block 0 else out @0x10 slot 7
 //! ```
-//! Ends of blocks are `jump T`, `branch V T else T`, `goto V`, with `@O block N` for each block that is known, and `interpret @O`. A target
+//! A block may begin with `fork N to T undone K`, a way out of its midst, where `fork N V` is. Ends of blocks are `jump T`, `branch V T else T`, `goto V`, with `@O block N` for each block that is known, and `interpret @O`. A target
 //! is `block N`, or `out @O` and the table slot where it is known. Values are numbered by operations, counting those without a result.
 
 use core::fmt::{Display, Formatter, Result};
@@ -26,7 +26,7 @@ use core::fmt::{Display, Formatter, Result};
 use guest_api::{FlagForm, FlagSource, Listed};
 
 use crate::region::flag_slot;
-use crate::{Block, Exit, Inst, Op, Region, Target, Term, Val};
+use crate::{Block, Exit, Fork, Inst, Op, Region, Target, Term, Val};
 
 /// The names of the flags' slots.
 pub(crate) const FLAG_SLOTS: [(&str, u8); 5] = [
@@ -58,6 +58,7 @@ impl Imm {
             | Op::LoadXNear(_)
             | Op::StoreXNear(_)
             | Op::Helper
+            | Op::Fork
             | Op::DivWide(_)
             | Op::GetX
             | Op::PutX
@@ -127,6 +128,12 @@ impl Display for Target {
     }
 }
 
+impl Display for Fork {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        write!(f, "{} undone {}", self.to, self.undone)
+    }
+}
+
 impl Display for Term {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
@@ -171,6 +178,9 @@ impl Display for Inst {
 impl Display for Block {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         writeln!(f, "{} insns {}:", Offset(self.pc), self.insns)?;
+        for (n, fork) in self.forks.iter().enumerate() {
+            writeln!(f, "  fork {n} to {fork}")?;
+        }
         let mut depth = 1_usize;
         for (n, i) in self.insts.iter().enumerate() {
             if i.op == Op::End {

@@ -106,6 +106,16 @@ pub enum Target {
     },
 }
 
+impl Target {
+    /// The block, where it is one.
+    pub fn block(self) -> Option<u32> {
+        match self {
+            Target::Block(b) => Some(b),
+            Target::Out { .. } => None,
+        }
+    }
+}
+
 /// How a block ends.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Term {
@@ -137,13 +147,9 @@ impl Term {
     }
     /// The blocks it may go to.
     pub fn successors(&self) -> impl DoubleEndedIterator<Item = u32> + '_ {
-        let block = |t: &Target| match t {
-            Target::Block(b) => Some(*b),
-            Target::Out { .. } => None,
-        };
         let (direct, known) = match self {
-            Term::Jump(t) => ([block(t), None], &[][..]),
-            Term::Branch { then, other, .. } => ([block(then), block(other)], &[][..]),
+            Term::Jump(t) => ([t.block(), None], &[][..]),
+            Term::Branch { then, other, .. } => ([then.block(), other.block()], &[][..]),
             Term::Goto { known, .. } => ([None, None], &known[..]),
             Term::Interpret { .. } => ([None, None], &[][..]),
         };
@@ -151,7 +157,15 @@ impl Term {
     }
 }
 
-/// Operations done one after the other.
+/// A way out of a block's midst, between two instructions: see [`Op::Fork`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fork {
+    pub to: Target,
+    /// Instructions of the block that are counted and are not executed on this way.
+    pub undone: u32,
+}
+
+/// Operations done one after the other: an extended basic block, which is entered at its start only and may be left before its end.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Block {
     /// Offset of the first instruction from the region's base.
@@ -159,7 +173,16 @@ pub struct Block {
     /// Guest instructions that have been executed when the end is reached. They are counted at the start.
     pub insns: u32,
     pub insts: Vec<Inst>,
+    /// In the order of their operations.
+    pub forks: Vec<Fork>,
     pub term: Term,
+}
+
+impl Block {
+    /// The blocks it may go to.
+    pub fn successors(&self) -> impl DoubleEndedIterator<Item = u32> + '_ {
+        self.forks.iter().filter_map(|f| f.to.block()).chain(self.term.successors())
+    }
 }
 
 /// Blocks that become one function. Block 0 is the entry, at the base.

@@ -6,7 +6,7 @@
 //!   its range: slots, constants, lanes that exist.
 //! - Operations that may leave have a side exit and no others have one. A side exit belongs to one block, and gives back at least
 //!   its own instruction and at most those that the block counted.
-//! - Targets exist. Block 0 is at the base.
+//! - Forks are between instructions, in their order, each one operation. Targets exist. Block 0 is at the base.
 //! - Each block but the first is entered from an earlier one. A reverse post-order has that property. [`crate::passes::dead`] and
 //!   the evaluator do not need more, as any edge that does not go to a later block looks at the budget, so that the region may be left
 //!   there; code generation wants dominators before what they dominate, which follows.
@@ -68,8 +68,12 @@ pub fn verify(region: &Region) -> Result<(), Invalid> {
         if !scopes.open.is_empty() {
             return Err(wrong("an `if` has no `end`".into()));
         }
+        let forks = block.insts.iter().filter(|i| i.op == Op::Fork).map(|i| i.imm as usize);
+        if !forks.eq(0..block.forks.len()) {
+            return Err(wrong(format!("its {} forks are not each one operation, in order", block.forks.len())));
+        }
         term(region, block, &scopes).map_err(wrong)?;
-        for s in block.term.successors() {
+        for s in block.successors() {
             entered[s as usize] |= s as usize > n;
         }
     }
@@ -113,6 +117,7 @@ fn operation(region: &Region, block: &Block, scopes: &mut Scopes, k: usize, i: &
     match i.op {
         Op::If => scopes.open.push(k),
         Op::End => _ = scopes.open.pop().ok_or("there is no `if`")?,
+        Op::Fork if !scopes.open.is_empty() => return Err("it is in a conditional part".into()),
         _ => {}
     }
     let limit = match i.op {
@@ -121,6 +126,7 @@ fn operation(region: &Region, block: &Block, scopes: &mut Scopes, k: usize, i: &
         Op::GetX | Op::PutX => XSLOTS,
         Op::ConstX | Op::Shuffle(_) => region.consts.len(),
         Op::Extract(lane) | Op::Insert(lane) => lane.count(),
+        Op::Fork => block.forks.len(),
         Op::Helper | Op::DivWide(_) => 1 << 16,
         Op::Probe | Op::Reach(_) if i.imm == 0 => return Err("no bytes are probed".into()),
         Op::Probe | Op::Reach(_) => 4097,
@@ -188,6 +194,12 @@ fn term(region: &Region, block: &Block, scopes: &Scopes) -> Result<(), String> {
         Target::Block(n) => exists(*n).map(|_| ()),
         Target::Out { .. } => Ok(()),
     };
+    for fork in &block.forks {
+        target(&fork.to)?;
+        if fork.undone > block.insns {
+            return Err(format!("a fork gives back {} of {} instructions", fork.undone, block.insns));
+        }
+    }
     match &block.term {
         Term::Jump(t) => target(t),
         Term::Branch { cond, then, other } => {

@@ -63,6 +63,34 @@ fn eval(text: &str, slots: &[u64], left: i64) -> (Outcome, State, Small) {
     (outcome, state, env)
 }
 
+/// The first fork is taken where slot 0 is 1, the second where it is 2.
+const FORKS: &str = "
+block 0 @0x0 insns 5:
+  fork 0 to block 1 undone 4
+  fork 1 to out @0x40 undone 2
+  v0 = get 0
+  v1 = const 1
+  v2 = rel.eq v0 v1
+  fork 0 v2
+  put 1 v1
+  v5 = const 2
+  v6 = rel.eq v0 v5
+  fork 1 v6
+  put 2 v1
+  jump block 1
+block 1 @0x20 insns 1:
+  jump out @0x24
+";
+
+#[test]
+fn forks_leave_with_what_was_done() {
+    for (slot, pc, left, puts) in [(0, 0x24, 94, [1, 1]), (1, 0x24, 98, [0, 0]), (2, 0x40, 97, [1, 0])] {
+        let (out, state, _) = eval(FORKS, &[slot], 100);
+        assert_eq!(out, Outcome { pc: BASE + pc, left, interpret: false, exit: None }, "{slot}");
+        assert_eq!(state.slots[1..3], puts, "{slot}");
+    }
+}
+
 const LOOP: &str = "
 block 0 @0x0 insns 1:
   v0 = const 0

@@ -38,12 +38,12 @@ fn record(region: &Region) -> Region {
     drop(lift);
     for (r, b) in blocks.into_iter().zip(&region.blocks) {
         let mut term = b.term.clone();
-        match (&mut term, r.end) {
+        match (&mut term, r.way.end) {
             (Term::Branch { cond, .. }, End::Branch { cond: c, .. }) => *cond = c,
             (Term::Goto { to, .. }, End::Goto(t)) => *to = t,
             _ => {}
         }
-        out.blocks.push(Block { pc: b.pc, insns: b.insns, insts: r.insts, term });
+        out.blocks.push(Block { pc: b.pc, insns: b.insns, insts: r.insts, forks: r.forks, term });
     }
     out
 }

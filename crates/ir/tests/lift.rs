@@ -26,7 +26,7 @@ fn what_a_refused_instruction_wrote_is_forgotten() {
     let block = e.end_block();
     drop(e);
     let form = FlagForm::new(FlagSource::Sub, Width::W64);
-    assert_eq!(block.form, Some(form));
+    assert_eq!(block.way.form, Some(form));
     let last: Vec<String> = block.insts.iter().rev().take(2).map(ToString::to_string).collect();
     assert_eq!(last[0], format!("put %form v{}", block.insts.len() - 2), "{last:?}");
     assert_eq!(last[1], format!("const {:#x}", form.0));
@@ -102,8 +102,8 @@ fn flags_looked_at_in_a_part_stay_there() {
     assert!(e.end_insn());
     let block = e.end_block();
     drop(e);
-    assert_eq!(block.form, Some(FlagForm::new(FlagSource::Add, Width::W32)));
+    assert_eq!(block.way.form, Some(FlagForm::new(FlagSource::Add, Width::W32)));
     let term = ir::Term::Jump(ir::Target::Out { pc: 4, slot: 0 });
-    region.blocks.push(ir::Block { pc: 0, insns: 1, insts: block.insts, term });
+    region.blocks.push(ir::Block { pc: 0, insns: 1, insts: block.insts, forks: block.forks, term });
     ir::verify(&region).unwrap_or_else(|e| panic!("{e}\n{region}"));
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use guest_api::{FlagForm, FlagSource, Listed, Width};
-use ir::{Block, Effect, Exit, Inst, Kept, Op, Region, Target, Term, Ty, Val};
+use ir::{Block, Effect, Exit, Fork, Inst, Kept, Op, Region, Target, Term, Ty, Val};
 
 /// A region with every operation, and every kind of end.
 fn everything() -> Region {
@@ -39,6 +39,7 @@ fn everything() -> Region {
         insts.push(i);
     }
     let out = Target::Out { pc: -0x10, slot: 0 };
+    let forks = vec![Fork { to: Target::Block(2), undone: 1 }, Fork { to: out, undone: 3 }];
     let ends = [
         Term::Jump(Target::Block(3)),
         Term::Branch { cond: Val(2), then: out, other: Target::Out { pc: 0x123, slot: 9 } },
@@ -47,7 +48,10 @@ fn everything() -> Region {
         Term::Interpret { pc: i64::MAX },
     ];
     Region {
-        blocks: ends.into_iter().map(|term| Block { pc: 0x10, insns: 3, insts: insts.clone(), term }).collect(),
+        blocks: ends
+            .into_iter()
+            .map(|term| Block { pc: 0x10, insns: 3, insts: insts.clone(), forks: forks.clone(), term })
+            .collect(),
         exits: vec![
             Exit { pc: 0, undone: 3, form: None },
             Exit { pc: 5, undone: 1, form: Some(FlagForm::PACKED) },

@@ -1,6 +1,6 @@
 //! What the verifier refuses, each with its reason.
 
-use ir::{Effect, Inst, Op, Region, Target, Term, Val, exists, verify};
+use ir::{Effect, Fork, Inst, Op, Region, Target, Term, Val, exists, verify};
 
 fn read(text: &str) -> Region {
     text.parse().unwrap_or_else(|e| panic!("{e}\n{text}"))
@@ -126,6 +126,34 @@ fn side_exits_are_where_they_belong() {
         }),
         "block 1, operation 1 `load.w8 v0 !0`: exit 0 is one of block 0"
     );
+}
+
+#[test]
+fn forks_are_between_instructions_each_once() {
+    let forked = |f: fn(&mut Region)| {
+        refused(|r| {
+            let cond = Inst { op: Op::Fork, args: [Val(2), Val::NONE, Val::NONE, Val::NONE], imm: 0, exit: u32::MAX };
+            r.blocks[0].insts.push(cond);
+            r.blocks[0].forks.push(Fork { to: Target::Block(1), undone: 2 });
+            assert_eq!(verify(r), Ok(()));
+            f(r);
+        })
+    };
+    assert_eq!(forked(|r| r.blocks[0].forks.clear()), "block 0, operation 13 `fork 0 v2`: 0 is not below 0");
+    let extra = |r: &mut Region| r.blocks[0].forks.push(Fork { to: Target::Block(1), undone: 0 });
+    assert_eq!(forked(extra), "block 0: its 2 forks are not each one operation, in order");
+    let nowhere = |r: &mut Region| r.blocks[0].forks[0].to = Target::Block(2);
+    assert_eq!(forked(nowhere), "block 0: there is no block 2");
+    let more = |r: &mut Region| r.blocks[0].forks[0].undone = 3;
+    assert_eq!(forked(more), "block 0: a fork gives back 3 of 2 instructions");
+    let inside = |r: &mut Region| {
+        let (fork, end) = (13, 9);
+        r.blocks[0].insts.swap(fork, end);
+        // Its `if` ends where the fork was.
+        r.blocks[0].insts[8].op = Op::Const;
+        r.blocks[0].insts[8] = Inst { op: Op::Fork, ..r.blocks[0].insts[end] };
+    };
+    assert_eq!(forked(inside), "block 0, operation 8 `fork 0 v2`: it is in a conditional part");
 }
 
 #[test]

@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 
 use guest_api::{Code, Decoded, FlagForm};
 use ir::cfg::Cfg;
-use ir::{Block, End, Lift, Recorded, Region, Target, Term};
+use ir::{Block, End, Lift, Region, Target, Term, Way};
 use rustc_hash::{FxHashMap, FxHashSet};
+
+mod rows;
 
 /// Blocks of a region. More make the host's optimiser slow, out of proportion.
 const MAX_BLOCKS: usize = 64;
@@ -48,6 +50,8 @@ struct Node {
     insns: u32,
     /// Where it goes, as nodes.
     next: Vec<u64>,
+    /// By a computed jump.
+    computed: bool,
     back: Option<u64>,
     preds: u32,
 }
@@ -84,38 +88,59 @@ pub(crate) fn form<C: Code>(
     let mut nodes = discover(code, id, base, least, supports, around)?;
     cut(code, &mut nodes, supports);
     let order = order_of_nodes(&nodes, base);
-    let index: FxHashMap<u64, u32> = order.iter().enumerate().map(|(k, &n)| (nodes[n].pc, k as u32)).collect();
+    let index: FxHashMap<u64, usize> = order.iter().map(|&n| (nodes[n].pc, n)).collect();
     count_preds(&mut nodes, &order, &index);
+    let rows = rows::rows(&nodes, &order, &index);
+    let numbers: FxHashMap<u64, u32> = rows.iter().enumerate().map(|(k, row)| (nodes[row[0]].pc, k as u32)).collect();
     // Where calls of the region come back to.
     let backs: Vec<(i64, u32)> = order
         .iter()
         .filter(|&&n| nodes[n].next.iter().any(|t| index.contains_key(t)))
         .filter_map(|&n| nodes[n].back)
-        .filter_map(|back| Some((back.wrapping_sub(base) as i64, *index.get(&back)?)))
+        .filter_map(|back| Some((back.wrapping_sub(base) as i64, *numbers.get(&back)?)))
         .collect();
 
     let mut region = Region::default();
     let mut ranges = Vec::new();
-    let mut forms: Vec<Option<Option<FlagForm>>> = vec![None; order.len()];
-    let mut blocks = Vec::with_capacity(order.len());
+    let mut forms: Vec<Option<Option<FlagForm>>> = vec![None; nodes.len()];
+    let mut blocks = Vec::with_capacity(rows.len());
+    let mut ways = Ways { code, base, numbers: &numbers, backs: &backs, around };
     {
         let mut lift = Lift::new(&mut region, base, C::ZERO, C::BLOCK, supports);
-        for (k, &n) in order.iter().enumerate() {
-            let node = &nodes[n];
+        for (k, row) in rows.iter().enumerate() {
+            let first = &nodes[row[0]];
             // The form of the flags is known where the only way here is from a block that is done.
-            let form = if node.preds == 1 && k > 0 {
-                order[..k].iter().position(|&p| nodes[p].next.contains(&node.pc)).and_then(|p| forms[p]).flatten()
+            let form = if first.preds == 1 && k > 0 {
+                let before = order.iter().find(|&&p| nodes[p].next.contains(&first.pc));
+                before.and_then(|&p| forms[p]).flatten()
             } else {
                 None
             };
             lift.begin_block(form);
-            let refused = record(code, &mut lift, node);
+            let pc = first.pc.wrapping_sub(base) as i64;
+            // As long as nothing was recorded.
+            let mut term = Term::Interpret { pc };
+            for (m, &n) in row.iter().enumerate() {
+                let node = &nodes[n];
+                let (insns, refused) = record(ways.code, &mut lift, node);
+                ranges.extend(node.ranges(ways.code.offset(node.decoded.id, insns)));
+                let way = lift.way();
+                forms[n] = Some(way.form);
+                if let Some(pc) = refused {
+                    term = Term::Interpret { pc: pc.wrapping_sub(base) as i64 };
+                    break;
+                }
+                let Some(&next) = row.get(m + 1) else {
+                    term = ways.term(node, &way);
+                    break;
+                };
+                if let End::Branch { cond, then, other } = way.end {
+                    let goes_on = nodes[next].pc == base.wrapping_add(then as u64);
+                    lift.fork(cond, !goes_on, ways.target(node, if goes_on { other } else { then }));
+                }
+            }
             let r = lift.end_block();
-            forms[k] = Some(r.form);
-            ranges.extend(node.ranges(code.offset(node.decoded.id, r.insns)));
-            let offset = node.pc.wrapping_sub(base) as i64;
-            let term = term(code, node, &r, refused, base, &index, &backs, around);
-            blocks.push(Block { pc: offset, insns: r.insns, insts: r.insts, term });
+            blocks.push(Block { pc, insns: r.insns, insts: r.insts, forks: r.forks, term });
         }
     }
     if blocks[0].insns == 0 {
@@ -123,21 +148,21 @@ pub(crate) fn form<C: Code>(
     }
     region.blocks = blocks;
     reduce(&mut region);
-    pages(&mut region, &nodes, base);
+    pages(&mut region, &nodes, &rows, base);
     ranges.sort_unstable();
     ranges.dedup();
     Some(Formed { region, ranges })
 }
 
 /// Records what an instruction does in a region of its own: where it goes.
-fn scan<C: Code>(code: &C, node: &Node, k: u32, supports: fn(ir::Op) -> bool) -> Option<Recorded> {
+fn scan<C: Code>(code: &C, node: &Node, k: u32, supports: fn(ir::Op) -> bool) -> Option<Way> {
     let mut region = Region::default();
     let start = node.pc;
     let mut lift = Lift::new(&mut region, 0, C::ZERO, C::BLOCK, supports);
     lift.begin_block(None);
     lift.begin_insn(start, start.wrapping_add(code.offset(node.decoded.id, k).into()));
     match code.lift(node.decoded.id, k, &mut lift) {
-        Some(Ok(())) if lift.end_insn() => Some(lift.end_block()),
+        Some(Ok(())) if lift.end_insn() => Some(lift.way()),
         _ => None,
     }
 }
@@ -164,7 +189,8 @@ fn discover<C: Code>(
         let Some(decoded) = decoded.filter(|d| nodes.is_empty() || d.runs >= least && !around.taken(d.pa)) else {
             continue;
         };
-        let mut node = Node { pc, decoded, insns: decoded.insns, next: Vec::new(), back: None, preds: 0 };
+        let mut node =
+            Node { pc, decoded, insns: decoded.insns, next: Vec::new(), computed: false, back: None, preds: 0 };
         // What is verified of a region is so for one half of the addresses.
         if node.pages().any(|page| (page.0 ^ base) >> 63 != 0) {
             continue;
@@ -191,6 +217,7 @@ fn discover<C: Code>(
 fn follow<C: Code>(code: &C, node: &mut Node, supports: fn(ir::Op) -> bool) {
     (node.next, node.back) = (Vec::new(), None);
     let Some(r) = scan(code, node, node.insns - 1, supports) else { return };
+    node.computed = matches!(r.end, End::Goto(_));
     // Scanned with base 0: offsets are addresses.
     match r.end {
         End::Fall => node.next.push(node.end(code)),
@@ -256,7 +283,7 @@ fn reverse_post_order(n: usize, entry: usize, succ: impl Fn(usize, &mut Vec<usiz
     order
 }
 
-fn count_preds(nodes: &mut [Node], order: &[usize], index: &FxHashMap<u64, u32>) {
+fn count_preds(nodes: &mut [Node], order: &[usize], index: &FxHashMap<u64, usize>) {
     let mut counts: FxHashMap<u64, u32> = FxHashMap::default();
     for &n in order {
         for t in nodes[n].next.iter() {
@@ -272,60 +299,65 @@ fn count_preds(nodes: &mut [Node], order: &[usize], index: &FxHashMap<u64, u32>)
     }
 }
 
-/// Records the node's instructions; the offset of the first that the interpreter must execute.
-fn record<C: Code>(code: &C, lift: &mut Lift<'_>, node: &Node) -> Option<u64> {
+/// Records the node's instructions: how many, and the address of the first that the interpreter must execute.
+fn record<C: Code>(code: &C, lift: &mut Lift<'_>, node: &Node) -> (u32, Option<u64>) {
     for k in 0..node.insns {
         let pc = node.pc.wrapping_add(code.offset(node.decoded.id, k).into());
         lift.begin_insn(node.pc, pc);
         match code.lift(node.decoded.id, k, lift) {
             Some(Ok(())) if lift.end_insn() => {}
-            Some(_) => return Some(pc),
+            Some(_) => return (k, Some(pc)),
             None => {
                 lift.refuse();
                 lift.end_insn();
-                return Some(pc);
+                return (k, Some(pc));
             }
         }
     }
-    None
+    (node.insns, None)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the pieces of one expression")]
-fn term<C: Code>(
-    code: &C,
-    node: &Node,
-    r: &Recorded,
-    refused: Option<u64>,
+/// Where nodes go, of a region with the blocks `numbers`.
+struct Ways<'a, C> {
+    code: &'a C,
     base: u64,
-    index: &FxHashMap<u64, u32>,
-    backs: &[(i64, u32)],
-    around: &mut dyn Surroundings,
-) -> Term {
-    if let Some(pc) = refused {
-        return Term::Interpret { pc: pc.wrapping_sub(base) as i64 };
-    }
-    let mut target = |offset: i64| {
-        let pc = base.wrapping_add(offset as u64);
-        if let Some(&b) = index.get(&pc) {
+    /// Blocks by where they begin.
+    numbers: &'a FxHashMap<u64, u32>,
+    /// Where calls of the region come back to.
+    backs: &'a [(i64, u32)],
+    around: &'a mut dyn Surroundings,
+}
+
+impl<C: Code> Ways<'_, C> {
+    /// What is at `offset`, where `node` goes.
+    fn target(&mut self, node: &Node, offset: i64) -> Target {
+        let pc = self.base.wrapping_add(offset as u64);
+        if let Some(&b) = self.numbers.get(&pc) {
             return Target::Block(b);
         }
         // Within the page the mapping is that of this block.
         let same_page = pc & !(PAGE - 1) == node.pc & !(PAGE - 1);
-        let slot = if same_page { around.slot(node.decoded.pa.wrapping_add(pc.wrapping_sub(node.pc))) } else { 0 };
+        let slot = if same_page { self.around.slot(node.decoded.pa.wrapping_add(pc.wrapping_sub(node.pc))) } else { 0 };
         Target::Out { pc: offset, slot }
-    };
-    match r.end {
-        End::Fall => Term::Jump(target(node.end(code).wrapping_sub(base) as i64)),
-        End::Jump(t) => Term::Jump(target(t)),
-        End::Branch { cond, then, other } => Term::Branch { cond, then: target(then), other: target(other) },
-        End::Goto(to) => {
-            let known = if r.returns {
-                backs[..backs.len().min(MAX_RETURNS)].to_vec()
-            } else {
-                let inside = |pc: &u64| Some((pc.wrapping_sub(base) as i64, *index.get(pc)?));
-                node.next.iter().filter_map(inside).collect()
-            };
-            Term::Goto { to, known }
+    }
+
+    /// How a block ends whose last instructions are those of `node`.
+    fn term(&mut self, node: &Node, way: &Way) -> Term {
+        match way.end {
+            End::Fall => Term::Jump(self.target(node, node.end(self.code).wrapping_sub(self.base) as i64)),
+            End::Jump(t) => Term::Jump(self.target(node, t)),
+            End::Branch { cond, then, other } => {
+                Term::Branch { cond, then: self.target(node, then), other: self.target(node, other) }
+            }
+            End::Goto(to) => {
+                let known = if way.returns {
+                    self.backs[..self.backs.len().min(MAX_RETURNS)].to_vec()
+                } else {
+                    let inside = |pc: &u64| Some((pc.wrapping_sub(self.base) as i64, *self.numbers.get(pc)?));
+                    node.next.iter().filter_map(inside).collect()
+                };
+                Term::Goto { to, known }
+            }
         }
     }
 }
@@ -333,7 +365,7 @@ fn term<C: Code>(
 /// Brings the blocks to reverse post-order and drops what is not reached. Edges into the middle of loops leave the region.
 fn reduce(region: &mut Region) {
     loop {
-        let succ = |n: usize, to: &mut Vec<usize>| to.extend(region.blocks[n].term.successors().map(|s| s as usize));
+        let succ = |n: usize, to: &mut Vec<usize>| to.extend(region.blocks[n].successors().map(|s| s as usize));
         let order = reverse_post_order(region.blocks.len(), 0, succ);
         let mut place = vec![u32::MAX; region.blocks.len()];
         for (k, &n) in order.iter().enumerate() {
@@ -343,7 +375,7 @@ fn reduce(region: &mut Region) {
         let mut old: Vec<Option<Block>> = old.into_iter().map(Some).collect();
         region.blocks = order.iter().filter_map(|&n| old[n].take()).collect();
         for block in &mut region.blocks {
-            retarget(&mut block.term, |t| place[t as usize]);
+            retarget(block, |t| place[t as usize]);
         }
         let bad = Cfg::new(region).irreducible(region);
         if bad.is_empty() {
@@ -351,46 +383,45 @@ fn reduce(region: &mut Region) {
         }
         for (from, to) in bad {
             let pc = region.blocks[to as usize].pc;
-            let out = Target::Out { pc, slot: 0 };
-            match &mut region.blocks[from as usize].term {
-                Term::Jump(t) if *t == Target::Block(to) => *t = out,
-                Term::Branch { then, other, .. } => {
-                    for t in [then, other] {
-                        if *t == Target::Block(to) {
-                            *t = out;
-                        }
-                    }
-                }
-                Term::Goto { known, .. } => known.retain(|k| k.1 != to),
-                Term::Jump(_) | Term::Interpret { .. } => {}
+            let block = &mut region.blocks[from as usize];
+            for t in targets(block).filter(|t| **t == Target::Block(to)) {
+                *t = Target::Out { pc, slot: 0 };
+            }
+            if let Term::Goto { known, .. } = &mut block.term {
+                known.retain(|k| k.1 != to);
             }
         }
     }
 }
 
-fn retarget(term: &mut Term, place: impl Fn(u32) -> u32) {
-    let change = |t: &mut Target| {
+/// Where a block goes, but for computed jumps.
+fn targets(block: &mut Block) -> impl Iterator<Item = &mut Target> {
+    let end = match &mut block.term {
+        Term::Jump(t) => [Some(t), None],
+        Term::Branch { then, other, .. } => [Some(then), Some(other)],
+        Term::Goto { .. } | Term::Interpret { .. } => [None, None],
+    };
+    block.forks.iter_mut().map(|f| &mut f.to).chain(end.into_iter().flatten())
+}
+
+fn retarget(block: &mut Block, place: impl Fn(u32) -> u32) {
+    for t in targets(block) {
         if let Target::Block(b) = t {
             *b = place(*b);
         }
-    };
-    match term {
-        Term::Jump(t) => change(t),
-        Term::Branch { then, other, .. } => {
-            change(then);
-            change(other);
-        }
-        Term::Goto { known, .. } => known.iter_mut().for_each(|k| k.1 = place(k.1)),
-        Term::Interpret { .. } => {}
+    }
+    if let Term::Goto { known, .. } = &mut block.term {
+        known.iter_mut().for_each(|k| k.1 = place(k.1));
     }
 }
 
 /// Notes the pages beside the entry's whose mapping the region relies on.
-fn pages(region: &mut Region, nodes: &[Node], base: u64) {
+fn pages(region: &mut Region, nodes: &[Node], rows: &[Vec<usize>], base: u64) {
     let entry = base & !(PAGE - 1);
     for block in &region.blocks {
         let pc = base.wrapping_add(block.pc as u64);
-        for (page, pa) in nodes.iter().find(|n| n.pc == pc).into_iter().flat_map(Node::pages) {
+        let row = rows.iter().find(|row| nodes[row[0]].pc == pc);
+        for (page, pa) in row.into_iter().flatten().flat_map(|&n| nodes[n].pages()) {
             let delta = page.wrapping_sub(entry) as i64;
             if page != entry && !region.pages.iter().any(|p| p.0 == delta) {
                 region.pages.push((delta, pa));

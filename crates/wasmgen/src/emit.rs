@@ -381,6 +381,7 @@ impl<'r> Emitter<'r> {
                     self.float.unnest();
                     self.rmw = None;
                 }
+                Op::Fork => self.fork(n as u32, i),
                 op if op.shape().effect == Effect::Exits => {
                     self.exiting(k, i);
                     match (place, op.shape().result) {

@@ -206,7 +206,7 @@ impl Places {
                 _ => {}
             }
             let near = matches!(i.op, Op::LoadNear(_) | Op::StoreNear(_));
-            if matches!(i.op.shape().effect, Effect::Exits | Effect::Nests) && !near {
+            if matches!(i.op.shape().effect, Effect::Exits | Effect::Nests | Effect::Forks) && !near {
                 calm = k + 1;
             }
         }

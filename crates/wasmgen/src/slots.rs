@@ -20,8 +20,11 @@ fn worth_locals(region: &Region, cfg: &Cfg) -> (u128, u128) {
     // Reads and writes for one execution of the region, what a local would cost.
     let mut costs = [(0.0, 1.0 + MOVES); ALL_SLOTS];
     let mut written = 0_u128;
-    for (block, often) in region.blocks.iter().zip(frequencies(region, cfg)) {
+    for (block, mut often) in region.blocks.iter().zip(frequencies(region, cfg)) {
         for i in &block.insts {
+            if i.op == Op::Fork {
+                often /= 2.0;
+            }
             let Some(slot) = slot_of(i) else { continue };
             costs[slot].0 += often;
             written |= u128::from(matches!(i.op, Op::Put | Op::PutX)) << slot;
@@ -43,10 +46,17 @@ fn frequencies(region: &Region, cfg: &Cfg) -> Vec<f32> {
             Term::Branch { .. } => 2,
             Term::Goto { known, .. } => known.len() + 1,
         };
-        let each = often[b] / ways as f32;
-        for to in block.term.successors().map(|t| t as usize).filter(|&t| t > b) {
-            often[to] += each;
+        let mut here = often[b];
+        let mut go = |to: u32, times: f32| {
+            if to as usize > b {
+                often[to as usize] += times;
+            }
+        };
+        for fork in &block.forks {
+            here /= 2.0;
+            fork.to.block().into_iter().for_each(|to| go(to, here));
         }
+        block.term.successors().for_each(|to| go(to, here / ways as f32));
     }
     for head in (0..region.blocks.len() as u32).filter(|&b| cfg.loops[b as usize]) {
         for b in cfg.body(region, head) {
@@ -176,6 +186,31 @@ block 1 @0x4 insns 1:
 block 2 @0x8 insns 1:
   jump block 1
 ";
+
+    #[test]
+    fn behind_forks_is_less() {
+        let region = region(
+            "block 0 @0x0 insns 2:
+  fork 0 to block 1 undone 1
+  v0 = get 1
+  v1 = get 2
+  v2 = rel.eq v0 v1
+  fork 0 v2
+  v4 = get 3
+  put 2 v4
+  put 2 v4
+  jump block 1
+block 1 @0x4 insns 1:
+  v0 = get 1
+  put 2 v0
+  jump out @0x10
+",
+        );
+        let cfg = Cfg::new(&region);
+        assert_eq!(frequencies(&region, &cfg), [1.0, 1.0]);
+        // Slot 2 is read, written twice in half of the cases, and once more: 3 in all, no more than what a local costs that is written.
+        assert_eq!(worth_locals(&region, &cfg), (0, 1 << 2));
+    }
 
     #[test]
     fn each_way_is_as_likely_and_loops_turn() {

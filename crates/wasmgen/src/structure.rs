@@ -1,10 +1,10 @@
 //! Structured control flow from the dominator tree (Ramsey, "Beyond Relooper: Recursive Translation of Unstructured Control Flow to
 //! Structured Control Flow", ICFP 2022).
 //!
-//! A block's code is followed by the code of the blocks that it dominates. A block that is reached over several forward edges is put
-//! behind a Wasm `block` that those edges leave; one that is reached over a backward edge is in a `loop`.
+//! A block's code is followed by the code of the blocks that it dominates. A block that is reached over several forward edges, or from
+//! another's midst, is put behind a Wasm `block` that those edges leave; one that is reached over a backward edge is in a `loop`.
 
-use ir::{Target, Term};
+use ir::{Inst, Target, Term};
 use wasm_encoder::BlockType;
 
 use crate::emit::{Emitter, LEFT, TO};
@@ -49,7 +49,7 @@ impl Emitter<'_> {
     }
 
     fn is_merge(&self, n: u32) -> bool {
-        self.cfg.forward[n as usize] > 1
+        self.cfg.forward[n as usize] > 1 || self.cfg.forked[n as usize]
     }
 
     fn within(&mut self, n: u32, merges: &[u32]) {
@@ -80,6 +80,21 @@ impl Emitter<'_> {
             }
             Term::Interpret { pc } => self.interpret(*pc),
         }
+    }
+
+    /// The fork `i` of block `n`.
+    pub(crate) fn fork(&mut self, n: u32, i: &Inst) {
+        let fork = self.region.blocks[n as usize].forks[i.imm as usize];
+        self.value(i.args[0]);
+        self.i().if_(BlockType::Empty);
+        self.labels.push(Label::If);
+        if fork.undone > 0 {
+            self.get(LEFT).i64_const(fork.undone.into()).i64_add();
+            self.set(LEFT);
+        }
+        self.branch(n, fork.to);
+        self.labels.pop();
+        self.i().end();
     }
 
     /// The edge from block `n` to `target`.

@@ -37,7 +37,7 @@ fn region(op: Op) -> Region {
     }
     let term = Term::Jump(Target::Out { pc: 4, slot: 0 });
     Region {
-        blocks: vec![Block { pc: 0, insns: 1, insts, term }],
+        blocks: vec![Block { pc: 0, insns: 1, insts, forks: vec![], term }],
         exits: vec![ir::Exit { pc: 0, undone: 1, form: None }],
         consts: vec![u128::from_le_bytes([0, 9, 17, 3, 1, 5, 2, 2, 0, 0, 0, 0, 1, 31, 4, 7])],
         ..Region::default()

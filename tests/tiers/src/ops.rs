@@ -207,6 +207,7 @@ impl Sequence {
             pc: 0,
             insns: recorded.insns,
             insts: recorded.insts,
+            forks: recorded.forks,
             term: Term::Jump(Target::Out { pc: self.ops.len() as i64, slot: 0 }),
         });
         ir::passes::all(&mut region, Some(&[]), true);

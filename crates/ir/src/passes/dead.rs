@@ -27,28 +27,24 @@ pub fn dead(region: &mut Region) {
     let mut at_start = vec![NONE; region.blocks.len()];
     let (mut used, mut map) = (Vec::new(), Vec::new());
     for n in (0..region.blocks.len()).rev() {
-        let end = at_end(&region.blocks[n], n, &at_start);
         let block = &mut region.blocks[n];
-        at_start[n] = backward(block, end, &mut used);
+        at_start[n] = backward(block, n, &at_start, &mut used);
         sweep(block, &used, &mut map);
     }
 }
 
-fn at_end(block: &Block, n: usize, at_start: &[Dead]) -> Dead {
+/// Goes through block `n` from its end, where it is known what is dead at the start of those behind it. Returns what is dead at its own,
+/// and in `used` for each operation whether it is more than a write that nobody sees, or a value without use.
+fn backward(block: &mut Block, n: usize, at_start: &[Dead], used: &mut Vec<bool>) -> Dead {
     let target = |t: &Target| match t {
         Target::Block(b) if *b as usize > n => at_start[*b as usize],
         _ => NONE,
     };
-    match &block.term {
+    let mut dead = match &block.term {
         Term::Jump(t) => target(t),
         Term::Branch { then, other, .. } => target(then).and(target(other)),
         Term::Goto { .. } | Term::Interpret { .. } => NONE,
-    }
-}
-
-/// Goes through the block from its end, where `dead` slots are dead. Returns what is dead at the start, and in `used` for each operation
-/// whether it is more than a write that nobody sees, or a value without use.
-fn backward(block: &mut Block, mut dead: Dead, used: &mut Vec<bool>) -> Dead {
+    };
     used.clear();
     used.resize(block.insts.len(), false);
     if let Some(v) = block.term.value_mut() {
@@ -70,6 +66,7 @@ fn backward(block: &mut Block, mut dead: Dead, used: &mut Vec<bool>) -> Dead {
             // part may be skipped, its own writes make nothing dead.
             Op::End => depth += 1,
             Op::If => depth -= 1,
+            Op::Fork => dead = block.forks.get(i.imm as usize).map_or(NONE, |f| dead.and(target(&f.to))),
             _ if shape.effect == Effect::Exits => dead = NONE,
             _ => {}
         }

@@ -27,6 +27,8 @@ struct Group {
     /// How many conditional parts are open where it begins.
     depth: usize,
     open: bool,
+    /// Behind it the block may have been left: what comes now may not be executed where it begins.
+    forked: bool,
     /// The first access and its distance from the root.
     first: usize,
     first_at: i64,
@@ -96,6 +98,7 @@ fn find(block: &Block) -> (Vec<Group>, Vec<Option<Member>>) {
             }
             // What may be accessed may be different after it.
             Op::Helper => groups.iter_mut().for_each(|g| g.open = false),
+            Op::Fork => groups.iter_mut().for_each(|g| g.forked = true),
             _ => {}
         }
         let Some((bytes, writes)) = i.op.access() else { continue };
@@ -106,13 +109,16 @@ fn find(block: &Block) -> (Vec<Group>, Vec<Option<Member>>) {
             updated = Val::NONE;
             continue;
         };
-        let near = |g: &Group| g.open && g.root == root && g.high.max(end).saturating_sub(g.low.min(at)) <= SPAN;
+        // A page that may only be read must not be asked for to write what is written on another way.
+        let may = |g: &Group| g.open && (g.writes || !writes || !g.forked);
+        let near = |g: &Group| may(g) && g.root == root && g.high.max(end).saturating_sub(g.low.min(at)) <= SPAN;
         let n = groups.iter().rposition(near).unwrap_or_else(|| {
             let (first, first_at) = (k, at);
             groups.push(Group {
                 root,
                 depth,
                 open: true,
+                forked: false,
                 first,
                 first_at,
                 low: at,

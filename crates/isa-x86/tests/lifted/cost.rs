@@ -32,14 +32,14 @@ fn cost(bytes: &[u8]) -> String {
     let r = lift.end_block();
     drop(lift);
     let out = |pc: i64| Target::Out { pc, slot: 0 };
-    let term = match r.end {
+    let term = match r.way.end {
         _ if refused => Term::Interpret { pc: 0 },
         End::Fall => Term::Jump(out(at as i64)),
         End::Jump(to) => Term::Jump(out(to)),
         End::Branch { cond, then, other } => Term::Branch { cond, then: out(then), other: out(other) },
         End::Goto(to) => Term::Goto { to, known: Vec::new() },
     };
-    region.blocks.push(Block { pc: 0, insns: r.insns, insts: r.insts, term });
+    region.blocks.push(Block { pc: 0, insns: r.insns, insts: r.insts, forks: r.forks, term });
     passes::all(&mut region, Some(&[]), true);
     verify(&region).unwrap_or_else(|e| panic!("{e}\n{region}"));
     let count = |f: &dyn Fn(Op) -> bool| region.blocks[0].insts.iter().filter(|i| f(i.op)).count();

@@ -48,7 +48,7 @@ fn lift(rng: &mut Rng, p: &Program, start: FlagForm) -> (Region, Vec<String>) {
             }
         }
         let r = lift.end_block();
-        form = r.form;
+        form = r.way.form;
         let next = insns.last().map_or(block, |(i, _)| i.next_pc(block)).wrapping_sub(CODE) as i64;
         recorded.push((r, stop, next));
     }
@@ -58,7 +58,7 @@ fn lift(rng: &mut Rng, p: &Program, start: FlagForm) -> (Region, Vec<String>) {
     let successors: Vec<Vec<usize>> = recorded
         .iter()
         .map(|(r, stop, next)| {
-            let to = match (stop, r.end) {
+            let to = match (stop, r.way.end) {
                 (Some(_), _) => vec![],
                 (None, End::Fall) => vec![*next],
                 (None, End::Jump(t)) => vec![t],
@@ -88,7 +88,7 @@ fn lift(rng: &mut Rng, p: &Program, start: FlagForm) -> (Region, Vec<String>) {
     let mut recorded: Vec<Option<_>> = recorded.into_iter().map(Some).collect();
     for &n in &order {
         let (r, stop, next) = recorded[n].take().expect("each once");
-        let term = match (stop, r.end) {
+        let term = match (stop, r.way.end) {
             (Some(pc), _) => Term::Interpret { pc },
             (None, End::Fall) => Term::Jump(target(next)),
             (None, End::Jump(t)) => Term::Jump(target(t)),
@@ -100,7 +100,7 @@ fn lift(rng: &mut Rng, p: &Program, start: FlagForm) -> (Region, Vec<String>) {
                 Term::Goto { to, known: known.collect() }
             }
         };
-        region.blocks.push(Block { pc: p.blocks[n].0 as i64, insns: r.insns, insts: r.insts, term });
+        region.blocks.push(Block { pc: p.blocks[n].0 as i64, insns: r.insns, insts: r.insts, forks: r.forks, term });
     }
     (region, refused)
 }
