@@ -156,11 +156,15 @@ fn rewrite(block: &mut Block, groups: &[Group], members: &[Option<Member>]) {
     let new = &mut block.insts;
     let mut map = vec![Val::NONE; old.len()];
     let mut reach = vec![Val::NONE; groups.len()];
+    // Where in 16 bytes an access of the group was found to be aligned: others there need not look.
+    let mut aligned = vec![None; groups.len()];
+    let mut depth = 0;
     let push = |new: &mut Vec<Inst>, op: Op, args: &[Val], imm: u64, exit: u32| {
         new.push(Inst::new(op, args, imm, exit));
         Val(new.len() as u32 - 1)
     };
     for (k, i) in old.iter().enumerate() {
+        depth = depth + usize::from(i.op == Op::If) - usize::from(i.op == Op::End);
         let i = i.mapped(&map);
         let [a, v, ..] = i.args;
         let shared = members[k].map(|m| (m, &groups[m.group])).filter(|(_, g)| g.shares());
@@ -183,6 +187,14 @@ fn rewrite(block: &mut Block, groups: &[Group], members: &[Option<Member>]) {
             reach[m.group] = push(new, Op::Reach(g.writes), &[low], bytes, i.exit);
         }
         let (r, at) = (reach[m.group], (m.at - g.low) as u64);
+        let mut look = |align| match align {
+            Align::Natural if aligned[m.group] == Some(m.at & 15) => Align::Any,
+            Align::Natural if depth == g.depth => {
+                aligned[m.group] = Some(m.at & 15);
+                align
+            }
+            _ => align,
+        };
         map[k] = match i.op {
             Op::Load(w) | Op::LoadRmw(w) => push(new, Op::LoadNear(w), &[a, r], at, i.exit),
             Op::Store(w) => push(new, Op::StoreNear(w), &[a, v, r], at, i.exit),
@@ -191,8 +203,8 @@ fn rewrite(block: &mut Block, groups: &[Group], members: &[Option<Member>]) {
                 let x = push(new, Op::Widen, &[low], 0, u32::MAX);
                 push(new, Op::Insert(Lane::B64), &[x, high], 1, u32::MAX)
             }
-            Op::LoadX(align) => push(new, Op::LoadXNear(align), &[a, r], at, i.exit),
-            Op::StoreX(align) => push(new, Op::StoreXNear(align), &[a, v, r], at, i.exit),
+            Op::LoadX(align) => push(new, Op::LoadXNear(look(align)), &[a, r], at, i.exit),
+            Op::StoreX(align) => push(new, Op::StoreXNear(look(align)), &[a, v, r], at, i.exit),
             _ => Val::NONE,
         };
     }
