@@ -25,6 +25,19 @@ pub enum FlagSource {
 }
 }
 
+impl FlagSource {
+    /// Which of [`LazyFlags::a`], `b` and `r` it is found from.
+    pub const fn operands(self) -> [bool; 3] {
+        match self {
+            FlagSource::Packed => [true, false, false],
+            FlagSource::Logic => [false, false, true],
+            FlagSource::Add | FlagSource::Sub => [true, true, false],
+            FlagSource::AddCarry | FlagSource::SubBorrow => [true, true, true],
+            FlagSource::Given => [false, true, true],
+        }
+    }
+}
+
 /// A [`FlagSource`], the width of its operands and where the carry is, in one small number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FlagForm(pub u8);

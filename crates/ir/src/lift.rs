@@ -379,22 +379,9 @@ impl<'r> Lift<'r> {
     fn set_source(&mut self, source: FlagSource, w: Width, [a, b, r]: [Val; 3], carry: Option<Val>) {
         self.source = Source::Values { source, w, apart: false, a, b, r };
         self.flags = [Val::NONE; 6];
-        let (with_ab, with_r) = match source {
-            FlagSource::Packed => (true, false),
-            FlagSource::Logic => (false, true),
-            FlagSource::Add | FlagSource::Sub => (true, false),
-            FlagSource::AddCarry | FlagSource::SubBorrow | FlagSource::Given => (true, true),
-        };
-        if with_ab {
-            if source != FlagSource::Given {
-                self.put_slot(flag_slot::A, a);
-            }
-            if source != FlagSource::Packed {
-                self.put_slot(flag_slot::B, b);
-            }
-        }
-        if with_r {
-            self.put_slot(flag_slot::R, r);
+        let slots = [flag_slot::A, flag_slot::B, flag_slot::R];
+        for ((slot, v), _) in slots.into_iter().zip([a, b, r]).zip(source.operands()).filter(|(_, has)| *has) {
+            self.put_slot(slot, v);
         }
         if let Some(carry) = carry {
             self.set_carry(carry);
