@@ -232,12 +232,8 @@ pub trait Emit: Sized {
     fn put_shared(&mut self, s: Slot, v: Self::V);
     fn bin(&mut self, op: Bin, a: Self::V, b: Self::V) -> Self::V;
     fn un(&mut self, op: Un, a: Self::V) -> Self::V;
-    /// Whether the signed product of `a` and `b`, whose halves are `high` and `low`, needs more than 64 bits.
-    #[inline(always)]
-    fn overflows_signed(&mut self, _a: Self::V, _b: Self::V, high: Self::V, low: Self::V) -> Self::C {
-        let sign = self.shift_imm(Bin::ShrS, low, 63);
-        self.rel(Rel::Ne, high, sign)
-    }
+    /// Whether the signed product of `a` and `b` needs more than 64 bits.
+    fn overflows_signed(&mut self, a: Self::V, b: Self::V) -> Self::C;
     fn rel(&mut self, op: Rel, a: Self::V, b: Self::V) -> Self::C;
     fn not(&mut self, c: Self::C) -> Self::C;
     fn both(&mut self, a: Self::C, b: Self::C) -> Self::C;

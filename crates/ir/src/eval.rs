@@ -171,6 +171,7 @@ fn run_block(
                     c
                 }
             }
+            Op::Overflows => i64::checked_mul(x as i64, y as i64).is_none().into(),
             Op::CarryOf => (LazyFlags { form: x, a: y, b: z, r: 0, carry: w }.packed() & Flag::Carry.bit()).into(),
             Op::PackFlags => {
                 let bits = LazyFlags { form: x, a: y, b: z, r: w, carry: 0 }.packed();

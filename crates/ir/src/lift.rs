@@ -538,6 +538,9 @@ impl Emit for Lift<'_> {
     fn either(&mut self, a: Val, b: Val) -> Val {
         self.push(Op::Either, &[a, b], 0)
     }
+    fn overflows_signed(&mut self, a: Val, b: Val) -> Val {
+        self.push(Op::Overflows, &[a, b], 0)
+    }
     fn value(&mut self, c: Val) -> Val {
         match fold::value(&mut self.insts, c) {
             Some(v) => v,

@@ -112,6 +112,8 @@ ops! {
     /// 1 where the condition holds, else 0.
     Value: [I32] => I64, Pure;
     Select: [I32 I64 I64] => I64, Pure;
+    /// Whether the product of signed numbers needs more than 64 bits.
+    Overflows: [I64 I64] => I32, Pure;
     /// The carry of form, `a`, `b`, `carry`, as [`guest_api::LazyFlags::packed`] has it.
     CarryOf: [I64 I64 I64 I64] => I32, Pure;
     /// The packed flags of form, `a`, `b`, `r`: those of [`guest_api::LazyFlags::packed`]; the carry means nothing.

@@ -198,6 +198,25 @@ block 1 @0x10 insns 1:
 }
 
 #[test]
+fn products_overflow_from_65_bits_on() {
+    const TEXT: &str = "
+block 0 @0x0 insns 1:
+  v0 = get 0
+  v1 = get 1
+  v2 = overflows v0 v1
+  v3 = value v2
+  put 2 v3
+  jump out @0x4
+";
+    const MIN: u64 = 1 << 63;
+    let cases =
+        [(3, 5, 0), (MIN, 1, 0), (MIN, u64::MAX, 1), (1 << 31, 1 << 31, 0), (1 << 31, 1 << 32, 1), (MIN >> 1, 2, 1)];
+    for (a, b, over) in cases {
+        assert_eq!(eval(TEXT, &[a, b], 1).1.slots[2], over, "{a:#x} {b:#x}");
+    }
+}
+
+#[test]
 fn conditional_parts_nest() {
     const TEXT: &str = "
 block 0 @0x0 insns 1:

@@ -315,7 +315,7 @@ impl Emit for Exec<'_> {
         op.of(a)
     }
     #[inline(always)]
-    fn overflows_signed(&mut self, a: u64, b: u64, _high: u64, _low: u64) -> bool {
+    fn overflows_signed(&mut self, a: u64, b: u64) -> bool {
         signed_product_overflows(a, b)
     }
     #[inline(always)]

@@ -2,6 +2,7 @@
 
 use guest_api::{Bin, FlagForm, FlagSource, Rel, Un, Width};
 use ir::{Inst, Op, Val};
+use wasm_encoder::{BlockType, ValType};
 
 use crate::abi::Import;
 use crate::emit::{Emitter, TEMP};
@@ -41,6 +42,7 @@ impl Emitter<'_> {
                 self.values(&[b, c, a]);
                 self.i().select();
             }
+            Op::Overflows => self.overflows(a, b),
             Op::CarryOf => self.carry_of(i.args()),
             Op::PackFlags => {
                 self.values(i.args());
@@ -130,11 +132,33 @@ impl Emitter<'_> {
 
     /// The high half of a 128-bit product, from products of 32-bit halves.
     fn mul_high(&mut self, signed: bool, a: Val, b: Val) {
-        const LOW: i64 = 0xffff_ffff;
-        let [x, y, t, _] = TEMP;
+        let [x, y, ..] = TEMP;
         self.values(&[a, b]);
         self.set(y);
         self.set(x);
+        self.high_product(signed);
+    }
+
+    /// Whether the signed product needs more than 64 bits: numbers are small, nearly always.
+    fn overflows(&mut self, a: Val, b: Val) {
+        const HALF: i64 = 1 << 31;
+        let [x, y, ..] = TEMP;
+        self.values(&[a, b]);
+        self.set(y);
+        self.set(x);
+        self.get(x).i64_const(HALF).i64_add().local_get(y).i64_const(HALF).i64_add().i64_or();
+        self.i().i64_const(32).i64_shr_u().i64_eqz();
+        self.if_hinted(BlockType::Result(ValType::I32), true);
+        self.i().i32_const(0).else_();
+        self.high_product(true);
+        self.get(x).local_get(y).i64_mul().i64_const(63).i64_shr_s().i64_ne();
+        self.i().end();
+    }
+
+    /// The high half of the product of the first two of the scratch values.
+    fn high_product(&mut self, signed: bool) {
+        const LOW: i64 = 0xffff_ffff;
+        let [x, y, t, _] = TEMP;
         // t = high(x) * low(y) + (low(x) * low(y) >> 32)
         self.get(x).i64_const(32).i64_shr_u().local_get(y).i64_const(LOW).i64_and().i64_mul();
         self.get(x).i64_const(LOW).i64_and().local_get(y).i64_const(LOW).i64_and().i64_mul();

@@ -58,6 +58,7 @@ impl Emit for Effects {
     fn bin(&mut self, _: Bin, (): (), (): ()) {}
     fn un(&mut self, _: Un, (): ()) {}
     fn rel(&mut self, _: Rel, (): (), (): ()) {}
+    fn overflows_signed(&mut self, (): (), (): ()) {}
     fn not(&mut self, (): ()) {}
     fn both(&mut self, (): (), (): ()) {}
     fn either(&mut self, (): (), (): ()) {}

@@ -39,7 +39,7 @@ fn product<E: Emit>(e: &mut E, w: Width, signed: bool, a: E::V, b: E::V) -> (E::
     if w == Width::W64 {
         let low = e.bin(Bin::Mul, a, b);
         let high = e.bin(if signed { Bin::MulHiS } else { Bin::MulHiU }, a, b);
-        let more = if signed { e.overflows_signed(a, b, high, low) } else { e.rel_imm(Rel::Ne, high, 0) };
+        let more = if signed { e.overflows_signed(a, b) } else { e.rel_imm(Rel::Ne, high, 0) };
         return (high, low, more);
     }
     let (a, b) = if signed { (e.sext(w, a), e.sext(w, b)) } else { (a, b) };
