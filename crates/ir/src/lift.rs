@@ -379,9 +379,11 @@ impl<'r> Lift<'r> {
     fn set_source(&mut self, source: FlagSource, w: Width, [a, b, r]: [Val; 3], carry: Option<Val>) {
         self.source = Source::Values { source, w, apart: false, a, b, r };
         self.flags = [Val::NONE; 6];
-        let slots = [flag_slot::A, flag_slot::B, flag_slot::R];
-        for ((slot, v), _) in slots.into_iter().zip([a, b, r]).zip(source.operands()).filter(|(_, has)| *has) {
-            self.put_slot(slot, v);
+        let [has_a, has_b, has_r] = source.operands();
+        for (has, slot, v) in [(has_a, flag_slot::A, a), (has_b, flag_slot::B, b), (has_r, flag_slot::R, r)] {
+            if has {
+                self.put_slot(slot, v);
+            }
         }
         if let Some(carry) = carry {
             self.set_carry(carry);

@@ -68,7 +68,7 @@ impl Inst {
     }
 }
 
-/// Slots of the condition flags, behind the guest's own: the fields of [`guest_api::LazyFlags`].
+/// Slots of the condition flags, behind the guest's own: the fields of [`guest_api::LazyFlags`]. What the form has no use for means nothing.
 pub mod flag_slot {
     pub const FORM: u8 = 48;
     pub const A: u8 = 49;

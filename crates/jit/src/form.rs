@@ -102,7 +102,7 @@ pub(crate) fn form<C: Code>(
 
     let mut region = Region::default();
     let mut ranges = Vec::new();
-    let mut forms: Vec<Option<Option<FlagForm>>> = vec![None; nodes.len()];
+    let mut forms: Vec<Option<FlagForm>> = vec![None; nodes.len()];
     let mut blocks = Vec::with_capacity(rows.len());
     let mut ways = Ways { code, base, numbers: &numbers, backs: &backs, around };
     {
@@ -112,7 +112,7 @@ pub(crate) fn form<C: Code>(
             // The form of the flags is known where the only way here is from a block that is done.
             let form = if first.preds == 1 && k > 0 {
                 let before = order.iter().find(|&&p| nodes[p].next.contains(&first.pc));
-                before.and_then(|&p| forms[p]).flatten()
+                before.and_then(|&p| forms[p])
             } else {
                 None
             };
@@ -125,7 +125,7 @@ pub(crate) fn form<C: Code>(
                 let (insns, refused) = record(ways.code, &mut lift, node);
                 ranges.extend(node.ranges(ways.code.offset(node.decoded.id, insns)));
                 let way = lift.way();
-                forms[n] = Some(way.form);
+                forms[n] = way.form;
                 if let Some(pc) = refused {
                     term = Term::Interpret { pc: pc.wrapping_sub(base) as i64 };
                     break;

@@ -263,11 +263,13 @@ impl<'r> Emitter<'r> {
         let table = self.of_state(table, 2);
         self.state().i32_load(table);
         self.set(ENTRY);
-        self.get(ENTRY).i64_load(entry(offset_of!(Verified, base))).local_get(BASE).i64_ne();
+        // What differs, not whether: one jump, and V8 loads what it compares in memory twice.
+        self.get(ENTRY).i64_load(entry(offset_of!(Verified, base))).local_get(BASE).i64_xor();
         // The key, and the serial number above it.
         self.get(ENTRY).i64_load(entry(offset_of!(Verified, key)));
         self.fetch_key(BASE);
-        self.i().i64_extend_i32_u().i64_const((u64::from(serial) << 32) as i64).i64_or().i64_ne().i32_or();
+        self.i().i64_extend_i32_u().i64_const((u64::from(serial) << 32) as i64).i64_or().i64_xor().i64_or();
+        self.i().i64_const(0).i64_ne();
         self.if_hinted(BlockType::Empty, false);
         self.leave_with(Leave::Guard, BASE);
         self.i().end();
@@ -297,10 +299,10 @@ impl<'r> Emitter<'r> {
             self.set(ENTRY);
             self.get(ENTRY).i32_load(at(offset_of!(Jump, slot) as u32, 2));
             self.i().i32_const(lookup);
-            self.get(ENTRY).i64_load(at(offset_of!(Jump, pc) as u32, 3)).local_get(TO).i64_eq();
+            self.get(ENTRY).i64_load(at(offset_of!(Jump, pc) as u32, 3)).local_get(TO).i64_xor();
             self.get(ENTRY).i32_load(at(offset_of!(Jump, key) as u32, 2));
             self.fetch_key(TO);
-            self.i().i32_eq().i32_and().select();
+            self.i().i32_xor().i64_extend_i32_u().i64_or().i64_eqz().select();
             self.set(SLOT);
         } else {
             self.i().i32_const(lookup);
