@@ -97,8 +97,9 @@ fn backward(block: &mut Block, n: usize, exits: &[Exit], at_start: &[Dead], used
             // The form is that of the exit, and not read from its slot.
             _ if shape.effect == Effect::Exits => {
                 let form = exits.get(i.exit as usize).and_then(|e| e.form);
-                let slot = Dead { slots: u64::from(form.is_some()) << flag_slot::FORM, xslots: 0 };
-                dead = dead.and(Dead { slots: Dead::out(form).slots | slot.slots, ..slot });
+                let mut out = Dead::out(form);
+                out.slots |= u64::from(form.is_some()) << flag_slot::FORM;
+                dead = dead.and(out);
             }
             _ => {}
         }

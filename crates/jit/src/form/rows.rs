@@ -24,7 +24,7 @@ pub(super) fn rows(nodes: &[Node], order: &[usize], index: &FxHashMap<u64, usize
         let mut at = first;
         loop {
             let goes_back = nodes[at].computed || next(at).any(|t| place[t] <= place[at]);
-            let follows = |t: &usize| !goes_back && nodes[*t].preds == 1 && !is_in_row[*t] && depth[*t] == depth[at];
+            let follows = |t: &usize| !goes_back && nodes[*t].preds == 1 && depth[*t] == depth[at];
             let Some(t) = next(at).filter(follows).max_by_key(|&t| nodes[t].decoded.runs) else { break };
             is_in_row[t] = true;
             row.push(t);
