@@ -11,8 +11,6 @@ mod rows;
 
 /// Blocks of a region. More make the host's optimiser slow, out of proportion.
 const MAX_BLOCKS: usize = 64;
-/// Guest instructions of a region.
-const MAX_INSNS: u32 = 400;
 /// Return addresses that a return is compared with.
 const MAX_RETURNS: usize = 6;
 /// Addresses that another computed jump is compared with.
@@ -32,6 +30,15 @@ impl Formed {
     pub(crate) fn insns(&self) -> u32 {
         self.region.blocks.iter().map(|b| b.insns).sum()
     }
+}
+
+/// What may become part of a region beside its entry.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// Executions that make a block worth including.
+    pub(crate) runs: u32,
+    /// Guest instructions of the region.
+    pub(crate) insns: u32,
 }
 
 /// What there is beside the region that is formed.
@@ -75,17 +82,16 @@ impl Node {
     }
 }
 
-/// Forms the region whose entry is block `id` at linear address `base`. `least`: executions that make a block worth including.
-/// `None` where there is nothing to translate.
+/// Forms the region whose entry is block `id` at linear address `base`. `None` where there is nothing to translate.
 pub(crate) fn form<C: Code>(
     code: &mut C,
     id: u32,
     base: u64,
-    least: u32,
+    limits: Limits,
     supports: fn(ir::Op) -> bool,
     around: &mut dyn Surroundings,
 ) -> Option<Formed> {
-    let mut nodes = discover(code, id, base, least, supports, around)?;
+    let mut nodes = discover(code, id, base, limits, supports, around)?;
     cut(code, &mut nodes, supports);
     let order = order_of_nodes(&nodes, base);
     let index: FxHashMap<u64, usize> = order.iter().map(|&n| (nodes[n].pc, n)).collect();
@@ -171,7 +177,7 @@ fn discover<C: Code>(
     code: &mut C,
     id: u32,
     base: u64,
-    least: u32,
+    limits: Limits,
     supports: fn(ir::Op) -> bool,
     around: &dyn Surroundings,
 ) -> Option<Vec<Node>> {
@@ -186,7 +192,7 @@ fn discover<C: Code>(
             continue;
         }
         let decoded = if nodes.is_empty() { Some(code.block(id)) } else { code.block_at(pc) };
-        let Some(decoded) = decoded.filter(|d| nodes.is_empty() || d.runs >= least && !around.taken(d.pa)) else {
+        let Some(decoded) = decoded.filter(|d| nodes.is_empty() || d.runs >= limits.runs && !around.taken(d.pa)) else {
             continue;
         };
         let mut node =
@@ -195,7 +201,7 @@ fn discover<C: Code>(
         if node.pages().any(|page| (page.0 ^ base) >> 63 != 0) {
             continue;
         }
-        if decoded.insns == 0 || insns + decoded.insns > MAX_INSNS && !nodes.is_empty() {
+        if decoded.insns == 0 || insns + decoded.insns > limits.insns && !nodes.is_empty() {
             continue;
         }
         insns += decoded.insns;

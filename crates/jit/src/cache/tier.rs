@@ -6,7 +6,7 @@ use wasmgen::abi::Leave;
 use super::*;
 
 /// Slices that end in a region before it is made wide.
-const SAMPLES: u32 = 4;
+const SAMPLES: u32 = 16;
 /// Of so many entries of a region by the interpreter, those that may end where they began before it is dropped.
 const ENTRIES: u32 = 256;
 const USELESS: u32 = ENTRIES / 16 * 15;

@@ -4,10 +4,14 @@ use guest_api::Code;
 use ir::passes;
 
 use super::*;
-use crate::form::{Formed, Surroundings, form};
+use crate::form::{Formed, Limits, Surroundings, form};
 
 /// Guest instructions of a region that may be part of others too: going over to it costs more.
 const SMALL: u32 = 8;
+/// Guest instructions of a region, and of one that is wide. V8 optimises a function when its first code has been left so often that the sizes of
+/// that, summed up, come to 13 MB: of large ones it does so after a few hundred executions.
+const INSNS: u32 = 100;
+const WIDE_INSNS: u32 = 400;
 /// Functions in a module, and bytes of them, at which it is not kept waiting for more.
 const BATCH: usize = 24;
 const BATCH_BYTES: usize = 64 << 10;
@@ -62,9 +66,10 @@ impl<H: Host> Jit<H> {
     /// Forms a region, as good as the passes make it, and notes the time that it takes.
     fn form<C: Code>(&mut self, code: &mut C, id: u32, pc: u64, wide: bool) -> Option<Formed> {
         let start = self.host.now_ns();
-        let (least, entry) = (self.warm, code.block(id));
+        let limits = Limits { runs: self.warm, insns: if wide { WIDE_INSNS } else { INSNS } };
+        let entry = code.block(id);
         let mode = entry.mode;
-        let mut formed = form(code, id, pc, least, wasmgen::supports, &mut Around { jit: self, mode, wide });
+        let mut formed = form(code, id, pc, limits, wasmgen::supports, &mut Around { jit: self, mode, wide });
         if let Some(formed) = &mut formed {
             // Elsewhere little time is spent: the code is to be short.
             let keeping = wide || self.stress.is_some();
