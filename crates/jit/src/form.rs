@@ -435,3 +435,73 @@ fn pages(region: &mut Region, nodes: &[Node], rows: &[Vec<usize>], base: u64) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use guest_api::{Code, Decoded, EmitVector, Slot};
+
+    use super::{Limits, Surroundings, form};
+
+    const INSNS: u32 = 10;
+    const BASE: u64 = 0x1000;
+
+    /// Blocks one behind the other, each of [`INSNS`] instructions of a byte, the last of which jumps to the next block. How often they were executed.
+    struct Chain(fn(u32) -> u32);
+
+    fn address(id: u32) -> u64 {
+        BASE + u64::from(id * INSNS)
+    }
+
+    impl Code for Chain {
+        const ZERO: Slot = Slot(0);
+        const BLOCK: Slot = Slot(1);
+
+        fn state(&self) -> u32 {
+            0
+        }
+        fn block_at(&mut self, pc: u64) -> Option<Decoded> {
+            Some(self.block((pc - BASE) as u32 / INSNS))
+        }
+        fn block(&self, id: u32) -> Decoded {
+            let runs = (self.0)(id);
+            Decoded { id, pa: address(id), mode: 0, insns: INSNS, bytes: INSNS, next_page: None, runs }
+        }
+        fn offset(&self, _: u32, k: u32) -> u32 {
+            k
+        }
+        fn targets(&self, _: u32) -> Vec<u64> {
+            Vec::new()
+        }
+        fn lift<E: EmitVector>(&self, id: u32, k: u32, e: &mut E) -> Option<Result<(), E::Exit>> {
+            if k + 1 == INSNS {
+                e.jump(address(id + 1));
+            }
+            Some(Ok(()))
+        }
+    }
+
+    /// No other region.
+    struct Nothing;
+
+    impl Surroundings for Nothing {
+        fn taken(&self, _: u64) -> bool {
+            false
+        }
+        fn slot(&mut self, _: u64) -> u32 {
+            0
+        }
+    }
+
+    #[test]
+    fn a_region_has_what_is_executed_often_up_to_its_limit() {
+        let insns = |most: u32, runs: fn(u32) -> u32| {
+            let limits = Limits { runs: 5, insns: most };
+            form(&mut Chain(runs), 0, BASE, limits, |_| true, &mut Nothing).map(|formed| formed.insns())
+        };
+        assert_eq!(insns(100, |_| 9), Some(100));
+        assert_eq!(insns(99, |_| 9), Some(90));
+        // Its entry in any case.
+        assert_eq!(insns(5, |_| 9), Some(10));
+        assert_eq!(insns(100, |id| if id < 3 { 5 } else { 4 }), Some(30));
+    }
+}
