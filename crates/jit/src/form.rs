@@ -37,7 +37,7 @@ impl Formed {
 pub(crate) struct Limits {
     /// Executions that make a block worth including.
     pub(crate) runs: u32,
-    /// Guest instructions of the region.
+    /// Guest instructions of the region at most, unless its entry alone has more.
     pub(crate) insns: u32,
 }
 
