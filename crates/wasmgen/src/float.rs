@@ -118,7 +118,7 @@ fn scalar(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F2, shape: Fp) {
         let r = e.low_local(double);
         by_size!(e, double, f64x2_extract_lane(0), f32x4_extract_lane(0));
         e.set(r);
-        let mut checks = Checks::new(i, Result::Low(double, r));
+        let mut checks = Checks::new(e, i, Result::Low(double, r));
         checks.operand(e, a, shape, true);
         checks.operand(e, b, shape, true);
         checks.end(e);
@@ -142,13 +142,10 @@ fn scalar(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F2, shape: Fp) {
     };
     let r = e.low_local(double);
     e.set(r);
-    let mut checks = Checks::new(i, Result::Low(double, r));
-    e.twice_local(r, double);
-    e.not_clear(double);
-    checks.join(e);
+    let mut checks = Checks::new(e, i, Result::Low(double, r));
+    checks.clear_result(e, r, double);
     checks.operand(e, a, shape, false);
     checks.operand(e, b, shape, false);
-    checks.inexact(e);
     checks.end_shared(e, op, [a, b]);
     e.float.learn(v, ordered(shape) | plain(shape));
     replace_low(e, rest, double, r);
@@ -171,11 +168,11 @@ fn packed(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F2, shape: Fp) {
     let double = shape.double();
     let (a, b) = vectors(e, va, vb);
     let r = e.scratch(R);
-    let mut checks = Checks::new(i, Result::Vector(r));
     if matches!(op, F2::Min | F2::Max) {
         e.get(b).local_get(a);
         lesser(e, op, double);
         e.set(r);
+        let mut checks = Checks::new(e, i, Result::Vector(r));
         checks.operand_lanes(e, va, a, shape, true);
         checks.operand_lanes(e, vb, b, shape, true);
         checks.end(e);
@@ -205,6 +202,7 @@ fn packed(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F2, shape: Fp) {
         binary(e, op);
     }
     e.set(r);
+    let mut checks = Checks::new(e, i, Result::Vector(r));
     let known = [va, vb].map(|v| e.known(v, shape, false, DEPTH).0);
     e.lanes_not_clear(r, double);
     checks.join_lanes(e);
@@ -212,7 +210,7 @@ fn packed(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F2, shape: Fp) {
     if va != vb {
         checks.operand_lanes(e, vb, b, shape, false);
     }
-    checks.inexact(e);
+    checks.environment(e);
     // A result of zero is exact in sums, and where it comes from a zero.
     checks.end_unless(
         e,
@@ -253,17 +251,14 @@ fn unary(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F1, shape: Fp) {
     }
     let rest = vector(e, a, A);
     let r = e.low_local(double);
-    let mut checks = Checks::new(i, Result::Low(double, r));
     match op {
         F1::Sqrt => {
             e.low_lane(b, double);
             by_size!(e, double, f64_sqrt(), f32_sqrt());
             e.set(r);
-            e.twice_local(r, double);
-            e.not_clear(double);
-            checks.join(e);
+            let mut checks = Checks::new(e, i, Result::Low(double, r));
+            checks.clear_result(e, r, double);
             checks.operand(e, b, shape, false);
-            checks.inexact(e);
             // The root of a zero is exact.
             checks.end_unless(
                 e,
@@ -278,9 +273,10 @@ fn unary(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F1, shape: Fp) {
             e.low_lane(b, double);
             round_low(e, how.mode, double);
             e.set(r);
+            let mut checks = Checks::new(e, i, Result::Low(double, r));
             checks.operand(e, b, shape, true);
             if how.mode == FpMode::Current || !how.quiet {
-                checks.inexact(e);
+                checks.environment(e);
             }
             checks.end(e);
         }
@@ -296,11 +292,12 @@ fn unary(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F1, shape: Fp) {
                 e.i().f64_promote_f32().f64_sqrt().f64_div().f32_demote_f64();
             }
             e.set(r);
-            e.twice_local(r, false);
-            e.not_clear(false);
+            let mut checks = Checks::new(e, i, Result::Low(double, r));
             e.twice(b, false);
             e.not_clear(false);
-            e.i().i32_or();
+            checks.join(e);
+            e.twice_local(r, false);
+            e.not_clear(false);
             checks.join(e);
             checks.end(e);
         }
@@ -315,17 +312,17 @@ fn unary_packed(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F1, shape: Fp) {
     let double = shape.double();
     let b = vector(e, vb, B);
     let r = e.scratch(R);
-    let mut checks = Checks::new(i, Result::Vector(r));
     match op {
         F1::Sqrt => {
             e.get(b);
             by_size!(e, double, f64x2_sqrt(), f32x4_sqrt());
             e.set(r);
+            let mut checks = Checks::new(e, i, Result::Vector(r));
             e.lanes_not_clear(r, double);
             checks.join_lanes(e);
             let known = e.known(vb, shape, false, DEPTH).0;
             checks.operand_lanes(e, vb, b, shape, false);
-            checks.inexact(e);
+            checks.environment(e);
             checks.end_unless(
                 e,
                 Some(|e: &mut Emitter<'_>| {
@@ -344,9 +341,10 @@ fn unary_packed(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F1, shape: Fp) {
             e.get(b);
             round_lanes(e, how.mode, double);
             e.set(r);
+            let mut checks = Checks::new(e, i, Result::Vector(r));
             checks.operand_lanes(e, vb, b, shape, true);
             if how.mode == FpMode::Current || !how.quiet {
-                checks.inexact(e);
+                checks.environment(e);
             }
             checks.end(e);
         }
@@ -354,6 +352,7 @@ fn unary_packed(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F1, shape: Fp) {
             let one = e.vector_const(splat(false, 1.0_f32.to_bits().into()));
             e.get(one).local_get(b).f32x4_div();
             e.set(r);
+            let mut checks = Checks::new(e, i, Result::Vector(r));
             e.lanes_not_clear(r, false);
             e.lanes_not_clear(b, false);
             e.i().v128_or();
@@ -368,6 +367,7 @@ fn unary_packed(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F1, shape: Fp) {
             e.i().f64x2_promote_low_f32x4().f64x2_sqrt().f64x2_div().f32x4_demote_f64x2_zero();
             e.i().i8x16_shuffle(bytes_of(Lane::B64, [0, 2]));
             e.set(r);
+            let mut checks = Checks::new(e, i, Result::Vector(r));
             e.lanes_not_clear(r, false);
             e.lanes_not_clear(b, false);
             e.i().v128_or();
@@ -443,7 +443,7 @@ fn compare(e: &mut Emitter<'_>, v: Val, i: &Inst, rel: FpRel, shape: Fp) {
         let r = e.low_local(double);
         by_size!(e, double, f64x2_extract_lane(0), f32x4_extract_lane(0));
         e.set(r);
-        let mut checks = Checks::new(i, Result::Low(double, r));
+        let mut checks = Checks::new(e, i, Result::Low(double, r));
         checks.operand(e, va, shape, true);
         checks.operand(e, vb, shape, true);
         checks.end(e);
@@ -452,7 +452,7 @@ fn compare(e: &mut Emitter<'_>, v: Val, i: &Inst, rel: FpRel, shape: Fp) {
     } else {
         let r = e.scratch(R);
         e.set(r);
-        let mut checks = Checks::new(i, Result::Vector(r));
+        let mut checks = Checks::new(e, i, Result::Vector(r));
         checks.operand_lanes(e, va, a, shape, true);
         checks.operand_lanes(e, vb, b, shape, true);
         checks.end(e);
@@ -473,7 +473,7 @@ fn order(e: &mut Emitter<'_>, i: &Inst, double: bool) {
     by_size!(e, double, f64_eq(), f32_eq());
     e.i().i32_const(1).i32_shl().i32_or().i64_extend_i32_u();
     e.set(r);
-    let mut checks = Checks::new(i, Result::Int(r));
+    let mut checks = Checks::new(e, i, Result::Int(r));
     checks.operand(e, a, shape, true);
     checks.operand(e, b, shape, true);
     checks.end(e);
@@ -501,7 +501,7 @@ fn to_float(e: &mut Emitter<'_>, v: Val, i: &Inst, double: bool, wide: bool) {
     };
     e.set(r);
     if !double || wide {
-        let mut checks = Checks::new(i, Result::Low(double, r));
+        let mut checks = Checks::new(e, i, Result::Low(double, r));
         // In `TEMP[0]` it is as long as nothing else is computed.
         if wide {
             int_rounds(e, from, double);
@@ -547,11 +547,11 @@ fn to_int(e: &mut Emitter<'_>, i: &Inst, double: bool, wide: bool, mode: FpMode)
         (false, false) => e.i().i32_trunc_sat_f32_s().i64_extend_i32_u(),
     };
     e.set(r);
-    let mut checks = Checks::new(i, Result::Int(r));
+    let mut checks = Checks::new(e, i, Result::Int(r));
     fits(e);
     e.i().i32_eqz();
     checks.join(e);
-    checks.inexact(e);
+    checks.environment(e);
     // What is integral is exact in any environment.
     checks.end_unless(
         e,
@@ -575,7 +575,7 @@ fn convert(e: &mut Emitter<'_>, v: Val, i: &Inst, op: FpCvt) {
             e.low_lane(vb, false);
             e.i().f64_promote_f32();
             e.set(r);
-            let mut checks = Checks::new(i, Result::Low(true, r));
+            let mut checks = Checks::new(e, i, Result::Low(true, r));
             checks.operand(e, vb, Fp::S32, true);
             checks.end(e);
             e.float.learn(v, ordered(Fp::S64) | plain(Fp::S64));
@@ -588,11 +588,8 @@ fn convert(e: &mut Emitter<'_>, v: Val, i: &Inst, op: FpCvt) {
             e.low_lane(vb, true);
             e.i().f32_demote_f64();
             e.set(r);
-            let mut checks = Checks::new(i, Result::Low(false, r));
-            e.twice_local(r, false);
-            e.not_clear(false);
-            checks.join(e);
-            checks.inexact(e);
+            let mut checks = Checks::new(e, i, Result::Low(false, r));
+            checks.clear_result(e, r, false);
             checks.end_unless(
                 e,
                 Some(|e: &mut Emitter<'_>| {
@@ -608,13 +605,13 @@ fn convert(e: &mut Emitter<'_>, v: Val, i: &Inst, op: FpCvt) {
     }
     let b = vector(e, vb, B);
     let r = e.scratch(R);
-    let mut checks = Checks::new(i, Result::Vector(r));
     // Of the two low lanes, where the others do not count.
     const LOW: u128 = u64::MAX as u128;
     match op {
         FpCvt::PackedF32ToF64 => {
             e.get(b).f64x2_promote_low_f32x4();
             e.set(r);
+            let mut checks = Checks::new(e, i, Result::Vector(r));
             // Seen in the results: NaNs, and what is below the least normal number of 32 bits but not zero.
             let least = u64::from(1023 - 126_u16) << 52;
             let (add, limit) = (splat(true, (1 << 63) - 1), splat(true, (1 << 63) + 2 * least - 1));
@@ -628,11 +625,12 @@ fn convert(e: &mut Emitter<'_>, v: Val, i: &Inst, op: FpCvt) {
         FpCvt::PackedF64ToF32 => {
             e.get(b).f32x4_demote_f64x2_zero();
             e.set(r);
+            let mut checks = Checks::new(e, i, Result::Vector(r));
             let low = e.vector_const(LOW);
             e.lanes_not_clear(r, false);
             e.get(low).v128_and();
             checks.join_lanes(e);
-            checks.inexact(e);
+            checks.environment(e);
             checks.end_unless(
                 e,
                 Some(|e: &mut Emitter<'_>| {
@@ -655,7 +653,8 @@ fn convert(e: &mut Emitter<'_>, v: Val, i: &Inst, op: FpCvt) {
         FpCvt::PackedI32ToF32 => {
             e.get(b).f32x4_convert_i32x4_s();
             e.set(r);
-            checks.inexact(e);
+            let mut checks = Checks::new(e, i, Result::Vector(r));
+            checks.environment(e);
             checks.end(e);
             e.float.learn(v, ordered(Fp::P32) | plain(Fp::P32));
         }
@@ -664,7 +663,8 @@ fn convert(e: &mut Emitter<'_>, v: Val, i: &Inst, op: FpCvt) {
             e.get(a).local_get(b).f32x4_convert_i32x4_s();
             e.i().i8x16_shuffle(bytes_of(Lane::B64, [2, 1]));
             e.set(r);
-            checks.inexact(e);
+            let mut checks = Checks::new(e, i, Result::Vector(r));
+            checks.environment(e);
             checks.end(e);
         }
         FpCvt::PackedF32ToI32(mode) | FpCvt::LowF32ToI32(mode) => {
@@ -677,11 +677,13 @@ fn convert(e: &mut Emitter<'_>, v: Val, i: &Inst, op: FpCvt) {
                 round_lanes(e, mode, false);
             }
             let limit = e.vector_const(splat(false, 2_147_483_648_f32.to_bits().into()));
-            e.i().local_tee(r).f32x4_abs().local_get(limit).f32x4_lt().i32x4_all_true().i32_eqz();
+            e.set(r);
+            let mut checks = Checks::new(e, i, Result::Vector(r));
+            checks.environment(e);
+            e.get(r).f32x4_abs().local_get(limit).f32x4_lt().i32x4_all_true().i32_eqz();
             checks.join(e);
             e.get(r).i32x4_trunc_sat_f32x4_s();
             e.set(r);
-            checks.inexact(e);
             checks.end(e);
         }
         FpCvt::PackedF64ToI32(mode) => {
@@ -690,11 +692,13 @@ fn convert(e: &mut Emitter<'_>, v: Val, i: &Inst, op: FpCvt) {
                 round_lanes(e, mode, true);
             }
             let limit = e.vector_const(splat(true, 2_147_483_648_f64.to_bits()));
-            e.i().local_tee(r).f64x2_abs().local_get(limit).f64x2_lt().i64x2_all_true().i32_eqz();
+            e.set(r);
+            let mut checks = Checks::new(e, i, Result::Vector(r));
+            checks.environment(e);
+            e.get(r).f64x2_abs().local_get(limit).f64x2_lt().i64x2_all_true().i32_eqz();
             checks.join(e);
             e.get(r).i32x4_trunc_sat_f64x2_s_zero();
             e.set(r);
-            checks.inexact(e);
             checks.end(e);
         }
         FpCvt::F32ToF64 | FpCvt::F64ToF32 => {}

@@ -20,6 +20,9 @@ pub(crate) enum Label {
     Forward(u32),
     /// Back to a block.
     Loop(u32),
+    /// To where the operation is done again, a check of its having failed, and behind that.
+    Wrong,
+    Right,
     /// An `if`, which nobody branches to.
     If,
 }

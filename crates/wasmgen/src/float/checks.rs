@@ -4,7 +4,7 @@ use guest_api::{F2, Fp};
 use ir::{Inst, Op, Val};
 use wasm_encoder::BlockType;
 
-use super::facts::{ordered, plain};
+use super::facts::{Limit, ordered, plain};
 use crate::abi::Import;
 use crate::emit::{ENTRY, Emitter, INEXACT};
 use crate::structure::Label;
@@ -23,28 +23,35 @@ pub(super) enum Result {
     Int(u32),
 }
 
-/// The conditions of an operation.
+/// The conditions of an operation: each leaves the inner of two blocks that are opened first, in which the way ends that is taken where all hold. So
+/// V8 compares and jumps at once; conditions that are joined it makes numbers of.
 pub(super) struct Checks<'i> {
     inst: &'i Inst,
     result: Result,
-    /// A mask of bad lanes is on the stack, and below it, or there alone, a number that is not 0 where something is wrong.
+    /// A mask of bad lanes is on the stack.
     lanes: bool,
-    condition: bool,
+    /// There is a condition.
+    any: bool,
+    /// That the host's arithmetic is the guest's is among them.
+    environment: bool,
     /// Facts that hold only while `INEXACT` does not say otherwise were used.
     trusting: bool,
 }
 
 impl<'i> Checks<'i> {
-    pub(super) fn new(inst: &'i Inst, result: Result) -> Self {
-        Checks { inst, result, lanes: false, condition: false, trusting: false }
+    /// Begins the checks of `inst`, whose result was computed.
+    pub(super) fn new(e: &mut Emitter<'_>, inst: &'i Inst, result: Result) -> Self {
+        // What is loaded behind a condition is not there on all ways.
+        e.load_inexact();
+        e.i().block(BlockType::Empty).block(BlockType::Empty);
+        e.labels.extend([Label::Right, Label::Wrong]);
+        Checks { inst, result, lanes: false, any: false, environment: false, trusting: false }
     }
 
-    /// Joins a condition on the stack to those before it.
+    /// Takes a condition from the stack: that something is wrong.
     pub(super) fn join(&mut self, e: &mut Emitter<'_>) {
-        if self.condition {
-            e.i().i32_or();
-        }
-        self.condition = true;
+        e.br_if_unlikely(Label::Wrong);
+        self.any = true;
     }
     /// Joins a mask of bad lanes on the stack to those before it. All of them come before any condition.
     pub(super) fn join_lanes(&mut self, e: &mut Emitter<'_>) {
@@ -53,19 +60,33 @@ impl<'i> Checks<'i> {
         }
         self.lanes = true;
     }
-    /// Makes a condition of the masks of bad lanes.
-    pub(super) fn settle_lanes(&mut self, e: &mut Emitter<'_>) {
+    /// Makes a condition of the masks of bad lanes: of the sign of each 32 bits, as V8 makes a number of whether any bit is set.
+    fn settle_lanes(&mut self, e: &mut Emitter<'_>) {
         if core::mem::take(&mut self.lanes) {
-            e.i().v128_any_true();
+            e.i().i32x4_bitmask();
             self.join(e);
         }
     }
 
-    pub(super) fn inexact(&mut self, e: &mut Emitter<'_>) {
-        self.settle_lanes(e);
-        e.inexact();
+    /// The host's arithmetic must be the guest's.
+    pub(super) fn environment(&mut self, e: &mut Emitter<'_>) {
+        if self.lanes {
+            let none = e.limit(Limit::NoLanes);
+            e.get(none);
+            self.join_lanes(e);
+        } else {
+            e.get(INEXACT);
+            self.join(e);
+        }
+        self.environment = true;
+    }
+    /// That, and the result, which is the number in `local`, must be normal and not the smallest such.
+    pub(super) fn clear_result(&mut self, e: &mut Emitter<'_>, local: u32, double: bool) {
+        let limit = e.limit(if double { Limit::Double } else { Limit::Single });
+        e.twice_local(local, double);
+        e.not_below(double, limit);
         self.join(e);
-        self.trusting = false;
+        self.environment = true;
     }
 
     /// The low lane of operand `v` must not be a denormal, nor a NaN where `want_ordered`.
@@ -73,11 +94,15 @@ impl<'i> Checks<'i> {
         match e.known(v, shape, want_ordered, DEPTH) {
             (true, always) => self.trusting |= !always,
             _ => {
+                let kept = e.float.shadows.len();
                 e.twice(v, shape.double());
                 if want_ordered {
                     e.is_unordered(shape.double())
                 } else {
                     e.is_denormal(shape.double())
+                }
+                if self.any {
+                    e.float.forget_shadows(kept);
                 }
                 self.join(e);
                 e.float.learn(v, if want_ordered { ordered(shape) } else { plain(shape) });
@@ -106,19 +131,9 @@ impl<'i> Checks<'i> {
     }
     /// The same, unless `excuse` pushes that all is well.
     pub(super) fn end_unless(mut self, e: &mut Emitter<'_>, excuse: Option<impl FnOnce(&mut Emitter<'_>)>) {
-        self.settle_lanes(e);
-        if self.trusting {
-            e.inexact();
-            e.i().i32_const(SUSPICIOUS).i32_and();
-            self.join(e);
-        }
-        if !self.condition {
+        if !self.finish(e) {
             return;
         }
-        // Set below, it must not be loaded again in the block.
-        e.load_inexact();
-        e.if_hinted(BlockType::Empty, false);
-        e.labels.push(Label::If);
         let excused = excuse.is_some();
         if let Some(excuse) = excuse {
             excuse(e);
@@ -134,15 +149,16 @@ impl<'i> Checks<'i> {
     }
 
     /// Ends the checks of scalar arithmetic: where one failed a function looks closer.
-    pub(super) fn end_shared(self, e: &mut Emitter<'_>, op: F2, operands: [Val; 2]) {
+    pub(super) fn end_shared(mut self, e: &mut Emitter<'_>, op: F2, operands: [Val; 2]) {
         let (Result::Low(double, r), Some(function)) =
             (self.result, crate::shared::index(op, matches!(self.result, Result::Low(true, _))))
         else {
             return self.end(e);
         };
+        if !self.finish(e) {
+            return;
+        }
         e.shares |= crate::shared::bit(op, double);
-        e.if_hinted(BlockType::Empty, false);
-        e.labels.push(Label::If);
         let state = e.abi.state as i32;
         e.i().i32_const(state);
         for v in operands {
@@ -155,8 +171,28 @@ impl<'i> Checks<'i> {
         e.labels.pop();
         e.i().end();
         e.set(r);
+        e.set_limits();
         e.labels.pop();
         e.i().end();
+    }
+
+    /// All conditions are there: goes on where one does not hold, if there are any.
+    fn finish(&mut self, e: &mut Emitter<'_>) -> bool {
+        self.settle_lanes(e);
+        if self.trusting && !self.environment {
+            e.get(INEXACT).i32_const(SUSPICIOUS).i32_and();
+            self.join(e);
+        }
+        if self.any {
+            e.br(Label::Right);
+        }
+        e.labels.pop();
+        e.i().end();
+        if !self.any {
+            e.labels.pop();
+            e.i().end();
+        }
+        self.any
     }
 
     /// The guest does the operation: its result takes the place of what was computed. What is behind a refusal is the interpreter's.
@@ -187,6 +223,7 @@ impl<'i> Checks<'i> {
         // Once an operand or a result was out of the ordinary, facts may be wrong: all the rest of the block is done so too.
         e.get(INEXACT).i32_const(SUSPICIOUS).i32_and().local_get(ENTRY).i32_const(1).i32_sub().i32_or();
         e.set(INEXACT);
+        e.set_limits();
         e.state();
         match self.result {
             Result::Low(true, local) => e.i().f64_load(first).local_set(local),

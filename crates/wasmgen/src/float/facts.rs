@@ -13,6 +13,25 @@ pub(super) const fn ordered(shape: Fp) -> Facts {
     2 << (2 * shape as u8)
 }
 
+/// What results are compared with, so that they are wrong whatever they are where `INEXACT` is not 0. Each has a local.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Limit {
+    /// Twice the bits of a number of 32 or 64 bits, less those of the least that is clear, are below it.
+    Single,
+    Double,
+    /// The lanes that are wrong for that: none, or all.
+    NoLanes,
+}
+
+impl Limit {
+    pub(super) const ALL: [Limit; 3] = [Limit::Single, Limit::Double, Limit::NoLanes];
+}
+
+/// Which limits are right.
+type Limited = [bool; Limit::ALL.len()];
+/// [`Float::facts`], [`Float::loaded`] and [`Float::limited`].
+type Known = (Vec<(Val, Facts)>, bool, Limited);
+
 /// What is known while a block is generated.
 #[derive(Default)]
 pub(crate) struct Float {
@@ -23,11 +42,14 @@ pub(crate) struct Float {
     /// How often each value's low lane will still be asked for.
     pub(super) uses: Vec<u32>,
     pub(super) facts: Vec<(Val, Facts)>,
-    /// `INEXACT` is what the guest's state says.
+    /// `INEXACT` is what the guest's state says, and these [`Limit`]s what it says.
     pub(super) loaded: bool,
+    pub(super) limited: Limited,
+    /// The limits' locals.
+    pub(super) limits: [Option<u32>; Limit::ALL.len()],
     pub(super) int: Option<u32>,
     /// Of the `if`s that are open: what was known before.
-    outer: Vec<(Vec<(Val, Facts)>, bool)>,
+    outer: Vec<Known>,
 }
 
 /// The operands of `i` whose low lane is computed with, and whether as numbers of 64 bits.
@@ -50,7 +72,7 @@ impl Float {
         self.drop_shadows();
         self.facts.clear();
         self.outer.clear();
-        self.loaded = false;
+        (self.loaded, self.limited) = (false, Limited::default());
         self.uses.clear();
         if block.insts.iter().any(|i| i.op.float().is_some()) {
             self.uses.resize(block.insts.len(), 0);
@@ -61,23 +83,27 @@ impl Float {
     }
     /// A conditional part begins.
     pub(crate) fn nest(&mut self) {
-        self.outer.push((self.facts.clone(), self.loaded));
+        self.outer.push((self.facts.clone(), self.loaded, self.limited));
     }
     /// It ends.
     pub(crate) fn unnest(&mut self) {
         self.drop_shadows();
-        if let Some((facts, loaded)) = self.outer.pop() {
-            (self.facts, self.loaded) = (facts, loaded);
+        if let Some(outer) = self.outer.pop() {
+            (self.facts, self.loaded, self.limited) = outer;
         }
     }
     /// The guest's environment may have changed.
     pub(crate) fn changed(&mut self) {
         self.facts.clear();
-        self.loaded = false;
+        (self.loaded, self.limited) = (false, Limited::default());
     }
 
     pub(super) fn drop_shadows(&mut self) {
-        for (_, double, local) in self.shadows.drain(..) {
+        self.forget_shadows(0);
+    }
+    /// Those but the first `kept`.
+    pub(super) fn forget_shadows(&mut self, kept: usize) {
+        for (_, double, local) in self.shadows.drain(kept..) {
             self.free[usize::from(double)].push(local);
         }
     }

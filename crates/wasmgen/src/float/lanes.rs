@@ -4,10 +4,16 @@ use guest_api::{Fp, Lane};
 use ir::{Inst, Op, Val};
 use wasm_encoder::{Ieee32, Ieee64, ValType};
 
-use super::facts::{ordered, plain};
+use super::facts::{Limit, ordered, plain};
 use super::{inf, splat, unit};
 use crate::emit::{ENTRY, Emitter, INEXACT, TEMP};
 use crate::place::Place;
+
+/// Twice the bits of the least number that is clear, and how far from there they are so: numbers that are normal, but for the smallest.
+fn clear(double: bool) -> (u64, u64) {
+    let (unit, inf) = (unit(double), inf(double));
+    (4 * unit, 2 * inf - 4 * unit)
+}
 
 impl Emitter<'_> {
     /// A local for an integer result.
@@ -119,9 +125,61 @@ impl Emitter<'_> {
 
     /// Replaces twice the bits of a number by whether it is not normal, or the smallest normal one.
     pub(super) fn not_clear(&mut self, double: bool) {
-        let (unit, inf) = (unit(double), inf(double));
-        self.below(double, 4 * unit, 2 * inf - 4 * unit);
+        let (less, limit) = clear(double);
+        self.below(double, less, limit);
         self.i().i32_eqz();
+    }
+    /// The same, where the local `limit` is a [`Limit`].
+    pub(super) fn not_below(&mut self, double: bool, limit: u32) {
+        let (less, _) = clear(double);
+        if double {
+            let less = self.long_const(less);
+            self.get(less).i64_sub().local_get(limit).i64_ge_u();
+        } else {
+            self.i().i32_const(less as i32).i32_sub().local_get(limit).i32_ge_u();
+        }
+    }
+
+    /// The local of a limit, which is right in the rest of the block.
+    pub(super) fn limit(&mut self, limit: Limit) -> u32 {
+        let n = limit as usize;
+        let ty = match limit {
+            Limit::Single => ValType::I32,
+            Limit::Double => ValType::I64,
+            Limit::NoLanes => ValType::V128,
+        };
+        let locals = &mut self.locals;
+        let local = *self.float.limits[n].get_or_insert_with(|| locals.fresh(ty));
+        if !self.float.limited[n] {
+            self.load_inexact();
+            self.float.limited[n] = true;
+            self.set_limit(limit, local);
+        }
+        local
+    }
+    /// Brings the limits to what `INEXACT` says now.
+    pub(super) fn set_limits(&mut self) {
+        for limit in Limit::ALL {
+            if let (true, Some(local)) = (self.float.limited[limit as usize], self.float.limits[limit as usize]) {
+                self.set_limit(limit, local);
+            }
+        }
+    }
+    fn set_limit(&mut self, limit: Limit, local: u32) {
+        match limit {
+            Limit::Single => {
+                self.i().i32_const(0).i32_const(clear(false).1 as i32).local_get(INEXACT).select();
+            }
+            Limit::Double => {
+                let most = self.long_const(clear(true).1);
+                self.i().i64_const(0).local_get(most).local_get(INEXACT).select();
+            }
+            Limit::NoLanes => {
+                // It is positive.
+                self.i().i32_const(0).local_get(INEXACT).i32_sub().i32x4_splat();
+            }
+        }
+        self.set(local);
     }
     /// Replaces twice the bits of a number by whether it is a denormal.
     pub(super) fn is_denormal(&mut self, double: bool) {
