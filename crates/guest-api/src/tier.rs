@@ -194,9 +194,10 @@ pub struct Left {
 
 /// A second way to execute a guest's code, beside its interpreter. What is not said otherwise is that of one that translates nothing.
 pub trait Tier {
-    /// Executions after which a block is offered by [`Tier::hot`]; 0: never. Asked once a run.
+    /// Executions after which a block is offered by [`Tier::hot`], 4095 at most; 0: never. Asked once a run.
     fn threshold(&self) -> u32;
-    /// The block `id`, at linear address `pc`, became hot. After how many executions more it shall be offered again; 0: never.
+    /// The block `id`, at linear address `pc`, became hot. After how many executions more it shall be offered again, if it is not translated then:
+    /// the threshold at most.
     fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64) -> u32;
     /// The budget was used up in translated code, which is a sample of where time goes.
     fn sample<C: Code>(&mut self, _code: &mut C) {}

@@ -156,10 +156,9 @@ impl Vcpu {
     }
 
     fn run_part<T: Tier>(&mut self, platform: &mut dyn Platform, tier: &mut T, max_insns: u64) -> CpuExit {
-        let hot = tier.threshold();
         let mut end = self.cpu.insns.saturating_add(max_insns);
         self.cpu.attention = true;
-        self.code.fade(self.cpu.insns.wrapping_sub(self.translated), hot);
+        let counting = self.code.counting(self.cpu.insns.wrapping_sub(self.translated), tier.threshold());
         if core::mem::take(&mut self.was_reset) {
             tier.drop_all();
         }
@@ -196,7 +195,7 @@ impl Vcpu {
                 },
             };
             self.trace.note(pc);
-            if hot != 0 && !single {
+            if counting.hot != 0 && !single {
                 let id = at.block;
                 let slot = self.code.block(id).slot();
                 if slot != 0 && !interpret {
@@ -211,9 +210,9 @@ impl Vcpu {
                     continue;
                 }
                 interpret = false;
-                if self.code.block_mut(id).count_run(hot) {
+                if self.code.block_mut(id).count_run(counting) {
                     let again = tier.hot(&mut View { code: &self.code, cpu: cx.cpu }, id, pc);
-                    self.code.block_mut(id).set_runs(hot.saturating_sub(again));
+                    self.code.block_mut(id).set_runs(counting.hot.saturating_sub(again), counting);
                     if tier.changed() {
                         self.code.take_changes(cx.cpu, tier);
                     }
@@ -224,7 +223,7 @@ impl Vcpu {
             } else {
                 // To look for the block may have raised something.
                 let end = if cx.cpu.attention { cx.cpu.insns } else { end };
-                row::run(cx.cpu, cx.platform, &mut self.code, at, end, hot)
+                row::run(cx.cpu, cx.platform, &mut self.code, at, end, counting)
             };
             let last = cx.cpu.regs[BLOCK as usize];
             if last != pc {

@@ -153,7 +153,7 @@ impl Tier for Watch {
     }
     fn hot<C: Code>(&mut self, _: &mut C, _: u32, pc: u64) -> u32 {
         self.0.push(pc);
-        0
+        3
     }
 }
 

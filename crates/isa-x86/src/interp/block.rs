@@ -22,7 +22,7 @@ pub(super) struct Block {
     pub(super) crosses: bool,
     /// Its number among those that end with a computed jump, by which [`super::targets::Targets`] knows it; 0: it does not.
     pub(super) computed: u16,
-    /// How often it was executed, up to the number that makes it hot, and [`NOT_IN_A_ROW`].
+    /// How often it was executed, as [`Counting`] says, and [`NOT_IN_A_ROW`].
     runs: u32,
     /// Table slot of translated code that starts here; 0: none.
     slot: u32,
@@ -45,9 +45,41 @@ pub(super) struct Place {
 /// The block is translated or was overwritten: the loop over blocks in a row must not run it.
 const NOT_IN_A_ROW: u32 = 1 << 31;
 
+/// How executions are counted: in each *epoch* all blocks forget half of theirs. A block's number is that of the epoch in which it was executed last,
+/// above [`Counting::BITS`] bits for the executions: so what is not executed need not be touched.
+#[derive(Clone, Copy)]
+pub(super) struct Counting {
+    /// The number of a block that was not executed in this epoch, nor before.
+    epoch: u32,
+    /// Blocks of fewer executions go on in a row.
+    below: u32,
+    /// Executions that make a block hot; 0: none is.
+    pub(super) hot: u32,
+}
+
+impl Counting {
+    const BITS: u32 = 12;
+    /// Executions that are counted.
+    const MOST: u32 = (1 << Counting::BITS) - 1;
+
+    pub(super) const fn new() -> Counting {
+        Counting { epoch: 0, below: Counting::MOST, hot: 0 }
+    }
+    /// `hot` executions, no more than can be counted, make a block hot from now on.
+    pub(super) fn set_hot(&mut self, hot: u32) {
+        self.hot = hot.min(Counting::MOST);
+        self.below = self.hot.checked_sub(1).unwrap_or(Counting::MOST);
+    }
+    /// The next epoch begins; `false`: there is none, and all blocks are to [begin again](Block::begin_epochs).
+    pub(super) fn next_epoch(&mut self) -> bool {
+        self.epoch = (self.epoch + (1 << Counting::BITS)) % NOT_IN_A_ROW;
+        self.epoch != 0
+    }
+}
+
 impl Block {
     /// A block of no instruction yet, which was executed `runs` times before it was dropped.
-    pub(super) fn new(first: u32, bits: CodeSize, runs: u16) -> Block {
+    pub(super) fn new(first: u32, bits: CodeSize, runs: u16, counting: Counting) -> Block {
         Block {
             first,
             count: 0,
@@ -55,7 +87,7 @@ impl Block {
             bits,
             crosses: false,
             computed: 0,
-            runs: runs.into(),
+            runs: counting.epoch | u32::from(runs).min(Counting::MOST),
             slot: 0,
             near: [NO_PLACE; 2],
             near_by: [UNLINKED; 2],
@@ -84,26 +116,56 @@ impl Block {
         self.count = 0;
         self.runs |= NOT_IN_A_ROW;
     }
-    pub(super) fn runs(&self) -> u32 {
-        self.runs & !NOT_IN_A_ROW
+    /// Executions that are not forgotten.
+    pub(super) fn runs(&self, counting: Counting) -> u32 {
+        let then = self.runs & !(NOT_IN_A_ROW | Counting::MOST);
+        let epochs = counting.epoch.wrapping_sub(then) >> Counting::BITS;
+        (self.runs & Counting::MOST).checked_shr(epochs).unwrap_or(0)
     }
-    pub(super) fn set_runs(&mut self, runs: u32) {
-        self.runs = self.runs & NOT_IN_A_ROW | runs & !NOT_IN_A_ROW;
+    pub(super) fn set_runs(&mut self, runs: u32, counting: Counting) {
+        self.runs = self.runs & NOT_IN_A_ROW | counting.epoch | runs;
     }
-    /// Counts an execution. Whether it is the one that makes the block `hot`.
-    pub(super) fn count_run(&mut self, hot: u32) -> bool {
-        let counts = self.runs() < hot;
-        self.runs += u32::from(counts);
-        counts && self.runs() == hot && self.can_be_hot()
-    }
-    /// Counts an execution in a row, if it can be one: the block is neither translated nor about to be `hot`.
-    #[inline(always)]
-    pub(super) fn run_in_a_row(&mut self, hot: u32) -> bool {
-        if self.runs >= NOT_IN_A_ROW || self.runs + 1 == hot {
+    /// Counts an execution. Whether the block is hot, which what is translated is not: the count begins anew.
+    pub(super) fn count_run(&mut self, counting: Counting) -> bool {
+        let runs = self.runs(counting) + 1;
+        if self.runs & NOT_IN_A_ROW != 0 {
+            self.set_runs(runs.min(counting.below), counting);
             return false;
         }
-        self.runs += u32::from(self.runs < hot);
+        let hot = runs >= counting.hot;
+        self.set_runs(if hot { 0 } else { runs }, counting);
+        hot && self.can_be_hot()
+    }
+    /// Counts an execution in a row, if it can be one: the block is neither translated nor about to be hot.
+    #[inline(always)]
+    pub(super) fn run_in_a_row(&mut self, counting: Counting) -> bool {
+        if self.runs.wrapping_sub(counting.epoch) < counting.below {
+            self.runs += 1;
+            return true;
+        }
+        self.run_seldom(counting)
+    }
+    /// The same of what is seldom: the first execution in an epoch, or not in a row.
+    #[cold]
+    #[inline(never)]
+    fn run_seldom(&mut self, counting: Counting) -> bool {
+        if self.runs & NOT_IN_A_ROW != 0 {
+            return false;
+        }
+        let runs = self.runs(counting) + 1;
+        if runs > counting.below {
+            if counting.hot != 0 {
+                return false;
+            }
+            self.set_runs(0, counting);
+        } else {
+            self.set_runs(runs, counting);
+        }
         true
+    }
+    /// The first epoch comes again, after the last of `counting`.
+    pub(super) fn begin_epochs(&mut self, counting: Counting) {
+        self.runs = self.runs & NOT_IN_A_ROW | self.runs(counting);
     }
     /// The block `by` bytes behind the beginning of this one, if it has followed it before in its page. Behind computed jumps none is known.
     #[inline(always)]
@@ -115,15 +177,65 @@ impl Block {
     pub(super) fn far(&self, pc: u64, key: u32) -> Option<Place> {
         (self.far.pc == pc && self.far.key == key).then_some(self.far.to)
     }
-    /// Half of the executions are forgotten, if the block has not become `hot`.
-    pub(super) fn fade(&mut self, hot: u32) {
-        // Of most there is nothing to forget any more: what is not written need not go back to memory.
-        if (1..hot).contains(&self.runs) {
-            self.runs /= 2;
-        }
-    }
     /// Translated code can start here.
     pub(super) fn can_be_hot(&self) -> bool {
         self.bits == CodeSize::Bits64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(runs: u16, counting: Counting) -> Block {
+        Block::new(0, CodeSize::Bits64, runs, counting)
+    }
+
+    #[test]
+    fn each_epoch_forgets_half() {
+        let mut counting = Counting::new();
+        counting.set_hot(1000);
+        let mut blocks = [100, 0, 999].map(|runs| block(runs, counting));
+        assert!(counting.next_epoch() && counting.next_epoch());
+        assert_eq!(blocks.each_ref().map(|b| b.runs(counting)), [25, 0, 249]);
+        for b in &mut blocks {
+            assert!(b.run_in_a_row(counting) && b.run_in_a_row(counting));
+        }
+        assert_eq!(blocks.each_ref().map(|b| b.runs(counting)), [27, 2, 251]);
+    }
+
+    #[test]
+    fn behind_the_last_epoch_is_the_first() {
+        let mut counting = Counting::new();
+        counting.set_hot(1000);
+        let epochs = 1 << (31 - Counting::BITS);
+        let old = block(999, counting);
+        assert!((1..epochs).all(|_| counting.next_epoch()));
+        let mut new = block(100, counting);
+        let mut translated = block(100, counting);
+        translated.set_slot(7);
+        let last = counting;
+        assert!(!counting.next_epoch());
+        let mut blocks = [old, new, translated];
+        for b in &mut blocks {
+            b.begin_epochs(last);
+        }
+        assert_eq!(blocks.each_ref().map(|b| b.runs(counting)), [0, 100, 100]);
+        assert_eq!(blocks.each_mut().map(|b| b.run_in_a_row(counting)), [true, true, false]);
+        // What was never in the epoch that ended is not hot in the next either.
+        new = block(0, counting);
+        assert!((0..999).all(|_| new.run_in_a_row(counting)));
+        assert!(!new.run_in_a_row(counting) && new.count_run(counting));
+        assert_eq!(new.runs(counting), 0);
+    }
+
+    #[test]
+    fn without_a_tier_blocks_go_on_in_a_row_for_ever() {
+        let counting = Counting::new();
+        let mut b = block(0, counting);
+        assert!((0..10_000).all(|_| b.run_in_a_row(counting)));
+        assert!(b.runs(counting) <= Counting::MOST);
+        b.overwrite();
+        assert!(!b.run_in_a_row(counting));
     }
 }

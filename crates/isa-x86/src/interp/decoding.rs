@@ -141,7 +141,7 @@ impl CodeCache {
             places[count] = end;
         }
         self.insns.take(count + usize::from(end.is_some()));
-        let mut block = Block::new(first, bits, self.counts.take(key));
+        let mut block = Block::new(first, bits, self.counts.take(key), self.counts.counting);
         block.count = count as u16;
         block.bytes = bytes as u16;
         block.crosses = second_page.is_some();

@@ -7,7 +7,7 @@ use mem::{LINE, Memory, PAGE_MASK, PAGE_SIZE};
 
 use crate::cpu::{Cpu, NOWHERE as NO_REGION};
 
-use super::block::Block;
+use super::block::{Block, Counting};
 use super::cache::CodeCache;
 use super::index::Key;
 
@@ -25,11 +25,12 @@ pub(super) struct Counts {
     some_dropped: bool,
     /// Interpreted instructions at which counts fade next.
     fade_at: u64,
+    pub(super) counting: Counting,
 }
 
 impl Counts {
     pub(super) fn new() -> Counts {
-        Counts { dropped: vec![0; DROPPED].into(), some_dropped: false, fade_at: FADE }
+        Counts { dropped: vec![0; DROPPED].into(), some_dropped: false, fade_at: FADE, counting: Counting::new() }
     }
 
     fn of(&mut self, key: Key) -> &mut u16 {
@@ -120,15 +121,20 @@ impl CodeCache {
         }
     }
 
-    /// `interpreted`: instructions so far. Counts fade when it is time; those of blocks that have become `hot` stay.
-    pub(super) fn fade(&mut self, interpreted: u64, hot: u32) {
-        if hot == 0 || interpreted < self.counts.fade_at {
-            return;
+    /// How executions are counted in the next run, from `interpreted` instructions on, where so many make a block `hot`.
+    pub(super) fn counting(&mut self, interpreted: u64, hot: u32) -> Counting {
+        let counts = &mut self.counts;
+        counts.counting.set_hot(hot);
+        if hot != 0 && interpreted >= counts.fade_at {
+            counts.fade_at = interpreted.wrapping_add(FADE);
+            let last = counts.counting;
+            if !counts.counting.next_epoch() {
+                for block in &mut self.blocks {
+                    block.begin_epochs(last);
+                }
+            }
         }
-        self.counts.fade_at = interpreted.wrapping_add(FADE);
-        for block in &mut self.blocks {
-            block.fade(hot);
-        }
+        self.counts.counting
     }
 
     /// Has room for another block, of the longest. Where there is none, all blocks are dropped.
@@ -137,9 +143,10 @@ impl CodeCache {
             return;
         }
         self.counts.some_dropped = true;
-        for (id, block) in (0..).zip(&self.blocks).filter(|(_, b)| b.runs() > 1) {
+        let counting = self.counts.counting;
+        for (id, runs) in (0..).zip(self.blocks.iter().map(|b| b.runs(counting))).filter(|(_, runs)| *runs > 1) {
             let dropped = self.counts.of(self.index.key(id));
-            *dropped = (*dropped).max((block.runs() / 2).try_into().unwrap_or(u16::MAX));
+            *dropped = (*dropped).max((runs / 2) as u16);
         }
         self.clear(mem, tier);
         self.drops += 1;

@@ -1,6 +1,6 @@
 //! Blocks in a row: as long as each is known to follow the one before, the interpreter looks for nothing.
 
-use super::block::Place;
+use super::block::{Counting, Place};
 use super::cache::CodeCache;
 use super::hot::{self, End};
 use crate::cpu::{BLOCK, Cpu, SegReg};
@@ -10,7 +10,7 @@ use crate::platform::Platform;
 use crate::table::execute;
 
 /// Runs the block `at`, which was found last, and those that follow it, until something else is to be done: `attention`, the budget's `end`,
-/// a block that is not known, was overwritten, executed `hot` times or translated. `Err` is the address of the instruction that did
+/// a block that is not known, was overwritten, becomes hot or is translated. `Err` is the address of the instruction that did
 /// not complete.
 #[inline(never)]
 pub(super) fn run(
@@ -19,7 +19,7 @@ pub(super) fn run(
     code: &mut CodeCache,
     mut at: Place,
     end: u64,
-    hot: u32,
+    counting: Counting,
 ) -> Result<(), u64> {
     let (keys, base) = (cpu.fetch_keys, cpu.seg_base(SegReg::Cs));
     let done = loop {
@@ -60,7 +60,7 @@ pub(super) fn run(
         };
         match code.blocks.get_mut(to.block as usize) {
             Some(next) => {
-                if !next.run_in_a_row(hot) {
+                if !next.run_in_a_row(counting) {
                     break Ok(());
                 }
             }

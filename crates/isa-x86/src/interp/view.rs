@@ -36,7 +36,7 @@ impl Code for View<'_> {
         let key = self.code.index.key(id);
         let next_page = b.crosses.then(|| self.code.index.second_page(id));
         let (insns, bytes) = (b.count.into(), b.bytes.into());
-        Decoded { id, pa: key.pa(), mode: key.mode(), insns, bytes, next_page, runs: b.runs() }
+        Decoded { id, pa: key.pa(), mode: key.mode(), insns, bytes, next_page, runs: b.runs(self.code.counts.counting) }
     }
     fn offset(&self, id: u32, k: u32) -> u32 {
         self.code.offset(id, k as usize).into()

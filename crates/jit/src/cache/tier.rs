@@ -17,7 +17,8 @@ impl<H: Host> Tier for Jit<H> {
     }
 
     fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64) -> u32 {
-        let Some(abi) = self.for_state(code.state()) else { return 0 };
+        let Some(abi) = self.for_state(code.state()) else { return self.hot };
+        let half = self.hot.div_ceil(2);
         let entry = code.block(id);
         let key = (entry.pa, entry.mode);
         if let Some(&n) = self.known.get(&key) {
@@ -25,12 +26,9 @@ impl<H: Host> Tier for Jit<H> {
             if self.waiting.contains(&n) {
                 self.flush();
             }
-            return 0;
+            return half;
         }
-        if self.rest > 0 || self.stress.as_mut().is_some_and(|s| !s.may_compile()) {
-            return self.hot;
-        }
-        if self.is_waited_for(key) {
+        if self.rest > 0 || self.stress.as_mut().is_some_and(|s| !s.may_compile()) || self.is_waited_for(key) {
             return self.hot;
         }
         if self.slots.len() > self.max_slots {
@@ -42,7 +40,7 @@ impl<H: Host> Tier for Jit<H> {
             return self.hot;
         };
         self.translate(code, id, pc, slot, &abi);
-        self.hot.div_ceil(2)
+        half
     }
 
     fn sample<C: Code>(&mut self, code: &mut C) {
