@@ -22,19 +22,17 @@ const common = {
   outdir: dist,
   absWorkingDir: web,
 };
-await Promise.all([
+const [page] = await Promise.all([
   build({
     ...common,
-    entryPoints: {
-      page: "src/page/main.ts",
-      worker: "src/host/worker.ts",
-      index: "src/index.ts",
-      style: "src/page/style.css",
-    },
+    entryPoints: { page: "src/page/main.ts", index: "src/index.ts", style: "src/page/style.css" },
     target: "es2022",
     splitting: true,
     chunkNames: "chunk-[hash]",
+    metafile: true,
   }),
+  // in one file: what it imported would be asked for when it is there
+  build({ ...common, entryPoints: { worker: "src/host/worker.ts" }, target: "es2022" }),
   build({
     ...common,
     entryPoints: { node: "src/node/index.ts", "node-cli": "src/node/cli.ts" },
@@ -63,7 +61,14 @@ const {
 writeFileSync(join(dist, "package.json"), `${JSON.stringify(manifest, null, 2)}\n`);
 copyFileSync(join(web, "README.md"), join(dist, "README.md"));
 
-copyFileSync(join(web, "src/page/index.html"), join(dist, "index.html"));
+// the page asks for its modules at once, not for each when the one that imports it is there
+const preload = (/** @type {string} */ name) => `<link rel="modulepreload" href="${name}" />`;
+const chunks = Object.keys(page.metafile.outputs).flatMap((path) => /chunk-\w+\.js$/.exec(path) ?? []);
+const html = readFileSync(join(web, "src/page/index.html"), "utf8");
+writeFileSync(
+  join(dist, "index.html"),
+  html.replace(preload("page.js"), ["page.js", ...chunks].map(preload).join("\n    ")),
+);
 if (existsSync(engine)) copyFileSync(engine, join(dist, "engine.wasm"));
 else if (process.env.ENGINE_WASM) throw new Error(`there is no engine at ${engine}`);
 else console.warn(`no engine at ${engine}: dist/engine.wasm is left as it is`);

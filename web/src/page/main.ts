@@ -1,5 +1,6 @@
 // The page: a machine, its terminal, and what its user needs to know and do.
 
+import { deferred } from "../error.ts";
 import { createMachine, type Machine, type MachineEvent } from "../index.ts";
 import { failure, type State, type Stats } from "../protocol.ts";
 import { join, split } from "./commandline.ts";
@@ -24,6 +25,8 @@ let config: PageConfig | undefined;
 let machine: Machine | undefined;
 let state: State = "loading";
 let screen: Screen | undefined;
+/** The worker runs, or something has failed. */
+const begun = deferred<void>();
 /** What the guest wrote before the terminal was there. */
 let early: Uint8Array[] = [];
 
@@ -185,6 +188,7 @@ function showState(next: State, text = ""): void {
 }
 
 function onEvent(event: MachineEvent): void {
+  begun.resolve();
   switch (event.type) {
     case "progress":
       showProgress(event);
@@ -256,6 +260,8 @@ restart.onclick = () => {
 };
 
 void boot();
+// The terminal takes a while of the thread that the worker needs for its start.
+await begun.promise;
 const { open } = await import("./terminal.ts");
 screen = open(get("terminal"), (data) => {
   if (!config?.readOnly) machine?.type(data).catch(() => {}); // a machine that has failed says so itself
