@@ -87,9 +87,15 @@ pub(crate) struct Info {
     loops: Vec<i64>,
     /// No other region has had it.
     serial: u32,
+}
+
+/// What is in a slot of the table. Entering it looks at nothing else that is kept of the region.
+#[derive(Clone, Copy)]
+struct Owner {
+    region: u32,
     /// Entries by the interpreter lately, and those of them that executed nothing.
-    entries: u32,
-    useless: u32,
+    entries: u16,
+    useless: u16,
 }
 
 struct Module {
@@ -119,7 +125,7 @@ pub struct Jit<H> {
     live: usize,
     apart: Apart,
     /// By slot, the region that is in the table there.
-    owners: Vec<u32>,
+    owners: Vec<Owner>,
     by_page: FxHashMap<u64, Vec<u32>>,
     batch: Batch,
     waiting: Vec<u32>,
@@ -149,7 +155,7 @@ pub struct Jit<H> {
 }
 
 /// No region.
-const NOBODY: u32 = u32::MAX;
+const NOBODY: Owner = Owner { region: u32::MAX, entries: 0, useless: 0 };
 
 impl<H: Host> Jit<H> {
     /// A tier for a guest whose state is as `layout` says, keeping about `limit` bytes of generated code.
@@ -272,7 +278,7 @@ impl<H: Host> Jit<H> {
                 if self.owners.len() <= slot {
                     self.owners.resize(slot + 1, NOBODY);
                 }
-                self.owners[slot] = n;
+                self.owners[slot] = Owner { region: n, ..NOBODY };
                 self.changes.push((info.key.0, info.key.1, info.slot));
             }
         }
@@ -414,8 +420,9 @@ impl<H: Host> Jit<H> {
     }
 
     /// The region that is in the table at `slot`.
+    #[cfg(test)]
     fn owner(&self, slot: u32) -> u32 {
-        self.owners.get(slot as usize).copied().unwrap_or(NOBODY)
+        self.owners[slot as usize].region
     }
 
     /// A number for a region.

@@ -8,8 +8,8 @@ use super::*;
 /// Slices that end in a region before it is made wide.
 const SAMPLES: u32 = 16;
 /// Of so many entries of a region by the interpreter, those that may end where they began before it is dropped.
-const ENTRIES: u32 = 256;
-const USELESS: u32 = ENTRIES / 16 * 15;
+const ENTRIES: u16 = 256;
+const USELESS: u16 = ENTRIES / 16 * 15;
 
 impl<H: Host> Tier for Jit<H> {
     fn threshold(&self) -> u32 {
@@ -76,7 +76,7 @@ impl<H: Host> Tier for Jit<H> {
             let leave = call::enter(guest, slot, at, pc, left);
             let x: Exchange = call::read(guest, at);
             let mut out = Left { pc: x.pc, left: x.left, interpret: false };
-            let mut entered = self.owner(slot);
+            let mut entered = Some(slot);
             match leave {
                 Leave::Lookup => {
                     if x.left > 0 {
@@ -125,11 +125,13 @@ impl<H: Host> Tier for Jit<H> {
                     }
                     out.interpret = !good;
                     if !good {
-                        (entered, remapped) = (x.region, true);
+                        (entered, remapped) = (info.map(|i| i.slot), true);
                     }
                 }
             }
-            self.entered(entered, remapped || out.interpret && out.left == left, remapped);
+            if let Some(slot) = entered {
+                self.entered(slot, remapped || out.interpret && out.left == left, remapped);
+            }
             return out;
         }
         Left { pc, left, interpret: true }
@@ -206,24 +208,23 @@ impl<H: Host> Jit<H> {
                 exits,
                 loops: Vec::new(),
                 serial: 0,
-                entries: 0,
-                useless: 0,
             });
             self.known.insert(key, n);
         }
     }
 
-    /// Region `n` was entered, by the interpreter as far as that can be told. `useless`: it executed nothing; `remapped`: because of a
+    /// What is in `slot` was entered, by the interpreter as far as that can be told. `useless`: it executed nothing; `remapped`: because of a
     /// mapping.
-    fn entered(&mut self, n: u32, useless: bool, remapped: bool) {
-        let Some(Some(info)) = self.regions.get_mut(n as usize) else { return };
-        info.entries += 1;
-        info.useless += u32::from(useless);
-        if info.entries == ENTRIES {
-            let drop = info.useless >= USELESS;
-            (info.entries, info.useless) = (0, 0);
+    fn entered(&mut self, slot: u32, useless: bool, remapped: bool) {
+        let Some(owner) = self.owners.get_mut(slot as usize).filter(|o| o.region != NOBODY.region) else { return };
+        owner.entries += 1;
+        owner.useless += u16::from(useless);
+        if owner.entries == ENTRIES {
+            let drop = owner.useless >= USELESS;
+            (owner.entries, owner.useless) = (0, 0);
             if drop {
-                self.drop_useless(n, !remapped);
+                let region = owner.region;
+                self.drop_useless(region, !remapped);
             }
         }
     }

@@ -53,8 +53,6 @@ impl<H: Host> Jit<H> {
             exits: region.exits,
             loops,
             serial,
-            entries: 0,
-            useless: 0,
         });
         if !wide {
             self.known.insert(key, n);
