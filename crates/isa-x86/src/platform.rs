@@ -29,6 +29,8 @@ pub trait Platform {
     fn cr8(&mut self) -> u8;
     fn set_cr8(&mut self, priority: u8);
 
+    /// So many instructions were decoded: time in which none is executed.
+    fn decoded(&mut self, _insns: u64, _at: u64) {}
     /// The time-stamp counter, without the guest's own offset.
     fn tsc(&mut self, at: u64) -> u64;
     /// A random 64-bit number (RDRAND, RDSEED).

@@ -31,12 +31,14 @@ pub struct Bare<R = ()> {
     pub nmi: bool,
     /// Writes to ports: port, bytes, value.
     pub io: Vec<(u16, u32, u32)>,
+    /// Instructions that it was told were decoded.
+    pub decoded: u64,
     pub mmio: R,
 }
 
 impl<R> Bare<R> {
     pub fn with(mmio: R) -> Self {
-        Self { tsc: 0, random: Rng(0), pending: None, nmi: false, io: Vec::new(), mmio }
+        Self { tsc: 0, random: Rng(0), pending: None, nmi: false, io: Vec::new(), decoded: 0, mmio }
     }
 }
 
@@ -73,6 +75,9 @@ impl<R: Registers> Platform for Bare<R> {
     }
     fn msr_write(&mut self, _: u32, _: u64, _: u64) -> bool {
         false
+    }
+    fn decoded(&mut self, insns: u64, _: u64) {
+        self.decoded += insns;
     }
     fn cr8(&mut self) -> u8 {
         0

@@ -163,6 +163,7 @@ impl CodeCache {
         }
         self.longest = self.longest.max(block.bytes);
         self.decoded += count as u64;
+        cx.platform.decoded(count as u64, cx.cpu.insns);
         self.blocks.push(block);
         Ok(self.index.add(key, second_page, ram))
     }
