@@ -415,7 +415,11 @@ impl<'r> Emitter<'r> {
                 self.float.changed();
             }
             op if op.float().is_some() => crate::float::float(self, k, i),
-            _ => self.access(i),
+            _ => {
+                let block = &self.region.blocks[self.block];
+                let widened = self.places.is_widened(block, k);
+                self.access(i, widened);
+            }
         }
     }
 
@@ -451,6 +455,11 @@ impl<'r> Emitter<'r> {
         let i = &self.region.blocks[self.block].insts[v.index()];
         matches!(self.places[v.index()], Place::Local(_))
             || matches!(i.op, Op::Get | Op::GetX) && self.slot(i).is_some()
+    }
+
+    /// Whether `v` was loaded as a vector: see [`Places::is_widened`].
+    pub(crate) fn is_widened(&self, v: Val) -> bool {
+        self.places.is_widened(&self.region.blocks[self.block], v.index())
     }
 
     /// Pushes what a pure operation computes.

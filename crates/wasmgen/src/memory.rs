@@ -1,12 +1,13 @@
 //! Accesses to guest memory: the TLB's entry is compared inline; what misses is a call, and what the call refuses a side exit.
 
-use guest_api::{Align, Width};
+use guest_api::{Align, Lane, Width};
 use ir::{Inst, Op, Val};
 use wasm_encoder::BlockType;
 use wasm_encoder::ValType::I32;
 
 use crate::abi::Import;
 use crate::emit::{ADDRESS, CONTEXT, ENTRY, Emitter, HOST, LEFT, RMW_HOST, TEMP, at};
+use crate::place::Place;
 
 /// log2 of the bytes in a page.
 pub(crate) const PAGE_SHIFT: i32 = 12;
@@ -16,13 +17,14 @@ const IN_ONE_PAGE: u32 = 17;
 const ENTRY_SHIFT: i32 = 4;
 
 impl Emitter<'_> {
-    pub(crate) fn access(&mut self, i: &Inst) {
+    /// Access `i`; `widened`: what it loads becomes a vector.
+    pub(crate) fn access(&mut self, i: &Inst, widened: bool) {
         let [a, v, c, _] = i.args;
         let bytes = i.probes().map_or(0, |p| p.0);
         match i.op {
             Op::Load(w) => {
                 self.host_address(a, w.bytes(), Import::Readable, i);
-                self.load(w, 0);
+                self.load_as(w, 0, widened);
             }
             Op::LoadRmw(w) => {
                 self.host_address(a, w.bytes(), Import::Updatable, i);
@@ -37,6 +39,21 @@ impl Emitter<'_> {
                     return self.store(w, 0);
                 }
                 let address = self.in_local(a, ADDRESS);
+                if let Some((x, lane)) = self.lane_of(v, w) {
+                    let scratch = self.scratch(0);
+                    let x = self.in_local(x, scratch);
+                    let hit = |e: &mut Self| {
+                        e.get(x);
+                        e.store_lane(w, 0, lane);
+                    };
+                    let slowly = |e: &mut Self| {
+                        e.get(x);
+                        e.extract_lane(w, lane);
+                        e.set(TEMP[0]);
+                        e.store_slowly(address, bytes, TEMP[0], i.exit);
+                    };
+                    return self.mapped(i, address, bytes, BlockType::Empty, hit, slowly);
+                }
                 let v = self.in_local(v, TEMP[0]);
                 let hit = |e: &mut Self| {
                     e.get(v);
@@ -71,11 +88,20 @@ impl Emitter<'_> {
             Op::Reach(true) => self.host_address(a, bytes, Import::Updatable, i),
             Op::LoadNear(w) => {
                 self.value(v);
-                self.load(w, i.imm);
+                self.load_as(w, i.imm, widened);
             }
             Op::StoreNear(w) => {
-                self.values(&[c, v]);
-                self.store(w, i.imm);
+                self.value(c);
+                match self.lane_of(v, w) {
+                    Some((x, lane)) => {
+                        self.value(x);
+                        self.store_lane(w, i.imm, lane);
+                    }
+                    None => {
+                        self.value(v);
+                        self.store(w, i.imm);
+                    }
+                }
             }
             Op::LoadXNear(align) => {
                 self.aligned(align, a, i.exit);
@@ -262,6 +288,50 @@ impl Emitter<'_> {
         }
     }
 
+    /// Where `v` is a lane of a vector that is as wide as `w`, and not needed but here: the vector, and which lane.
+    fn lane_of(&self, v: Val, w: Width) -> Option<(Val, u8)> {
+        let i = &self.region.blocks[self.block].insts[v.index()];
+        match i.op {
+            Op::Extract(lane @ (Lane::B32 | Lane::B64))
+                if lane.bytes() == w.bytes() as usize && self.places[v.index()] == Place::Inline =>
+            {
+                Some((i.args[0], (i.imm as usize % lane.count()) as u8))
+            }
+            _ => None,
+        }
+    }
+    /// Replaces a vector by a lane of it.
+    fn extract_lane(&mut self, w: Width, lane: u8) {
+        let mut i = self.i();
+        if w == Width::W64 {
+            i.i64x2_extract_lane(lane)
+        } else {
+            i.i32x4_extract_lane(lane).i64_extend_i32_u()
+        };
+    }
+    fn store_lane(&mut self, w: Width, offset: u64, lane: u8) {
+        let any = at(offset, 0);
+        let mut i = self.i();
+        if w == Width::W64 {
+            i.v128_store64_lane(any, lane)
+        } else {
+            i.v128_store32_lane(any, lane)
+        };
+    }
+
+    /// Loads a number, or a vector of which it is the low lane and the others are 0.
+    fn load_as(&mut self, w: Width, offset: u64, vector: bool) {
+        if !vector {
+            return self.load(w, offset);
+        }
+        let any = at(offset, 0);
+        let mut i = self.i();
+        if w == Width::W64 {
+            i.v128_load64_zero(any)
+        } else {
+            i.v128_load32_zero(any)
+        };
+    }
     fn load(&mut self, w: Width, offset: u64) {
         let any = at(offset, 0);
         let mut i = self.i();

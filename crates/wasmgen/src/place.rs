@@ -1,6 +1,7 @@
 //! Where values live: on WebAssembly's stack where they are used once, in no place at all where computing them again costs nothing, else
 //! in locals that are reused when a value is dead.
 
+use guest_api::Width;
 use ir::{Block, Effect, Inst, Op, Term, Ty, Val};
 use wasm_encoder::ValType;
 
@@ -111,6 +112,19 @@ impl Places {
         self.name(block, locals);
     }
 
+    /// Whether the value of operation `k` is only made a vector of, and comes from memory: it is a vector at once then.
+    pub(crate) fn is_widened(&self, block: &Block, k: usize) -> bool {
+        let f = &self.facts[k];
+        let from_memory =
+            matches!(block.insts[k].op, Op::Load(Width::W32 | Width::W64) | Op::LoadNear(Width::W32 | Width::W64));
+        from_memory && f.uses == 1 && block.insts.get(f.user as usize).is_some_and(|i| i.op == Op::Widen)
+    }
+
+    /// What is in the local of operation `k`.
+    fn ty(&self, block: &Block, k: usize) -> Option<Ty> {
+        if self.is_widened(block, k) { Some(Ty::V128) } else { block.insts[k].op.shape().result }
+    }
+
     fn is_inline(&self, block: &Block, slots: &[Option<u32>; ALL_SLOTS], k: usize) -> bool {
         let i = &block.insts[k];
         // What a helper can write is not read later than it was.
@@ -214,9 +228,9 @@ impl Places {
 
     /// Gives locals, from the first to the last position.
     fn name(&mut self, block: &Block, locals: &mut Locals) {
-        for (k, i) in block.insts.iter().enumerate() {
+        for k in 0..block.insts.len() {
             if self.places[k] == Place::Local(UNNAMED)
-                && let Some(ty) = i.op.shape().result
+                && let Some(ty) = self.ty(block, k)
             {
                 self.places[k] = Place::Local(locals.take(ty));
                 let end = self.facts[k].last.max(k as u32) as usize;
@@ -231,9 +245,7 @@ impl Places {
     fn give_back(&self, block: &Block, k: usize, locals: &mut Locals) {
         let mut v = self.facts[k].first_end;
         while v != NOBODY {
-            if let (Place::Local(local), Some(ty)) =
-                (self.places[v as usize], block.insts[v as usize].op.shape().result)
-            {
+            if let (Place::Local(local), Some(ty)) = (self.places[v as usize], self.ty(block, v as usize)) {
                 locals.give(ty, local);
             }
             v = self.facts[v as usize].next_end;

@@ -63,6 +63,7 @@ pub(crate) fn compute(e: &mut Emitter<'_>, i: &Inst) {
             e.values(&[b, c, a]);
             e.i().v128_bitselect();
         }
+        Op::Widen if e.is_widened(a) => e.value(a),
         Op::Widen => {
             e.i().v128_const(0);
             e.value(a);

@@ -63,7 +63,7 @@ impl Emitter<'_> {
                 }
                 return;
             }
-            Op::Widen if inline => self.int_as_low(inst.args[0], double),
+            Op::Widen if inline && !self.is_widened(inst.args[0]) => self.int_as_low(inst.args[0], double),
             Op::Insert(l) if inline && l == lane && (inst.imm as usize).is_multiple_of(l.count()) => {
                 let from = self.inst(inst.args[1]);
                 let from_inline = !matches!(self.places[inst.args[1].index()], Place::Local(_));
@@ -92,7 +92,7 @@ impl Emitter<'_> {
     pub(super) fn twice(&mut self, v: Val, double: bool) {
         let inst = self.inst(v);
         let inline = !matches!(self.places[v.index()], Place::Local(_));
-        if inst.op == Op::Widen && inline && self.is_in_local(inst.args[0]) {
+        if inst.op == Op::Widen && inline && self.is_in_local(inst.args[0]) && !self.is_widened(inst.args[0]) {
             self.value(inst.args[0]);
             if !double {
                 self.i().i32_wrap_i64();
