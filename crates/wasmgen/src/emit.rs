@@ -415,11 +415,7 @@ impl<'r> Emitter<'r> {
                 self.float.changed();
             }
             op if op.float().is_some() => crate::float::float(self, k, i),
-            _ => {
-                let block = &self.region.blocks[self.block];
-                let widened = self.places.is_widened(block, k);
-                self.access(i, widened);
-            }
+            _ => self.access(i, self.is_widened(Val(k as u32))),
         }
     }
 

@@ -294,10 +294,10 @@ fn unary(e: &mut Emitter<'_>, v: Val, i: &Inst, op: F1, shape: Fp) {
             e.set(r);
             let mut checks = Checks::new(e, i, Result::Low(double, r));
             e.twice(b, false);
-            e.not_clear(false);
+            e.not_clear();
             checks.join(e);
             e.twice_local(r, false);
-            e.not_clear(false);
+            e.not_clear();
             checks.join(e);
             checks.end(e);
         }
@@ -510,8 +510,7 @@ fn to_float(e: &mut Emitter<'_>, v: Val, i: &Inst, double: bool, wide: bool) {
             e.set(TEMP[0]);
             int_rounds(e, TEMP[0], double);
         }
-        e.inexact();
-        e.i().i32_const(0).i32_ne().i32_and();
+        e.get(INEXACT).i32_const(0).i32_ne().i32_and();
         checks.join(e);
         checks.end(e);
     }

@@ -123,13 +123,13 @@ impl Emitter<'_> {
         }
     }
 
-    /// Replaces twice the bits of a number by whether it is not normal, or the smallest normal one.
-    pub(super) fn not_clear(&mut self, double: bool) {
-        let (less, limit) = clear(double);
-        self.below(double, less, limit);
+    /// Replaces twice the bits of a number of 32 bits by whether it is not normal, or the smallest normal one.
+    pub(super) fn not_clear(&mut self) {
+        let (less, limit) = clear(false);
+        self.below(false, less, limit);
         self.i().i32_eqz();
     }
-    /// The same, where the local `limit` is a [`Limit`].
+    /// The same of 32 or 64 bits, where the local `limit` is a [`Limit`].
     pub(super) fn not_below(&mut self, double: bool, limit: u32) {
         let (less, _) = clear(double);
         if double {
@@ -321,10 +321,5 @@ impl Emitter<'_> {
             self.set(INEXACT);
             self.float.loaded = true;
         }
-    }
-    /// Pushes `INEXACT`.
-    pub(super) fn inexact(&mut self) {
-        self.load_inexact();
-        self.get(INEXACT);
     }
 }
