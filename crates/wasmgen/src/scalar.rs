@@ -65,6 +65,11 @@ impl Emitter<'_> {
         self.i().i32_wrap_i64();
     }
 
+    fn constant(&self, v: Val) -> Option<u64> {
+        let i = &self.region.blocks[self.block].insts[v.index()];
+        (i.op == Op::Const).then_some(i.imm)
+    }
+
     fn bin(&mut self, op: Bin, a: Val, b: Val) {
         match op {
             Bin::Rotl32 | Bin::Rotr32 => {
@@ -80,6 +85,12 @@ impl Emitter<'_> {
                 return;
             }
             Bin::MulHiU | Bin::MulHiS => return self.mul_high(op == Bin::MulHiS, a, b),
+            // V8 would make a sum of this and something else one LEA, whose result comes a cycle after that of an addition.
+            Bin::Shl if self.constant(b) == Some(1) => {
+                let x = self.in_local(a, TEMP[0]);
+                self.get(x).local_get(x).i64_add();
+                return;
+            }
             _ => {}
         }
         self.values(&[a, b]);
@@ -199,8 +210,7 @@ impl Emitter<'_> {
     }
 
     fn rel(&mut self, op: Rel, a: Val, b: Val) {
-        let insts = &self.region.blocks[self.block].insts;
-        if insts[b.index()].op == Op::Const && insts[b.index()].imm == 0 && matches!(op, Rel::Eq | Rel::Ne) {
+        if matches!(op, Rel::Eq | Rel::Ne) && self.constant(b) == Some(0) {
             self.value(a);
             self.i().i64_eqz();
             if op == Rel::Ne {
