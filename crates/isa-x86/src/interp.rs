@@ -24,6 +24,7 @@ use crate::fault::{self, Exception, Stop, StopReason};
 use crate::platform::Platform;
 use crate::sys::debug::DR6_BS;
 use crate::sys::interrupts::{self, Source};
+use block::Next;
 use cache::CodeCache;
 pub(crate) use hot::{NO_ARM, arm, special};
 pub(crate) use packed::{Constants, Head, Packed, branches, extends};
@@ -195,28 +196,36 @@ impl Vcpu {
                 },
             };
             self.trace.note(pc);
-            if counting.hot != 0 && !single {
-                let id = at.block;
-                let slot = self.code.block(id).slot();
-                if slot != 0 && !interpret {
+            let id = at.block;
+            let next = if counting.hot == 0 || single {
+                Next::Interpret
+            } else {
+                self.code.block_mut(id).next(!core::mem::take(&mut interpret), counting)
+            };
+            match next {
+                Next::Enter(slot) => {
+                    let before = cx.cpu.insns;
                     interpret = enter(&mut cx, tier, slot, end, &mut self.translated);
+                    self.code.lose_last();
                     if cx.cpu.insns >= end {
                         self.samples_translated += 1;
                         tier.sample(&mut View { code: &self.code, cpu: cx.cpu });
+                    } else if !interpret {
+                        self.code.block_mut(id).visited(slot, cx.cpu.insns.wrapping_sub(before), counting);
                     }
                     if tier.changed() {
                         self.code.take_changes(cx.cpu, tier);
                     }
                     continue;
                 }
-                interpret = false;
-                if self.code.block_mut(id).count_run(counting) {
+                Next::Translate => {
                     let again = tier.hot(&mut View { code: &self.code, cpu: cx.cpu }, id, pc);
                     self.code.block_mut(id).set_runs(counting.hot.saturating_sub(again), counting);
                     if tier.changed() {
                         self.code.take_changes(cx.cpu, tier);
                     }
                 }
+                Next::Interpret => {}
             }
             let done = if single {
                 row::run_single(&mut cx, &self.code, at)

@@ -310,6 +310,32 @@ fn computed(report: &mut Report) {
     report.line(format_args!("computed calls of 12 functions: {regions} regions"));
 }
 
+/// A hot loop that calls 4,096 functions in turn, none often: its translated code is entered for a few instructions each time, so the interpreter executes most turns.
+fn brief(report: &mut Report) {
+    const FUNCTIONS: u64 = 4096;
+    const TURNS: u64 = 10 * FUNCTIONS;
+    // L: MOV EDX, ECX; AND EDX, 4095; SHL EDX, 4; ADD EDX, FUNCTION; CALL RDX; DEC ECX; JNZ L; HLT
+    let mut code = vec![0x89, 0xca, 0x81, 0xe2];
+    code.extend((FUNCTIONS as u32 - 1).to_le_bytes());
+    code.extend([0xc1, 0xe2, 4, 0x81, 0xc2]);
+    code.extend((FUNCTION as u32).to_le_bytes());
+    code.extend([0xff, 0xd2, 0xff, 0xc9]);
+    code.extend([0x75, (-(code.len() as i32 + 2)) as u8, 0xf4]);
+    let mut guest = Guest::new(&code, 1 << 20);
+    for n in 0..FUNCTIONS {
+        // ADD RBX, n & 15; RET
+        assert!(guest.v.cpu.mem.dma_write(FUNCTION + 16 * n, &[0x48, 0x83, 0xc3, n as u8 & 15, 0xc3]));
+    }
+    guest.v.cpu.regs[1] = TURNS;
+    while guest.slice(1000) == CpuExit::Budget {}
+    let (visits, sum) = (guest.tier.stats.exits_lookup, guest.v.cpu.regs[3]);
+    let want = (1..=TURNS).map(|n| n & 15).sum::<u64>();
+    if sum != want || guest.v.translated == 0 || visits > TURNS / 8 {
+        report.fail(format_args!("RBX is {sum:x}, not {want:x}; {visits} visits in {TURNS} turns"));
+    }
+    report.line(format_args!("a hot loop of cold functions: {visits} visits in {TURNS} turns"));
+}
+
 /// A function whose first instruction crosses into a page that the guest maps to another one, back, and so on.
 fn crossing(report: &mut Report) {
     const PAGES: [u64; 3] = [0x10_8000, 0x10_9000, 0x10_a000];
@@ -440,11 +466,14 @@ fn remapped(report: &mut Report) {
     const TABLE: u64 = 0x10_b000;
     const LINEAR: u64 = 0x20_0000;
     const TURNS: u32 = 70_000;
-    // MOV ECX, turns; L: CALL LINEAR
+    // XOR RSI, RBX, here and in the function, so often that the interpreter does not execute all of it itself
+    let work = [0x48, 0x31, 0xde].repeat(10);
+    // MOV ECX, turns; L: the work; CALL LINEAR
     let mut code = vec![0xb9];
     code.extend(TURNS.to_le_bytes());
+    code.extend(&work);
     code.push(0xe8);
-    code.extend((LINEAR.wrapping_sub(CODE + 10) as u32).to_le_bytes());
+    code.extend((LINEAR.wrapping_sub(CODE + code.len() as u64 + 4) as u32).to_le_bytes());
     // XOR qword [the page table's entry], 0x3000; INVLPG [the page]
     code.extend([0x48, 0x81, 0x34, 0x25]);
     code.extend((TABLE as u32).to_le_bytes());
@@ -456,9 +485,10 @@ fn remapped(report: &mut Report) {
     code.extend([0x75, (5 - (code.len() as i32 + 2)) as u8, 0xf4]);
     let mut guest = Guest::new(&code, 1 << 20);
     let mem = &mut guest.v.cpu.mem;
-    // ADD RBX, 3; RET or ADD RBX, 5; RET
-    assert!(mem.dma_write(PAGES[0], &[0x48, 0x83, 0xc3, 3, 0xc3]));
-    assert!(mem.dma_write(PAGES[1], &[0x48, 0x83, 0xc3, 5, 0xc3]));
+    // ADD RBX, 3 or ADD RBX, 5; the work; RET
+    for (page, n) in PAGES.into_iter().zip([3, 5]) {
+        assert!(mem.dma_write(page, &[&[0x48, 0x83, 0xc3, n], &work[..], &[0xc3]].concat()));
+    }
     assert!(mem.dma_write(TABLE, &(PAGES[0] | 3).to_le_bytes()));
     assert!(mem.dma_write(TABLES + 0x2008, &(TABLE | 3).to_le_bytes()));
     guest.v.cpu.flush_tlb();
@@ -704,6 +734,7 @@ pub fn run(count: u32, report: &mut Report) {
     unprivileged(report);
     wide(report);
     computed(report);
+    brief(report);
     crossing(report);
     distant(report);
     moved(report);

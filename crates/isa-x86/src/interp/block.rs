@@ -14,7 +14,9 @@ pub(super) struct Block {
     /// Number of the first instruction.
     pub(super) first: u32,
     /// Instructions; 0 where the code was overwritten: the jump cache may still know such a block.
-    pub(super) count: u16,
+    pub(super) count: u8,
+    /// Of its translated code's last visits, how many one after the other were [`BRIEF`].
+    brief: u8,
     /// Length in bytes of guest code.
     pub(super) bytes: u16,
     pub(super) bits: CodeSize,
@@ -44,6 +46,20 @@ pub(super) struct Place {
 
 /// The block is translated or was overwritten: the loop over blocks in a row must not run it.
 const NOT_IN_A_ROW: u32 = 1 << 31;
+
+/// A visit of translated code that executes fewer instructions takes longer than to interpret them.
+const BRIEF: u64 = 8;
+/// Brief visits that are counted.
+const MOST_BRIEF: u8 = 7;
+
+/// What is to be done with a block.
+pub(super) enum Next {
+    /// By the interpreter too, but it is hot.
+    Translate,
+    /// The translated code of this slot.
+    Enter(u32),
+    Interpret,
+}
 
 /// How executions are counted: in each *epoch* all blocks forget half of theirs. A block's number is that of the epoch in which it was executed last,
 /// above [`Counting::BITS`] bits for the executions: so what is not executed need not be touched.
@@ -83,6 +99,7 @@ impl Block {
         Block {
             first,
             count: 0,
+            brief: 0,
             bytes: 0,
             bits,
             crosses: false,
@@ -103,13 +120,28 @@ impl Block {
     pub(super) fn bytes_beyond(&self, start: u64) -> u64 {
         if self.crosses { (start & PAGE_MASK) + u64::from(self.bytes) - PAGE_SIZE } else { 0 }
     }
-    pub(super) fn slot(&self) -> u32 {
-        self.slot
-    }
     /// Translated code starts here, or no more: it must be executed often anew then.
     pub(super) fn set_slot(&mut self, slot: u32) {
-        self.slot = slot;
+        (self.slot, self.brief) = (slot, 0);
         self.runs = if slot == 0 { 0 } else { self.runs | NOT_IN_A_ROW };
+    }
+    /// Its translated code, of `slot`, was entered, and left after this many instructions. After brief visits only, one behind the other, the block is interpreted
+    /// the next 1, 3, 7 .. 127 times, or up to the next epoch.
+    pub(super) fn visited(&mut self, slot: u32, insns: u64, counting: Counting) {
+        if insns >= BRIEF {
+            self.brief = 0;
+        } else if self.slot == slot && self.count != 0 {
+            self.brief = (self.brief + 1).min(MOST_BRIEF);
+            self.runs = counting.epoch | counting.below.saturating_sub((1 << self.brief) - 1);
+        }
+    }
+    /// What is to be done where the guest is at this block, of which translated code may be entered or not. An execution by the interpreter is counted.
+    pub(super) fn next(&mut self, may_enter: bool, counting: Counting) -> Next {
+        if self.slot != 0 && may_enter {
+            let left = self.runs & NOT_IN_A_ROW == 0 && self.run_in_a_row(counting);
+            return if left { Next::Interpret } else { Next::Enter(self.slot) };
+        }
+        if self.count_run(counting) { Next::Translate } else { Next::Interpret }
     }
     /// Its code was overwritten.
     pub(super) fn overwrite(&mut self) {
@@ -126,9 +158,9 @@ impl Block {
         self.runs = self.runs & NOT_IN_A_ROW | counting.epoch | runs;
     }
     /// Counts an execution. Whether the block is hot, which what is translated is not: the count begins anew.
-    pub(super) fn count_run(&mut self, counting: Counting) -> bool {
+    fn count_run(&mut self, counting: Counting) -> bool {
         let runs = self.runs(counting) + 1;
-        if self.runs & NOT_IN_A_ROW != 0 {
+        if self.runs & NOT_IN_A_ROW != 0 || self.slot != 0 {
             self.set_runs(runs.min(counting.below), counting);
             return false;
         }
@@ -149,6 +181,9 @@ impl Block {
     #[cold]
     #[inline(never)]
     fn run_seldom(&mut self, counting: Counting) -> bool {
+        if self.slot != 0 {
+            self.runs |= NOT_IN_A_ROW;
+        }
         if self.runs & NOT_IN_A_ROW != 0 {
             return false;
         }
@@ -227,6 +262,43 @@ mod tests {
         assert!((0..999).all(|_| new.run_in_a_row(counting)));
         assert!(!new.run_in_a_row(counting) && new.count_run(counting));
         assert_eq!(new.runs(counting), 0);
+    }
+
+    #[test]
+    fn after_brief_visits_a_block_is_interpreted_for_a_while() {
+        let mut counting = Counting::new();
+        counting.set_hot(1000);
+        let mut b = block(0, counting);
+        b.count = 1;
+        b.set_slot(7);
+        // Half of the times in a row, and half where something else was to be done before.
+        let interpreted = |b: &mut Block, counting| {
+            let times = (0..).find(|k| if k % 2 == 0 { !b.run_in_a_row(counting) } else { enters(b, counting) });
+            assert!(!b.run_in_a_row(counting) && enters(b, counting));
+            times
+        };
+        assert_eq!(interpreted(&mut b, counting), Some(0));
+        for times in [1, 3, 7, 15, 31, 63, 127, 127] {
+            b.visited(7, BRIEF - 1, counting);
+            assert_eq!(interpreted(&mut b, counting), Some(times));
+        }
+        b.visited(7, BRIEF, counting);
+        assert_eq!(interpreted(&mut b, counting), Some(0));
+        b.visited(7, 0, counting);
+        assert_eq!(interpreted(&mut b, counting), Some(1), "begins anew");
+        b.visited(7, 0, counting);
+        assert!(counting.next_epoch());
+        assert_eq!(interpreted(&mut b, counting), Some(0), "up to the next epoch");
+        b.set_slot(8);
+        b.visited(7, 0, counting);
+        assert_eq!(interpreted(&mut b, counting), Some(0), "another's visit");
+        b.overwrite();
+        b.visited(8, 0, counting);
+        assert!(!b.run_in_a_row(counting));
+    }
+
+    fn enters(b: &mut Block, counting: Counting) -> bool {
+        matches!(b.next(true, counting), Next::Enter(_))
     }
 
     #[test]

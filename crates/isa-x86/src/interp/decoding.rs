@@ -142,7 +142,7 @@ impl CodeCache {
         }
         self.insns.take(count + usize::from(end.is_some()));
         let mut block = Block::new(first, bits, self.counts.take(key), self.counts.counting);
-        block.count = count as u16;
+        block.count = count as u8;
         block.bytes = bytes as u16;
         block.crosses = second_page.is_some();
         if last.computed() {

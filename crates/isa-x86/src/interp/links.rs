@@ -66,6 +66,11 @@ impl CodeCache {
         self.links.last = Last { pc, key, block: to.block };
     }
 
+    /// What comes next follows no block.
+    pub(super) fn lose_last(&mut self) {
+        self.links.last = NO_LAST;
+    }
+
     /// The block at `pc` that the jump cache knows.
     #[inline(never)]
     pub(super) fn jump_to(&mut self, pc: u64, key: u32) -> Option<Place> {
