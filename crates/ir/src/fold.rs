@@ -5,7 +5,8 @@ use guest_api::{Bin, Rel, Un, Width};
 
 use crate::{Inst, Op, Val};
 
-fn konst(insts: &[Inst], v: Val) -> Option<u64> {
+/// The number that `v` is, if it is constant.
+pub fn konst(insts: &[Inst], v: Val) -> Option<u64> {
     let i = &insts[v.index()];
     (i.op == Op::Const).then_some(i.imm)
 }

@@ -204,14 +204,15 @@ impl Vcpu {
             };
             match next {
                 Next::Enter(slot) => {
-                    let before = cx.cpu.insns;
-                    interpret = enter(&mut cx, tier, slot, end, &mut self.translated);
+                    let visit = enter(&mut cx, tier, slot, end);
+                    self.translated = self.translated.wrapping_add(visit.insns);
+                    interpret = visit.interpret;
                     self.code.lose_last();
                     if cx.cpu.insns >= end {
                         self.samples_translated += 1;
                         tier.sample(&mut View { code: &self.code, cpu: cx.cpu });
                     } else if !interpret {
-                        self.code.block_mut(id).visited(slot, cx.cpu.insns.wrapping_sub(before), counting);
+                        self.code.block_mut(id).visited(slot, visit.insns, counting);
                     }
                     if tier.changed() {
                         self.code.take_changes(cx.cpu, tier);
@@ -248,8 +249,16 @@ impl Vcpu {
     }
 }
 
-/// Runs the translated code of `slot`, where CS:RIP is. Whether the interpreter must execute what is next.
-fn enter<T: Tier>(cx: &mut Exec<'_>, tier: &mut T, slot: u32, end: u64, translated: &mut u64) -> bool {
+/// What came of entering translated code.
+struct Visit {
+    /// Instructions that it executed.
+    insns: u64,
+    /// The interpreter must execute what is next.
+    interpret: bool,
+}
+
+/// Runs the translated code of `slot`, where CS:RIP is.
+fn enter<T: Tier>(cx: &mut Exec<'_>, tier: &mut T, slot: u32, end: u64) -> Visit {
     let (pc, before) = (cx.cpu.rip, cx.cpu.insns);
     let key = cx.cpu.fetch_key(pc);
     cx.cpu.jumps[guest_api::jump_index(pc)] = guest_api::Jump { pc, key, slot };
@@ -258,8 +267,7 @@ fn enter<T: Tier>(cx: &mut Exec<'_>, tier: &mut T, slot: u32, end: u64, translat
     cx.end_translated();
     cx.cpu.rip = left.pc;
     cx.cpu.insns = end.wrapping_sub(left.left as u64);
-    *translated = translated.wrapping_add(cx.cpu.insns.wrapping_sub(before));
-    left.interpret
+    Visit { insns: cx.cpu.insns.wrapping_sub(before), interpret: left.interpret }
 }
 
 /// Does what raised `attention`. `Ok(true)`: one instruction only may run now. `Err(None)`: look again.

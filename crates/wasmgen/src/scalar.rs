@@ -65,9 +65,9 @@ impl Emitter<'_> {
         self.i().i32_wrap_i64();
     }
 
-    fn constant(&self, v: Val) -> Option<u64> {
-        let i = &self.region.blocks[self.block].insts[v.index()];
-        (i.op == Op::Const).then_some(i.imm)
+    /// The number that `v` is, if it is constant.
+    pub(crate) fn constant(&self, v: Val) -> Option<u64> {
+        ir::fold::konst(&self.region.blocks[self.block].insts, v)
     }
 
     fn bin(&mut self, op: Bin, a: Val, b: Val) {

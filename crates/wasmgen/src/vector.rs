@@ -238,11 +238,10 @@ fn sad(e: &mut Emitter<'_>, a: Val, b: Val) {
 
 fn shift(e: &mut Emitter<'_>, op: Bin, lane: Lane, a: Val, n: Val) {
     let bits = 8 * lane.bytes() as u32;
-    let count = e.region.blocks[e.block].insts[n.index()];
-    if count.op == Op::Const {
+    if let Some(count) = e.constant(n) {
         let n = match op {
-            Bin::ShrS => count.imm.min(u64::from(bits) - 1),
-            _ => count.imm,
+            Bin::ShrS => count.min(u64::from(bits) - 1),
+            _ => count,
         };
         if n >= u64::from(bits) {
             e.i().v128_const(0);

@@ -6,6 +6,7 @@
 
 use guest_api::FlagForm;
 
+use crate::fold::konst;
 use crate::region::flag_slot;
 use crate::{Block, Effect, Exit, Inst, Op, Region, Target, Term, Val};
 
@@ -118,8 +119,7 @@ fn backward(block: &mut Block, n: usize, exits: &[Exit], at_start: &[Dead], used
 fn last_form(insts: &[Inst]) -> Option<FlagForm> {
     let flags = |i: &&Inst| i.op == Op::End || i.op == Op::Put && i.imm >= u64::from(flag_slot::FORM);
     let last = insts.iter().rfind(flags).filter(|i| i.op == Op::Put && i.imm == u64::from(flag_slot::FORM))?;
-    let form = &insts[last.args[0].index()];
-    (form.op == Op::Const).then_some(FlagForm(form.imm as u8))
+    konst(insts, last.args[0]).map(|form| FlagForm(form as u8))
 }
 
 /// Drops what is not `used`.

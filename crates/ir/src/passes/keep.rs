@@ -6,6 +6,7 @@
 use guest_api::Bin;
 
 use crate::cfg::Cfg;
+use crate::fold::konst;
 use crate::{Block, Kept, Op, Region, SLOTS, Val};
 
 /// Most pages that a loop keeps: of those that have more, too many accesses would miss.
@@ -109,12 +110,11 @@ fn changes(region: &Region, body: &[u32]) -> [Change; SLOTS] {
 /// How `v` differs from what was in `slot`.
 fn step(block: &Block, v: Val, slot: u64) -> Change {
     let i = &block.insts[v.index()];
-    let constant = |v: Val| Some(&block.insts[v.index()]).filter(|i| i.op == Op::Const).map(|i| i.imm as i64);
     match i.op {
         Op::Get if i.imm == slot => Change::Steps(0),
-        Op::Bin(Bin::Add | Bin::Sub) => match (step(block, i.args[0], slot), constant(i.args[1])) {
-            (Change::Steps(n), Some(k)) => Change::Steps(n.saturating_add(k.saturating_abs())),
-            (Change::Around(n), Some(k)) => Change::Around(n.saturating_add(k.saturating_abs())),
+        Op::Bin(Bin::Add | Bin::Sub) => match (step(block, i.args[0], slot), konst(&block.insts, i.args[1])) {
+            (Change::Steps(n), Some(k)) => Change::Steps(n.saturating_add((k as i64).saturating_abs())),
+            (Change::Around(n), Some(k)) => Change::Around(n.saturating_add((k as i64).saturating_abs())),
             _ => Change::Unknown,
         },
         Op::Un(_) | Op::Bin(Bin::And) => match step(block, i.args[0], slot) {
@@ -146,13 +146,12 @@ fn root(block: &Block, v: Val, changes: &[Change; SLOTS]) -> Option<Root> {
 /// Whether `v`, an index in units of `scale`, is known to be far from where it was a turn before.
 fn leaps(block: &Block, v: Val, changes: &[Change; SLOTS], scale: i64) -> bool {
     let i = &block.insts[v.index()];
-    let constant = |v: Val| Some(&block.insts[v.index()]).filter(|i| i.op == Op::Const).map(|i| i.imm);
     match i.op {
         Op::Get => match changes.get(i.imm as usize) {
             Some(Change::Steps(n) | Change::Around(n)) => n.saturating_mul(scale) > STEP,
             _ => false,
         },
-        Op::Bin(Bin::Shl) => match constant(i.args[1]) {
+        Op::Bin(Bin::Shl) => match konst(&block.insts, i.args[1]) {
             Some(n @ 0..8) => leaps(block, i.args[0], changes, scale << n),
             _ => false,
         },

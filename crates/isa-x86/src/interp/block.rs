@@ -44,7 +44,7 @@ pub(super) struct Place {
     pub(super) first: u32,
 }
 
-/// The block is translated or was overwritten: the loop over blocks in a row must not run it.
+/// The block was overwritten or its translated code is to be entered: the loop over blocks in a row must not run it.
 const NOT_IN_A_ROW: u32 = 1 << 31;
 
 /// A visit of translated code that executes fewer instructions takes longer than to interpret them.
