@@ -3,11 +3,15 @@
 
 use crate::{EmitVector, Float, Slot};
 
-/// A run of instructions that the interpreter has decoded, and that it executes from the first to the last.
+/// A basic block that the interpreter has decoded: all of one of its own blocks, or, where that goes on behind conditional jumps, a part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Decoded {
-    /// Its number in the interpreter's cache.
+    /// Number in the interpreter's cache of the block that it is part of.
     pub id: u32,
+    /// Number there of its first instruction.
+    pub first: u32,
+    /// How far in bytes its beginning is behind the address that [`Code::BLOCK`] stands for.
+    pub lead: u32,
     /// Physical address of its first byte.
     pub pa: u64,
     /// How its bytes are decoded: two blocks at one place that differ in this are different code.
@@ -31,15 +35,17 @@ pub trait Code {
     fn state(&self) -> u32;
     /// The block that starts at linear address `pc`, if the interpreter has it and the address is mapped.
     fn block_at(&mut self, pc: u64) -> Option<Decoded>;
-    /// The block `id`.
+    /// The block `id`, up to the first conditional jump.
     fn block(&self, id: u32) -> Decoded;
-    /// Distance in bytes of instruction `k` of block `id` from the block's start. `k` may be the number of instructions.
-    fn offset(&self, id: u32, k: u32) -> u32;
-    /// Linear addresses to which the computed jump or call at the end of block `id` has gone, the most frequent first.
-    fn targets(&self, id: u32) -> Vec<u64>;
-    /// Writes down the meaning of instruction `k` of block `id`; `None` where it has none in the vocabulary: the interpreter must
+    /// What the interpreter goes on with where the conditional jump at the end of `part` is not taken, if that is the same block of its own.
+    fn behind(&self, part: &Decoded) -> Option<Decoded>;
+    /// Distance in bytes of instruction `k` of `part` from its start. `k` may be the number of instructions.
+    fn offset(&self, part: &Decoded, k: u32) -> u32;
+    /// Linear addresses to which the computed jump or call at the end of `part` has gone, the most frequent first.
+    fn targets(&self, part: &Decoded) -> Vec<u64>;
+    /// Writes down the meaning of instruction `k` of `part`; `None` where it has none in the vocabulary: the interpreter must
     /// execute it.
-    fn lift<E: EmitVector>(&self, id: u32, k: u32, e: &mut E) -> Option<Result<(), E::Exit>>;
+    fn lift<E: EmitVector>(&self, part: &Decoded, k: u32, e: &mut E) -> Option<Result<(), E::Exit>>;
 }
 
 /// The guest, as translated code sees it while it runs. Registers are in the state that [`Guest::state`] points to.

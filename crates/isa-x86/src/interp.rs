@@ -78,7 +78,7 @@ impl Trace {
 }
 
 impl Vcpu {
-    /// Bytes of decoded code kept at most, unless something else is asked for: about a million and a half instructions of 64-bit code.
+    /// Bytes of decoded code kept at most, unless something else is asked for: about two million instructions of 64-bit code.
     pub const CODE_BYTES: usize = 60 << 20;
 
     /// A processor that keeps up to about `code_bytes` of decoded code.
@@ -235,7 +235,7 @@ impl Vcpu {
                 let end = if cx.cpu.attention { cx.cpu.insns } else { end };
                 row::run(cx.cpu, cx.platform, &mut self.code, at, end, counting)
             };
-            let last = cx.cpu.regs[BLOCK as usize];
+            let last = cx.cpu.regs[BLOCK as usize].wrapping_add(self.code.lead_of_last());
             if last != pc {
                 self.trace.note(last);
             }

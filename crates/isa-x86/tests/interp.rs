@@ -1,10 +1,10 @@
 //! The interpreter's loop: blocks, budgets, self-modifying code; changes of mode.
 
 use bare::{Bare, CODE, long_mode, run};
-use guest_api::{Code, Tier};
-use isa_x86::CpuExit;
+use guest_api::{Code, Guest, Left, Tier};
 use isa_x86::cpu::{SegReg, Segment, TableRegister, cr0};
 use isa_x86::fault::{Exception, SS};
+use isa_x86::{CpuExit, Vcpu};
 
 #[test]
 fn a_loop_counts_exactly() {
@@ -12,12 +12,13 @@ fn a_loop_counts_exactly() {
     let code = [0xb9, 0xe8, 3, 0, 0, 0x31, 0xc0, 0x48, 1, 0xc8, 0x48, 0x83, 0xe9, 1, 0x75, 0xf7, 0xeb, 0xfe];
     let mut v = long_mode(&code);
     v.cpu.cr0 &= !cr0::PG;
+    // The jump behind the loop is part of the last block.
     assert_eq!(run(&mut v, 2 + 3 * 1000), CpuExit::Budget);
     assert_eq!(v.cpu.regs[0], 500_500);
-    assert_eq!(v.cpu.insns, 3002);
+    assert_eq!(v.cpu.insns, 3003);
     assert_eq!(v.cpu.rip, CODE + 16);
     run(&mut v, 10);
-    assert_eq!(v.cpu.insns, 3012);
+    assert_eq!(v.cpu.insns, 3013);
 }
 
 #[test]
@@ -59,10 +60,11 @@ fn blocks_that_take_each_other_from_the_jump_cache_are_found_and_seen_to_be_over
     assert!(v.cpu.mem.ram.write_bytes(g, &[0x83, 0xc2, 1, 0xc3]));
     [v.cpu.regs[1], v.cpu.regs[2], v.cpu.regs[3], v.cpu.regs[6], v.cpu.regs[7]] = [5, 0, f, g, f + 2];
     let mut platform = Bare::default();
+    // The store is behind the last jump that is not taken.
     assert_eq!(v.run(&mut platform, 2 * 5 * 8 + 3), CpuExit::Budget);
-    assert_eq!((v.cpu.regs[0], v.cpu.regs[2], v.cpu.insns), (5 + 5 * 9, 10, 83));
-    // Thirteen, and two again behind the store. The platform is told, as that takes time.
-    assert_eq!((v.decoded(), platform.decoded), (15, 15));
+    assert_eq!((v.cpu.regs[0], v.cpu.regs[2], v.cpu.insns), (5 + 5 * 9, 10, 84));
+    // Eleven, and two again that were written. The platform is told, as that takes time.
+    assert_eq!((v.decoded(), platform.decoded), (13, 13));
 }
 
 #[test]
@@ -191,6 +193,134 @@ fn a_block_that_has_followed_often_is_seen_to_be_overwritten() {
     let mut v = long_mode(&code);
     // In the last of six turns the immediate of `mov al` becomes 7.
     (v.cpu.regs[2], v.cpu.regs[6], v.cpu.regs[7], v.cpu.regs[8]) = (7, 6, CODE + 0x1000, CODE + 5);
-    assert_eq!(run(&mut v, 6 * 9), CpuExit::Budget);
-    assert_eq!((v.cpu.regs[1], v.cpu.insns, v.cpu.rip), (5 + 7, 54, CODE + 22));
+    assert_eq!(run(&mut v, 6 * 9 + 1), CpuExit::Budget);
+    assert_eq!((v.cpu.regs[1], v.cpu.insns, v.cpu.rip), (5 + 7, 55, CODE + 22));
+}
+
+/// xor eax, eax; l: test cl, 1; jne a; add eax, 1; a: test cl, 2; jne b; add eax, 16; b: mov [rdi], al; dec ecx; jne l; hlt
+const FORKS: [u8; 27] = [
+    0x31, 0xc0, 0xf6, 0xc1, 1, 0x75, 3, 0x83, 0xc0, 1, 0xf6, 0xc1, 2, 0x75, 3, 0x83, 0xc0, 16, 0x88, 0x07, 0xff, 0xc9,
+    0x75, 0xea, 0xf4, 0, 0,
+];
+
+#[test]
+fn a_block_goes_on_behind_jumps_that_are_not_taken_and_is_entered_within() {
+    let mut v = long_mode(&FORKS);
+    (v.cpu.regs[1], v.cpu.regs[7]) = (16, CODE + 0x1000);
+    assert_eq!(run(&mut v, 1000), CpuExit::Halted);
+    // Of sixteen numbers each bit is clear in eight.
+    assert_eq!((v.cpu.regs[0], v.cpu.insns), (8 + 8 * 16, 1 + 16 * 7 + 8 + 8 + 1));
+    assert_eq!(v.decoded(), 11, "what is jumped to was decoded");
+}
+
+#[test]
+fn what_was_written_before_a_part_of_a_block_is_seen() {
+    // xor eax, eax; l: add eax, 1; p: dec ecx; cmove rdi, r8; mov [rdi], dl; test ecx, ecx; jne p; mov ecx, 3; dec ebx; mov rdi, r9; jne l; hlt
+    let code = [
+        0x31, 0xc0, 0x83, 0xc0, 1, 0xff, 0xc9, 0x49, 0x0f, 0x44, 0xf8, 0x88, 0x17, 0x85, 0xc9, 0x75, 0xf4, 0xb9, 3, 0,
+        0, 0, 0xff, 0xcb, 0x4c, 0x89, 0xcf, 0x75, 0xe5, 0xf4,
+    ];
+    let mut v = long_mode(&code);
+    // The third store makes the addition one of 16. What is at p, and goes on, was decoded with it and stays.
+    [v.cpu.regs[1], v.cpu.regs[2], v.cpu.regs[3]] = [3, 16, 2];
+    [v.cpu.regs[7], v.cpu.regs[8], v.cpu.regs[9]] = [CODE + 0x1000, CODE + 4, CODE + 0x1000];
+    assert_eq!(run(&mut v, 1000), CpuExit::Halted);
+    assert_eq!(v.cpu.regs[0], 17);
+}
+
+/// As soon as anything is hot, has translated code behind the first jump of [`FORKS`], which executes nothing.
+#[derive(Default)]
+struct Translates {
+    at: Option<(u64, u32)>,
+    told: bool,
+    entered: Vec<u64>,
+}
+
+const BEHIND: u64 = CODE + 7;
+
+impl Tier for Translates {
+    fn threshold(&self) -> u32 {
+        3
+    }
+    fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64) -> u32 {
+        let block = code.block(id);
+        self.at.get_or_insert_with(|| (block.pa.wrapping_add(BEHIND.wrapping_sub(pc)), block.mode));
+        3
+    }
+    fn changed(&self) -> bool {
+        self.at.is_some() && !self.told
+    }
+    fn changes(&mut self, each: &mut dyn FnMut(u64, u32, u32)) -> bool {
+        self.told = true;
+        self.at.into_iter().for_each(|(pa, mode)| each(pa, mode, 1));
+        false
+    }
+    fn find(&self, pa: u64, mode: u32) -> u32 {
+        (self.at == Some((pa, mode))).into()
+    }
+    fn enter(&mut self, _: &mut dyn Guest, _: u32, pc: u64, left: i64) -> Left {
+        self.entered.push(pc);
+        Left { pc, left, interpret: true }
+    }
+}
+
+#[test]
+fn translated_code_behind_a_jump_that_is_not_taken_is_entered() {
+    // It appears when the block that goes on there, eight times of sixteen, has been executed.
+    let mut v = long_mode(&FORKS);
+    (v.cpu.regs[1], v.cpu.regs[7]) = (16, CODE + 0x1000);
+    let mut tier = Translates::default();
+    assert_eq!(v.run_with(&mut Bare::default(), &mut tier, 1000), CpuExit::Halted);
+    assert_eq!((v.cpu.regs[0], v.cpu.insns), (8 + 8 * 16, 1 + 16 * 7 + 8 + 8 + 1));
+    assert!((5..8).contains(&tier.entered.len()) && tier.entered.iter().all(|&pc| pc == BEHIND), "{:x?}", tier.entered);
+
+    // It is there before such a block is decoded.
+    let mut v = long_mode(&FORKS);
+    let mut tier = Translates::default();
+    let mut run = |v: &mut Vcpu, pc, cx| {
+        (v.cpu.rip, v.cpu.regs[1], v.cpu.regs[7]) = (pc, cx, CODE + 0x1000);
+        v.cpu.halted = false;
+        assert_eq!(v.run_with(&mut Bare::default(), &mut tier, 1000), CpuExit::Halted);
+        core::mem::take(&mut tier.entered)
+    };
+    (0..4).for_each(|_| drop(run(&mut v, BEHIND, 1)));
+    assert_eq!(run(&mut v, BEHIND, 1), [BEHIND]);
+    assert_eq!(run(&mut v, CODE, 4), [BEHIND; 2]);
+}
+
+#[test]
+fn what_stops_behind_jumps_that_are_not_taken_counts_exactly() {
+    // The store faults where neither, one and both jumps were taken: from the beginning, and when the block is entered within.
+    for (cx, executed) in [(4, 7), (5, 6), (6, 6), (7, 5)] {
+        let mut v = long_mode(&FORKS);
+        v.catch_exceptions = true;
+        (v.cpu.regs[1], v.cpu.regs[7]) = (cx, 1 << 47);
+        assert!(matches!(run(&mut v, 1000), CpuExit::Exception(_)));
+        assert_eq!((v.cpu.rip, v.cpu.insns), (CODE + 18, executed), "{cx}");
+        // Again, at the first jump's target, and where the store is alone.
+        for (from, executed) in [(10, if cx & 2 == 0 { 3 } else { 2 }), (18, 0)] {
+            (v.cpu.rip, v.cpu.insns) = (CODE + from, 0);
+            assert!(matches!(run(&mut v, 1000), CpuExit::Exception(_)));
+            assert_eq!((v.cpu.rip, v.cpu.insns), (CODE + 18, executed), "{cx} from {from}");
+        }
+    }
+}
+
+#[test]
+fn what_is_written_behind_a_jump_that_is_not_taken_is_seen() {
+    // As FORKS, but the store makes `add eax, 16` add 32 from the second turn on.
+    let mut v = long_mode(&FORKS);
+    (v.cpu.regs[1], v.cpu.regs[7]) = (16, CODE + 17);
+    v.cpu.regs[0] = 32;
+    // Without the first instruction.
+    v.cpu.rip += 2;
+    let mut model = 32_u8;
+    let mut step = 16;
+    for cx in (1..=16_u32).rev() {
+        model = model.wrapping_add((cx & 1 == 0).into());
+        model = model.wrapping_add(if cx & 2 == 0 { step } else { 0 });
+        step = model;
+    }
+    assert_eq!(run(&mut v, 1000), CpuExit::Halted);
+    assert_eq!(v.cpu.regs[0] as u8, model);
 }

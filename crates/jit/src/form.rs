@@ -64,8 +64,16 @@ struct Node {
 }
 
 impl Node {
+    /// Where instruction `k` is, or behind the last one.
+    fn at<C: Code>(&self, code: &C, k: u32) -> u64 {
+        self.pc.wrapping_add(code.offset(&self.decoded, k).into())
+    }
     fn end<C: Code>(&self, code: &C) -> u64 {
-        self.pc.wrapping_add(code.offset(self.decoded.id, self.insns).into())
+        self.at(code, self.insns)
+    }
+    /// What [`Code::BLOCK`] stands for.
+    fn block(&self) -> u64 {
+        self.pc.wrapping_sub(self.decoded.lead.into())
     }
     /// Where its first `bytes` are, by pages.
     fn ranges(&self, bytes: u32) -> impl Iterator<Item = (u64, u32)> {
@@ -129,7 +137,7 @@ pub(crate) fn form<C: Code>(
             for (m, &n) in row.iter().enumerate() {
                 let node = &nodes[n];
                 let (insns, refused) = record(ways.code, &mut lift, node);
-                ranges.extend(node.ranges(ways.code.offset(node.decoded.id, insns)));
+                ranges.extend(node.ranges(ways.code.offset(&node.decoded, insns)));
                 let way = lift.way();
                 forms[n] = way.form;
                 if let Some(pc) = refused {
@@ -163,11 +171,10 @@ pub(crate) fn form<C: Code>(
 /// Records what an instruction does in a region of its own: where it goes.
 fn scan<C: Code>(code: &C, node: &Node, k: u32, supports: fn(ir::Op) -> bool) -> Option<Way> {
     let mut region = Region::default();
-    let start = node.pc;
     let mut lift = Lift::new(&mut region, 0, C::ZERO, C::BLOCK, supports);
     lift.begin_block(None);
-    lift.begin_insn(start, start.wrapping_add(code.offset(node.decoded.id, k).into()));
-    match code.lift(node.decoded.id, k, &mut lift) {
+    lift.begin_insn(node.block(), node.at(code, k));
+    match code.lift(&node.decoded, k, &mut lift) {
         Some(Ok(())) if lift.end_insn() => Some(lift.way()),
         _ => None,
     }
@@ -183,15 +190,16 @@ fn discover<C: Code>(
 ) -> Option<Vec<Node>> {
     let mut nodes: Vec<Node> = Vec::new();
     let mut seen = FxHashSet::default();
-    let mut queue = VecDeque::from([base]);
+    // Where to look next, and what the interpreter goes on with there without looking for it.
+    let mut queue = VecDeque::from([(base, None)]);
     // Where calls come back to, by what they call: they do so within the region only if that is part of it.
     let mut backs: FxHashMap<u64, Vec<u64>> = FxHashMap::default();
     let mut insns = 0;
-    while let Some(pc) = queue.pop_front() {
+    while let Some((pc, behind)) = queue.pop_front() {
         if seen.contains(&pc) || nodes.len() >= MAX_BLOCKS {
             continue;
         }
-        let decoded = if nodes.is_empty() { Some(code.block(id)) } else { code.block_at(pc) };
+        let decoded = if nodes.is_empty() { Some(code.block(id)) } else { both(code.block_at(pc), behind) };
         let Some(decoded) = decoded.filter(|d| nodes.is_empty() || d.runs >= limits.runs && !around.taken(d.pa)) else {
             continue;
         };
@@ -207,16 +215,27 @@ fn discover<C: Code>(
         insns += decoded.insns;
         seen.insert(pc);
         follow(code, &mut node, supports);
-        queue.extend(backs.remove(&pc).into_iter().flatten().chain(node.next.iter().copied()));
+        queue.extend(backs.remove(&pc).into_iter().flatten().map(|back| (back, None)));
+        let behind = code.behind(&node.decoded);
+        let end = node.end(code);
+        queue.extend(node.next.iter().map(|&t| (t, behind.filter(|_| t == end))));
         if let Some(back) = node.back {
             match node.next.iter().any(|t| seen.contains(t)) {
-                true => queue.push_back(back),
+                true => queue.push_back((back, None)),
                 false => node.next.iter().for_each(|&t| backs.entry(t).or_default().push(back)),
             }
         }
         nodes.push(node);
     }
     (!nodes.is_empty()).then_some(nodes)
+}
+
+/// What is at a place: a block that begins there and what a block goes on with, the same instructions.
+fn both(block: Option<Decoded>, part: Option<Decoded>) -> Option<Decoded> {
+    match (block, part) {
+        (Some(block), Some(part)) => Some(Decoded { runs: block.runs.saturating_add(part.runs), ..block }),
+        (block, part) => block.or(part),
+    }
 }
 
 /// Where the node's last instruction goes.
@@ -230,7 +249,7 @@ fn follow<C: Code>(code: &C, node: &mut Node, supports: fn(ir::Op) -> bool) {
         End::Jump(t) => node.next.push(t as u64),
         End::Branch { then, other, .. } => node.next.extend([then as u64, other as u64]),
         End::Goto(_) if r.returns => {}
-        End::Goto(_) => node.next.extend(code.targets(node.decoded.id).into_iter().take(MAX_TARGETS)),
+        End::Goto(_) => node.next.extend(code.targets(&node.decoded).into_iter().take(MAX_TARGETS)),
     }
     node.back = r.calls.map(|b| b as u64);
 }
@@ -246,7 +265,7 @@ fn cut<C: Code>(code: &C, nodes: &mut [Node], supports: fn(ir::Op) -> bool) {
             if s >= end {
                 break;
             }
-            let inside = (1..node.insns).find(|&k| node.pc + u64::from(code.offset(node.decoded.id, k)) == s);
+            let inside = (1..node.insns).find(|&k| node.at(code, k) == s);
             if let Some(k) = inside {
                 node.insns = k;
                 follow(code, node, supports);
@@ -308,9 +327,9 @@ fn count_preds(nodes: &mut [Node], order: &[usize], index: &FxHashMap<u64, usize
 /// Records the node's instructions: how many, and the address of the first that the interpreter must execute.
 fn record<C: Code>(code: &C, lift: &mut Lift<'_>, node: &Node) -> (u32, Option<u64>) {
     for k in 0..node.insns {
-        let pc = node.pc.wrapping_add(code.offset(node.decoded.id, k).into());
-        lift.begin_insn(node.pc, pc);
-        match code.lift(node.decoded.id, k, lift) {
+        let pc = node.at(code, k);
+        lift.begin_insn(node.block(), pc);
+        match code.lift(&node.decoded, k, lift) {
             Some(Ok(())) if lift.end_insn() => {}
             Some(_) => return (k, Some(pc)),
             None => {
@@ -464,17 +483,21 @@ mod tests {
         }
         fn block(&self, id: u32) -> Decoded {
             let runs = (self.0)(id);
-            Decoded { id, pa: address(id), mode: 0, insns: INSNS, bytes: INSNS, next_page: None, runs }
+            let pa = address(id);
+            Decoded { id, first: 0, lead: 0, pa, mode: 0, insns: INSNS, bytes: INSNS, next_page: None, runs }
         }
-        fn offset(&self, _: u32, k: u32) -> u32 {
+        fn behind(&self, _: &Decoded) -> Option<Decoded> {
+            None
+        }
+        fn offset(&self, _: &Decoded, k: u32) -> u32 {
             k
         }
-        fn targets(&self, _: u32) -> Vec<u64> {
+        fn targets(&self, _: &Decoded) -> Vec<u64> {
             Vec::new()
         }
-        fn lift<E: EmitVector>(&self, id: u32, k: u32, e: &mut E) -> Option<Result<(), E::Exit>> {
+        fn lift<E: EmitVector>(&self, part: &Decoded, k: u32, e: &mut E) -> Option<Result<(), E::Exit>> {
             if k + 1 == INSNS {
-                e.jump(address(id + 1));
+                e.jump(address(part.id + 1));
             }
             Some(Ok(()))
         }

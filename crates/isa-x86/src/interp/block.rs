@@ -4,11 +4,12 @@ use mem::{PAGE_MASK, PAGE_SIZE};
 
 use crate::cpu::CodeSize;
 
-use super::links::{Jump, NO_PLACE, NOWHERE, UNLINKED};
+use super::links::{NO_PLACE, UNLINKED};
 
 pub(super) type BlockId = u32;
 
-/// A straight run of decoded instructions.
+/// A *superblock*: decoded instructions one behind the other that are entered at the first only. It goes on behind conditional jumps that are not taken. What
+/// is jumped to within it is a block too, of the same instructions.
 #[repr(align(64))]
 pub(super) struct Block {
     /// Number of the first instruction.
@@ -28,11 +29,16 @@ pub(super) struct Block {
     runs: u32,
     /// Table slot of translated code that starts here; 0: none.
     slot: u32,
-    /// Blocks of the same page and mode that have followed this one, and how far from its beginning they begin; [`UNLINKED`]: none.
+    /// Blocks of the same page and mode that have followed this one, and how far from its run's beginning they begin; [`UNLINKED`]: none.
     pub(super) near: [Place; 2],
     pub(super) near_by: [i16; 2],
-    /// The one that has followed last by way of the jump cache.
-    pub(super) far: Jump,
+    /// The one that has followed last by way of the jump cache, and for what.
+    far_pc: u64,
+    far_key: u32,
+    far_to: Place,
+    /// How far from the beginning of its run it begins, in places of instructions, and in bytes. Instructions know how far they are from there.
+    back: u8,
+    lead: u16,
 }
 
 const _: () = assert!(size_of::<Block>() == 64, "a cache line");
@@ -94,8 +100,8 @@ impl Counting {
 }
 
 impl Block {
-    /// A block of no instruction yet, which was executed `runs` times before it was dropped.
-    pub(super) fn new(first: u32, bits: CodeSize, runs: u16, counting: Counting) -> Block {
+    /// A block of no instruction yet.
+    pub(super) fn new(first: u32, bits: CodeSize, counting: Counting) -> Block {
         Block {
             first,
             count: 0,
@@ -104,12 +110,29 @@ impl Block {
             bits,
             crosses: false,
             computed: 0,
-            runs: counting.epoch | u32::from(runs).min(Counting::MOST),
+            runs: counting.epoch,
             slot: 0,
             near: [NO_PLACE; 2],
             near_by: [UNLINKED; 2],
-            far: NOWHERE,
+            far_pc: 0,
+            far_key: u32::MAX,
+            far_to: NO_PLACE,
+            back: 0,
+            lead: 0,
         }
+    }
+    /// It is the end of a run of instructions that begins so many places, and bytes, before it.
+    pub(super) fn set_within(&mut self, back: u8, lead: u16) {
+        (self.back, self.lead) = (back, lead);
+    }
+    /// Number of its run's first instruction.
+    pub(super) fn run(&self) -> u32 {
+        self.first - u32::from(self.back)
+    }
+    /// Bytes from the beginning of its run.
+    #[inline(always)]
+    pub(super) fn lead(&self) -> u64 {
+        self.lead.into()
     }
     /// Instructions.
     #[inline(always)]
@@ -157,7 +180,7 @@ impl Block {
     pub(super) fn set_runs(&mut self, runs: u32, counting: Counting) {
         self.runs = self.runs & NOT_IN_A_ROW | counting.epoch | runs;
     }
-    /// Counts an execution. Whether the block is hot, which what is translated is not: the count begins anew.
+    /// Counts an execution. Whether the block is hot, which what is translated is not.
     fn count_run(&mut self, counting: Counting) -> bool {
         let runs = self.runs(counting) + 1;
         if self.runs & NOT_IN_A_ROW != 0 || self.slot != 0 {
@@ -165,7 +188,7 @@ impl Block {
             return false;
         }
         let hot = runs >= counting.hot;
-        self.set_runs(if hot { 0 } else { runs }, counting);
+        self.set_runs(if hot && !self.can_be_hot() { 0 } else { runs }, counting);
         hot && self.can_be_hot()
     }
     /// Counts an execution in a row, if it can be one: the block is neither translated nor about to be hot.
@@ -202,7 +225,7 @@ impl Block {
     pub(super) fn begin_epochs(&mut self, counting: Counting) {
         self.runs = self.runs & NOT_IN_A_ROW | self.runs(counting);
     }
-    /// The block `by` bytes behind the beginning of this one, if it has followed it before in its page. Behind computed jumps none is known.
+    /// The block `by` bytes behind the beginning of this one's run, if it has followed it before in its page. Behind computed jumps none is known.
     #[inline(always)]
     pub(super) fn near(&self, by: u64) -> Option<Place> {
         (0..2).find(|&k| by as i64 == i64::from(self.near_by[k])).map(|k| self.near[k])
@@ -210,7 +233,14 @@ impl Block {
     /// The block at `pc` if it has followed this one by way of the jump cache.
     #[inline(always)]
     pub(super) fn far(&self, pc: u64, key: u32) -> Option<Place> {
-        (self.far.pc == pc && self.far.key == key).then_some(self.far.to)
+        (self.far_pc == pc && self.far_key == key).then_some(self.far_to)
+    }
+    /// The block `to` at `pc` has followed by way of the jump cache.
+    pub(super) fn set_far(&mut self, pc: u64, key: u32, to: Place) {
+        (self.far_pc, self.far_key, self.far_to) = (pc, key, to);
+    }
+    pub(super) fn forget_far(&mut self) {
+        self.far_key = u32::MAX;
     }
     /// Translated code can start here.
     pub(super) fn can_be_hot(&self) -> bool {
@@ -222,8 +252,10 @@ impl Block {
 mod tests {
     use super::*;
 
-    fn block(runs: u16, counting: Counting) -> Block {
-        Block::new(0, CodeSize::Bits64, runs, counting)
+    fn block(runs: u32, counting: Counting) -> Block {
+        let mut block = Block::new(0, CodeSize::Bits64, counting);
+        block.set_runs(runs, counting);
+        block
     }
 
     #[test]
@@ -261,7 +293,7 @@ mod tests {
         new = block(0, counting);
         assert!((0..999).all(|_| new.run_in_a_row(counting)));
         assert!(!new.run_in_a_row(counting) && new.count_run(counting));
-        assert_eq!(new.runs(counting), 0);
+        assert_eq!(new.runs(counting), 1000);
     }
 
     #[test]

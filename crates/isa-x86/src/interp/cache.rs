@@ -13,17 +13,17 @@ use super::block::{Block, BlockId, Place};
 use super::index::{Index, Key};
 use super::life::Counts;
 use super::links::Links;
-use super::packed::{Forms, Packed, offset};
+use super::packed::{Forms, Packed};
 use super::pieces::{Budget, Pieces};
 use super::targets::Targets;
 
-/// Longest block, in instructions: bounds the time to the next look at interrupts.
-pub(super) const MAX_INSNS: usize = 64;
+/// Longest block, in places of instructions: bounds the time to the next look at interrupts.
+pub(super) const MAX_PLACES: usize = 64;
 
 /// Bytes that a block takes beside its instructions.
 const BLOCK_BYTES: usize = size_of::<Block>() + Index::ENTRY_BYTES;
-/// Bytes of the instructions of two blocks: nine on average (gcc, a boot), of which one in ten is kept whole. What memory is divided by.
-const TWO_BLOCKS: usize = 9 * size_of::<Packed>() + size_of::<Insn>();
+/// Bytes of the instructions of two blocks: 21 places on average (gcc, a boot), and one in ten is kept whole. What memory is divided by.
+const TWO_BLOCKS: usize = 21 * size_of::<Packed>() + 2 * size_of::<Insn>();
 
 /// The blocks and their instructions. [`super::links`] says which block follows, [`super::decoding`] makes blocks, [`super::life`] drops them.
 pub(super) struct CodeCache {
@@ -85,8 +85,8 @@ impl CodeCache {
     #[inline]
     pub(super) fn try_make_room(&mut self) -> bool {
         self.blocks.len() < self.blocks.capacity()
-            && self.forms.make_room(MAX_INSNS, &mut self.budget)
-            && self.insns.make_room(MAX_INSNS + 1, &mut self.budget)
+            && self.forms.make_room(MAX_PLACES, &mut self.budget)
+            && self.insns.make_room(MAX_PLACES + 1, &mut self.budget)
     }
 
     #[inline(always)]
@@ -97,20 +97,30 @@ impl CodeCache {
     pub(super) fn block_mut(&mut self, id: BlockId) -> &mut Block {
         &mut self.blocks[id as usize]
     }
-    /// The instructions of a block, and what is behind them.
+    /// The instructions of a block and its forks, and what is behind them.
     #[inline(always)]
     pub(super) fn insns_from(&self, at: Place) -> &[Packed] {
         self.insns.from(at.first)
     }
-    /// Instruction `k` of block `id`.
-    pub(super) fn insn(&self, id: BlockId, k: usize) -> Option<Insn> {
-        let block = self.block(id);
-        if k < block.count.into() { self.forms.unpack(self.insns.from(block.first), k) } else { None }
+    /// The instruction at place `k` of a block that was not overwritten.
+    pub(super) fn insn(&self, at: Place, k: usize) -> Option<Insn> {
+        let block = self.block(at.block);
+        if block.count != 0 { self.forms.unpack(self.insns_from(at), k, block.lead() as u16) } else { None }
     }
-    /// Where instruction `k` of block `id` is, or where the block ends, in bytes from its beginning.
-    pub(super) fn offset(&self, id: BlockId, k: usize) -> u16 {
-        let block = self.block(id);
-        if k < block.count.into() { offset(self.insns.from(block.first), k) } else { block.bytes }
+    /// The blocks that the code of `key` is within, and not the beginning, and how far it is behind the beginning of their runs.
+    pub(super) fn around(&self, key: Key) -> impl Iterator<Item = (&Block, u64)> {
+        let pa = key.pa();
+        let from = (pa & !PAGE_MASK).max(pa.saturating_sub(self.longest.into()));
+        let mut found = Vec::new();
+        if from < pa {
+            self.index.each(from, pa, |id, start| {
+                let block = self.block(id);
+                if start < pa && pa < start + u64::from(block.bytes) && self.index.key(id).mode() == key.mode() {
+                    found.push((block, block.lead() + (pa - start)));
+                }
+            });
+        }
+        found.into_iter()
     }
     pub(super) fn place(&self, block: BlockId) -> Place {
         Place { block, first: self.block(block).first }
@@ -164,14 +174,14 @@ impl CodeCache {
         let key = Key::new(pa, cx.cpu.fetch_mode(pc));
         let id = match self.index.find(key) {
             Some(id) => id,
-            None => self.decode_block(cx, tier, pc, key, bits)?,
+            None => self.make_block(cx, tier, pc, key, bits)?,
         };
         if self.block(id).crosses {
             // The mapping of the second page may have changed: such blocks are verified each time, and decoded anew if it did.
             let second = fetch_address(cx, (pc | PAGE_MASK).wrapping_add(1))?;
             if second & !PAGE_MASK != self.index.second_page(id) {
                 self.index.remove(id);
-                return self.decode_block(cx, tier, pc, key, bits);
+                return self.make_block(cx, tier, pc, key, bits);
             }
             return Ok(id);
         }

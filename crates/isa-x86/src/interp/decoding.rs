@@ -1,7 +1,7 @@
 //! Making a block: its bytes are fetched, decoded, and entered.
 
 use guest_api::{Tier, Width};
-use mem::{PAGE_MASK, PAGE_SIZE};
+use mem::{Memory, PAGE_MASK, PAGE_SIZE};
 
 use crate::cpu::CodeSize;
 use crate::decode::{DecodeError, Found, decode_complete, decode_frequent};
@@ -10,7 +10,7 @@ use crate::fault::Stop;
 use crate::sys::paging::fetch_address;
 
 use super::block::{Block, BlockId};
-use super::cache::{CodeCache, MAX_INSNS};
+use super::cache::{CodeCache, MAX_PLACES};
 use super::hot::{self, NO_ARM};
 use super::index::Key;
 use super::packed::{Forms, Packed};
@@ -54,8 +54,11 @@ fn decode_seldom(
 /// Instructions that were decoded one behind the other.
 struct Run {
     count: usize,
-    /// Their length.
+    /// Those of the instructions and of the forks between them.
+    places: usize,
+    /// Their length, and that of those before the first fork: 0 where there is none.
     bytes: usize,
+    unforked: usize,
     /// The last.
     last: Found,
     /// Why there is none behind it, if it does not end the block.
@@ -66,9 +69,12 @@ struct Run {
 /// what crosses the page makes a block of its own.
 #[inline(never)]
 fn decode_run(insns: &mut [Packed], forms: &mut Forms, code: &[u8], bits: CodeSize, stack: Width) -> Run {
-    let mut run = Run { count: 0, bytes: 0, last: Found::default(), error: None };
-    for place in insns {
-        let Some(rest @ [_, ..]) = code.get(run.bytes..) else { break };
+    let mut run = Run { count: 0, places: 0, bytes: 0, unforked: 0, last: Found::default(), error: None };
+    // Places of the last fork, and of what was decoded when it was made.
+    let (mut fork_at, mut forked) = (0, 0);
+    let mut places = insns.iter_mut();
+    while let Some(rest @ [_, ..]) = code.get(run.bytes..) {
+        let Some(place) = places.next() else { break };
         match decode_to(place, forms, rest, bits, stack, run.bytes as u16) {
             Ok(found) => run.last = found,
             Err(e) => {
@@ -77,17 +83,41 @@ fn decode_run(insns: &mut [Packed], forms: &mut Forms, code: &[u8], bits: CodeSi
             }
         }
         run.count += 1;
+        run.places += 1;
         run.bytes += run.last.len();
         if run.last.ends_block() {
-            break;
+            if !hot::forks(place.hot()) {
+                break;
+            }
+            let Some(fork) = places.next() else { break };
+            place.go_on();
+            *fork = Packed::fork(run.count as u8, fork_at);
+            if fork_at == 0 {
+                run.unforked = run.bytes;
+            }
+            fork_at = run.places;
+            run.places += 1;
+            forked = run.places;
         }
+    }
+    // Nothing was decoded behind the last fork.
+    if run.places == forked && forked != 0 {
+        insns[fork_at - 1].end_here();
+        fork_at = insns[fork_at].complete_fork(run.count as u8);
+        run.places -= 1;
+        if fork_at == 0 {
+            run.unforked = 0;
+        }
+    }
+    while fork_at != 0 {
+        fork_at = insns[fork_at].complete_fork(run.count as u8);
     }
     run
 }
 
 impl CodeCache {
-    /// Decodes the block of `key` at linear `pc`.
-    pub(super) fn decode_block<T: Tier>(
+    /// Makes the block of `key` at linear `pc`: a part of what was decoded, or newly decoded.
+    pub(super) fn make_block<T: Tier>(
         &mut self,
         cx: &mut Exec<'_>,
         tier: &mut T,
@@ -96,11 +126,109 @@ impl CodeCache {
         bits: CodeSize,
     ) -> Result<BlockId, Stop> {
         self.make_room(&mut cx.cpu.mem, tier);
-        let start = key.pa();
+        let (start, seen) = (key.pa(), cx.cpu.fetch_key(pc));
+        let (mut block, second_page) = match self.part(pc, seen, key) {
+            Some(block) => (block, None),
+            None => {
+                let (block, second_page, unforked) = self.decode_block(cx, pc, start, bits)?;
+                // Where no line is under watch no code is translated.
+                let forked = u32::from(block.bytes) - unforked;
+                if unforked != 0 && cx.cpu.mem.holds_code(start + u64::from(unforked), forked) {
+                    self.close_where_translated(&cx.cpu.mem, &block, key, tier);
+                }
+                (block, second_page)
+            }
+        };
+        block.set_runs(self.counts.take(key).into(), self.counts.counting);
+        let mem = &mut cx.cpu.mem;
+        let ram = mem.is_ram(start & !PAGE_MASK);
+        // Translated code is under watch: where no line is there is none.
+        if !ram || mem.holds_code(start, 1) {
+            let slot = tier.find(start, key.mode());
+            if slot != 0 {
+                block.set_slot(slot);
+            }
+        }
+        if ram {
+            let beyond = block.bytes_beyond(start);
+            mem.mark_code(start, u32::from(block.bytes) - beyond as u32);
+            if let Some(page) = second_page {
+                mem.mark_code(page, beyond as u32);
+            }
+        }
+        self.longest = self.longest.max(block.bytes);
+        self.blocks.push(block);
+        Ok(self.index.add(key, second_page, ram))
+    }
+
+    /// The block of `key` at linear `pc`, if it is a part of another: of the last one, or of any, where none was the last or where that is itself a part, and
+    /// this one before it. (Of its run what is before it may have been written since.)
+    fn part(&self, pc: u64, seen: u32, key: Key) -> Option<Block> {
+        let search = match self.within_page_of_last(pc, seen) {
+            Some((last, lead)) if lead >= last.lead() => return self.part_of(last, lead),
+            Some(_) => true,
+            None => !self.has_last(),
+        };
+        if search { self.around(key).find_map(|(block, lead)| self.part_of(block, lead)) } else { None }
+    }
+
+    /// The block `lead` bytes behind the beginning of the run of `block`, where `block` begins or behind that, if an instruction of it begins there.
+    fn part_of(&self, block: &Block, lead: u64) -> Option<Block> {
+        let bytes = (block.lead() + u64::from(block.bytes)).checked_sub(lead).filter(|&bytes| bytes != 0)?;
+        if block.count == 0 || !block.can_be_hot() || block.crosses {
+            return None;
+        }
+        let (back, before) = self.place_in_run(block, lead)?;
+        let (_, before_block) = self.place_in_run(block, block.lead())?;
+        let mut part = Block::new(block.run() + back, block.bits, self.counts.counting);
+        part.set_within(back as u8, lead as u16);
+        part.count = (block.count() as u32 + before_block - before) as u8;
+        (part.bytes, part.computed) = (bytes as u16, block.computed);
+        Some(part)
+    }
+
+    /// The place of the instruction `lead` bytes behind the beginning of the run of `block`, if one begins there, and how many are before it.
+    pub(super) fn place_in_run(&self, block: &Block, lead: u64) -> Option<(u32, u32)> {
+        let run = self.insns.from(block.run());
+        let (mut end, mut place, mut before) = (0, 0, 0);
+        while end < lead {
+            let i = &run[place as usize];
+            end += u64::from(i.len());
+            before += 1;
+            place += if i.goes_on() { 2 } else { 1 };
+        }
+        (end == lead).then_some((place, before))
+    }
+
+    /// Closes the forks of a block of `key`, newly decoded, where translated code begins behind them.
+    fn close_where_translated<T: Tier>(&mut self, mem: &Memory, block: &Block, key: Key, tier: &T) {
+        let (mut at, mut goes_on) = (key.pa(), false);
+        let end = at + u64::from(block.bytes);
+        for i in self.insns.get_mut(block.first) {
+            if at == end {
+                break;
+            }
+            if goes_on && mem.holds_code(at, 1) {
+                i.close(tier.find(at, key.mode()) != 0);
+            }
+            goes_on = i.goes_on();
+            at += u64::from(i.len());
+        }
+    }
+
+    /// Decodes a block at linear `pc` and physical `start`. With it, the page that its only instruction ends in, where that is another one; and its bytes before
+    /// the first fork, 0 without one.
+    fn decode_block(
+        &mut self,
+        cx: &mut Exec<'_>,
+        pc: u64,
+        start: u64,
+        bits: CodeSize,
+    ) -> Result<(Block, Option<u64>, u32), Stop> {
         let stack = cx.cpu.stack_width();
-        let (first, places) = self.insns.next();
+        let (first, insns_and_end) = self.insns.next();
         // Room was made for the longest block and what stands behind it.
-        let insns = &mut places[..MAX_INSNS];
+        let insns = &mut insns_and_end[..MAX_PLACES];
         let forms = &mut self.forms;
         let mut second_page = None;
         let in_page = (PAGE_SIZE - (start & PAGE_MASK)) as usize;
@@ -129,42 +257,27 @@ impl CodeCache {
             }
             run = decode_run(&mut insns[..1], forms, &buffer, bits, stack);
         }
-        let Run { count, bytes, last, error } = run;
+        let Run { count, places, bytes, unforked, last, error } = run;
         if bytes == 0 {
             return Err(match error {
                 Some(DecodeError::Invalid) => cx.ud(),
                 _ => cx.gp0(), // longer than 15 bytes
             });
         }
-        let end = hot::fuse(&mut insns[..count], last.ends_block(), bytes);
+        let end = hot::fuse(&mut insns[..places], last.ends_block(), bytes);
         if let Some(end) = end {
-            places[count] = end;
+            insns_and_end[places] = end;
         }
-        self.insns.take(count + usize::from(end.is_some()));
-        let mut block = Block::new(first, bits, self.counts.take(key), self.counts.counting);
+        self.insns.take(places + usize::from(end.is_some()));
+        let mut block = Block::new(first, bits, self.counts.counting);
         block.count = count as u8;
         block.bytes = bytes as u16;
         block.crosses = second_page.is_some();
         if last.computed() {
             block.computed = self.targets.number();
         }
-        // Translated code is under watch: where no line is there is none.
-        if !ram || cx.cpu.mem.holds_code(start, 1) {
-            let slot = tier.find(start, key.mode());
-            if slot != 0 {
-                block.set_slot(slot);
-            }
-        }
-        if ram {
-            cx.cpu.mem.mark_code(start, bytes.min(in_page) as u32);
-            if let Some(page) = second_page {
-                cx.cpu.mem.mark_code(page, block.bytes_beyond(start) as u32);
-            }
-        }
-        self.longest = self.longest.max(block.bytes);
         self.decoded += count as u64;
         cx.platform.decoded(count as u64, cx.cpu.insns);
-        self.blocks.push(block);
-        Ok(self.index.add(key, second_page, ram))
+        Ok((block, second_page, unforked as u32))
     }
 }

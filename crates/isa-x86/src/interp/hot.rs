@@ -36,28 +36,25 @@ pub(super) enum End {
     Jump,
     /// By another instruction: [`Cpu::attention`] may be raised, or the fetch keys have changed.
     Other,
-    /// Behind an instruction, so many of the code cache left: something was raised. Whether it has come to an end.
+    /// Behind an instruction, so many places of the code cache left: something was raised. Whether it has come to an end.
     Stopped(usize, Result<(), Stop>),
+    /// Before an instruction, behind which so many places are left: its arm has refused it.
+    Refused(usize),
 }
 
-/// Executes instruction `k` of the block that `insns` begins with, whose arm has refused it. Whether it is the block's last.
-#[inline(never)]
-fn refused(
-    cpu: &mut Cpu,
-    platform: &mut dyn Platform,
-    insns: &[Packed],
-    forms: &Forms,
-    k: usize,
-) -> Result<bool, Stop> {
-    let Some(i) = forms.unpack(insns, k) else { return Ok(true) };
-    execute(&mut Exec::new(cpu, platform), &i).map(|()| i.ends_block())
+/// Whether blocks can go on behind what has this arm: a conditional jump, which is never refused.
+pub(super) const fn forks(arm: u8) -> bool {
+    arm == Arm::JccI64 as u8 || arm == Arm::JzI64 as u8 || arm == Arm::JordI64 as u8
 }
 
-/// Attempts `$i` by the arm `$name`. What jumps is a block's last.
+/// Attempts `$i` by the arm `$name`. What jumps always is a block's last.
 macro_rules! arm {
-    ($cpu:ident, $platform:ident, $name:ident, $i:ident, $refused:lifetime) => {
+    ($cpu:ident, $platform:ident, $name:ident, $i:ident, $refused:lifetime, $branch:lifetime) => {
         if arms::$name(&mut Exec::attempt($cpu, $platform), $i).is_err() {
             break $refused;
+        }
+        if forks(Arm::$name as u8) {
+            break $branch $i;
         }
         if arms::ends::$name {
             return End::Jump;
@@ -143,13 +140,13 @@ macro_rules! hot {
             }
         }
 
-        /// Executes a block: what `insns` begins with, of `forms`. `keys`: the fetch keys.
+        /// Executes a block from what `insns` begins with on, which is of `forms`. `keys`: the fetch keys.
         #[allow(non_upper_case_globals)]
         #[inline(always)]
         pub(super) fn run(
             cpu: &mut Cpu,
             platform: &mut dyn Platform,
-            insns: &[Packed],
+            insns: &mut [Packed],
             forms: &Forms,
             keys: [u32; 2],
         ) -> End {
@@ -158,54 +155,60 @@ macro_rules! hot {
             $(const $pair: u8 = Arm::$pair as u8;)*
             $(const $chain: u8 = Arm::$chain as u8;)*
             const NEXT: u8 = Arm::Next as u8;
-            let mut rest = insns.iter();
+            let mut rest = insns.iter_mut();
             'block: while let Some(i) = rest.next() {
-                'refused: {
-                    match i.hot() {
-                        $($name => { arm!(cpu, platform, $name, i, 'refused); })*
-                        $($special => { arm!(cpu, platform, $special, i, 'refused); })*
-                        $($pair => {
-                            arm!(cpu, platform, $first, i, 'refused);
-                            let Some(second) = rest.next() else { break 'block };
-                            arm!(cpu, platform, $second, second, 'refused);
-                        })*
-                        $($chain => {
-                            arm!(cpu, platform, $head, i, 'refused);
-                            let Some(next) = rest.next() else { break 'block };
-                            arm!(cpu, platform, $next, next, 'refused);
-                            $(
+                let jump = 'branch: {
+                    'refused: {
+                        match i.hot() {
+                            $($name => { arm!(cpu, platform, $name, i, 'refused, 'branch); })*
+                            $($special => { arm!(cpu, platform, $special, i, 'refused, 'branch); })*
+                            $($pair => {
+                                arm!(cpu, platform, $first, i, 'refused, 'branch);
+                                let Some(second) = rest.next() else { break 'block };
+                                arm!(cpu, platform, $second, second, 'refused, 'branch);
+                            })*
+                            $($chain => {
+                                arm!(cpu, platform, $head, i, 'refused, 'branch);
                                 let Some(next) = rest.next() else { break 'block };
-                                arm!(cpu, platform, $after, next, 'refused);
-                            )+
-                        })*
-                        NEXT => {
-                            cpu.rip = cpu.regs[BLOCK as usize].wrapping_add(i.end_off());
-                            return End::Other;
-                        }
-                        NO_ARM => {
-                            let Some(i) = forms.whole(i) else { break 'block };
-                            let done = execute(&mut Exec::new(cpu, platform), i);
-                            if done.is_err() || cpu.attention || cpu.fetch_keys != keys {
-                                return End::Stopped(rest.len(), done);
+                                arm!(cpu, platform, $next, next, 'refused, 'branch);
+                                $(
+                                    let Some(next) = rest.next() else { break 'block };
+                                    arm!(cpu, platform, $after, next, 'refused, 'branch);
+                                )+
+                            })*
+                            NEXT => {
+                                cpu.rip = cpu.regs[BLOCK as usize].wrapping_add(i.end_off());
+                                return End::Other;
                             }
+                            NO_ARM => {
+                                let Some(i) = forms.whole(i) else { break 'block };
+                                let done = execute(&mut Exec::new(cpu, platform), i);
+                                if done.is_err() || cpu.attention || cpu.fetch_keys != keys {
+                                    return End::Stopped(rest.len(), done);
+                                }
+                            }
+                            LAST => {
+                                let Some(i) = forms.whole(i) else { break 'block };
+                                cpu.rip = i.next_pc(cpu.regs[BLOCK as usize]);
+                                let done = execute(&mut Exec::new(cpu, platform), i);
+                                return if done.is_ok() { End::Other } else { End::Stopped(rest.len(), done) };
+                            }
+                            _ => break 'block,
                         }
-                        LAST => {
-                            let Some(i) = forms.whole(i) else { break 'block };
-                            cpu.rip = i.next_pc(cpu.regs[BLOCK as usize]);
-                            let done = execute(&mut Exec::new(cpu, platform), i);
-                            return if done.is_ok() { End::Other } else { End::Stopped(rest.len(), done) };
-                        }
-                        _ => break 'block,
+                        continue 'block;
                     }
-                    continue 'block;
+                    return End::Refused(rest.len());
+                };
+                if jump.goes_on() {
+                    let Some(fork) = rest.next() else { break 'block };
+                    let jumped = cpu.rip != cpu.regs[BLOCK as usize].wrapping_add(jump.next_off());
+                    fork.count_way(jumped);
+                    if !jumped && !fork.is_closed() {
+                        continue 'block;
+                    }
+                    cpu.insns = cpu.insns.wrapping_sub(fork.behind().into());
                 }
-                let done = refused(cpu, platform, insns, forms, insns.len() - rest.len() - 1);
-                if done == Ok(true) {
-                    return End::Other;
-                }
-                if done.is_err() || cpu.attention || cpu.fetch_keys != keys {
-                    return End::Stopped(rest.len(), done.map(drop));
-                }
+                return End::Jump;
             }
             End::Stopped(0, Ok(()))
         }

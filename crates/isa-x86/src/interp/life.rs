@@ -68,8 +68,21 @@ impl CodeCache {
     /// Learns where translated code has appeared and where it is gone.
     pub(super) fn take_changes<T: Tier>(&mut self, cpu: &mut Cpu, tier: &mut T) {
         let reassigned = tier.changes(&mut |pa, mode, slot| {
-            if let Some(id) = self.index.find(Key::new(pa, mode)) {
+            let key = Key::new(pa, mode);
+            if let Some(id) = self.index.find(key) {
                 self.block_mut(id).set_slot(slot);
+            }
+            // What goes on there without looking for it shall look.
+            let places: Vec<u32> = self
+                .around(key)
+                .filter_map(|(block, lead)| Some(block.run() + self.place_in_run(block, lead)?.0))
+                .collect();
+            for place in places {
+                if let [jump, fork, ..] = self.insns.get_mut(place.saturating_sub(2))
+                    && jump.goes_on()
+                {
+                    fork.close(slot != 0);
+                }
             }
         });
         if reassigned {

@@ -5,7 +5,7 @@ use mem::PAGE_MASK;
 
 use crate::cpu::CodeSize;
 
-use super::block::{BlockId, Place};
+use super::block::{Block, BlockId, Place};
 use super::cache::CodeCache;
 
 /// No distance within a page. Where something lies so far away all the same, [`NO_PLACE`] is found there.
@@ -14,13 +14,13 @@ pub(super) const UNLINKED: i16 = i16::MAX;
 pub(super) const NO_PLACE: Place = Place { block: BlockId::MAX, first: 0 };
 
 #[derive(Clone, Copy)]
-pub(super) struct Jump {
-    pub(super) pc: u64,
-    pub(super) key: u32,
-    pub(super) to: Place,
+struct Jump {
+    pc: u64,
+    key: u32,
+    to: Place,
 }
 
-pub(super) const NOWHERE: Jump = Jump { pc: 0, key: u32::MAX, to: NO_PLACE };
+const NOWHERE: Jump = Jump { pc: 0, key: u32::MAX, to: NO_PLACE };
 
 /// The block found last, where, and how its page was seen: as long as the key is the same, the page is mapped to where it was. While blocks
 /// run in a row it is one before; it is brought up to date where the jump cache is asked, and at the row's end.
@@ -53,7 +53,8 @@ impl CodeCache {
     pub(super) fn known(&mut self, pc: u64, key: u32) -> Option<Place> {
         let last = &self.links.last;
         let next = self.blocks.get(last.block as usize).and_then(|from| {
-            let near = if key == last.key { from.near(pc.wrapping_sub(last.pc)) } else { None };
+            let near =
+                if key == last.key { from.near(pc.wrapping_sub(last.pc).wrapping_add(from.lead())) } else { None };
             near.or_else(|| from.far(pc, key))
         });
         let to = next.or_else(|| self.jump_to(pc, key))?;
@@ -64,6 +65,24 @@ impl CodeCache {
     #[inline(always)]
     pub(super) fn found(&mut self, pc: u64, key: u32, to: Place) {
         self.links.last = Last { pc, key, block: to.block };
+    }
+
+    /// The last block, and how far behind the beginning of its run `pc` is, if it is in the same page.
+    pub(super) fn within_page_of_last(&self, pc: u64, key: u32) -> Option<(&Block, u64)> {
+        let last = &self.links.last;
+        let block = self.blocks.get(last.block as usize)?;
+        let here = key == last.key && (pc ^ last.pc) & !PAGE_MASK == 0;
+        here.then(|| (block, pc.wrapping_sub(last.pc).wrapping_add(block.lead())))
+    }
+
+    /// Bytes from the beginning of the last block's run to its own.
+    pub(super) fn lead_of_last(&self) -> u64 {
+        self.blocks.get(self.links.last.block as usize).map_or(0, Block::lead)
+    }
+
+    /// What comes next follows a block.
+    pub(super) fn has_last(&self) -> bool {
+        self.links.last.block != BlockId::MAX
     }
 
     /// What comes next follows no block.
@@ -97,10 +116,10 @@ impl CodeCache {
         } else if bits == CodeSize::Bits64 && !crosses {
             // A block that crosses into another page is verified each time.
             if key == last.key && (pc ^ last.pc) & !PAGE_MASK == 0 {
-                let by = pc.wrapping_sub(last.pc) as i16;
+                let by = pc.wrapping_sub(last.pc).wrapping_add(from.lead()) as i16;
                 (from.near, from.near_by) = ([to, from.near[0]], [by, from.near_by[0]]);
             } else {
-                from.far = Jump { pc, key, to };
+                from.set_far(pc, key, to);
             }
         }
     }
@@ -109,7 +128,7 @@ impl CodeCache {
     pub(super) fn forget_jumps(&mut self) {
         self.links.jumps.fill(NOWHERE);
         for block in &mut self.blocks {
-            block.far = NOWHERE;
+            block.forget_far();
         }
     }
 

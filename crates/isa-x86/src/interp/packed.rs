@@ -33,9 +33,11 @@ const LEN: usize = 1;
 const FORM: usize = 2;
 /// The first two of [`Insn::regs`], in the low five bits; above, with the first, the width of an extension's source.
 const REGS: usize = 4;
-/// Slot of the base.
+/// Slot of the base, in the low five bits; of a conditional jump, which has none, [`GOES_ON`]; of [`Packed::fork`] how many instructions are behind it.
 const BASE: usize = 6;
-/// Slot of the index in the low five bits; above, its shift.
+/// The block does not end with this conditional jump: a [fork](Packed::fork) is next.
+const GOES_ON: u8 = 1 << 7;
+/// Slot of the index in the low five bits; above, its shift. Of [`Packed::fork`] whether it is closed.
 const INDEX: usize = 7;
 
 const _: () = assert!(size_of::<Packed>() == 16, "more than a million of them are kept");
@@ -94,6 +96,60 @@ impl Packed {
     /// What stands behind a block that does not end in a jump: `arm` goes on `off` bytes behind the block's beginning.
     pub(super) const fn end(arm: u8, off: u64) -> Packed {
         Packed::new(off, arm, 0, WHOLE)
+    }
+    /// What stands behind a conditional jump with which its block does not end. It knows how many instructions are behind it, and counts the ways that were gone: where
+    /// it was not jumped in the low half of [`Packed::constants`], the others in the high one. (They may wrap: they tell what is likely.)
+    /// It is made behind `before` instructions, `other` being the place of the fork before it or 0, and is to be [completed](Packed::complete_fork).
+    pub(super) const fn fork(before: u8, other: usize) -> Packed {
+        let mut fork = Packed::new(other as u64, NO_ARM, 0, WHOLE);
+        fork.head[BASE] = before;
+        fork
+    }
+    /// Its block has `count` instructions. The place of the fork before it, or 0.
+    pub(super) const fn complete_fork(&mut self, count: u8) -> usize {
+        self.head[BASE] = count - self.head[BASE];
+        core::mem::replace(&mut self.constants, 0) as usize
+    }
+    /// Of a [fork](Packed::fork): translated code begins behind it, or none does. What is [closed](Packed::is_closed) is not passed.
+    pub(super) const fn close(&mut self, closed: bool) {
+        self.head[INDEX] = closed as u8;
+    }
+    #[inline(always)]
+    pub(super) const fn is_closed(&self) -> bool {
+        self.head[INDEX] != 0
+    }
+    /// Of a [fork](Packed::fork), the instructions behind it.
+    #[inline(always)]
+    pub(super) const fn behind(&self) -> u8 {
+        self.head[BASE]
+    }
+    /// The [fork](Packed::fork) was passed, or left by its jump.
+    #[inline(always)]
+    pub(super) fn count_way(&mut self, jumped: bool) {
+        self.constants = self.constants.wrapping_add(if jumped { 1 << 32 } else { 1 });
+    }
+    /// How many of so many executions of a [fork](Packed::fork)'s jump went on behind it.
+    pub(super) fn went_on(&self, of: u32) -> u32 {
+        let (on, off) = (self.constants & u64::from(u32::MAX), self.constants >> 32);
+        (u64::from(of) * on).checked_div(on + off).unwrap_or(0) as u32
+    }
+    /// The block does not end with this conditional jump.
+    pub(super) const fn go_on(&mut self) {
+        self.head[BASE] |= GOES_ON;
+    }
+    /// It does.
+    pub(super) const fn end_here(&mut self) {
+        self.head[BASE] &= SLOT;
+    }
+    /// Whether this is a conditional jump with which its block does not end.
+    #[inline(always)]
+    pub(super) const fn goes_on(&self) -> bool {
+        self.head[BASE] & GOES_ON != 0
+    }
+    /// Of a near branch, how far from the run's beginning the next instruction begins.
+    #[inline(always)]
+    pub(super) const fn next_off(&self) -> u64 {
+        self.constants as u16 as u64
     }
     /// Of [`Packed::end`], how far from the block's beginning it goes on.
     #[inline(always)]
@@ -171,7 +227,7 @@ impl Packed {
     pub(crate) fn unpack(&self, mut i: Insn, off: u16) -> Insn {
         (i.off, i.len) = (off, self.head[LEN] & 15);
         [i.regs[0], i.regs[1]] = [self.head[REGS] & SLOT, self.head[REGS + 1]];
-        (i.base, i.index, i.scale) = (self.head[BASE], self.head[INDEX] & SLOT, self.head[INDEX] >> 5);
+        (i.base, i.index, i.scale) = (self.head[BASE] & SLOT, self.head[INDEX] & SLOT, self.head[INDEX] >> 5);
         let (memory, jumps) = (has_memory(i.kinds), branches(i.op));
         let value = if jumps { (self.constants as i64 >> 16) as u64 } else { self.constants };
         match (memory, has_immediate(i.kinds)) {
@@ -247,7 +303,7 @@ pub(crate) struct Head {
     pub(crate) index: u8,
 }
 
-/// Where instruction `k` of a block's is, in bytes from its beginning.
+/// Where what is at place `k` is, in bytes from where the first is.
 pub(super) fn offset(insns: &[Packed], k: usize) -> u16 {
     insns.iter().take(k).map(Packed::len).sum()
 }
@@ -337,16 +393,16 @@ impl Forms {
         self.whole.from(packed.constants as u32).first()
     }
 
-    /// Instruction `k` of `insns`, of which the first begins a block.
+    /// What is at place `k` of `insns`, the first of which is `lead` bytes behind its run's beginning.
     #[inline(always)]
-    pub(super) fn unpack(&self, insns: &[Packed], k: usize) -> Option<Insn> {
+    pub(super) fn unpack(&self, insns: &[Packed], k: usize, lead: u16) -> Option<Insn> {
         let packed = insns.get(k)?;
         let insn = match packed.form() {
             WHOLE => return self.whole(packed).copied(),
             number @ ..FORMS_IN_TABLE => form(number),
             number => self.forms.get(usize::from(number - FORMS_IN_TABLE))?.insn,
         };
-        Some(packed.unpack(insn, offset(insns, k)))
+        Some(packed.unpack(insn, lead + offset(insns, k)))
     }
 }
 
@@ -391,7 +447,8 @@ mod tests {
                     number @ ..FORMS_IN_TABLE => Some(form(number)),
                     number => Some(forms.forms[usize::from(number - FORMS_IN_TABLE)].insn),
                 };
-                let whole = insn.map_or_else(|| forms.unpack(&[packed], 0).unwrap(), |insn| packed.unpack(insn, i.off));
+                let whole =
+                    insn.map_or_else(|| forms.unpack(&[packed], 0, 0).unwrap(), |insn| packed.unpack(insn, i.off));
                 assert_eq!(whole, i);
                 assert_eq!(packed.form() == WHOLE, packed.hot() == NO_ARM);
                 if insn.is_some() {

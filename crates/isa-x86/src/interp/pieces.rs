@@ -84,6 +84,12 @@ impl<T: Copy + Default> Pieces<T> {
         (self.next as u32, &mut self.pieces[self.next / Self::LEN][self.next % Self::LEN..])
     }
 
+    /// The same, to be changed.
+    #[inline(always)]
+    pub(super) fn get_mut(&mut self, n: u32) -> &mut [T] {
+        &mut self.pieces[n as usize / Self::LEN][n as usize % Self::LEN..]
+    }
+
     /// The next `n` places, for which room was made, are taken.
     pub(super) fn take(&mut self, n: usize) {
         self.next += n;

@@ -22,17 +22,27 @@ pub(super) fn run(
     counting: Counting,
 ) -> Result<(), u64> {
     let (keys, base) = (cpu.fetch_keys, cpu.seg_base(SegReg::Cs));
-    let done = loop {
-        cpu.regs[BLOCK as usize] = cpu.rip;
+    let done = 'row: loop {
         // Looked up before it is executed: what comes behind waits for nothing then.
-        let from = code.block(at.block);
-        let insns = code.insns_from(at);
-        let jumped = match hot::run(cpu, platform, insns, &code.forms, keys) {
-            End::Jump => true,
-            End::Other => false,
-            End::Stopped(left, done) => break stopped(cpu, code, at, insns.len() - left, done),
+        let from = &code.blocks[at.block as usize];
+        cpu.regs[BLOCK as usize] = cpu.rip.wrapping_sub(from.lead());
+        let mut insns = code.insns.get_mut(at.first);
+        let jumped = loop {
+            match hot::run(cpu, platform, insns, &code.forms, keys) {
+                End::Jump => break true,
+                End::Other => break false,
+                End::Stopped(left, done) => break 'row stopped(cpu, code, at, left, done),
+                End::Refused(left) => match refused(cpu, platform, code, at, left) {
+                    Ok(true) => break false,
+                    Ok(false) if !cpu.attention && cpu.fetch_keys == keys => {
+                        insns = code.insns.get_mut(at.first);
+                        insns = insns.split_at_mut(insns.len() - left).1;
+                    }
+                    done => break 'row stopped(cpu, code, at, left, done.map(drop)),
+                },
+            }
         };
-        cpu.insns += from.count();
+        cpu.insns = cpu.insns.wrapping_add(from.count());
         if cpu.insns >= end || !jumped && (cpu.attention || cpu.fetch_keys != keys || cpu.seg_base(SegReg::Cs) != base)
         {
             break Ok(());
@@ -45,7 +55,7 @@ pub(super) fn run(
                 match from.far(pc, key) {
                     Some(to) => to,
                     None => {
-                        let from = cpu.regs[BLOCK as usize].wrapping_add(base);
+                        let from = cpu.regs[BLOCK as usize].wrapping_add(from.lead()).wrapping_add(base);
                         code.found(from, cpu.fetch_key(from), at);
                         match code.jump_to(pc, key).or_else(|| code.find_decoded(cpu, pc, key)) {
                             Some(to) => to,
@@ -68,15 +78,15 @@ pub(super) fn run(
         }
         at = to;
     };
-    let pc = cpu.regs[BLOCK as usize].wrapping_add(base);
+    let pc = cpu.regs[BLOCK as usize].wrapping_add(code.block(at.block).lead()).wrapping_add(base);
     code.found(pc, keys[(pc >> 63) as usize], at);
     done
 }
 
 /// Runs the first instruction of a block.
 pub(super) fn run_single(cx: &mut Exec<'_>, code: &CodeCache, at: Place) -> Result<(), u64> {
-    let Some(first) = code.insn(at.block, 0) else { return Ok(()) };
-    let pc = cx.cpu.rip;
+    let Some(first) = code.insn(at, 0) else { return Ok(()) };
+    let pc = cx.cpu.rip.wrapping_sub(code.block(at.block).lead());
     cx.cpu.regs[BLOCK as usize] = pc;
     cx.cpu.rip = first.next_pc(pc);
     let done = execute(cx, &first);
@@ -84,23 +94,34 @@ pub(super) fn run_single(cx: &mut Exec<'_>, code: &CodeCache, at: Place) -> Resu
         cx.cpu.insns += 1;
         return Ok(());
     }
-    stopped(cx.cpu, code, at, 1, done)
+    stopped(cx.cpu, code, at, code.insns_from(at).len() - 1, done)
 }
 
-/// The first `executed` instructions of the block `at` were executed; the last of those has come to an end or, `done` says, has not.
+/// Executes the instruction of the block `at` behind which `left` places are left, whose arm has refused it. Whether it is the block's last.
+#[inline(never)]
+fn refused(cpu: &mut Cpu, platform: &mut dyn Platform, code: &CodeCache, at: Place, left: usize) -> Result<bool, Stop> {
+    let Some(i) = code.insn(at, code.insns_from(at).len() - left - 1) else { return Ok(true) };
+    execute(&mut Exec::new(cpu, platform), &i).map(|()| i.ends_block())
+}
+
+/// The instructions of the block `at` up to that behind which `left` places are left were executed; the last of those has come to an end or,
+/// `done` says, has not.
 #[cold]
 #[inline(never)]
-fn stopped(cpu: &mut Cpu, code: &CodeCache, at: Place, executed: usize, done: Result<(), Stop>) -> Result<(), u64> {
-    let Some(last) = executed.checked_sub(1).and_then(|last| code.insn(at.block, last)) else { return Ok(()) };
+fn stopped(cpu: &mut Cpu, code: &CodeCache, at: Place, left: usize, done: Result<(), Stop>) -> Result<(), u64> {
+    let insns = code.insns_from(at);
+    let Some(k) = (insns.len() - left).checked_sub(1) else { return Ok(()) };
+    let Some(last) = code.insn(at, k) else { return Ok(()) };
+    let before = insns[..k].iter().filter(|i| !i.goes_on()).count() as u64;
     let pc = cpu.regs[BLOCK as usize];
     match done {
         Ok(()) => {
-            cpu.insns += executed as u64;
+            cpu.insns += before + 1;
             cpu.rip = last.next_pc(pc);
             Ok(())
         }
         Err(Stop) => {
-            cpu.insns += executed as u64 - 1 + u64::from(cpu.stop == StopReason::Halt);
+            cpu.insns += before + u64::from(cpu.stop == StopReason::Halt);
             Err(last.pc(pc))
         }
     }

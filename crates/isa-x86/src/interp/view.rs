@@ -8,6 +8,7 @@ use crate::sys::paging;
 
 use super::cache::CodeCache;
 use super::index::Key;
+use super::packed::offset;
 
 /// The decoded code and the mappings under which it is seen.
 pub(super) struct View<'a> {
@@ -34,17 +35,50 @@ impl Code for View<'_> {
     fn block(&self, id: u32) -> Decoded {
         let b = self.code.block(id);
         let key = self.code.index.key(id);
-        let next_page = b.crosses.then(|| self.code.index.second_page(id));
-        let (insns, bytes) = (b.count.into(), b.bytes.into());
-        Decoded { id, pa: key.pa(), mode: key.mode(), insns, bytes, next_page, runs: b.runs(self.code.counts.counting) }
+        let whole = Decoded {
+            id,
+            first: b.first,
+            lead: b.lead() as u32,
+            pa: key.pa(),
+            mode: key.mode(),
+            insns: b.count() as u32,
+            bytes: b.bytes.into(),
+            next_page: b.crosses.then(|| self.code.index.second_page(id)),
+            runs: b.runs(self.code.counts.counting),
+        };
+        self.up_to_fork(whole)
     }
-    fn offset(&self, id: u32, k: u32) -> u32 {
-        self.code.offset(id, k as usize).into()
+    fn behind(&self, part: &Decoded) -> Option<Decoded> {
+        let insns = self.code.insns.from(part.first);
+        let jump = part.insns.checked_sub(1).filter(|&last| insns[last as usize].goes_on())?;
+        let fork = insns.get(jump as usize + 1)?;
+        Some(self.up_to_fork(Decoded {
+            first: part.first + part.insns + 1,
+            lead: part.lead + part.bytes,
+            pa: part.pa + u64::from(part.bytes),
+            insns: fork.behind().into(),
+            runs: fork.went_on(part.runs),
+            ..*part
+        }))
     }
-    fn targets(&self, id: u32) -> Vec<u64> {
-        self.code.targets.of(self.code.block(id).computed)
+    fn offset(&self, part: &Decoded, k: u32) -> u32 {
+        offset(self.code.insns.from(part.first), k as usize).into()
     }
-    fn lift<E: EmitVector>(&self, id: u32, k: u32, e: &mut E) -> Option<Result<(), E::Exit>> {
-        crate::table::translate(e, &self.code.insn(id, k as usize)?)
+    fn targets(&self, part: &Decoded) -> Vec<u64> {
+        self.code.targets.of(self.code.block(part.id).computed)
+    }
+    fn lift<E: EmitVector>(&self, part: &Decoded, k: u32, e: &mut E) -> Option<Result<(), E::Exit>> {
+        let insns = self.code.insns.from(part.first);
+        crate::table::translate(e, &self.code.forms.unpack(insns, k as usize, part.lead as u16)?)
+    }
+}
+
+impl View<'_> {
+    /// What the instructions of `part` are up to the first with which the block only goes on.
+    fn up_to_fork(&self, part: Decoded) -> Decoded {
+        let insns = self.code.insns.from(part.first);
+        let fork = insns.iter().take(part.insns as usize).position(|i| i.goes_on());
+        let count = fork.map_or(part.insns, |jump| jump as u32 + 1);
+        Decoded { insns: count, bytes: self.offset(&part, count), ..part }
     }
 }

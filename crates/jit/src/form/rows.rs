@@ -70,7 +70,7 @@ mod tests {
 
     /// A node at `pc`, executed `runs` times, that goes to `next`.
     fn node(pc: u64, runs: u32, next: &[u64]) -> Node {
-        let decoded = Decoded { id: 0, pa: pc, mode: 0, insns: 1, bytes: 1, next_page: None, runs };
+        let decoded = Decoded { id: 0, first: 0, lead: 0, pa: pc, mode: 0, insns: 1, bytes: 1, next_page: None, runs };
         Node { pc, decoded, insns: 1, next: next.to_vec(), computed: false, back: None, preds: 0 }
     }
 
