@@ -213,6 +213,37 @@ fn a_block_goes_on_behind_jumps_that_are_not_taken_and_is_entered_within() {
     assert_eq!(v.decoded(), 11, "what is jumped to was decoded");
 }
 
+/// Notes where the computed jump at the end of what is hot at CODE has gone, when it was hot last.
+#[derive(Default)]
+struct Targets(Vec<u64>);
+
+impl Tier for Targets {
+    fn threshold(&self) -> u32 {
+        3
+    }
+    fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64) -> u32 {
+        let mut part = code.block(id);
+        while let Some(behind) = code.behind(&part) {
+            part = behind;
+        }
+        if pc == CODE {
+            self.0 = code.targets(&part);
+        }
+        3
+    }
+}
+
+#[test]
+fn jumps_within_a_block_are_none_of_the_computed_one_at_its_end() {
+    // l: dec ecx; je e; test cl, 1; jne a; jmp rbx; a: jmp l; b: jmp l; e: hlt
+    let code = [0xff, 0xc9, 0x74, 0x0b, 0xf6, 0xc1, 1, 0x75, 2, 0xff, 0xe3, 0xeb, 0xf3, 0xeb, 0xf1, 0xf4];
+    let mut v = long_mode(&code);
+    (v.cpu.regs[1], v.cpu.regs[3]) = (100, CODE + 13);
+    let mut targets = Targets::default();
+    assert_eq!(v.run_with(&mut Bare::default(), &mut targets, 1000), CpuExit::Halted);
+    assert_eq!(targets.0, [CODE + 13]);
+}
+
 #[test]
 fn what_was_written_before_a_part_of_a_block_is_seen() {
     // xor eax, eax; l: add eax, 1; p: dec ecx; cmove rdi, r8; mov [rdi], dl; test ecx, ecx; jne p; mov ecx, 3; dec ebx; mov rdi, r9; jne l; hlt

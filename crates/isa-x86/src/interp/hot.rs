@@ -7,6 +7,7 @@
 
 use guest_api::{Cond, Width};
 
+use super::block::Place;
 use super::facts::{Fact, is_plain};
 use super::packed::{Forms, Packed};
 use crate::cpu::{BLOCK, CodeSize, Cpu};
@@ -34,6 +35,8 @@ pub(super) fn hot_arm(i: &Insn) -> u8 {
 pub(super) enum End {
     /// By a jump that has an arm. Nothing was raised.
     Jump,
+    /// The same, at the fork behind which so many places of the code cache are left; and the block that follows, if the fork knows it.
+    Fork(usize, Option<Place>),
     /// By another instruction: [`Cpu::attention`] may be raised, or the fetch keys have changed.
     Other,
     /// Behind an instruction, so many places of the code cache left: something was raised. Whether it has come to an end.
@@ -207,6 +210,8 @@ macro_rules! hot {
                         continue 'block;
                     }
                     cpu.insns = cpu.insns.wrapping_sub(fork.behind().into());
+                    let to = if jumped { fork.jumps_to() } else { None };
+                    return End::Fork(rest.len(), to);
                 }
                 return End::Jump;
             }

@@ -28,9 +28,11 @@ struct Last {
     pc: u64,
     key: u32,
     block: BlockId,
+    /// The number of the fork at which it was left, if it was: that knows what follows.
+    fork: Option<u32>,
 }
 
-const NO_LAST: Last = Last { pc: 0, key: u32::MAX, block: BlockId::MAX };
+const NO_LAST: Last = Last { pc: 0, key: u32::MAX, block: BlockId::MAX, fork: None };
 
 /// Where the guest is, and where it may go from there.
 pub(super) struct Links {
@@ -53,8 +55,13 @@ impl CodeCache {
     pub(super) fn known(&mut self, pc: u64, key: u32) -> Option<Place> {
         let last = &self.links.last;
         let next = self.blocks.get(last.block as usize).and_then(|from| {
-            let near =
-                if key == last.key { from.near(pc.wrapping_sub(last.pc).wrapping_add(from.lead())) } else { None };
+            let by = pc.wrapping_sub(last.pc).wrapping_add(from.lead());
+            let near = match last.fork {
+                _ if key != last.key => None,
+                None => from.near(by),
+                Some(fork) if self.leads_to(fork, by) => self.insns.from(fork)[0].jumps_to(),
+                Some(_) => None,
+            };
             near.or_else(|| from.far(pc, key))
         });
         let to = next.or_else(|| self.jump_to(pc, key))?;
@@ -64,7 +71,18 @@ impl CodeCache {
     /// The block `to` at `pc` is the last one from now on.
     #[inline(always)]
     pub(super) fn found(&mut self, pc: u64, key: u32, to: Place) {
-        self.links.last = Last { pc, key, block: to.block };
+        self.links.last = Last { pc, key, block: to.block, fork: None };
+    }
+
+    /// The same, and it was left at a fork, behind which so many places are.
+    pub(super) fn left_at(&mut self, pc: u64, key: u32, at: Place, fork: Option<usize>) {
+        let fork = fork.map(|left| at.first + (self.insns_from(at).len() - left) as u32 - 1);
+        self.links.last = Last { pc, key, block: at.block, fork };
+    }
+
+    /// Whether the jump of fork number `fork` leads `by` bytes behind the beginning of its run.
+    fn leads_to(&self, fork: u32, by: u64) -> bool {
+        self.insns.from(fork - 1)[0].target_off() == by
     }
 
     /// The last block, and how far behind the beginning of its run `pc` is, if it is in the same page.
@@ -109,17 +127,18 @@ impl CodeCache {
     /// The last block was followed by `to`.
     pub(super) fn link(&mut self, pc: u64, key: u32, to: Place) {
         let (bits, crosses) = (self.block(to.block).bits, self.block(to.block).crosses);
-        let last = &self.links.last;
-        let Some(from) = self.blocks.get_mut(last.block as usize) else { return };
-        if from.computed != 0 {
+        let near = self.within_page_of_last(pc, key).map(|(_, by)| by);
+        let fork = self.links.last.fork;
+        let Some(from) = self.blocks.get_mut(self.links.last.block as usize) else { return };
+        if from.computed != 0 && fork.is_none() {
             self.targets.note(from.computed, pc);
         } else if bits == CodeSize::Bits64 && !crosses {
             // A block that crosses into another page is verified each time.
-            if key == last.key && (pc ^ last.pc) & !PAGE_MASK == 0 {
-                let by = pc.wrapping_sub(last.pc).wrapping_add(from.lead()) as i16;
-                (from.near, from.near_by) = ([to, from.near[0]], [by, from.near_by[0]]);
-            } else {
-                from.set_far(pc, key, to);
+            match (near, fork) {
+                (None, _) => from.set_far(pc, key, to),
+                (Some(by), None) => (from.near, from.near_by) = ([to, from.near[0]], [by as i16, from.near_by[0]]),
+                (Some(by), Some(fork)) if self.leads_to(fork, by) => self.insns.get_mut(fork)[0].set_jumps_to(Some(to)),
+                (Some(_), Some(_)) => {}
             }
         }
     }

@@ -9,8 +9,10 @@ use crate::decode::{FORMS_IN_TABLE, form};
 use crate::insn::{Insn, Kind, OPERANDS, has_immediate, has_memory, width_of};
 use crate::table::Op;
 
+use super::block::Place;
 use super::hot::{NO_ARM, hot_arm};
 use super::index::GOLDEN;
+use super::links::NO_PLACE;
 use super::pieces::{Budget, Pieces};
 
 /// A decoded instruction of a block: a quarter of a cache line.
@@ -19,7 +21,7 @@ use super::pieces::{Budget, Pieces};
 pub(crate) struct Packed {
     /// The immediate, or the displacement of a memory operand; with both, the displacement in the low half and the immediate in the high one. Of a near
     /// branch ([`branches`]) where in the block the next instruction begins, in the low 16 bits; above, the displacement of a memory operand or the
-    /// immediate, which is relative to that. Of what is kept [`WHOLE`] its number; of [`Packed::end`] where it goes on.
+    /// immediate, which is relative to that. Of what is kept [`WHOLE`] its number; of [`Packed::end`] where it goes on; of [`Packed::fork`] where its jump leads.
     constants: u64,
     /// Side by side, so that one store writes them: see the constants below.
     head: [u8; 8],
@@ -31,6 +33,9 @@ const HOT: usize = 0;
 const LEN: usize = 1;
 /// Number of the form, 16 bits.
 const FORM: usize = 2;
+/// Of [`Packed::fork`] how often it was passed, and left by its jump, 16 bits each.
+const PASSED: usize = 2;
+const LEFT: usize = 4;
 /// The first two of [`Insn::regs`], in the low five bits; above, with the first, the width of an extension's source.
 const REGS: usize = 4;
 /// Slot of the base, in the low five bits; of a conditional jump, which has none, [`GOES_ON`]; of [`Packed::fork`] how many instructions are behind it.
@@ -97,18 +102,20 @@ impl Packed {
     pub(super) const fn end(arm: u8, off: u64) -> Packed {
         Packed::new(off, arm, 0, WHOLE)
     }
-    /// What stands behind a conditional jump with which its block does not end. It knows how many instructions are behind it, and counts the ways that were gone: where
-    /// it was not jumped in the low half of [`Packed::constants`], the others in the high one. (They may wrap: they tell what is likely.)
+    /// What stands behind a conditional jump with which its block does not end. It knows how many instructions are behind it and what block the jump leads to, and
+    /// counts the ways that were gone.
     /// It is made behind `before` instructions, `other` being the place of the fork before it or 0, and is to be [completed](Packed::complete_fork).
     pub(super) const fn fork(before: u8, other: usize) -> Packed {
-        let mut fork = Packed::new(other as u64, NO_ARM, 0, WHOLE);
+        let mut fork = Packed::new(other as u64, NO_ARM, 0, 0);
         fork.head[BASE] = before;
         fork
     }
     /// Its block has `count` instructions. The place of the fork before it, or 0.
-    pub(super) const fn complete_fork(&mut self, count: u8) -> usize {
+    pub(super) fn complete_fork(&mut self, count: u8) -> usize {
         self.head[BASE] = count - self.head[BASE];
-        core::mem::replace(&mut self.constants, 0) as usize
+        let other = self.constants as usize;
+        self.set_jumps_to(None);
+        other
     }
     /// Of a [fork](Packed::fork): translated code begins behind it, or none does. What is [closed](Packed::is_closed) is not passed.
     pub(super) const fn close(&mut self, closed: bool) {
@@ -123,15 +130,42 @@ impl Packed {
     pub(super) const fn behind(&self) -> u8 {
         self.head[BASE]
     }
+    /// Of a [fork](Packed::fork), the block in its page that its jump leads to, if that is known.
+    #[inline(always)]
+    pub(super) fn jumps_to(&self) -> Option<Place> {
+        let to = Place { block: self.constants as u32, first: (self.constants >> 32) as u32 };
+        (to.block != NO_PLACE.block).then_some(to)
+    }
+    pub(super) fn set_jumps_to(&mut self, to: Option<Place>) {
+        let to = to.unwrap_or(NO_PLACE);
+        self.constants = u64::from(to.block) | u64::from(to.first) << 32;
+    }
     /// The [fork](Packed::fork) was passed, or left by its jump.
     #[inline(always)]
     pub(super) fn count_way(&mut self, jumped: bool) {
-        self.constants = self.constants.wrapping_add(if jumped { 1 << 32 } else { 1 });
+        let at = if jumped { LEFT } else { PASSED };
+        let n = self.ways(at);
+        if n == u16::MAX {
+            self.forget_half();
+        } else {
+            self.head[at..at + 2].copy_from_slice(&(n + 1).to_le_bytes());
+        }
+    }
+    #[inline(always)]
+    fn ways(&self, at: usize) -> u16 {
+        u16::from_le_bytes([self.head[at], self.head[at + 1]])
+    }
+    #[cold]
+    fn forget_half(&mut self) {
+        for at in [PASSED, LEFT] {
+            let half = self.ways(at) / 2;
+            self.head[at..at + 2].copy_from_slice(&half.to_le_bytes());
+        }
     }
     /// How many of so many executions of a [fork](Packed::fork)'s jump went on behind it.
     pub(super) fn went_on(&self, of: u32) -> u32 {
-        let (on, off) = (self.constants & u64::from(u32::MAX), self.constants >> 32);
-        (u64::from(of) * on).checked_div(on + off).unwrap_or(0) as u32
+        let [passed, left] = [PASSED, LEFT].map(|at| u64::from(self.ways(at)));
+        (u64::from(of) * passed).checked_div(passed + left).unwrap_or(0) as u32
     }
     /// The block does not end with this conditional jump.
     pub(super) const fn go_on(&mut self) {
@@ -145,6 +179,10 @@ impl Packed {
     #[inline(always)]
     pub(super) const fn goes_on(&self) -> bool {
         self.head[BASE] & GOES_ON != 0
+    }
+    /// Of a near branch, how far from the run's beginning its target is.
+    pub(super) const fn target_off(&self) -> u64 {
+        self.next_off().wrapping_add((self.constants as i64 >> 16) as u64)
     }
     /// Of a near branch, how far from the run's beginning the next instruction begins.
     #[inline(always)]

@@ -22,14 +22,22 @@ pub(super) fn run(
     counting: Counting,
 ) -> Result<(), u64> {
     let (keys, base) = (cpu.fetch_keys, cpu.seg_base(SegReg::Cs));
+    // The fork at which the last block was left.
+    let mut fork;
     let done = 'row: loop {
         // Looked up before it is executed: what comes behind waits for nothing then.
         let from = &code.blocks[at.block as usize];
         cpu.regs[BLOCK as usize] = cpu.rip.wrapping_sub(from.lead());
         let mut insns = code.insns.get_mut(at.first);
+        let mut to = None;
+        fork = None;
         let jumped = loop {
             match hot::run(cpu, platform, insns, &code.forms, keys) {
                 End::Jump => break true,
+                End::Fork(left, jumps_to) => {
+                    (fork, to) = (Some(left), jumps_to);
+                    break true;
+                }
                 End::Other => break false,
                 End::Stopped(left, done) => break 'row stopped(cpu, code, at, left, done),
                 End::Refused(left) => match refused(cpu, platform, code, at, left) {
@@ -47,7 +55,10 @@ pub(super) fn run(
         {
             break Ok(());
         }
-        let to = match from.near(cpu.rip.wrapping_sub(cpu.regs[BLOCK as usize])) {
+        if fork.is_none() {
+            to = from.near(cpu.rip.wrapping_sub(cpu.regs[BLOCK as usize]));
+        }
+        let to = match to {
             Some(to) => to,
             None => {
                 let pc = cpu.rip.wrapping_add(base);
@@ -56,7 +67,7 @@ pub(super) fn run(
                     Some(to) => to,
                     None => {
                         let from = cpu.regs[BLOCK as usize].wrapping_add(from.lead()).wrapping_add(base);
-                        code.found(from, cpu.fetch_key(from), at);
+                        code.left_at(from, cpu.fetch_key(from), at, fork);
                         match code.jump_to(pc, key).or_else(|| code.find_decoded(cpu, pc, key)) {
                             Some(to) => to,
                             None => {
@@ -79,7 +90,7 @@ pub(super) fn run(
         at = to;
     };
     let pc = cpu.regs[BLOCK as usize].wrapping_add(code.block(at.block).lead()).wrapping_add(base);
-    code.found(pc, keys[(pc >> 63) as usize], at);
+    code.left_at(pc, keys[(pc >> 63) as usize], at, fork);
     done
 }
 
