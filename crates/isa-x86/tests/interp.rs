@@ -198,9 +198,9 @@ fn a_block_that_has_followed_often_is_seen_to_be_overwritten() {
 }
 
 /// xor eax, eax; l: test cl, 1; jne a; add eax, 1; a: test cl, 2; jne b; add eax, 16; b: mov [rdi], al; dec ecx; jne l; hlt
-const FORKS: [u8; 27] = [
+const FORKS: [u8; 25] = [
     0x31, 0xc0, 0xf6, 0xc1, 1, 0x75, 3, 0x83, 0xc0, 1, 0xf6, 0xc1, 2, 0x75, 3, 0x83, 0xc0, 16, 0x88, 0x07, 0xff, 0xc9,
-    0x75, 0xea, 0xf4, 0, 0,
+    0x75, 0xea, 0xf4,
 ];
 
 #[test]

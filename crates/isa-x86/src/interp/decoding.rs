@@ -15,7 +15,7 @@ use super::hot::{self, NO_ARM};
 use super::index::Key;
 use super::packed::{Forms, Packed};
 
-/// Decodes the instruction at the start of `bytes`, `off` bytes behind its block's start, to `place`, for which `forms` has room.
+/// Decodes the instruction at the start of `bytes`, `off` bytes behind its run's start, to `place`, for which `forms` has room.
 #[inline(always)]
 pub(super) fn decode_to(
     place: &mut Packed,

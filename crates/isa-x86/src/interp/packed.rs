@@ -20,7 +20,7 @@ use super::pieces::{Budget, Pieces};
 #[repr(align(16))]
 pub(crate) struct Packed {
     /// The immediate, or the displacement of a memory operand; with both, the displacement in the low half and the immediate in the high one. Of a near
-    /// branch ([`branches`]) where in the block the next instruction begins, in the low 16 bits; above, the displacement of a memory operand or the
+    /// branch ([`branches`]) where in its run the next instruction begins, in the low 16 bits; above, the displacement of a memory operand or the
     /// immediate, which is relative to that. Of what is kept [`WHOLE`] its number; of [`Packed::end`] where it goes on; of [`Packed::fork`] where its jump leads.
     constants: u64,
     /// Side by side, so that one store writes them: see the constants below.
@@ -98,7 +98,7 @@ impl Packed {
     const fn new(constants: u64, hot: u8, len: u8, form: u16) -> Packed {
         Packed { constants, head: (hot as u64 | (len as u64) << (8 * LEN) | (form as u64) << (8 * FORM)).to_le_bytes() }
     }
-    /// What stands behind a block that does not end in a jump: `arm` goes on `off` bytes behind the block's beginning.
+    /// What stands behind a block that does not end in a jump: `arm` goes on `off` bytes behind the run's beginning.
     pub(super) const fn end(arm: u8, off: u64) -> Packed {
         Packed::new(off, arm, 0, WHOLE)
     }
@@ -189,7 +189,7 @@ impl Packed {
     pub(super) const fn next_off(&self) -> u64 {
         self.constants as u16 as u64
     }
-    /// Of [`Packed::end`], how far from the block's beginning it goes on.
+    /// Of [`Packed::end`], how far from the run's beginning it goes on.
     #[inline(always)]
     pub(super) const fn end_off(&self) -> u64 {
         self.constants
@@ -230,7 +230,7 @@ impl Packed {
         self.head = head.to_le_bytes();
     }
 
-    /// Whether `i` can be packed: a displacement beside an immediate may be too large, as it is relative to the block's beginning where
+    /// Whether `i` can be packed: a displacement beside an immediate may be too large, as it is relative to the run's beginning where
     /// the encoding has it relative to RIP.
     pub(super) fn holds(i: &Insn) -> bool {
         !(has_memory(i.kinds) & has_immediate(i.kinds)) | (i.disp() as i32 as u64 == i.disp())
@@ -260,7 +260,7 @@ impl Packed {
         );
     }
 
-    /// The instruction, of which the form is that of `i` and which lies `off` bytes behind its block's beginning.
+    /// The instruction, of which the form is that of `i` and which lies `off` bytes behind its run's beginning.
     #[inline(always)]
     pub(crate) fn unpack(&self, mut i: Insn, off: u16) -> Insn {
         (i.off, i.len) = (off, self.head[LEN] & 15);
