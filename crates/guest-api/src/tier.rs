@@ -217,6 +217,10 @@ pub trait Tier {
     fn find(&self, _pa: u64, _mode: u32) -> u32 {
         0
     }
+    /// Whether [`Tier::find`] may find something in the page of physical address `pa`.
+    fn in_page(&self, _pa: u64) -> bool {
+        true
+    }
     /// Runs the translated code of `slot` at linear address `pc` for about `left` instructions. The flags are in the state's
     /// [`crate::LazyFlags`], before and after.
     fn enter(&mut self, _guest: &mut dyn Guest, _slot: u32, pc: u64, left: i64) -> Left {
@@ -258,5 +262,9 @@ impl Tier for NoTier {
     }
     fn hot<C: Code>(&mut self, _: &mut C, _: u32, _: u64) -> u32 {
         0
+    }
+    #[inline(always)]
+    fn in_page(&self, _: u64) -> bool {
+        false
     }
 }

@@ -214,17 +214,13 @@ impl Vcpu {
                     } else if !interpret {
                         self.code.block_mut(id).visited(slot, visit.insns, counting);
                     }
-                    if tier.changed() {
-                        self.code.take_changes(cx.cpu, tier);
-                    }
+                    self.code.take_changes(cx.cpu, tier);
                     continue;
                 }
                 Next::Translate => {
                     let again = tier.hot(&mut View { code: &self.code, cpu: cx.cpu }, id, pc);
                     self.code.block_mut(id).set_runs(counting.hot.saturating_sub(again), counting);
-                    if tier.changed() {
-                        self.code.take_changes(cx.cpu, tier);
-                    }
+                    self.code.take_changes(cx.cpu, tier);
                 }
                 Next::Interpret => {}
             }

@@ -703,6 +703,31 @@ pub fn user_again(v: &mut Vcpu, user: u64) {
     v.catch_exceptions = true;
 }
 
+/// A hot loop, and jumps in such number that all decoded code is dropped before the loop comes again: its translated code is found.
+fn decoded_anew(report: &mut Report) {
+    const JUMPS: usize = 80_000;
+    const TURNS: u64 = 5000;
+    // MOV ECX, TURNS; L: ADD RBX, RCX; DEC ECX; JNZ L; the jumps, each to the next instruction; JMP to the MOV
+    let mut code = [&[0xb9][..], &(TURNS as u32).to_le_bytes(), &[0x48, 0x01, 0xcb, 0xff, 0xc9, 0x75, 0xf9]].concat();
+    code.extend([0xeb, 0].repeat(JUMPS));
+    code.push(0xe9);
+    code.extend((-(code.len() as i32 + 4)).to_le_bytes());
+    let mut guest = Guest::new(&code, 1 << 20);
+    let round = 3 * TURNS + JUMPS as u64 + 2;
+    guest.slice(round);
+    let (translated, regions) = (guest.v.translated, guest.tier.stats.regions);
+    for _ in 0..3 {
+        guest.slice(round);
+    }
+    let again = guest.v.translated - translated;
+    let dropped = guest.v.decoded_drops();
+    if guest.tier.stats.regions != regions || again < 3 * 3 * TURNS * 9 / 10 || dropped < 4 {
+        report.fail(format_args!(
+            "decoded anew: {translated} instructions translated, then {again} in three rounds; {dropped} times dropped"
+        ));
+    }
+}
+
 /// The processor is taken to another place: what was translated knows the old one.
 fn replaced(report: &mut Report) {
     // MOV ECX, 100000; L: ADD RBX, RCX; DEC ECX; JNZ L; HLT
@@ -728,6 +753,7 @@ fn replaced(report: &mut Report) {
 
 pub fn run(count: u32, report: &mut Report) {
     replaced(report);
+    decoded_anew(report);
     kept(report);
     wrapping(report);
     forbidden(report);

@@ -50,6 +50,14 @@ pub(super) struct Place {
     pub(super) first: u32,
 }
 
+/// An instruction of a block: its number, how far it is behind the beginning of the run, in bytes, and how many of the block begin there or behind.
+#[derive(Clone, Copy)]
+pub(super) struct Spot {
+    pub(super) first: u32,
+    pub(super) lead: u64,
+    pub(super) count: u64,
+}
+
 /// The block was overwritten or its translated code is to be entered: the loop over blocks in a row must not run it.
 const NOT_IN_A_ROW: u32 = 1 << 31;
 
@@ -133,6 +141,10 @@ impl Block {
     #[inline(always)]
     pub(super) fn lead(&self) -> u64 {
         self.lead.into()
+    }
+    /// Its first instruction.
+    pub(super) fn begin(&self) -> Spot {
+        Spot { first: self.first, lead: self.lead(), count: self.count() }
     }
     /// Instructions.
     #[inline(always)]

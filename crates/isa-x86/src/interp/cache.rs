@@ -12,7 +12,7 @@ use crate::sys::paging::fetch_address;
 use super::block::{Block, BlockId, Place};
 use super::index::{Index, Key};
 use super::life::Counts;
-use super::links::Links;
+use super::links::{Links, Missed};
 use super::packed::{Forms, Packed};
 use super::pieces::{Budget, Pieces};
 use super::targets::Targets;
@@ -131,11 +131,15 @@ impl CodeCache {
     pub(super) fn find<T: Tier>(&mut self, cx: &mut Exec<'_>, tier: &mut T) -> Result<Place, Stop> {
         let pc = cx.cpu.rip.wrapping_add(cx.cpu.seg_base(SegReg::Cs));
         let key = cx.cpu.fetch_key(pc);
-        let known = if core::mem::take(&mut self.links.missed) { None } else { self.known(pc, key) };
+        let missed = core::mem::take(&mut self.links.missed);
+        let known = if matches!(missed, Missed::Nothing) { self.known(pc, key) } else { None };
         let to = match known {
             Some(to) => to,
             None => {
-                let id = self.find_slow(cx, tier, pc)?;
+                let id = match missed {
+                    Missed::Code(code) => self.decode(cx, tier, pc, code, CodeSize::Bits64)?,
+                    _ => self.find_slow(cx, tier, pc)?,
+                };
                 let to = self.place(id);
                 self.link(pc, key, to);
                 to
@@ -145,15 +149,24 @@ impl CodeCache {
         Ok(to)
     }
 
-    /// The block of 64-bit code at `pc`, of one page, if it was decoded and the TLB knows where it is: what the jump cache has lost or never had.
+    /// The block of 64-bit code at `pc`, of one page, if it was decoded and the TLB knows where it is: what the jump cache has lost or never had. If not, it
+    /// is noted what [was missed](Missed).
     #[inline(never)]
     pub(super) fn find_decoded(&mut self, cpu: &Cpu, pc: u64, key: u32) -> Option<Place> {
+        self.links.missed = Missed::Link;
         let pa = cpu.mem.lookup(Access::Execute, pc)?;
-        let id = self.index.find(Key::new(pa, cpu.fetch_mode(pc)))?;
+        let code = Key::new(pa, cpu.fetch_mode(pc));
+        let Some(id) = self.index.find(code) else {
+            if cpu.code_size() == CodeSize::Bits64 {
+                self.links.missed = Missed::Code(code);
+            }
+            return None;
+        };
         let block = self.block(id);
         if block.bits != CodeSize::Bits64 || block.crosses {
             return None;
         }
+        self.links.missed = Missed::Nothing;
         let to = self.place(id);
         self.note_jump(pc, key, to);
         self.link(pc, key, to);
@@ -172,20 +185,33 @@ impl CodeCache {
         }
         let pa = fetch_address(cx, pc)?;
         let key = Key::new(pa, cx.cpu.fetch_mode(pc));
-        let id = match self.index.find(key) {
-            Some(id) => id,
-            None => self.make_block(cx, tier, pc, key, bits)?,
-        };
+        let Some(id) = self.index.find(key) else { return self.decode(cx, tier, pc, key, bits) };
         if self.block(id).crosses {
             // The mapping of the second page may have changed: such blocks are verified each time, and decoded anew if it did.
             let second = fetch_address(cx, (pc | PAGE_MASK).wrapping_add(1))?;
             if second & !PAGE_MASK != self.index.second_page(id) {
                 self.index.remove(id);
-                return self.make_block(cx, tier, pc, key, bits);
+                return self.decode(cx, tier, pc, key, bits);
             }
             return Ok(id);
         }
         self.note_jump(pc, cx.cpu.fetch_key(pc), self.place(id));
+        Ok(id)
+    }
+
+    /// The block of `key` at linear `pc`, which is not in the index.
+    fn decode<T: Tier>(
+        &mut self,
+        cx: &mut Exec<'_>,
+        tier: &mut T,
+        pc: u64,
+        key: Key,
+        bits: CodeSize,
+    ) -> Result<BlockId, Stop> {
+        let id = self.make_block(cx, tier, pc, key, bits)?;
+        if !self.block(id).crosses {
+            self.note_jump(pc, cx.cpu.fetch_key(pc), self.place(id));
+        }
         Ok(id)
     }
 }

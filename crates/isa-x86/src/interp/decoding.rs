@@ -1,7 +1,7 @@
 //! Making a block: its bytes are fetched, decoded, and entered.
 
 use guest_api::{Tier, Width};
-use mem::{Memory, PAGE_MASK, PAGE_SIZE};
+use mem::{PAGE_MASK, PAGE_SIZE};
 
 use crate::cpu::CodeSize;
 use crate::decode::{DecodeError, Found, decode_complete, decode_frequent};
@@ -9,7 +9,7 @@ use crate::exec::Exec;
 use crate::fault::Stop;
 use crate::sys::paging::fetch_address;
 
-use super::block::{Block, BlockId};
+use super::block::{Block, BlockId, Spot};
 use super::cache::{CodeCache, MAX_PLACES};
 use super::hot::{self, NO_ARM};
 use super::index::Key;
@@ -56,9 +56,8 @@ struct Run {
     count: usize,
     /// Those of the instructions and of the forks between them.
     places: usize,
-    /// Their length, and that of those before the first fork: 0 where there is none.
+    /// Their length.
     bytes: usize,
-    unforked: usize,
     /// The last.
     last: Found,
     /// Why there is none behind it, if it does not end the block.
@@ -69,7 +68,7 @@ struct Run {
 /// what crosses the page makes a block of its own.
 #[inline(never)]
 fn decode_run(insns: &mut [Packed], forms: &mut Forms, code: &[u8], bits: CodeSize, stack: Width) -> Run {
-    let mut run = Run { count: 0, places: 0, bytes: 0, unforked: 0, last: Found::default(), error: None };
+    let mut run = Run { count: 0, places: 0, bytes: 0, last: Found::default(), error: None };
     // Places of the last fork, and of what was decoded when it was made.
     let (mut fork_at, mut forked) = (0, 0);
     let mut places = insns.iter_mut();
@@ -92,9 +91,6 @@ fn decode_run(insns: &mut [Packed], forms: &mut Forms, code: &[u8], bits: CodeSi
             let Some(fork) = places.next() else { break };
             place.go_on();
             *fork = Packed::fork(run.count as u8, fork_at);
-            if fork_at == 0 {
-                run.unforked = run.bytes;
-            }
             fork_at = run.places;
             run.places += 1;
             forked = run.places;
@@ -105,9 +101,6 @@ fn decode_run(insns: &mut [Packed], forms: &mut Forms, code: &[u8], bits: CodeSi
         insns[fork_at - 1].end_here();
         fork_at = insns[fork_at].complete_fork(run.count as u8);
         run.places -= 1;
-        if fork_at == 0 {
-            run.unforked = 0;
-        }
     }
     while fork_at != 0 {
         fork_at = insns[fork_at].complete_fork(run.count as u8);
@@ -126,37 +119,35 @@ impl CodeCache {
         bits: CodeSize,
     ) -> Result<BlockId, Stop> {
         self.make_room(&mut cx.cpu.mem, tier);
-        let (start, seen) = (key.pa(), cx.cpu.fetch_key(pc));
-        let (mut block, second_page) = match self.part(pc, seen, key) {
+        let start = key.pa();
+        let ram = cx.cpu.mem.is_ram(start & !PAGE_MASK);
+        let translated = tier.in_page(start);
+        let (mut block, second_page) = match self.part(pc, cx.cpu.fetch_key(pc), key) {
+            // Its lines are under watch, as those of what it is a part of are.
             Some(block) => (block, None),
             None => {
-                let (block, second_page, unforked) = self.decode_block(cx, pc, start, bits)?;
-                // Where no line is under watch no code is translated.
-                let forked = u32::from(block.bytes) - unforked;
-                if unforked != 0 && cx.cpu.mem.holds_code(start + u64::from(unforked), forked) {
-                    self.close_where_translated(&cx.cpu.mem, &block, key, tier);
+                let (block, second_page) = self.decode_block(cx, pc, start, bits)?;
+                if translated {
+                    self.close_where_translated(&block, key, tier);
                 }
+                if ram {
+                    let beyond = block.bytes_beyond(start);
+                    cx.cpu.mem.mark_code(start, u32::from(block.bytes) - beyond as u32);
+                    if let Some(page) = second_page {
+                        cx.cpu.mem.mark_code(page, beyond as u32);
+                    }
+                }
+                self.longest = self.longest.max(block.bytes);
                 (block, second_page)
             }
         };
         block.set_runs(self.counts.take(key).into(), self.counts.counting);
-        let mem = &mut cx.cpu.mem;
-        let ram = mem.is_ram(start & !PAGE_MASK);
-        // Translated code is under watch: where no line is there is none.
-        if !ram || mem.holds_code(start, 1) {
+        if translated {
             let slot = tier.find(start, key.mode());
             if slot != 0 {
                 block.set_slot(slot);
             }
         }
-        if ram {
-            let beyond = block.bytes_beyond(start);
-            mem.mark_code(start, u32::from(block.bytes) - beyond as u32);
-            if let Some(page) = second_page {
-                mem.mark_code(page, beyond as u32);
-            }
-        }
-        self.longest = self.longest.max(block.bytes);
         self.blocks.push(block);
         Ok(self.index.add(key, second_page, ram))
     }
@@ -165,50 +156,52 @@ impl CodeCache {
     /// this one before it. (Of its run what is before it may have been written since.)
     fn part(&self, pc: u64, seen: u32, key: Key) -> Option<Block> {
         let search = match self.within_page_of_last(pc, seen) {
-            Some((last, lead)) if lead >= last.lead() => return self.part_of(last, lead),
+            Some((last, lead)) if lead >= last.lead() => {
+                let fork = self.behind_last_fork().filter(|behind| behind.lead <= lead);
+                return self.part_of(last, fork.unwrap_or_else(|| last.begin()), lead);
+            }
             Some(_) => true,
             None => !self.has_last(),
         };
-        if search { self.around(key).find_map(|(block, lead)| self.part_of(block, lead)) } else { None }
+        if search { self.around(key).find_map(|(block, lead)| self.part_of(block, block.begin(), lead)) } else { None }
     }
 
-    /// The block `lead` bytes behind the beginning of the run of `block`, where `block` begins or behind that, if an instruction of it begins there.
-    fn part_of(&self, block: &Block, lead: u64) -> Option<Block> {
+    /// The block `lead` bytes behind the beginning of the run of `block`, at `from` or behind it, if an instruction of `block` begins there.
+    fn part_of(&self, block: &Block, from: Spot, lead: u64) -> Option<Block> {
         let bytes = (block.lead() + u64::from(block.bytes)).checked_sub(lead).filter(|&bytes| bytes != 0)?;
         if block.count == 0 || !block.can_be_hot() || block.crosses {
             return None;
         }
-        let (back, before) = self.place_in_run(block, lead)?;
-        let (_, before_block) = self.place_in_run(block, block.lead())?;
-        let mut part = Block::new(block.run() + back, block.bits, self.counts.counting);
-        part.set_within(back as u8, lead as u16);
-        part.count = (block.count() as u32 + before_block - before) as u8;
+        let begin = self.seek(from, lead)?;
+        let mut part = Block::new(begin.first, block.bits, self.counts.counting);
+        part.set_within((begin.first - block.run()) as u8, lead as u16);
+        part.count = begin.count as u8;
         (part.bytes, part.computed) = (bytes as u16, block.computed);
         Some(part)
     }
 
-    /// The place of the instruction `lead` bytes behind the beginning of the run of `block`, if one begins there, and how many are before it.
-    pub(super) fn place_in_run(&self, block: &Block, lead: u64) -> Option<(u32, u32)> {
-        let run = self.insns.from(block.run());
-        let (mut end, mut place, mut before) = (0, 0, 0);
-        while end < lead {
-            let i = &run[place as usize];
-            end += u64::from(i.len());
-            before += 1;
-            place += if i.goes_on() { 2 } else { 1 };
+    /// The instruction `lead` bytes behind the beginning of its run, which is `from` or behind it in its block, if one begins there.
+    pub(super) fn seek(&self, from: Spot, lead: u64) -> Option<Spot> {
+        let insns = self.insns.from(from.first);
+        let (mut at, mut places) = (from, 0);
+        while at.lead < lead {
+            let i = &insns[places];
+            places += if i.goes_on() { 2 } else { 1 };
+            (at.lead, at.count) = (at.lead + u64::from(i.len()), at.count - 1);
         }
-        (end == lead).then_some((place, before))
+        at.first += places as u32;
+        (at.lead == lead).then_some(at)
     }
 
     /// Closes the forks of a block of `key`, newly decoded, where translated code begins behind them.
-    fn close_where_translated<T: Tier>(&mut self, mem: &Memory, block: &Block, key: Key, tier: &T) {
+    fn close_where_translated<T: Tier>(&mut self, block: &Block, key: Key, tier: &T) {
         let (mut at, mut goes_on) = (key.pa(), false);
         let end = at + u64::from(block.bytes);
         for i in self.insns.get_mut(block.first) {
             if at == end {
                 break;
             }
-            if goes_on && mem.holds_code(at, 1) {
+            if goes_on {
                 i.close(tier.find(at, key.mode()) != 0);
             }
             goes_on = i.goes_on();
@@ -216,15 +209,14 @@ impl CodeCache {
         }
     }
 
-    /// Decodes a block at linear `pc` and physical `start`. With it, the page that its only instruction ends in, where that is another one; and its bytes before
-    /// the first fork, 0 without one.
+    /// Decodes a block at linear `pc` and physical `start`. With it, the page that its only instruction ends in, where that is another one.
     fn decode_block(
         &mut self,
         cx: &mut Exec<'_>,
         pc: u64,
         start: u64,
         bits: CodeSize,
-    ) -> Result<(Block, Option<u64>, u32), Stop> {
+    ) -> Result<(Block, Option<u64>), Stop> {
         let stack = cx.cpu.stack_width();
         let (first, insns_and_end) = self.insns.next();
         // Room was made for the longest block and what stands behind it.
@@ -257,7 +249,7 @@ impl CodeCache {
             }
             run = decode_run(&mut insns[..1], forms, &buffer, bits, stack);
         }
-        let Run { count, places, bytes, unforked, last, error } = run;
+        let Run { count, places, bytes, last, error } = run;
         if bytes == 0 {
             return Err(match error {
                 Some(DecodeError::Invalid) => cx.ud(),
@@ -278,6 +270,6 @@ impl CodeCache {
         }
         self.decoded += count as u64;
         cx.platform.decoded(count as u64, cx.cpu.insns);
-        Ok((block, second_page, unforked as u32))
+        Ok((block, second_page))
     }
 }

@@ -10,6 +10,7 @@ use crate::cpu::{Cpu, NOWHERE as NO_REGION};
 use super::block::{Block, Counting};
 use super::cache::CodeCache;
 use super::index::Key;
+use super::links::Missed;
 
 /// Interpreted instructions after which blocks forget half of their executions: what is worth translating is code that takes its
 /// share of the interpreter's time, not what comes back once in a while.
@@ -46,16 +47,13 @@ impl Counts {
 impl CodeCache {
     /// Follows what happened to memory: drops blocks whose code was written and jumps whose pages were remapped.
     pub(super) fn settle<T: Tier>(&mut self, cpu: &mut Cpu, tier: &mut T) {
-        if tier.changed() {
-            self.take_changes(cpu, tier);
-        }
+        self.links.missed = Missed::Nothing;
+        self.take_changes(cpu, tier);
         if cpu.mem.code_written() {
             for (pa, len) in cpu.mem.take_code_writes() {
                 tier.written(pa, u64::from(len));
                 self.invalidate(&mut cpu.mem, tier, pa, u64::from(len));
-                if tier.changed() {
-                    self.take_changes(cpu, tier);
-                }
+                self.take_changes(cpu, tier);
             }
         }
         if core::mem::take(&mut cpu.jumps_are_stale) {
@@ -66,17 +64,23 @@ impl CodeCache {
     }
 
     /// Learns where translated code has appeared and where it is gone.
+    #[inline]
     pub(super) fn take_changes<T: Tier>(&mut self, cpu: &mut Cpu, tier: &mut T) {
+        if tier.changed() {
+            self.take_all_changes(cpu, tier);
+        }
+    }
+
+    #[inline(never)]
+    fn take_all_changes<T: Tier>(&mut self, cpu: &mut Cpu, tier: &mut T) {
         let reassigned = tier.changes(&mut |pa, mode, slot| {
             let key = Key::new(pa, mode);
             if let Some(id) = self.index.find(key) {
                 self.block_mut(id).set_slot(slot);
             }
             // What goes on there without looking for it shall look.
-            let places: Vec<u32> = self
-                .around(key)
-                .filter_map(|(block, lead)| Some(block.run() + self.place_in_run(block, lead)?.0))
-                .collect();
+            let places: Vec<u32> =
+                self.around(key).filter_map(|(block, lead)| Some(self.seek(block.begin(), lead)?.first)).collect();
             for place in places {
                 if let [jump, fork, ..] = self.insns.get_mut(place.saturating_sub(2))
                     && jump.goes_on()

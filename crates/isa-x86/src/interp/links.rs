@@ -5,8 +5,9 @@ use mem::PAGE_MASK;
 
 use crate::cpu::CodeSize;
 
-use super::block::{Block, BlockId, Place};
+use super::block::{Block, BlockId, Place, Spot};
 use super::cache::CodeCache;
+use super::index::Key;
 
 /// No distance within a page. Where something lies so far away all the same, [`NO_PLACE`] is found there.
 pub(super) const UNLINKED: i16 = i16::MAX;
@@ -34,18 +35,28 @@ struct Last {
 
 const NO_LAST: Last = Last { pc: 0, key: u32::MAX, block: BlockId::MAX, fork: None };
 
+/// What is known of the block that comes next, as it was looked for in a row.
+#[derive(Default)]
+pub(super) enum Missed {
+    #[default]
+    Nothing,
+    /// It is not [known](CodeCache::known).
+    Link,
+    /// It is not known, and this code, which is 64-bit, was not decoded.
+    Code(Key),
+}
+
 /// Where the guest is, and where it may go from there.
 pub(super) struct Links {
     /// Finds blocks by linear address, in the form of [`guest_api::Jump`], by [`jump_index`].
     jumps: Box<[Jump]>,
     last: Last,
-    /// What comes next was looked for, and is not [known](CodeCache::known).
-    pub(super) missed: bool,
+    pub(super) missed: Missed,
 }
 
 impl Links {
     pub(super) fn new() -> Links {
-        Links { jumps: vec![NOWHERE; JUMPS].into(), last: NO_LAST, missed: false }
+        Links { jumps: vec![NOWHERE; JUMPS].into(), last: NO_LAST, missed: Missed::Nothing }
     }
 }
 
@@ -53,17 +64,12 @@ impl CodeCache {
     /// The block at `pc`, if it is known to follow the last one or by the jump cache, and was not overwritten.
     #[inline(always)]
     pub(super) fn known(&mut self, pc: u64, key: u32) -> Option<Place> {
-        let last = &self.links.last;
-        let next = self.blocks.get(last.block as usize).and_then(|from| {
-            let by = pc.wrapping_sub(last.pc).wrapping_add(from.lead());
-            let near = match last.fork {
-                _ if key != last.key => None,
-                None => from.near(by),
-                Some(fork) if self.leads_to(fork, by) => self.insns.from(fork)[0].jumps_to(),
-                Some(_) => None,
-            };
-            near.or_else(|| from.far(pc, key))
+        let near = self.within_page_of_last(pc, key).and_then(|(from, by)| match self.links.last.fork {
+            None => from.near(by),
+            Some(fork) if self.leads_to(fork, by) => self.insns.from(fork)[0].jumps_to(),
+            Some(_) => None,
         });
+        let next = near.or_else(|| self.blocks.get(self.links.last.block as usize)?.far(pc, key));
         let to = next.or_else(|| self.jump_to(pc, key))?;
         self.blocks.get(to.block as usize).is_some_and(|b| b.count != 0).then_some(to)
     }
@@ -78,6 +84,13 @@ impl CodeCache {
     pub(super) fn left_at(&mut self, pc: u64, key: u32, at: Place, fork: Option<usize>) {
         let fork = fork.map(|left| at.first + (self.insns_from(at).len() - left) as u32 - 1);
         self.links.last = Last { pc, key, block: at.block, fork };
+    }
+
+    /// What is behind the fork at which the last block was left, if it was.
+    pub(super) fn behind_last_fork(&self) -> Option<Spot> {
+        let fork = self.links.last.fork?;
+        let [jump, known, ..] = self.insns.from(fork - 1) else { return None };
+        Some(Spot { first: fork + 1, lead: jump.next_off(), count: known.behind().into() })
     }
 
     /// Whether the jump of fork number `fork` leads `by` bytes behind the beginning of its run.

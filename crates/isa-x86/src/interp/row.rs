@@ -70,10 +70,7 @@ pub(super) fn run(
                         code.left_at(from, cpu.fetch_key(from), at, fork);
                         match code.jump_to(pc, key).or_else(|| code.find_decoded(cpu, pc, key)) {
                             Some(to) => to,
-                            None => {
-                                code.links.missed = true;
-                                return Ok(());
-                            }
+                            None => return Ok(()),
                         }
                     }
                 }

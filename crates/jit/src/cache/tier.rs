@@ -64,6 +64,10 @@ impl<H: Host> Tier for Jit<H> {
         known.filter(|i| matches!(i.state, State::In(_))).map_or(0, |i| i.slot)
     }
 
+    fn in_page(&self, pa: u64) -> bool {
+        self.by_page.contains_key(&(pa & !(PAGE - 1)))
+    }
+
     fn enter(&mut self, guest: &mut dyn Guest, slot: u32, pc: u64, left: i64) -> Left {
         let at = self.layout.exchange;
         let state = guest.state().addr() as u32;
