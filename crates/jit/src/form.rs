@@ -209,6 +209,11 @@ fn discover<C: Code>(
         if node.pages().any(|page| (page.0 ^ base) >> 63 != 0) {
             continue;
         }
+        // Another page may be mapped there than the entry was found in, as long as that is not flushed.
+        let moved = |(page, pa)| nodes.iter().flat_map(Node::pages).any(|known| known.0 == page && known.1 != pa);
+        if node.pages().any(moved) {
+            continue;
+        }
         if decoded.insns == 0 || insns + decoded.insns > limits.insns && !nodes.is_empty() {
             continue;
         }
@@ -464,8 +469,9 @@ mod tests {
     const INSNS: u32 = 10;
     const BASE: u64 = 0x1000;
 
-    /// Blocks one behind the other, each of [`INSNS`] instructions of a byte, the last of which jumps to the next block. How often they were executed.
-    struct Chain(fn(u32) -> u32);
+    /// Blocks one behind the other, each of [`INSNS`] instructions of a byte, the last of which jumps to the next block. How often they were executed,
+    /// and from which one on they are in another page of memory.
+    struct Chain(fn(u32) -> u32, u32);
 
     fn address(id: u32) -> u64 {
         BASE + u64::from(id * INSNS)
@@ -483,7 +489,7 @@ mod tests {
         }
         fn block(&self, id: u32) -> Decoded {
             let runs = (self.0)(id);
-            let pa = address(id);
+            let pa = address(id) + if id < self.1 { 0 } else { super::PAGE };
             Decoded { id, first: 0, lead: 0, pa, mode: 0, insns: INSNS, bytes: INSNS, next_page: None, runs }
         }
         fn behind(&self, _: &Decoded) -> Option<Decoded> {
@@ -519,12 +525,19 @@ mod tests {
     fn a_region_has_what_is_executed_often_up_to_its_limit() {
         let insns = |most: u32, runs: fn(u32) -> u32| {
             let limits = Limits { runs: 5, insns: most };
-            form(&mut Chain(runs), 0, BASE, limits, |_| true, &mut Nothing).map(|formed| formed.insns())
+            form(&mut Chain(runs, u32::MAX), 0, BASE, limits, |_| true, &mut Nothing).map(|formed| formed.insns())
         };
         assert_eq!(insns(100, |_| 9), Some(100));
         assert_eq!(insns(99, |_| 9), Some(90));
         // Its entry in any case.
         assert_eq!(insns(5, |_| 9), Some(10));
         assert_eq!(insns(100, |id| if id < 3 { 5 } else { 4 }), Some(30));
+    }
+
+    #[test]
+    fn what_a_region_sees_of_a_page_is_one_page_of_memory() {
+        let limits = Limits { runs: 5, insns: 100 };
+        let formed = form(&mut Chain(|_| 9, 3), 0, BASE, limits, |_| true, &mut Nothing);
+        assert_eq!(formed.map(|formed| formed.insns()), Some(30));
     }
 }
