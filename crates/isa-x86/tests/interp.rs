@@ -1,6 +1,6 @@
 //! The interpreter's loop: blocks, budgets, self-modifying code; changes of mode.
 
-use bare::{Bare, CODE, long_mode, run};
+use bare::{Bare, CODE, TABLES, long_mode, run};
 use guest_api::{Code, Guest, Left, Tier};
 use isa_x86::cpu::{SegReg, Segment, TableRegister, cr0};
 use isa_x86::fault::{Exception, SS};
@@ -144,6 +144,44 @@ fn code_beyond_the_limit_drops_the_cache_and_runs_on() {
     }
     assert_eq!(v.cpu.insns, 160_000);
     assert!(v.decoded_drops() > 8, "{}", v.decoded_drops());
+}
+
+/// A page is mapped to another one, and not flushed from the TLB until a jump within it has come to the other page's code by a walk. What one page has
+/// is never taken for what the other has, neither behind the flush nor where the first is mapped elsewhere.
+#[test]
+fn code_of_a_page_that_moved_is_not_taken_for_that_of_the_other() {
+    // 2 MiB pages: `at` and, with the same entry of the TLB, `alias`.
+    let (at, alias) = (0x80_0000, 0x80_0000 + (mem::ENTRIES as u64) * 0x1000);
+    let pde = |va: u64| TABLES + 0x2000 + 8 * (va >> 21);
+    let (first, other) = (0x83, 0x20_0083);
+    let (start, evict) = (at + CODE, alias + CODE + 0x800);
+    let code = |n: u8| {
+        let mut code = vec![0x48, 0x89, 0x2c, 0x25]; // mov [pde], rbp
+        code.extend((pde(at) as u32).to_le_bytes());
+        code.extend([0x66, 0x90, 0x41, 0xff, 0xd1]); // nop; call r9
+        code.extend([0x85, 0xc9, 0x75, 1, 0x90]); // r: test ecx, ecx; jne m; nop
+        code.extend([0xbb, n, 0, 0, 0]); // m: mov ebx, n
+        code.extend([0x85, 0xc9, 0x74, 7, 0x0f, 0x01, 0x38]); // test ecx, ecx; je n; invlpg [rax]
+        code.extend([0xff, 0xcf, 0x75, 0xf0]); // dec edi; jne m
+        code.extend([0xff, 0xce, 0x74, 19, 0x4c, 0x89, 0xc5]); // n: dec esi; je end; mov rbp, r8
+        code.extend([0xb9, 1, 0, 0, 0, 0xbf, 2, 0, 0, 0]); // mov ecx, 1; mov edi, 2
+        code.extend([0x49, 0x83, 0xc1, 1, 0xeb, 0xc7, 0xf4]); // add r9, 1; jmp start; end: hlt
+        code
+    };
+    let mut v = long_mode(&code(1));
+    let ram = &mut v.cpu.mem.ram;
+    assert!(ram.write_bytes((other & !0xfff) + CODE, &code(2)) && ram.write_bytes(CODE + 0x800, &[0xc3, 0xc3]));
+    assert!(ram.write(pde(at), first) && ram.write(pde(alias), first));
+    v.cpu.rip = start;
+    (v.cpu.regs[0], v.cpu.regs[1], v.cpu.regs[5], v.cpu.regs[6]) = (start, 0, first, 2);
+    // The TLB is asked for what was not called before only.
+    (v.cpu.regs[8], v.cpu.regs[9]) = (other, evict);
+    assert_eq!(run(&mut v, 100), CpuExit::Halted);
+    assert_eq!((v.cpu.rip, v.cpu.regs[3]), (start + 58, 2), "behind the flush");
+    (v.cpu.halted, v.cpu.rip) = (false, alias + CODE + 13);
+    (v.cpu.regs[1], v.cpu.regs[6], v.cpu.regs[7]) = (1, 1, 1);
+    assert_eq!(run(&mut v, 100), CpuExit::Halted);
+    assert_eq!((v.cpu.rip, v.cpu.regs[3]), (alias + CODE + 58, 1), "where the first page is mapped elsewhere");
 }
 
 /// Notes what is hot, and translates nothing.

@@ -36,6 +36,9 @@ impl Tier for Eager {
     fn find(&self, pa: u64, mode: u32) -> u32 {
         self.0.find(pa, mode)
     }
+    fn in_page(&self, pa: u64) -> bool {
+        self.0.in_page(pa)
+    }
     fn enter(&mut self, guest: &mut dyn guest_api::Guest, slot: u32, pc: u64, left: i64) -> Left {
         self.0.enter(guest, slot, pc, left)
     }

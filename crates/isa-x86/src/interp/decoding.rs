@@ -123,7 +123,7 @@ impl CodeCache {
         let ram = cx.cpu.mem.is_ram(start & !PAGE_MASK);
         let translated = tier.in_page(start);
         let (mut block, second_page) = match self.part(pc, cx.cpu.fetch_key(pc), key) {
-            // Its lines are under watch, as those of what it is a part of are.
+            // What it is a part of is under watch, if it is in RAM.
             Some(block) => (block, None),
             None => {
                 let (block, second_page) = self.decode_block(cx, pc, start, bits)?;
@@ -152,11 +152,11 @@ impl CodeCache {
         Ok(self.index.add(key, second_page, ram))
     }
 
-    /// The block of `key` at linear `pc`, if it is a part of another: of the last one, or of any, where none was the last or where that is itself a part, and
-    /// this one before it. (Of its run what is before it may have been written since.)
+    /// The block of `key` at linear `pc`, if it is a part of another: of the last one, or of any, where none was the last, where that is in another page of
+    /// memory, or is itself a part, and this one before it. (Of its run what is before it may have been written since.)
     fn part(&self, pc: u64, seen: u32, key: Key) -> Option<Block> {
         let search = match self.within_page_of_last(pc, seen) {
-            Some((last, lead)) if lead >= last.lead() => {
+            Some((last, lead)) if lead >= last.lead() && self.in_memory_page_of_last(key) => {
                 let fork = self.behind_last_fork().filter(|behind| behind.lead <= lead);
                 return self.part_of(last, fork.unwrap_or_else(|| last.begin()), lead);
             }

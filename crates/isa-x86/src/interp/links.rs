@@ -106,6 +106,12 @@ impl CodeCache {
         here.then(|| (block, pc.wrapping_sub(last.pc).wrapping_add(block.lead())))
     }
 
+    /// Whether the code of `key` is in the page of physical memory of the last block. Linear addresses alone do not tell: another page may be mapped there,
+    /// and the TLB have lost the first one before it is flushed.
+    pub(super) fn in_memory_page_of_last(&self, key: Key) -> bool {
+        (self.index.key(self.links.last.block).pa() ^ key.pa()) & !PAGE_MASK == 0
+    }
+
     /// Bytes from the beginning of the last block's run to its own.
     pub(super) fn lead_of_last(&self) -> u64 {
         self.blocks.get(self.links.last.block as usize).map_or(0, Block::lead)
@@ -140,7 +146,8 @@ impl CodeCache {
     /// The last block was followed by `to`.
     pub(super) fn link(&mut self, pc: u64, key: u32, to: Place) {
         let (bits, crosses) = (self.block(to.block).bits, self.block(to.block).crosses);
-        let near = self.within_page_of_last(pc, key).map(|(_, by)| by);
+        let near = self.within_page_of_last(pc, key).filter(|_| self.in_memory_page_of_last(self.index.key(to.block)));
+        let near = near.map(|(_, by)| by);
         let fork = self.links.last.fork;
         let Some(from) = self.blocks.get_mut(self.links.last.block as usize) else { return };
         if from.computed != 0 && fork.is_none() {
