@@ -137,7 +137,7 @@ impl CodeCache {
             Some(to) => to,
             None => {
                 let id = match missed {
-                    Missed::Code(code) => self.decode(cx, tier, pc, code, CodeSize::Bits64)?,
+                    Missed::Code(code) => self.make_block(cx, tier, pc, code, CodeSize::Bits64)?,
                     _ => self.find_slow(cx, tier, pc)?,
                 };
                 let to = self.place(id);
@@ -185,33 +185,17 @@ impl CodeCache {
         }
         let pa = fetch_address(cx, pc)?;
         let key = Key::new(pa, cx.cpu.fetch_mode(pc));
-        let Some(id) = self.index.find(key) else { return self.decode(cx, tier, pc, key, bits) };
+        let Some(id) = self.index.find(key) else { return self.make_block(cx, tier, pc, key, bits) };
         if self.block(id).crosses {
             // The mapping of the second page may have changed: such blocks are verified each time, and decoded anew if it did.
             let second = fetch_address(cx, (pc | PAGE_MASK).wrapping_add(1))?;
             if second & !PAGE_MASK != self.index.second_page(id) {
                 self.index.remove(id);
-                return self.decode(cx, tier, pc, key, bits);
+                return self.make_block(cx, tier, pc, key, bits);
             }
             return Ok(id);
         }
         self.note_jump(pc, cx.cpu.fetch_key(pc), self.place(id));
-        Ok(id)
-    }
-
-    /// The block of `key` at linear `pc`, which is not in the index.
-    fn decode<T: Tier>(
-        &mut self,
-        cx: &mut Exec<'_>,
-        tier: &mut T,
-        pc: u64,
-        key: Key,
-        bits: CodeSize,
-    ) -> Result<BlockId, Stop> {
-        let id = self.make_block(cx, tier, pc, key, bits)?;
-        if !self.block(id).crosses {
-            self.note_jump(pc, cx.cpu.fetch_key(pc), self.place(id));
-        }
         Ok(id)
     }
 }

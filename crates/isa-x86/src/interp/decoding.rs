@@ -109,7 +109,8 @@ fn decode_run(insns: &mut [Packed], forms: &mut Forms, code: &[u8], bits: CodeSi
 }
 
 impl CodeCache {
-    /// Makes the block of `key` at linear `pc`: a part of what was decoded, or newly decoded.
+    /// Makes the block of `key` at linear `pc`, which the index does not have: a part of what was decoded, or newly decoded. The jump cache knows it from now
+    /// on, if it is of one page.
     pub(super) fn make_block<T: Tier>(
         &mut self,
         cx: &mut Exec<'_>,
@@ -149,7 +150,11 @@ impl CodeCache {
             }
         }
         self.blocks.push(block);
-        Ok(self.index.add(key, second_page, ram))
+        let id = self.index.add(key, second_page, ram);
+        if second_page.is_none() {
+            self.note_jump(pc, cx.cpu.fetch_key(pc), self.place(id));
+        }
+        Ok(id)
     }
 
     /// The block of `key` at linear `pc`, if it is a part of another: of the last one, or of any, where none was the last, where that is in another page of
