@@ -26,7 +26,7 @@ pub fn run(host: Host, count: Option<&str>) -> Result<()> {
         };
         run_command(&mut command)
     };
-    // Once as V8 begins; once as it ends, with its optimiser, where it takes that as an option.
+    // Once with links, as the engine begins; once without, in Node with V8's optimiser, as it ends.
     let optimiser: &[&str] = if host == Host::Node { &["--no-liftoff", "--no-wasm-tier-up"] } else { &[] };
     turn(&[], &["--support", "linked"])?;
     // Not those that are many modules and little code, and ask how much is translated where regions are linked.
