@@ -13,7 +13,7 @@ typedef unsigned long word;
 // The compiler knows nothing about `x` after this, and must have it in a register here.
 #define OPAQUE(x) asm volatile("" : "+r"(x))
 
-// Does `turns` operations and returns something that depends on all of them.
+// Does `turns` operations and returns something that depends on all of them, and on nothing that was done before.
 typedef word (*body_fn)(uint64_t turns);
 
 // Nanoseconds of CLOCK_MONOTONIC.

@@ -48,15 +48,11 @@ void result(const char *name, double ns_per_op, uint64_t ops, word checksum) {
 void measure(const char *name, body_fn body) {
     body(1); // sets up what it works on
     uint64_t begin = now_ns();
-    uint64_t turns = 1, before = 0;
-    word checksum = 0;
+    uint64_t turns = 1;
     for (;;) {
         uint64_t start = now_ns();
-        word sum = body(turns);
+        word checksum = body(turns);
         uint64_t ns = now_ns() - start;
-        // What is worked on may remember what was done to it: so many turns for the first time are the same everywhere.
-        if (turns != before) checksum = sum;
-        before = turns;
         if (ns < LONG_ENOUGH_NS) {
             turns *= 2;
         } else if (start - begin >= WARM_NS) {
@@ -90,25 +86,52 @@ static void marker(const char *text, const char *name, uint64_t ns) {
     tcdrain(STDOUT_FILENO);
 }
 
-static void run(const struct bench *b, unsigned passes) {
-    marker("begin", b->name, 0);
-    uint64_t start = now_ns();
+// In a process of its own, so that nothing is left behind of it.
+static void in_child(void (*what)(const struct bench *, unsigned), const struct bench *b, unsigned passes) {
     pid_t child = fork();
     if (child < 0) die("fork");
     if (child == 0) {
-        if (b->body) measure(b->name, b->body);
-        else b->whole(b->name, passes);
+        what(b, passes);
         _exit(0);
     }
     int status;
     if (waitpid(child, &status, 0) != child) die("waitpid");
     if (status != 0) line("failed %s %x\n", b->name, status);
+}
+
+static void go(const struct bench *b, unsigned passes) {
+    if (b->body) measure(b->name, b->body);
+    else b->whole(b->name, passes);
+}
+
+static void run(const struct bench *b, unsigned passes) {
+    marker("begin", b->name, 0);
+    uint64_t start = now_ns();
+    in_child(go, b, passes);
     marker("end", b->name, now_ns() - start);
+}
+
+// Where time is short there are fewer turns, or others before them: what is computed may depend on nothing but their number.
+static void compute_twice(const struct bench *b, unsigned ms) {
+    uint64_t turns = 1, start;
+    word first;
+    do {
+        turns *= 2;
+        start = now_ns();
+        first = b->body(turns);
+    } while (now_ns() - start < ms * 1000000ull);
+    if (b->body(turns) != first) line("error %s computed something else the second time\n", b->name);
+}
+
+static void check(void) {
+    for (int f = 0; f < FAMILIES; f++)
+        for (const struct bench *b = families[f]; b->name; b++)
+            if (b->body) in_child(compute_twice, b, 10);
 }
 
 int main(int argc, char **argv) {
     if (argc < 2) {
-        line("usage: bench NAME[:PASSES].. | all | list\n");
+        line("usage: bench NAME[:PASSES].. | all | list | check\n");
         return 2;
     }
     if (strcmp(argv[1], "list") == 0 || strcmp(argv[1], "all") == 0) {
@@ -125,7 +148,9 @@ int main(int argc, char **argv) {
     for (int i = 1; i < argc; i++) {
         size_t length = strcspn(argv[i], ":");
         const struct bench *b = find(argv[i], length);
-        if (b) {
+        if (strcmp(argv[i], "check") == 0) {
+            check();
+        } else if (b) {
             run(b, argv[i][length] ? (unsigned)atoi(argv[i] + length + 1) : b->passes);
         } else {
             line("error no benchmark %s\n", argv[i]);

@@ -18,6 +18,7 @@ static uint8_t *map(size_t size) {
 static word small(uint64_t turns) {
     static word *words;
     if (!words) words = (word *)map(SMALL);
+    memset(words, 1, SMALL);
     const word mask = SMALL / sizeof(word) - 1;
     word sum = 0, at = 0;
     for (word n = (word)turns; n; n--) {
@@ -42,9 +43,11 @@ static word pages(uint64_t turns) {
 
 static uint8_t *from, *to;
 static void buffers(void) {
-    if (from) return;
-    from = map(COPY);
-    to = map(COPY);
+    if (!from) {
+        from = map(COPY);
+        to = map(COPY);
+    }
+    memset(from, 1, COPY);
     from[STRING - 1] = 0;
 }
 

@@ -91,6 +91,7 @@ static word signal_return(uint64_t turns) {
     struct sigaction action = {.sa_handler = handler};
     sigaction(SIGUSR1, &action, NULL);
     pid_t self = getpid();
+    signals = 0;
     for (uint64_t n = 0; n < turns; n++) kill(self, SIGUSR1);
     return signals;
 }
