@@ -1,4 +1,4 @@
-// Benchmarks that run in the guest: `bench NAME[:PASSES]..`, `bench all`, `bench list`.
+// Benchmarks that run in the guest: `bench NAME[:PASSES]..`, `bench all`, `bench list`, `bench check`.
 //
 // Each benchmark runs in a process of its own and prints
 //     begin NAME
@@ -86,12 +86,12 @@ static void marker(const char *text, const char *name, uint64_t ns) {
     tcdrain(STDOUT_FILENO);
 }
 
-// In a process of its own, so that nothing is left behind of it.
-static void in_child(void (*what)(const struct bench *, unsigned), const struct bench *b, unsigned passes) {
+// In a process of its own, so that nothing is left behind of it. What `n` counts is for `what` to say.
+static void in_child(void (*what)(const struct bench *, unsigned), const struct bench *b, unsigned n) {
     pid_t child = fork();
     if (child < 0) die("fork");
     if (child == 0) {
-        what(b, passes);
+        what(b, n);
         _exit(0);
     }
     int status;

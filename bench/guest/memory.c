@@ -43,17 +43,16 @@ static word pages(uint64_t turns) {
 
 static uint8_t *from, *to;
 static void buffers(void) {
-    if (!from) {
-        from = map(COPY);
-        to = map(COPY);
-    }
-    memset(from, 1, COPY);
+    if (from) return;
+    from = map(COPY);
+    to = map(COPY);
     from[STRING - 1] = 0;
 }
 
 // The C library's memcpy of 64 KiB.
 static word copy(uint64_t turns) {
     buffers();
+    memset(from, 1, COPY);
     for (uint64_t n = 0; n < turns; n++) {
         memcpy(to, from, COPY);
         from[n & (COPY / 2 - 1)]++;
