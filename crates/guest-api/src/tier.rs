@@ -33,10 +33,8 @@ pub trait Code {
 
     /// Address of the state block that [`StateLayout`] describes; it does not move while translated code is kept.
     fn state(&self) -> u32;
-    /// The block that starts at linear address `pc`, if the interpreter has it and the address is mapped.
+    /// The block that starts at linear address `pc`, up to its first conditional jump, if the interpreter has it and the address is mapped.
     fn block_at(&mut self, pc: u64) -> Option<Decoded>;
-    /// The block `id`, up to the first conditional jump.
-    fn block(&self, id: u32) -> Decoded;
     /// What the interpreter goes on with where the conditional jump at the end of `part` is not taken, if that is the same block of its own.
     fn behind(&self, part: &Decoded) -> Option<Decoded>;
     /// Distance in bytes of instruction `k` of `part` from its start. `k` may be the number of instructions.
@@ -202,9 +200,9 @@ pub struct Left {
 pub trait Tier {
     /// Executions after which a block is offered by [`Tier::hot`], 4095 at most; 0: never. Asked once a run.
     fn threshold(&self) -> u32;
-    /// The block `id`, at linear address `pc`, became hot. After how many executions more it shall be offered again, if it is not translated then:
-    /// the threshold at most.
-    fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64) -> u32;
+    /// What begins with `block`, at linear address `pc`, became hot. After how many executions more it shall be offered again, if it is not translated
+    /// then: the threshold at most.
+    fn hot<C: Code>(&mut self, code: &mut C, block: Decoded, pc: u64) -> u32;
     /// The budget was used up in translated code, which is a sample of where time goes.
     fn sample<C: Code>(&mut self, _code: &mut C) {}
     /// What shall happen to the guest that may happen to a guest at any time; `None` unless this is a test. Asked when a run begins
@@ -260,7 +258,7 @@ impl Tier for NoTier {
     fn threshold(&self) -> u32 {
         0
     }
-    fn hot<C: Code>(&mut self, _: &mut C, _: u32, _: u64) -> u32 {
+    fn hot<C: Code>(&mut self, _: &mut C, _: Decoded, _: u64) -> u32 {
         0
     }
     #[inline(always)]

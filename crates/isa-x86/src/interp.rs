@@ -218,7 +218,9 @@ impl Vcpu {
                     continue;
                 }
                 Next::Translate => {
-                    let again = tier.hot(&mut View { code: &self.code, cpu: cx.cpu }, id, pc);
+                    let mut view = View { code: &self.code, cpu: cx.cpu };
+                    let block = view.block(id);
+                    let again = tier.hot(&mut view, block, pc);
                     self.code.block_mut(id).set_runs(counting.hot.saturating_sub(again), counting);
                     self.code.take_changes(cx.cpu, tier);
                 }

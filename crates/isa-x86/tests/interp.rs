@@ -1,7 +1,7 @@
 //! The interpreter's loop: blocks, budgets, self-modifying code; changes of mode.
 
 use bare::{Bare, CODE, TABLES, long_mode, run};
-use guest_api::{Code, Guest, Left, Tier};
+use guest_api::{Code, Decoded, Guest, Left, Tier};
 use isa_x86::cpu::{SegReg, Segment, TableRegister, cr0};
 use isa_x86::fault::{Exception, SS};
 use isa_x86::{CpuExit, Vcpu};
@@ -192,7 +192,7 @@ impl Tier for Watch {
     fn threshold(&self) -> u32 {
         3
     }
-    fn hot<C: Code>(&mut self, _: &mut C, _: u32, pc: u64) -> u32 {
+    fn hot<C: Code>(&mut self, _: &mut C, _: Decoded, pc: u64) -> u32 {
         self.0.push(pc);
         3
     }
@@ -259,8 +259,7 @@ impl Tier for Targets {
     fn threshold(&self) -> u32 {
         3
     }
-    fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64) -> u32 {
-        let mut part = code.block(id);
+    fn hot<C: Code>(&mut self, code: &mut C, mut part: Decoded, pc: u64) -> u32 {
         while let Some(behind) = code.behind(&part) {
             part = behind;
         }
@@ -311,8 +310,7 @@ impl Tier for Translates {
     fn threshold(&self) -> u32 {
         3
     }
-    fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64) -> u32 {
-        let block = code.block(id);
+    fn hot<C: Code>(&mut self, _: &mut C, block: Decoded, pc: u64) -> u32 {
         self.at.get_or_insert_with(|| (block.pa.wrapping_add(BEHIND.wrapping_sub(pc)), block.mode));
         3
     }

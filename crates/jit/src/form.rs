@@ -90,16 +90,16 @@ impl Node {
     }
 }
 
-/// Forms the region whose entry is block `id` at linear address `base`. `None` where there is nothing to translate.
+/// Forms the region whose entry is `entry`, at linear address `base`. `None` where there is nothing to translate.
 pub(crate) fn form<C: Code>(
     code: &mut C,
-    id: u32,
+    entry: Decoded,
     base: u64,
     limits: Limits,
     supports: fn(ir::Op) -> bool,
     around: &mut dyn Surroundings,
 ) -> Option<Formed> {
-    let mut nodes = discover(code, id, base, limits, supports, around)?;
+    let mut nodes = discover(code, entry, base, limits, supports, around)?;
     cut(code, &mut nodes, supports);
     let order = order_of_nodes(&nodes, base);
     let index: FxHashMap<u64, usize> = order.iter().map(|&n| (nodes[n].pc, n)).collect();
@@ -180,9 +180,10 @@ fn scan<C: Code>(code: &C, node: &Node, k: u32, supports: fn(ir::Op) -> bool) ->
     }
 }
 
+/// The blocks that become part of the region, the entry first.
 fn discover<C: Code>(
     code: &mut C,
-    id: u32,
+    entry: Decoded,
     base: u64,
     limits: Limits,
     supports: fn(ir::Op) -> bool,
@@ -199,19 +200,17 @@ fn discover<C: Code>(
         if seen.contains(&pc) || nodes.len() >= MAX_BLOCKS {
             continue;
         }
-        let decoded = if nodes.is_empty() { Some(code.block(id)) } else { both(code.block_at(pc), behind) };
+        let decoded = if nodes.is_empty() { Some(entry) } else { both(code.block_at(pc), behind) };
         let Some(decoded) = decoded.filter(|d| nodes.is_empty() || d.runs >= limits.runs && !around.taken(d.pa)) else {
             continue;
         };
         let mut node =
             Node { pc, decoded, insns: decoded.insns, next: Vec::new(), computed: false, back: None, preds: 0 };
         // What is verified of a region is so for one half of the addresses.
-        if node.pages().any(|page| (page.0 ^ base) >> 63 != 0) {
-            continue;
-        }
+        let beyond = |page: u64| (page ^ base) >> 63 != 0;
         // Another page may be mapped there than the entry was found in, as long as that is not flushed.
-        let moved = |(page, pa)| nodes.iter().flat_map(Node::pages).any(|known| known.0 == page && known.1 != pa);
-        if node.pages().any(moved) {
+        let moved = |page, pa| nodes.iter().flat_map(Node::pages).any(|known| known.0 == page && known.1 != pa);
+        if node.pages().any(|(page, pa)| beyond(page) || moved(page, pa)) {
             continue;
         }
         if decoded.insns == 0 || insns + decoded.insns > limits.insns && !nodes.is_empty() {
@@ -485,12 +484,10 @@ mod tests {
             0
         }
         fn block_at(&mut self, pc: u64) -> Option<Decoded> {
-            Some(self.block((pc - BASE) as u32 / INSNS))
-        }
-        fn block(&self, id: u32) -> Decoded {
+            let id = (pc - BASE) as u32 / INSNS;
             let runs = (self.0)(id);
             let pa = address(id) + if id < self.1 { 0 } else { super::PAGE };
-            Decoded { id, first: 0, lead: 0, pa, mode: 0, insns: INSNS, bytes: INSNS, next_page: None, runs }
+            Some(Decoded { id, first: 0, lead: 0, pa, mode: 0, insns: INSNS, bytes: INSNS, next_page: None, runs })
         }
         fn behind(&self, _: &Decoded) -> Option<Decoded> {
             None
@@ -521,12 +518,16 @@ mod tests {
         }
     }
 
+    /// Instructions of the region that begins with the first block and may have so many.
+    fn formed(mut code: Chain, insns: u32) -> Option<u32> {
+        let entry = code.block_at(BASE)?;
+        let limits = Limits { runs: 5, insns };
+        form(&mut code, entry, BASE, limits, |_| true, &mut Nothing).map(|formed| formed.insns())
+    }
+
     #[test]
     fn a_region_has_what_is_executed_often_up_to_its_limit() {
-        let insns = |most: u32, runs: fn(u32) -> u32| {
-            let limits = Limits { runs: 5, insns: most };
-            form(&mut Chain(runs, u32::MAX), 0, BASE, limits, |_| true, &mut Nothing).map(|formed| formed.insns())
-        };
+        let insns = |most: u32, runs: fn(u32) -> u32| formed(Chain(runs, u32::MAX), most);
         assert_eq!(insns(100, |_| 9), Some(100));
         assert_eq!(insns(99, |_| 9), Some(90));
         // Its entry in any case.
@@ -536,8 +537,6 @@ mod tests {
 
     #[test]
     fn what_a_region_sees_of_a_page_is_one_page_of_memory() {
-        let limits = Limits { runs: 5, insns: 100 };
-        let formed = form(&mut Chain(|_| 9, 3), 0, BASE, limits, |_| true, &mut Nothing);
-        assert_eq!(formed.map(|formed| formed.insns()), Some(30));
+        assert_eq!(formed(Chain(|_| 9, 3), 100), Some(30));
     }
 }

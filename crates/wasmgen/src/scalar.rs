@@ -143,20 +143,14 @@ impl Emitter<'_> {
 
     /// The high half of a 128-bit product, from products of 32-bit halves.
     fn mul_high(&mut self, signed: bool, a: Val, b: Val) {
-        let [x, y, ..] = TEMP;
-        self.values(&[a, b]);
-        self.set(y);
-        self.set(x);
+        self.factors(a, b);
         self.high_product(signed);
     }
 
     /// Whether the signed product needs more than 64 bits: numbers are small, nearly always.
     fn overflows(&mut self, a: Val, b: Val) {
         const HALF: i64 = 1 << 31;
-        let [x, y, ..] = TEMP;
-        self.values(&[a, b]);
-        self.set(y);
-        self.set(x);
+        let [x, y] = self.factors(a, b);
         self.get(x).i64_const(HALF).i64_add().local_get(y).i64_const(HALF).i64_add().i64_or();
         self.i().i64_const(32).i64_shr_u().i64_eqz();
         self.if_hinted(BlockType::Result(ValType::I32), true);
@@ -164,6 +158,15 @@ impl Emitter<'_> {
         self.high_product(true);
         self.get(x).local_get(y).i64_mul().i64_const(63).i64_shr_s().i64_ne();
         self.i().end();
+    }
+
+    /// Brings the factors of a product to the first two of the scratch values.
+    fn factors(&mut self, a: Val, b: Val) -> [u32; 2] {
+        let [x, y, ..] = TEMP;
+        self.values(&[a, b]);
+        self.set(y);
+        self.set(x);
+        [x, y]
     }
 
     /// The high half of the product of the first two of the scratch values.

@@ -12,6 +12,8 @@ use crate::place::{ALL_SLOTS, Place, slot_of};
 
 /// Turns that a loop is taken to make each time that it is reached.
 const TURNS: f32 = 8.0;
+/// Of the executions that come to a fork, those that go on behind it.
+const BEHIND: f32 = 0.5;
 /// What a local costs beside its load and store, in loads.
 const MOVES: f32 = 1.0;
 
@@ -23,7 +25,7 @@ fn worth_locals(region: &Region, cfg: &Cfg) -> (u128, u128) {
     for (block, mut often) in region.blocks.iter().zip(frequencies(region, cfg)) {
         for i in &block.insts {
             if i.op == Op::Fork {
-                often /= 2.0;
+                often *= BEHIND;
             }
             let Some(slot) = slot_of(i) else { continue };
             costs[slot].0 += often;
@@ -53,8 +55,8 @@ fn frequencies(region: &Region, cfg: &Cfg) -> Vec<f32> {
             }
         };
         for fork in &block.forks {
-            here /= 2.0;
-            fork.to.block().into_iter().for_each(|to| go(to, here));
+            fork.to.block().into_iter().for_each(|to| go(to, here * (1.0 - BEHIND)));
+            here *= BEHIND;
         }
         block.term.successors().for_each(|to| go(to, here / ways as f32));
     }

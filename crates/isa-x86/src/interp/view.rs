@@ -6,6 +6,7 @@ use mem::PAGE_MASK;
 use crate::cpu::{BLOCK, Cpu, ZERO};
 use crate::sys::paging;
 
+use super::block::BlockId;
 use super::cache::CodeCache;
 use super::index::Key;
 use super::packed::offset;
@@ -31,22 +32,6 @@ impl Code for View<'_> {
         let cpu = &mut *self.cpu;
         let next = |page: u64| paging::code_address(cpu, (pc | PAGE_MASK).wrapping_add(1)) == Some(page);
         block.next_page.is_none_or(next).then_some(block)
-    }
-    fn block(&self, id: u32) -> Decoded {
-        let b = self.code.block(id);
-        let key = self.code.index.key(id);
-        let whole = Decoded {
-            id,
-            first: b.first,
-            lead: b.lead() as u32,
-            pa: key.pa(),
-            mode: key.mode(),
-            insns: b.count() as u32,
-            bytes: b.bytes.into(),
-            next_page: b.crosses.then(|| self.code.index.second_page(id)),
-            runs: b.runs(self.code.counts.counting),
-        };
-        self.up_to_fork(whole)
     }
     fn behind(&self, part: &Decoded) -> Option<Decoded> {
         let insns = self.code.insns.from(part.first);
@@ -74,6 +59,24 @@ impl Code for View<'_> {
 }
 
 impl View<'_> {
+    /// The block `id`, up to its first conditional jump.
+    pub(super) fn block(&self, id: BlockId) -> Decoded {
+        let b = self.code.block(id);
+        let key = self.code.index.key(id);
+        let whole = Decoded {
+            id,
+            first: b.first,
+            lead: b.lead() as u32,
+            pa: key.pa(),
+            mode: key.mode(),
+            insns: b.count() as u32,
+            bytes: b.bytes.into(),
+            next_page: b.crosses.then(|| self.code.index.second_page(id)),
+            runs: b.runs(self.code.counts.counting),
+        };
+        self.up_to_fork(whole)
+    }
+
     /// What the instructions of `part` are up to the first with which the block only goes on.
     fn up_to_fork(&self, part: Decoded) -> Decoded {
         let insns = self.code.insns.from(part.first);

@@ -1,6 +1,6 @@
 //! What the interpreter asks of the second tier: which code is hot, the way into translated code and out of it.
 
-use guest_api::{Code, Disturbance, Exchange, Guest, Left, Tier};
+use guest_api::{Code, Decoded, Disturbance, Exchange, Guest, Left, Tier};
 use wasmgen::abi::Leave;
 
 use super::*;
@@ -16,10 +16,9 @@ impl<H: Host> Tier for Jit<H> {
         if self.abi.is_some() { self.hot } else { 0 }
     }
 
-    fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64) -> u32 {
+    fn hot<C: Code>(&mut self, code: &mut C, entry: Decoded, pc: u64) -> u32 {
         let Some(abi) = self.for_state(code.state()) else { return self.hot };
         let half = self.hot.div_ceil(2);
-        let entry = code.block(id);
         let key = (entry.pa, entry.mode);
         if let Some(&n) = self.known.get(&key) {
             // Executed half as often again while it waits: it has waited enough.
@@ -39,7 +38,7 @@ impl<H: Host> Tier for Jit<H> {
             self.everything_goes();
             return self.hot;
         };
-        self.translate(code, id, pc, slot, &abi);
+        self.translate(code, entry, pc, slot, &abi);
         half
     }
 

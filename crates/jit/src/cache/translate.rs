@@ -1,6 +1,6 @@
 //! Forming regions and translating them: the first time, and again where time is spent or accesses are apart.
 
-use guest_api::Code;
+use guest_api::{Code, Decoded};
 use ir::passes;
 
 use super::*;
@@ -61,13 +61,12 @@ impl<H: Host> Jit<H> {
         self.stats.emit_ns += self.host.now_ns().saturating_sub(start);
     }
 
-    /// Forms a region, as good as the passes make it, and notes the time that it takes.
-    fn form<C: Code>(&mut self, code: &mut C, id: u32, pc: u64, wide: bool) -> Option<Formed> {
+    /// Forms the region of `entry`, at linear address `pc`, as good as the passes make it, and notes the time that it takes.
+    fn form<C: Code>(&mut self, code: &mut C, entry: Decoded, pc: u64, wide: bool) -> Option<Formed> {
         let start = self.host.now_ns();
         let limits = Limits { runs: self.warm, insns: if wide { WIDE_INSNS } else { INSNS } };
-        let entry = code.block(id);
         let mode = entry.mode;
-        let mut formed = form(code, id, pc, limits, wasmgen::supports, &mut Around { jit: self, mode, wide });
+        let mut formed = form(code, entry, pc, limits, wasmgen::supports, &mut Around { jit: self, mode, wide });
         if let Some(formed) = &mut formed {
             // Elsewhere little time is spent: the code is to be short.
             let keeping = wide || self.stress.is_some();
@@ -77,10 +76,9 @@ impl<H: Host> Jit<H> {
         formed
     }
 
-    /// Translates the hot block `id`, at linear address `pc`, and what is around it, for `slot`.
-    pub(super) fn translate<C: Code>(&mut self, code: &mut C, id: u32, pc: u64, slot: u32, abi: &Abi) {
-        let entry = code.block(id);
-        if let Some(formed) = self.form(code, id, pc, false) {
+    /// Translates the hot block `entry`, at linear address `pc`, and what is around it, for `slot`.
+    pub(super) fn translate<C: Code>(&mut self, code: &mut C, entry: Decoded, pc: u64, slot: u32, abi: &Abi) {
+        if let Some(formed) = self.form(code, entry, pc, false) {
             self.add((entry.pa, entry.mode), slot, formed, false, abi);
         }
         self.flush_if_full();
@@ -119,7 +117,7 @@ impl<H: Host> Jit<H> {
         info.wide = true;
         let (key, slot) = (info.key, info.slot);
         let entry = code.block_at(base).filter(|e| (e.pa, e.mode) == key);
-        let formed = entry.and_then(|e| self.form(code, e.id, base, true));
+        let formed = entry.and_then(|e| self.form(code, e, base, true));
         let better = |f: &Formed| self.regions[n as usize].as_ref().is_some_and(|info| better(info, f));
         let Some(formed) = formed.filter(better) else { return false };
         self.stats.widened += 1;
