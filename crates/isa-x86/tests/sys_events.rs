@@ -1,6 +1,6 @@
 //! External interrupts and NMI: when they are taken, when they wait, what they push.
 
-use bare::{Bare, CODE, long_mode};
+use bare::{Bare, CODE, TABLES, long_mode};
 use isa_x86::cpu::{SystemSegment, TableRegister, rflags};
 use isa_x86::{CpuExit, Platform, Vcpu, fault};
 
@@ -111,6 +111,20 @@ fn sti_with_if_set_holds_nothing_off() {
     v.cpu.set_rflags(rflags::IF);
     v.run(&mut Events { on_write: Some(0x31), ..Events::default() }, 20);
     assert_eq!(pushed_rip(&v), CODE + 2, "taken at once behind the write that raised it");
+}
+
+#[test]
+fn of_a_sequence_of_sti_only_the_first_holds_off() {
+    for half in [0, 0xffff_8000_0000_0000] {
+        // sti; sti; cli; jmp $
+        let mut v = machine(&[0xfb, 0xfb, 0xfa, 0xeb, 0xfe], &STAY);
+        // The same mappings in the upper half.
+        let lower = v.cpu.mem.ram.read::<u64>(TABLES).expect("RAM");
+        assert!(v.cpu.mem.ram.write(TABLES + 8 * 256, lower));
+        v.cpu.rip += half;
+        v.run(&mut Bare { pending: Some(0x31), ..Bare::default() }, 20);
+        assert_eq!((v.cpu.rip, pushed_rip(&v)), (HANDLER, half + CODE + 2), "CLI is behind the second (SDM 2 STI)");
+    }
 }
 
 #[test]

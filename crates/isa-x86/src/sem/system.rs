@@ -101,7 +101,8 @@ pub fn sti<E: EmitVector>(e: &mut E, i: &Insn) -> Sem<E> {
     let pc = e.block_pc();
     let next = e.code_address(i.next_pc(pc));
     let no = e.shift_imm(Bin::Shl, was_on, NO_STI - rflags::IF.trailing_zeros());
-    let behind = e.or(next, no);
+    // It is canonical, in either half.
+    let behind = e.xor(next, no);
     e.put_shared(Slot(BEHIND_STI), behind);
     Ok(())
 }
