@@ -43,6 +43,11 @@ impl<'a> Exec<'a> {
     }
 }
 
+/// Whether `bytes` (1..=4096) at `va` are not all in one page.
+fn crosses_page(va: u64, bytes: u32) -> bool {
+    va & PAGE_MASK > PAGE_SIZE - u64::from(bytes)
+}
+
 /// Sets the reason for [`Stop`].
 #[cold]
 #[inline(never)]
@@ -129,11 +134,10 @@ impl Exec<'_> {
 
     /// Raises the faults of a store of `bytes` at linear address `va`.
     fn probe_linear(&mut self, bytes: u32, va: u64, s: Space) -> Result<(), Stop> {
-        let last = va.wrapping_add(u64::from(bytes) - 1);
-        if (va ^ last) & !PAGE_MASK == 0 {
-            paging::translate(self, va, Access::Write, s)?;
-        } else {
+        if crosses_page(va, bytes) {
             self.translate_pair(va, Access::Write, s)?;
+        } else {
+            paging::translate(self, va, Access::Write, s)?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 
 use core::array::from_fn;
 
-use bare::{Bare, CODE, long_mode};
+use bare::{Bare, CODE, Registers, long_mode};
 use isa_x86::cpu::{RCX, SegReg, cr0, cr4};
 use isa_x86::{CpuExit, Exception, Vcpu};
 
@@ -122,6 +122,37 @@ fn alignment_is_that_of_the_linear_address() {
     assert_eq!(load(&[0x0f, 0x28, 0x00], 0x30_0008), None);
     assert_eq!(load(&[0x0f, 0x28, 0x00], 0x30_0010), Some(13));
     assert_eq!(load(&[0x0f, 0x10, 0x00], 0x30_0010), None);
+}
+
+/// A device that counts how often it is read.
+#[derive(Default)]
+struct Count(u32);
+
+impl Registers for Count {
+    fn read(&mut self, _: u64, _: u32) -> u64 {
+        self.0 += 1;
+        0
+    }
+    fn write(&mut self, _: u64, _: u32, _: u64) {}
+}
+
+#[test]
+fn a_load_that_crosses_a_page_faults_as_one() {
+    // MOVUPS XMM0, [RAX]: what it raises, CR2, and how often the device was read.
+    let load = |rax: u64| {
+        let mut v = long_mode(&[0x0f, 0x10, 0x00, 0xeb, 0xfe]);
+        v.catch_exceptions = true;
+        v.cpu.regs[0] = rax;
+        let mut p = Bare::with(Count::default());
+        (v.run(&mut p, 1), v.cpu.cr2, p.mmio.0)
+    };
+    let raises = |vector| CpuExit::Exception(Exception { vector, error: Some(0) });
+    for into in 1..16 {
+        // Nothing is mapped there: #GP comes before #PF, as on an EPYC for each of these.
+        assert_eq!(load((1 << 47) - into), (raises(13), 0, 0), "{into} bytes below what is not canonical");
+        // From a device to where nothing is mapped.
+        assert_eq!(load((1 << 30) - into), (raises(14), 1 << 30, 0), "{into} bytes below the page");
+    }
 }
 
 /// PCMPISTRI of what PCMPISTRM says, for each immediate: where elements are compared one by one, they are implemented apart.

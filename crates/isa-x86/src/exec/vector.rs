@@ -7,10 +7,11 @@ use core::cmp::Ordering;
 use guest_api::{
     Align, Bin, EmitVector, F1, F2, Fp, FpCvt, FpMode, FpOrder, FpRel, Lane, Space, Unit, V1, V2, Width, XSlot,
 };
+use mem::Access;
 use softfloat::{Env, Round, flag, sse};
 use zerocopy::transmute;
 
-use super::Exec;
+use super::{Exec, crosses_page};
 use crate::cpu::{Cpu, cr0, cr4};
 use crate::fault::{NM, Stop, UD, XM};
 use crate::platform::Platform;
@@ -431,6 +432,10 @@ fn refuse(cpu: &mut Cpu, platform: &mut dyn Platform, unit: Unit) -> Result<(), 
 #[inline(never)]
 fn load_missed(cpu: &mut Cpu, platform: &mut dyn Platform, va: u64, s: Space) -> Result<(), Stop> {
     let mut cx = Exec::new(cpu, platform);
+    if crosses_page(va, 16) {
+        // As of any load: of a half in the first page as well.
+        cx.translate_pair(va, Access::Read, s)?;
+    }
     let low = cx.load_linear(Width::W64, va, s)?;
     let high = cx.load_linear(Width::W64, va.wrapping_add(8), s)?;
     cx.cpu.loaded = [low, high];
