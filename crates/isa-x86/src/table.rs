@@ -264,6 +264,7 @@ rows! {
             Fldcw Fnstcw Fnstsw Fnclex Fninit Fldenv Fnstenv Fnsave Frstor Fneni Fndisi Fnsetpm]
                                         helper x87::execute;
     Fwait  [Wait]                       helper x87::fwait;
+    Emms   [Emms]                       helper x87::emms;
 // MMX and SSE
     Movaps     [Movaps Movapd Movdqa Movntps Movntpd Movntdq Movntdqa]sem sse_mov::aligned;
     Movups     [Movups Movupd Movdqu Lddqu]sem sse_mov::unaligned;
@@ -412,7 +413,6 @@ rows! {
     Mpsadbw    [Mpsadbw]            sem sse_int::mpsadbw;
     Phminposuw [Phminposuw]         sem sse_int::phminposuw;
     Ptest      [Ptest]              sem sse_int::ptest;
-    Emms       [Emms]               sem sse_mov::emms;
     Addss      [Addss]              sem sse_fp::addss;
     Addsd      [Addsd]              sem sse_fp::addsd;
     Addps      [Addps]              sem sse_fp::addps;

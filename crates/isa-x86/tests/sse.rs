@@ -12,6 +12,7 @@ const PXOR_MM: [u8; 3] = [0x0f, 0xef, 0xc0];
 const MOVDQ2Q: [u8; 4] = [0xf2, 0x0f, 0xd6, 0xc0];
 const MOVNTI: [u8; 4] = [0x0f, 0xc3, 0x04, 0x24];
 const DIVPS: [u8; 3] = [0x0f, 0x5e, 0xc1];
+const EMMS: [u8; 2] = [0x0f, 0x77];
 const LDMXCSR: [u8; 4] = [0x0f, 0xae, 0x14, 0x24];
 
 /// Runs one instruction after `set`; the vector raised.
@@ -49,6 +50,7 @@ fn units_that_are_off_fault_in_the_manuals_order() {
     for (code, needs_fxsr, is_x87) in [
         (&XORPS[..], true, false),
         (&PXOR_MM[..], false, true),
+        (&EMMS[..], false, true),
         (&MOVDQ2Q[..], true, true),
         (&LDMXCSR[..], true, false),
     ] {

@@ -89,11 +89,6 @@ helpers! {
         cx.cpu.fpu.enter_mmx();
         Ok(0)
     };
-    /// TOP = 0 and all x87 registers empty.
-    LEAVE_MMX = |cx, _| {
-        cx.cpu.fpu.leave_mmx();
-        Ok(0)
-    };
     /// MXCSR.
     MXCSR = |cx, _| Ok(cx.cpu.mxcsr.into());
     /// Sets MXCSR; #GP(0) where a reserved bit is set.

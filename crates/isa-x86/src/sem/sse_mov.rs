@@ -3,7 +3,7 @@
 use guest_api::{Align, EmitVector, Lane, V1, V2, Width};
 
 use super::Sem;
-use super::helpers::{LEAVE_MMX, LOAD_MXCSR, MXCSR};
+use super::helpers::{LOAD_MXCSR, MXCSR};
 use super::operand::{address, read, write};
 use super::vec::*;
 use crate::insn::{Insn, Kind};
@@ -470,10 +470,4 @@ widenings! {
     pmovzxwd W64 [WidenU16];
     pmovzxwq W32 [WidenU16 WidenU32];
     pmovzxdq W64 [WidenU32];
-}
-
-/// EMMS: all x87 registers empty.
-pub fn emms<E: EmitVector>(e: &mut E, _: &Insn) -> Sem<E> {
-    e.require(MMX)?;
-    e.helper(LEAVE_MMX, &[]).map(|_| ())
 }

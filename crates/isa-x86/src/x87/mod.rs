@@ -5,7 +5,7 @@ mod ops;
 
 pub use image::FX_AREA;
 pub(crate) use ops::wait;
-pub use ops::{execute, fwait};
+pub use ops::{emms, execute, fwait};
 
 use softfloat::{Env80, F80, flag};
 

@@ -2,7 +2,7 @@
 //!
 //! Decoding puts these eleven bits in [`Insn::imm`]; they are FOP too.
 
-use guest_api::{Emit, Width};
+use guest_api::{Emit, EmitVector, Width};
 use softfloat::f80::{self, Class, Constant, Reduction};
 use softfloat::sse::Relation;
 use softfloat::{Env80, F80, Round, flag};
@@ -14,6 +14,7 @@ use crate::exec::Exec;
 use crate::fault::{MF, NM, Stop};
 use crate::insn::{Insn, space_segment};
 use crate::sem::operand::{address, effective_address};
+use crate::sem::vec::MMX;
 
 const INTEGER_INDEFINITE: i64 = i64::MIN;
 const F32_INDEFINITE: u32 = 0xffc0_0000;
@@ -54,6 +55,13 @@ pub fn fwait(cx: &mut Exec<'_>, _: &Insn) -> Result<(), Stop> {
         return Err(cx.fault(NM, None));
     }
     wait(cx)
+}
+
+/// EMMS: all registers empty. It faults as other MMX instructions do, none of which is translated.
+pub fn emms(cx: &mut Exec<'_>, _: &Insn) -> Result<(), Stop> {
+    cx.require(MMX)?;
+    cx.cpu.fpu.leave_mmx();
+    Ok(())
 }
 
 /// Raises #MF if an unmasked exception is pending.
