@@ -92,6 +92,8 @@ struct Fact {
     /// How often the value is used, and by whom last.
     uses: u32,
     user: u32,
+    /// How many operations are computed within it, one within the other.
+    depth: u32,
     /// Of a `Put`: the next one of its slot.
     next_put: u32,
     /// The values whose last use this is: the first, and the next of a value's own list.
@@ -101,6 +103,10 @@ struct Fact {
 
 /// No operation.
 const NOBODY: u32 = u32::MAX;
+
+/// How many operations are computed one within the other at most: [`Emitter`](crate::emit::Emitter) calls itself for each, on the
+/// host's stack.
+const DEEPEST: u32 = 64;
 
 impl Places {
     /// Finds where each value of `block` goes. `Put` of a slot ends the life of a `Get` of it. `slots`: the slots' own locals, guest's and
@@ -129,13 +135,21 @@ impl Places {
         let i = &block.insts[k];
         // What a helper can write is not read later than it was.
         let waits = i.op.shape().effect == Effect::Pure || matches!(i.op, Op::Get | Op::GetX);
-        is_free(i, slots) || (self.facts[k].uses == 1 && waits)
+        is_free(i, slots) || (self.facts[k].uses == 1 && waits && self.facts[k].depth < DEEPEST)
     }
 
     fn look_at_uses(&mut self, block: &Block, slots: &[Option<u32>; ALL_SLOTS]) {
         let n = block.insts.len();
-        let blank =
-            Fact { at: 0, last: 0, uses: 0, user: NOBODY, next_put: NOBODY, first_end: NOBODY, next_end: NOBODY };
+        let blank = Fact {
+            at: 0,
+            last: 0,
+            uses: 0,
+            user: NOBODY,
+            depth: 0,
+            next_put: NOBODY,
+            first_end: NOBODY,
+            next_end: NOBODY,
+        };
         self.facts.clear();
         self.facts.resize(n + 1, blank);
         let facts = &mut self.facts;
@@ -152,8 +166,12 @@ impl Places {
             Term::Goto { to, .. } => used(*to, n, 2),
             Term::Jump(_) | Term::Interpret { .. } => {}
         }
+        for (k, i) in block.insts.iter().enumerate() {
+            let within = i.args().iter().map(|a| a.index()).filter(|&a| self.is_inline(block, slots, a));
+            self.facts[k].depth = within.map(|a| self.facts[a].depth + 1).max().unwrap_or(0);
+        }
         // A value computed at its only use is emitted where that is emitted.
-        facts[n].at = n as u32;
+        self.facts[n].at = n as u32;
         for k in (0..n).rev() {
             let deferred = self.is_inline(block, slots, k) && !is_free(&block.insts[k], slots);
             let at = if deferred { self.facts[self.facts[k].user as usize].at } else { k as u32 };
@@ -257,7 +275,7 @@ impl Places {
 mod tests {
     use ir::{Region, Ty};
 
-    use super::{ALL_SLOTS, Locals, Place, Places};
+    use super::{ALL_SLOTS, DEEPEST, Locals, Place, Places};
 
     /// Where the values are of a block that reads slot 1 and a shared slot, writes both, and only then uses what it has read.
     fn places(local: Option<u32>) -> Vec<Place> {
@@ -278,6 +296,23 @@ mod tests {
         assert_eq!(locals.take(Ty::I64), 20);
         places.place(&region.blocks[0], &slots, &mut locals);
         (0..3).map(|k| places[k]).collect()
+    }
+
+    #[test]
+    fn what_is_computed_within_is_not_deep() {
+        let ops = 1000;
+        let mut text = "block 0 @0x0 insns 1:\n  v0 = get 1\n  v1 = get 2\n".to_owned();
+        for k in 2..ops {
+            text += &format!("  v{k} = bin.add v{} v1\n", k - 1);
+        }
+        text += &format!("  put 3 v{}\n  jump out @0x10\n", ops - 1);
+        let region: Region = text.parse().unwrap_or_else(|e| panic!("{e}"));
+        let (mut places, mut locals) = (Places::default(), Locals::new(20));
+        places.place(&region.blocks[0], &[None; ALL_SLOTS], &mut locals);
+        let inline: Vec<bool> = (2..ops).map(|k| places[k] == Place::Inline).collect();
+        let deepest = inline.split(|inline| !inline).map(<[bool]>::len).max().unwrap_or(0);
+        assert!((DEEPEST as usize / 2..=DEEPEST as usize).contains(&deepest), "{deepest} of {ops}");
+        assert_eq!(locals.types.len(), 3, "for what is used often, and in turn for what is deep");
     }
 
     #[test]
