@@ -252,7 +252,6 @@ impl<H: Host> Jit<H> {
             return;
         }
         let Some(abi) = self.abi else { return };
-        self.make_way();
         let start = self.host.now_ns();
         let module = self.batch.module(&abi);
         let slots: Vec<u32> = self.batch.slots().collect();
@@ -274,12 +273,17 @@ impl<H: Host> Jit<H> {
             if let Some(info) = self.regions[n as usize].as_mut() {
                 info.state = State::In(id);
                 self.live += 1;
-                let slot = info.slot as usize;
-                if self.owners.len() <= slot {
-                    self.owners.resize(slot + 1, NOBODY);
+                let (key, slot) = (info.key, info.slot);
+                if self.owners.len() <= slot as usize {
+                    self.owners.resize(slot as usize + 1, NOBODY);
                 }
-                self.owners[slot] = Owner { region: n, ..NOBODY };
-                self.changes.push((info.key.0, info.key.1, info.slot));
+                self.owners[slot as usize] = Owner { region: n, ..NOBODY };
+                self.changes.push((key.0, key.1, slot));
+                // It is in the place of what was there, and the code stays as hot as it is.
+                let older = self.known.insert(key, n).filter(|&m| m != n);
+                if let Some(State::In(id)) = older.and_then(|m| self.forget_of(m)).map(|info| info.state) {
+                    self.has_one_less(id);
+                }
             }
         }
         let live = waiting.len();
@@ -288,19 +292,6 @@ impl<H: Host> Jit<H> {
         while self.bytes > self.limit && self.modules.len() > 1 {
             self.stats.evictions += 1;
             self.evict();
-        }
-    }
-
-    /// Drops the regions whose entries are also those of regions that wait.
-    fn make_way(&mut self) {
-        for n in self.waiting.clone() {
-            let Some(key) = self.regions[n as usize].as_ref().map(|i| i.key) else { continue };
-            if let Some(older) = self.known.insert(key, n).filter(|&m| m != n) {
-                self.remove(older);
-                // The code there stays as hot as it is.
-                self.changes.retain(|c| (c.0, c.1) != key);
-                self.known.insert(key, n);
-            }
         }
     }
 
@@ -318,9 +309,8 @@ impl<H: Host> Jit<H> {
 
     /// Forgets region `n`, whose code may be in the table.
     fn forget(&mut self, n: u32) {
-        let Some(info) = self.regions[n as usize].take() else { return };
+        let Some(info) = self.forget_of(n) else { return };
         if let State::In(_) = info.state {
-            self.live -= 1;
             if let Some(owner) = self.owners.get_mut(info.slot as usize) {
                 *owner = NOBODY;
             }
@@ -328,10 +318,24 @@ impl<H: Host> Jit<H> {
                 self.host.copy(info.slot, abi.lookup_slot, 1);
             }
         }
-        if self.known.get(&info.key) == Some(&n) {
-            self.known.remove(&info.key);
+        match self.known.get(&info.key) {
+            // It was to take the place of another, which stays, and may be made wide again.
+            Some(&older) if older != n => {
+                if let Some(older) = self.regions[older as usize].as_mut() {
+                    (older.wide, older.samples) = (false, 0);
+                }
+            }
+            _ => {
+                self.known.remove(&info.key);
+                self.changes.push((info.key.0, info.key.1, 0));
+            }
         }
-        self.changes.push((info.key.0, info.key.1, 0));
+    }
+
+    /// Forgets what is kept of region `n`, but for what the table and the interpreter have of it.
+    fn forget_of(&mut self, n: u32) -> Option<Info> {
+        let info = self.regions[n as usize].take()?;
+        self.live -= usize::from(matches!(info.state, State::In(_)));
         for page in info.ranges.iter().map(|r| r.0 & !(PAGE - 1)) {
             if let Some(list) = self.by_page.get_mut(&page) {
                 list.retain(|&r| r != n);
@@ -341,6 +345,7 @@ impl<H: Host> Jit<H> {
             }
         }
         self.free_regions.push(n);
+        Some(info)
     }
 
     /// Drops region `n` because its code is no longer what it was made from.
@@ -364,16 +369,20 @@ impl<H: Host> Jit<H> {
             }
             State::In(id) => {
                 self.forget(n);
-                if let Some(at) = self.modules.iter().position(|m| m.id == id) {
-                    self.modules[at].live -= 1;
-                    if self.modules[at].live == 0
-                        && let Some(module) = self.modules.remove(at)
-                    {
-                        self.bytes -= module.bytes;
-                        self.host.drop(id);
-                    }
-                }
+                self.has_one_less(id);
             }
+        }
+    }
+
+    /// One of the regions of module `id` was forgotten: drops the module where it was the last.
+    fn has_one_less(&mut self, id: NonZeroU32) {
+        let Some(at) = self.modules.iter().position(|m| m.id == id) else { return };
+        self.modules[at].live -= 1;
+        if self.modules[at].live == 0
+            && let Some(module) = self.modules.remove(at)
+        {
+            self.bytes -= module.bytes;
+            self.host.drop(id);
         }
     }
 

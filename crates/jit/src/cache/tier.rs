@@ -43,10 +43,14 @@ impl<H: Host> Tier for Jit<H> {
     }
 
     fn sample<C: Code>(&mut self, code: &mut C) {
+        let sampled = self.sampled.take();
+        if self.rest > 0 {
+            return;
+        }
         if let Some((key, base)) = self.torn.take() {
             self.mend(code, key, base);
         }
-        let Some((n, base)) = self.sampled.take() else { return };
+        let Some((n, base)) = sampled else { return };
         let Some(Some(info)) = self.regions.get_mut(n as usize) else { return };
         info.samples += 1;
         if info.samples >= SAMPLES && !info.wide {

@@ -23,6 +23,7 @@ impl<H: Host> Jit<H> {
         waiting.any(|i| i.key.1 == key.1 && i.ranges.iter().any(|r| r.0 == key.0))
     }
 
+    /// Lets a region wait for its module, which puts it in `slot` in the place of what is there. None waits with the same `key`.
     pub(super) fn add(&mut self, key: Key, slot: u32, formed: Formed, wide: bool, abi: &Abi) {
         let start = self.host.now_ns();
         let insns = formed.insns();
