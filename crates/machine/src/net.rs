@@ -38,6 +38,16 @@ impl Networks {
         }
     }
 
+    /// Cards have transferred. One that has no driver, or no room for a frame, asks for nothing; what is due in its network is done all the same, as it would stay due.
+    pub fn settle(&mut self) {
+        for shared in &self.0 {
+            let Shared { net, now_ns, .. } = &mut *shared.borrow_mut();
+            if net.next_deadline().is_some_and(|at| at <= *now_ns) {
+                net.poll(*now_ns);
+            }
+        }
+    }
+
     /// Guest time at which the cards are to transfer.
     pub fn deadline(&self) -> Option<u64> {
         self.0.iter().filter_map(|shared| shared.borrow().net.next_deadline()).min()

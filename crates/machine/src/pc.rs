@@ -241,6 +241,7 @@ impl Board {
                 }
             });
         }
+        self.networks.settle();
     }
 
     fn note_deadline(&mut self, chip: Chip) {

@@ -1,6 +1,8 @@
 //! Machines that run guests of a few instructions.
 
 use machine::{Exit, Files, HostTime, Machine};
+use netstack::{ChannelId, Channels, Ids, Kind, Net};
+use options::Config;
 
 const MS: u64 = 1_000_000;
 
@@ -29,15 +31,16 @@ fn at(ms: u64) -> HostTime {
 }
 
 fn machine(code: &[u8], options: &str) -> Machine {
+    with_nets(code, options, |_| Vec::new())
+}
+
+/// A machine with the networks that `nets` makes of its configuration.
+fn with_nets(code: &[u8], options: &str, nets: impl FnOnce(&Config) -> Vec<Net>) -> Machine {
     let line = format!("-kernel k -m 64 {options}");
     let config = options::parse(line.split_whitespace()).unwrap();
-    Machine::new(
-        &config,
-        Files { kernel: kernel(code), initrd: None, disks: Vec::new(), nets: Vec::new(), shares: Vec::new() },
-        at(0),
-        [7; 32],
-    )
-    .unwrap()
+    let (kernel, nets) = (kernel(code), nets(&config));
+    let files = Files { kernel, initrd: None, disks: Vec::new(), nets, shares: Vec::new() };
+    Machine::new(&config, files, at(0), [7; 32]).unwrap()
 }
 
 /// Writes `text` to COM1.
@@ -278,4 +281,51 @@ fn a_machine_that_cannot_be_made_says_why() {
     .unwrap();
     let text = e.to_string();
     assert!(text.starts_with("-kernel index.html: not a kernel: it is an HTML page"), "{text}");
+}
+
+/// A host with sockets on which nothing ever happens.
+struct Silent;
+
+impl Channels for Silent {
+    fn supports(&self, kind: Kind) -> bool {
+        matches!(kind, Kind::Tcp | Kind::Udp | Kind::Resolve)
+    }
+    fn open(&mut self, _: ChannelId, _: Kind, _: &str) {}
+    fn send(&mut self, _: ChannelId, _: &[u8]) {}
+    fn finish(&mut self, _: ChannelId) {}
+    fn close(&mut self, _: ChannelId) {}
+    fn credit(&mut self, _: ChannelId, _: usize) {}
+}
+
+/// A network that has seen a datagram from 10.0.2.15 to 1.1.1.1, which is to be forgotten after a while.
+fn used_network(config: &Config) -> Vec<Net> {
+    let mut ip = vec![0x45, 0, 0, 29, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 2, 15, 1, 1, 1, 1];
+    let sum: u32 = ip.chunks(2).map(|c| u32::from(c[0]) << 8 | u32::from(c[1])).sum();
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    let udp = [0x03, 0xe8, 0x27, 0x0f, 0, 9, 0, 0, b'x'];
+    let frame = [&[0xff; 6][..], &[0x52, 0x54, 0, 0x12, 0x34, 0x56, 8, 0], &ip, &udp].concat();
+    let mut net = Net::new(&config.nets[0].net, Box::new(Silent), &Ids::new(0), 1).unwrap();
+    net.transmit(&frame);
+    net.poll(0);
+    assert!(net.next_deadline().is_some());
+    vec![net]
+}
+
+#[test]
+fn a_network_whose_card_is_not_driven_does_not_keep_the_host() {
+    // sti; l: hlt; jmp l
+    let code = [0xfb, 0xf4, 0xeb, 0xfd];
+    for reset in [false, true] {
+        let mut m = with_nets(&code, "-netdev user,id=n0 -device virtio-net-pci,netdev=n0", used_network);
+        if reset {
+            // What was due before is not forgotten.
+            m.reset();
+        }
+        let mut last = None;
+        for seconds in 0..300 {
+            last = Some(m.run(at(1000 * seconds), 10_000));
+        }
+        assert_eq!(last, Some(Exit::Idle { until_ns: None }), "the datagram is forgotten");
+    }
 }
