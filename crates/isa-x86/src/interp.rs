@@ -51,6 +51,8 @@ pub struct Vcpu {
     pub cpu: Box<Cpu>,
     /// Instructions that translated code has executed.
     pub translated: u64,
+    /// What has taken from budgets beside instructions, one each: exceptions, interrupts, HLT.
+    pub events: u64,
     /// How often the budget was used up, and how often of that in translated code: a sample of where time goes.
     pub samples: u64,
     pub samples_translated: u64,
@@ -86,6 +88,7 @@ impl Vcpu {
         Vcpu {
             cpu: Box::new(cpu),
             translated: 0,
+            events: 0,
             samples: 0,
             samples_translated: 0,
             catch_exceptions: false,
@@ -127,8 +130,8 @@ impl Vcpu {
         (0..16).map(|k| self.trace.pcs[(self.trace.at + k) % 16])
     }
 
-    /// Executes about `max_insns` instructions: the last block is finished. `cpu.insns` counts exactly. Each exception and interrupt
-    /// takes one from the budget, so that a handler which faults for ever cannot keep the host.
+    /// Executes about `max_insns` instructions: the last block is finished. `cpu.insns` counts exactly. Each of the [`events`](Vcpu::events)
+    /// takes one from the budget too, so that a handler which faults for ever cannot keep the host.
     pub fn run(&mut self, platform: &mut dyn Platform, max_insns: u64) -> CpuExit {
         self.run_with(platform, &mut NoTier, max_insns)
     }
@@ -179,6 +182,7 @@ impl Vcpu {
                     Ok(step) => single = step,
                     Err(Some(exit)) => return exit,
                     Err(None) => {
+                        self.events += 1;
                         end -= 1;
                         continue;
                     }
@@ -189,6 +193,7 @@ impl Vcpu {
                 Ok(at) => at,
                 Err(Stop) => match settle(&mut cx, pc, catch) {
                     None => {
+                        self.events += 1;
                         end -= 1;
                         continue;
                     }
@@ -241,6 +246,7 @@ impl Vcpu {
                 if let Some(exit) = settle(&mut cx, fault_pc, catch) {
                     return exit;
                 }
+                self.events += 1;
                 end -= 1;
             }
         }

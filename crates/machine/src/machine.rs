@@ -197,7 +197,7 @@ impl Machine {
     }
 
     /// The same, where hot code is executed by `tier`. After `max_insns`, `more` gets the number of instructions that this
-    /// call has executed, and says how many are to follow.
+    /// call has executed, and says how many are to follow. With them count what takes time and executes none, as exceptions do.
     pub fn run_with<T: Tier>(
         &mut self,
         tier: &mut T,
@@ -233,12 +233,14 @@ impl Machine {
     }
 
     fn run_slice<T: Tier>(&mut self, tier: &mut T, max_insns: u64, more: &mut dyn FnMut(u64) -> u64) -> Exit {
-        let begin = self.vcpu.cpu.insns;
-        let mut end = begin.saturating_add(max_insns);
+        // What this slice has done, and what it may do.
+        let begin = self.vcpu.cpu.insns + self.vcpu.events;
+        let (mut wakes, mut most) = (0, max_insns);
         // Since the last slice the world outside may have moved.
-        self.board.transfer(&mut self.vcpu.cpu.mem, begin);
+        self.board.transfer(&mut self.vcpu.cpu.mem, self.vcpu.cpu.insns);
         loop {
             let insns = self.vcpu.cpu.insns;
+            let done = insns + self.vcpu.events + wakes - begin;
             if self.board.wants_transfer(insns) {
                 self.board.transfer(&mut self.vcpu.cpu.mem, insns);
             }
@@ -257,14 +259,14 @@ impl Machine {
                 }
                 None => {}
             }
-            if insns >= end {
-                end = insns.saturating_add(more(insns.saturating_sub(begin)));
-                if insns >= end {
+            if done >= most {
+                most = done.saturating_add(more(done));
+                if done >= most {
                     return Exit::Budget;
                 }
             }
             let deadline = self.board.plan();
-            let budget = self.board.clock.insns_until(deadline, insns).min(end - insns);
+            let budget = self.board.clock.insns_until(deadline, insns).min(most - done);
             match self.vcpu.run_with(&mut self.board, tier, budget) {
                 CpuExit::Budget => {}
                 CpuExit::Halted => {
@@ -273,6 +275,7 @@ impl Machine {
                     if !self.board.clock.skip_to(deadline, insns) && !self.board.can_feed_console() {
                         return Exit::Idle { until_ns: deadline.map(|d| self.board.clock.host_monotonic(d)) };
                     }
+                    wakes += 1;
                 }
                 CpuExit::TripleFault => {
                     return self.stopped(

@@ -1,5 +1,6 @@
 //! Machines that run guests of a few instructions.
 
+use guest_api::NoTier;
 use machine::{Exit, Files, HostTime, Machine};
 use netstack::{ChannelId, Channels, Ids, Kind, Net};
 use options::Config;
@@ -281,6 +282,45 @@ fn a_machine_that_cannot_be_made_says_why() {
     .unwrap();
     let text = e.to_string();
     assert!(text.starts_with("-kernel index.html: not a kernel: it is an HTML page"), "{text}");
+}
+
+#[test]
+fn a_handler_that_faults_for_ever_does_not_keep_the_host() {
+    // A stack of 64 KiB that wraps, and a handler of #UD that is UD2: no instruction is ever executed again, and there is no triple fault.
+    let mut code = vec![0x0f, 0x01, 0x15, 0x00, 0x03, 0x10, 0x00]; // lgdt [0x100300]
+    code.extend([0x0f, 0x01, 0x1d, 0x08, 0x03, 0x10, 0x00]); // lidt [0x100308]
+    code.extend([0x66, 0xb8, 0x18, 0x00, 0x8e, 0xd0]); // mov ax, 0x18; mov ss, ax
+    code.extend([0xbc, 0, 0x80, 0, 0]); // mov esp, 0x8000
+    let handler = 0x10_0000 + code.len() as u32;
+    code.extend([0x0f, 0x0b]); // ud2
+    code.resize(0x300, 0);
+    for (table, limit) in [(0x10_0400_u32, 0x1f_u16), (0x10_0600, 0x107)] {
+        code.extend(limit.to_le_bytes());
+        code.extend(table.to_le_bytes());
+        code.extend([0; 2]);
+    }
+    code.resize(0x400, 0);
+    for descriptor in [0, 0, 0x00cf_9b00_0000_ffff_u64, 0x0000_9308_0000_ffff] {
+        code.extend(descriptor.to_le_bytes());
+    }
+    code.resize(0x630, 0); // gate 6: a 32-bit interrupt gate, selector 0x10
+    let gate = [handler & 0xffff | 0x10 << 16, handler & 0xffff_0000 | 0x8e00];
+    code.extend(gate.iter().flat_map(|half| half.to_le_bytes()));
+    code.resize(0x700, 0);
+    let mut m = machine(&code, "");
+    for slice in 0..10 {
+        assert_eq!(m.run(at(slice), 10_000), Exit::Budget);
+        assert_eq!(m.stats().insns, 5);
+    }
+    // And there is a reset button.
+    let mut asked = Vec::new();
+    let mut more = |done| {
+        asked.push(done);
+        if asked.len() < 3 { 100 } else { 0 }
+    };
+    m.reset();
+    assert_eq!(m.run_with(&mut NoTier, at(10), 50, &mut more), Exit::Budget);
+    assert_eq!((m.stats().insns, asked), (10, vec![50, 150, 250]), "faults count where instructions are counted");
 }
 
 /// A host with sockets on which nothing ever happens.
