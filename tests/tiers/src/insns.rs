@@ -7,7 +7,7 @@
 use bare::Bare;
 use diff::guest::{CODE_PA, DATA_PA, Guest, SCRATCH_PA, save_fx};
 use diff::{CODE, CODE_LEN, Case, DATA, DATA_LEN, END, SCRATCH, SCRATCH_LEN, START, generate};
-use guest_api::{Code, Left, Slot, Tier};
+use guest_api::{Code, Decoded, Left, Slot, Tier};
 use iced_x86::{
     Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
 };
@@ -27,8 +27,8 @@ impl Tier for Eager {
     fn threshold(&self) -> u32 {
         6
     }
-    fn hot<C: Code>(&mut self, code: &mut C, id: u32, pc: u64) -> u32 {
-        self.0.hot(code, id, pc)
+    fn hot<C: Code>(&mut self, code: &mut C, block: Decoded, pc: u64) -> u32 {
+        self.0.hot(code, block, pc)
     }
     fn sample<C: Code>(&mut self, code: &mut C) {
         self.0.sample(code);
