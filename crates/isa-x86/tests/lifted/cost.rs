@@ -7,6 +7,7 @@ use iced_x86::{Decoder, DecoderOptions};
 use ir::{Block, Effect, End, Op, Region, Target, Term, passes, verify};
 use isa_x86::cpu::CodeSize;
 use isa_x86::{decode, translate};
+use wasmgen::{Id, abi::Abi};
 
 use crate::machine::lifter;
 
@@ -39,17 +40,29 @@ fn cost(bytes: &[u8]) -> String {
         End::Branch { cond, then, other } => Term::Branch { cond, then: out(then), other: out(other) },
         End::Goto(to) => Term::Goto { to, known: Vec::new() },
     };
+    let leaves = Block { pc: 0, insns: 0, insts: Vec::new(), forks: Vec::new(), term: Term::Interpret { pc: 0 } };
+    let empty = Region { blocks: vec![leaves], ..Region::default() };
     region.blocks.push(Block { pc: 0, insns: r.insns, insts: r.insts, forks: r.forks, term });
     passes::all(&mut region, Some(&[]), true);
     verify(&region).unwrap_or_else(|e| panic!("{e}\n{region}"));
     let count = |f: &dyn Fn(Op) -> bool| region.blocks[0].insts.iter().filter(|i| f(i.op)).count();
     format!(
-        "{:44} | ops {:2}  exits {}  helpers {}",
+        "{:44} | ops {:2}  bytes {:3}  exits {}  helpers {}",
         texts.join("; "),
         count(&|op| !matches!(op, Op::Const | Op::ConstX)),
-        count(&|op| op.shape().effect == Effect::Exits),
-        count(&|op| op == Op::Helper),
+        wasm_bytes(&region) - wasm_bytes(&empty),
+        // What was reached before cannot leave.
+        count(&|op| op.shape().effect == Effect::Exits && !matches!(op, Op::LoadNear(_) | Op::StoreNear(_))),
+        count(&|op| matches!(op, Op::Helper | Op::DivWide(_))),
     )
+}
+
+/// Bytes of WebAssembly that `region` becomes, in a host that links modules.
+fn wasm_bytes(region: &Region) -> usize {
+    let abi = Abi { layout: isa_x86::tier::layout(), state: 1 << 20, lookup_slot: 1, interpret_slot: 2, linked: true };
+    let mut batch = wasmgen::Batch::default();
+    batch.add(1, 3, wasmgen::function(region, Id { number: 1, serial: 1 }, &abi));
+    batch.bytes()
 }
 
 #[test]
