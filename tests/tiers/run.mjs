@@ -14,11 +14,20 @@ const { values, positionals } = parseArgs({
   },
 });
 const bytes = await readFile(positionals[0] ?? "");
+
+/** The names in `list`, of which there are `known`. */
+function names(/** @type {string} */ list, /** @type {string[]} */ known) {
+  const given = list.split(",");
+  const wrong = given.find((name) => !known.includes(name));
+  if (wrong !== undefined) throw new Error(`${wrong}: expected some of ${known.join(",")}`);
+  return known.filter((name) => given.includes(name));
+}
+
 const options = {
-  parts: PARTS.filter((name) => values.part.split(",").includes(name)),
+  parts: names(values.part, PARTS),
   seed: values.seed,
   count: values.count === undefined ? undefined : Number(values.count),
-  supports: values.support.split(","),
+  supports: names(values.support, ["linked", "unlinked"]),
 };
 
 /** The same in a page without content. */

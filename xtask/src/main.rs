@@ -26,7 +26,7 @@ usage: cargo xtask COMMAND
 
   demo [--headless] [--port N]  build, make the default guest, serve the page and print its address;
                                 --headless boots it in Chromium and attaches this terminal
-  test [--long]                 every test; --long adds ten boots in a row, every kernel, a million random instructions
+  test [--long]                 every test; --long adds Firefox, an installed Debian, every kernel, ten boots in a row, millions of random cases
   run --host chromium|firefox|node|qemu [--until TEXT] [--type TEXT] [--timeout S] [--stats FILE]
       [--screenshot FILE] [--code LIMITS] -- OPTIONS
                                 boot with QEMU-style OPTIONS, serial console on standard input and output; exit 0 when

@@ -15,7 +15,6 @@ use crate::fault::Stop;
 use crate::insn::Insn;
 use crate::sem::*;
 use crate::sys::*;
-#[allow(unused_imports)]
 use crate::x87;
 
 macro_rules! rows {

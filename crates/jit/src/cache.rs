@@ -29,7 +29,8 @@ const MAX_REST: u32 = 4096;
 /// Table slots asked of the host at once, and slots in all before everything is dropped.
 const SLOTS: u32 = 1024;
 const MAX_SLOTS: usize = 1 << 16;
-const PAGE: u64 = 4096;
+/// Bytes in a page.
+pub(crate) const PAGE: u64 = 4096;
 
 /// Where code is: physical address and decoding mode.
 pub(crate) type Key = (u64, u32);

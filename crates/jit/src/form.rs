@@ -9,14 +9,14 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 mod rows;
 
+use crate::cache::PAGE;
+
 /// Blocks of a region. More make the host's optimiser slow, out of proportion.
 const MAX_BLOCKS: usize = 64;
 /// Return addresses that a return is compared with.
 const MAX_RETURNS: usize = 6;
 /// Addresses that another computed jump is compared with.
 const MAX_TARGETS: usize = 16;
-/// Bytes in a page.
-const PAGE: u64 = 4096;
 
 /// A region and what it was made from.
 pub(crate) struct Formed {

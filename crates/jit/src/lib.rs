@@ -1,7 +1,7 @@
 //! The second tier: hot guest code as WebAssembly.
 //!
 //! A block that the interpreter has executed often becomes the entry of a *region* ([`form`]): the blocks around it, as the
-//! interpreter has decoded them, along direct jumps and calls. Its function waits in a batch; batches become modules of the
+//! interpreter has decoded them, along jumps and calls, computed ones as far as it has seen where they go. Its function waits in a batch; batches become modules of the
 //! host ([`Host`]). The function is found at a slot of the engine's function table, which other regions jump through, and which holds a function
 //! that returns to the caller as long as there is no region.
 //!

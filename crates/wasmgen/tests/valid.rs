@@ -1,4 +1,4 @@
-//! Every operation as a function of its own is a valid module.
+//! Every vector operation as a function of its own is a valid module, and so are accesses that keep pages.
 
 use ir::{Block, Inst, Op, Region, Target, Term, Ty, Val};
 use wasmgen::abi::Abi;

@@ -257,10 +257,9 @@ fn compare<T: Tier>(
     let mut rng = Rng(seed ^ 0x5eed);
     a.load(p, seed);
     b.load(p, seed);
-    let (start_a, start) = (a.v.cpu.insns, b.v.cpu.insns);
     // Both count from the same number.
+    let start = b.v.cpu.insns;
     a.v.cpu.insns = start;
-    let _ = start_a;
     let mut trail = [0_u64; 12];
     loop {
         let budget = if rng.one_in(3) { 1 + rng.below(30) } else { 30 + rng.below(400) };
@@ -354,6 +353,7 @@ pub fn run(seed: u64, count: u32, report: &mut Report) {
             report.fail(format_args!("program {case:#x}, {how}\n{text}{}", listing(&p)));
         }
     }
+    report.translated("programs", b.v.translated, seen.insns, 75);
     let s = &tier.stats;
     report.line(format_args!(
         "{} instructions, {} exceptions, {} of {count} programs ended; compared {} times; {} translated; {} regions, {} modules; side exits {}, guards {}; dropped {}, evicted {}",
