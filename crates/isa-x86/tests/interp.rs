@@ -86,6 +86,42 @@ fn what_is_written_beside_code_drops_none() {
 }
 
 #[test]
+fn of_many_blocks_that_end_in_a_page_none_stays_when_that_is_written() {
+    // Before one page of memory, others in turn, which end in prefixes of the NOP in its first byte: a block begins at each.
+    const LINEAR: u64 = 0x200_0000;
+    const TABLE: u64 = TABLES + 0x4000;
+    const Q: u64 = TABLES + 0x5000;
+    const STARTS: u64 = 14;
+    // mov [LINEAR + 0x1020], al; hlt
+    let mut v = long_mode(&[0x88, 0x04, 0x25, 0x20, 0x10, 0, 2, 0xf4]);
+    let ram = &mut v.cpu.mem.ram;
+    assert!(ram.write(TABLES + 0x2000 + 8 * (LINEAR >> 21), TABLE | 3));
+    assert!(ram.write(TABLE + 8, Q | 3));
+    assert!(ram.write_bytes(Q, &[0x90, 0xf4]));
+    let execute = |v: &mut Vcpu, pages: u64| {
+        let before = v.decoded();
+        for page in (0..pages).map(|n| TABLES + 0x6000 + 0x1000 * n) {
+            assert!(v.cpu.mem.ram.write(TABLE, page | 3));
+            v.cpu.flush_tlb();
+            for start in 1..=STARTS {
+                assert!(v.cpu.mem.ram.write(page + 0x1000 - start, 0x66_u8));
+                v.cpu.rip = LINEAR + 0x1000 - start;
+                v.cpu.halted = false;
+                assert_eq!(run(v, 10), CpuExit::Halted);
+            }
+        }
+        v.decoded() - before
+    };
+    for (pages, anew) in [(10, 0), (20, 20 * STARTS)] {
+        execute(&mut v, pages);
+        assert_eq!(execute(&mut v, pages), 0);
+        (v.cpu.rip, v.cpu.halted) = (CODE, false);
+        assert_eq!(run(&mut v, 10), CpuExit::Halted);
+        assert_eq!(execute(&mut v, pages), anew, "a store beside the code of {pages} pages");
+    }
+}
+
+#[test]
 fn the_second_of_a_pair_runs_though_the_first_has_written_code() {
     // mov [rdi], rax; mov [rsi], rax; jmp $
     let code = [0x48, 0x89, 7, 0x48, 0x89, 6, 0xeb, 0xfe];

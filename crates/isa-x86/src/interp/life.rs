@@ -44,6 +44,10 @@ impl Counts {
     }
 }
 
+/// Blocks that end in one page and begin in others, of which a write to that page drops those that it hits. Where there are more, it drops them all: a guest that maps one page behind
+/// thousands of others can have a hundred thousand of them, and to look through those for each write would take milliseconds.
+const MOST_CROSSING: usize = 256;
+
 impl CodeCache {
     /// Follows what happened to memory: drops blocks whose code was written and jumps whose pages were remapped.
     pub(super) fn settle<T: Tier>(&mut self, cpu: &mut Cpu, tier: &mut T) {
@@ -99,8 +103,8 @@ impl CodeCache {
         let (page, end) = (pa & !PAGE_MASK, pa + len);
         // If translated code was dropped as well, nobody says which lines it had.
         let mut lines = if tier.changed() { page..page + PAGE_SIZE } else { pa..end };
-        let mut drop_if_hit = |block: &mut Block, code: Range<u64>| {
-            let hit = code.start < end && pa < code.end;
+        let mut drop_if_hit = |block: &mut Block, code: Range<u64>, all: bool| {
+            let hit = all || code.start < end && pa < code.end;
             if hit {
                 block.overwrite();
                 lines = lines.start.min(code.start)..lines.end.max(code.end);
@@ -111,13 +115,14 @@ impl CodeCache {
         self.index.remove_some(page.max(pa.saturating_sub(longest)), end, |id, start| {
             let block = &mut blocks[id as usize];
             let code = start..start + u64::from(block.bytes);
-            drop_if_hit(block, code)
+            drop_if_hit(block, code, false)
         });
         let crossing = self.index.crossing(page);
+        let all = crossing.len() > MOST_CROSSING;
         for &(id, start) in &crossing {
             let block = &mut blocks[id as usize];
             let code = page..page + block.bytes_beyond(start);
-            if drop_if_hit(block, code) {
+            if drop_if_hit(block, code, all) {
                 self.index.remove(id);
             }
         }
