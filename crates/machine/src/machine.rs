@@ -252,10 +252,8 @@ impl Machine {
                 Some(Event::Reset) if self.config.no_reboot => return Exit::Reset,
                 Some(Event::Reset) => {
                     self.reset();
-                    if let Some(exit) = &self.ended {
-                        return exit.clone();
-                    }
-                    continue;
+                    // A guest that resets the machine at once is not to do so again and again.
+                    return self.ended.clone().unwrap_or(Exit::Budget);
                 }
                 None => {}
             }

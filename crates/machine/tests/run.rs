@@ -234,8 +234,12 @@ fn the_guest_resets_the_machine() {
     assert_eq!(m.run(at(0), 1000), Exit::Reset);
     assert_eq!(m.console_output(), b"R");
     let mut m = machine(&resetting(), "");
-    assert_eq!(m.run(at(0), 50), Exit::Budget);
-    assert!(m.stats().resets >= 5 && m.console_output().starts_with(b"RRRRR"), "{:?}", m.stats());
+    for resets in 1..=5 {
+        // Once a slice at most: a guest that does nothing else does not keep the host.
+        assert_eq!(m.run(at(resets), 1000), Exit::Budget);
+        assert_eq!(m.stats().resets, resets);
+    }
+    assert_eq!(m.console_output(), b"RRRRR");
 }
 
 #[test]
