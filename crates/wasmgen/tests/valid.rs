@@ -105,3 +105,58 @@ fn every_vector_operation_is_valid() {
         valid(&region(op));
     }
 }
+
+#[test]
+fn hints_are_of_branches() {
+    use wasmparser::{KnownCustom, Operator, Parser, Payload};
+    let text = "exit 0 @0x0 undone 1
+block 0 @0x0 insns 1:
+  v0 = get 1
+  v1 = load.w8 v0 !0
+  put 2 v1
+  v3 = rel.eq v0 v1
+  branch v3 block 0 else out @0x10
+";
+    let region: Region = text.parse().expect("a region");
+    let abi = Abi { layout: layout(), state: 1 << 20, lookup_slot: 1, interpret_slot: 2, linked: true };
+    let mut batch = Batch::default();
+    for number in 0..2 {
+        batch.add(number, number, wasmgen::function(&region, Id { number, serial: 9 }, &abi));
+    }
+    let module = batch.module(&abi);
+    let (mut imports, mut bodies, mut hints) = (0, Vec::new(), Vec::new());
+    for payload in Parser::new(0).parse_all(&module) {
+        match payload.expect("a module") {
+            Payload::ImportSection(s) => {
+                let s = s.into_imports().map(|i| i.expect("an import").ty);
+                imports = s.filter(|ty| matches!(ty, wasmparser::TypeRef::Func(_))).count() as u32;
+            }
+            Payload::CodeSectionEntry(body) => bodies.push(body),
+            Payload::CustomSection(s) => {
+                if let KnownCustom::BranchHints(s) = s.as_known() {
+                    hints.extend(s.into_iter().map(|f| f.expect("hints of a function")));
+                }
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(hints.len(), 2);
+    for function in hints {
+        let body = &bodies[(function.func - imports) as usize];
+        let (mut likely, mut unlikely) = (0, 0);
+        for hint in function.hints {
+            let hint = hint.expect("a hint");
+            *(if hint.taken { &mut likely } else { &mut unlikely }) += 1;
+            let mut operators = body.get_operators_reader().expect("operators");
+            let at = loop {
+                let (operator, at) = operators.read_with_offset().expect("an operator at the hint's place");
+                if at - body.range().start == hint.func_offset.into() {
+                    break operator;
+                }
+            };
+            assert!(matches!(at, Operator::If { .. } | Operator::BrIf { .. }), "{at:?}");
+        }
+        // The budget at entry and at the edge back, what the TLB misses and is refused; and what it has.
+        assert!(likely >= 1 && unlikely >= 2, "{likely} likely, {unlikely} unlikely");
+    }
+}

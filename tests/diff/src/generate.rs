@@ -374,15 +374,17 @@ fn segment(r: Register) -> usize {
 }
 
 /// Whether bytes that are no instruction of the announced processor are none of the host's: not VEX, EVEX, XOP or 3DNow!, which the
-/// decoder here does not know, and not virtualization or AMD's LOCK MOV CR0. Nor VERR and VERW with LOCK (#UD, SDM 2 LOCK): AMD's
-/// processors meet the faults of the operand first.
+/// decoder here does not know, and not virtualization or AMD's LOCK MOV CR0. Nor RDPKRU and WRPKRU, whose prefixes AMD's processors ignore,
+/// nor VERR and VERW with LOCK (#UD, SDM 2 LOCK): they meet the faults of the operand first.
 fn nowhere_valid(bytes: &[u8]) -> bool {
     let prefix =
         |b: u8| matches!(b, 0x66 | 0x67 | 0xf2 | 0xf3 | 0xf0 | 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0x40..=0x4f);
     let opcode = bytes.iter().position(|&b| !prefix(b)).map_or(&[][..], |n| &bytes[n..]);
     let verify = |modrm: u8| modrm < 0xc0 && matches!(modrm >> 3 & 7, 4 | 5);
     match opcode {
-        [0xc4 | 0xc5 | 0x62 | 0x8f, ..] | [0x0f, 0x0f | 0x20 | 0x22, ..] | [0x0f, 0x01, 0xc0..=0xdf, ..] => false,
+        [0xc4 | 0xc5 | 0x62 | 0x8f, ..]
+        | [0x0f, 0x0f | 0x20 | 0x22, ..]
+        | [0x0f, 0x01, 0xc0..=0xdf | 0xee | 0xef, ..] => false,
         [0x0f, 0x00, modrm, ..] => !verify(*modrm),
         _ => true,
     }

@@ -145,3 +145,31 @@ fn a_host_that_has_refused_is_left_in_peace() {
     jit.flush();
     assert_eq!((jit.host.asked, jit.stats.widened, jit.stats.refusals), (2, 1, 2), "then it is asked again");
 }
+
+#[test]
+fn modules_take_no_more_room_than_there_is() {
+    let mut jit = Jit::new(Takes { modules: u32::MAX, asked: 0 }, StateLayout::default(), 0);
+    let abi = jit.abi.expect("the host compiles");
+    let mut one = 0;
+    for n in 0..10 {
+        let key = (KEY.0 + 0x100 * n, KEY.1);
+        let slot = jit.slot(key).expect("a slot");
+        let region = "block 0 @0x0 insns 3:\n  jump out @0x10".parse().expect("a region");
+        jit.add(key, slot, Formed { region, ranges: vec![(key.0, 16)] }, false, &abi);
+        jit.flush();
+        if n == 0 {
+            one = jit.bytes;
+            jit.limit = 3 * one;
+        }
+        let modules = jit.modules.len();
+        assert_eq!(modules, jit.live_regions());
+        assert!(
+            modules as u64 == (n + 1).min(3) && jit.bytes == one * modules,
+            "{modules} modules, {} bytes",
+            jit.bytes
+        );
+    }
+    assert_eq!(jit.stats.evictions, 7);
+    // The oldest are gone.
+    assert_eq!((0..10).filter(|n| jit.find(KEY.0 + 0x100 * n, KEY.1) != 0).collect::<Vec<_>>(), [7, 8, 9]);
+}
