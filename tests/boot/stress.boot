@@ -1,5 +1,5 @@
 # Translated code under stress: all is translated early and in small modules, which are evicted all the time; regions are dropped, the
-# TLB emptied, and translated code left, at random. The guest does not notice.
+# TLB emptied, translated code left, and interrupts raised, at random. The guest does not notice.
 memory 128
 code stress=1
 on debian-cloud-6.1 node

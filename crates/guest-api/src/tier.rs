@@ -248,6 +248,8 @@ pub struct Disturbance {
     pub insns: u64,
     /// The TLB is emptied before it.
     pub flush: bool,
+    /// An interrupt comes before it that nothing has asked for.
+    pub interrupt: bool,
 }
 
 /// No second tier.

@@ -146,6 +146,9 @@ impl Vcpu {
                     if d.flush {
                         self.cpu.flush_tlb();
                     }
+                    if d.interrupt {
+                        platform.interrupt_early(self.cpu.insns);
+                    }
                     d.insns.clamp(1, left.max(1))
                 }
             };

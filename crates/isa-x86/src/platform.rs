@@ -19,6 +19,9 @@ pub trait Platform {
         false
     }
 
+    /// For tests: an interrupt comes that software must be ready for at any time, if there is one and it is not masked.
+    fn interrupt_early(&mut self, _at: u64) {}
+
     /// Reads a model-specific register that lives outside the CPU core: IA32_APIC_BASE, IA32_TSC_DEADLINE, the x2APIC's.
     /// `None`: no such register (#GP).
     fn msr_read(&mut self, msr: u32, at: u64) -> Option<u64>;

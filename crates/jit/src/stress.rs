@@ -1,7 +1,7 @@
 //! Stress, for tests: whatever may happen to translated code happens all the time, by a random seed.
 //!
 //! Blocks are translated when they are first seen or soon after, a region to a module, or two; room for code and table slots is scarce, so that modules are evicted
-//! and slots reassigned; regions are dropped as if their code had been written; the TLB is emptied; and the guest runs in
+//! and slots reassigned; regions are dropped as if their code had been written; the TLB is emptied; a timer's interrupts come that are not due; and the guest runs in
 //! pieces of a few instructions, so that regions are left at any back edge, and interrupts come at any of them.
 
 use guest_api::Disturbance;
@@ -73,7 +73,7 @@ impl<H: Host> Jit<H> {
             4..=6 => 1 + s.below(1000),
             _ => 1 + s.below(10_000),
         };
-        let flush = s.one_in(16);
+        let (flush, interrupt) = (s.one_in(16), s.one_in(64));
         // At first sight, when nothing is known of what follows; or later, so that regions are of many blocks.
         self.hot = [1, 1, 2, 5, 12][s.below(5) as usize];
         s.saved = (s.saved + insns).min(s.pace * SAVINGS);
@@ -97,6 +97,6 @@ impl<H: Host> Jit<H> {
         if modules {
             self.flush();
         }
-        Some(Disturbance { insns, flush })
+        Some(Disturbance { insns, flush, interrupt })
     }
 }

@@ -96,6 +96,18 @@ fn a_vector_goes_from_irr_to_isr_to_eoi() {
 }
 
 #[test]
+fn the_timers_interrupt_may_come_early() {
+    let (mut l, mut b) = lapic();
+    l.timer_interrupt(&mut b.cx());
+    assert_eq!(l.pending_vector(), None, "masked");
+    b.w32(&mut l, LVT_TIMER, 0x71);
+    b.w32(&mut l, INITIAL, 1000);
+    let due = l.next_deadline();
+    l.timer_interrupt(&mut b.cx());
+    assert_eq!((l.pending_vector(), l.next_deadline()), (Some(0x71), due), "and comes again when it is due");
+}
+
+#[test]
 fn every_vector_from_16_can_be_received() {
     for v in 16..=255 {
         let (mut l, mut b) = lapic();

@@ -123,6 +123,13 @@ impl Platform for Board {
         done
     }
 
+    fn interrupt_early(&mut self, at: u64) {
+        self.last = Clock::at(self.clock.now(at));
+        let mut cx = DevCtx { irq: &mut self.irq, out: &mut self.out, clock: self.last };
+        self.chips.lapic.timer_interrupt(&mut cx);
+        self.settle(Chip::Lapic);
+    }
+
     fn cr8(&mut self) -> u8 {
         self.chips.lapic.cr8()
     }
