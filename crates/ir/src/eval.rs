@@ -46,7 +46,8 @@ pub trait Env {
     fn store(&mut self, va: u64, bytes: u32, v: u128) -> bool;
     /// Whether `bytes` (1..=4096) at `va` can be written.
     fn writable(&mut self, va: u64, bytes: u32) -> bool;
-    fn helper(&mut self, h: u16, args: [u64; 4]) -> Option<u64>;
+    /// `left`: instructions left of the budget before the one that asks.
+    fn helper(&mut self, h: u16, args: [u64; 4], left: i64) -> Option<u64>;
     /// A slot as helpers see it.
     fn get_shared(&mut self, slot: u8) -> u64;
     fn put_shared(&mut self, slot: u8, v: u64);
@@ -83,7 +84,7 @@ pub fn run(region: &Region, state: &mut State, env: &mut dyn Env, base: u64, mut
         }
         left -= i64::from(block.insns);
         let mut values = vec![0; block.insts.len()];
-        let fork = match run_block(region, &block.insts, &mut values, state, env, base) {
+        let fork = match run_block(region, &block.insts, &mut values, state, env, base, left) {
             Ok(fork) => fork.map(|n| &block.forks[n]),
             Err(exit) => {
                 let e = &region.exits[exit as usize];
@@ -129,6 +130,7 @@ fn run_block(
     state: &mut State,
     env: &mut dyn Env,
     base: u64,
+    left: i64,
 ) -> Result<Option<usize>, u32> {
     let mut k = 0;
     while k < insts.len() {
@@ -142,6 +144,7 @@ fn run_block(
         let int = args.map(|v| v as u64);
         let [x, y, z, w] = int;
         let slot = i.imm as usize;
+        let near = |reach: u64| reach.wrapping_add(i.imm);
         let lane_at =
             |lane: Lane| (8 * lane.bytes() as u32, i.imm as u32 % lane.count() as u32 * 8 * lane.bytes() as u32);
         values[k] = match i.op {
@@ -177,13 +180,13 @@ fn run_block(
                 let bits = LazyFlags { form: x, a: y, b: z, r: w, carry: 0 }.packed();
                 (bits & !Flag::Carry.bit()).into()
             }
-            // The accesses look for themselves.
-            Op::Reach(_) => 0,
-            Op::Load(w) | Op::LoadNear(w) => env.load(x, w.bytes(), false).ok_or(i.exit)?,
+            // The accesses look for themselves, at a distance from its address.
+            Op::Reach(_) => a,
+            Op::Load(w) => env.load(x, w.bytes(), false).ok_or(i.exit)?,
             Op::LoadRmw(w) => env.load(x, w.bytes(), true).ok_or(i.exit)?,
-            Op::Store(w) | Op::StoreNear(w) => {
-                env.store(x, w.bytes(), b & u128::from(w.mask())).then_some(0).ok_or(i.exit)?
-            }
+            Op::LoadNear(w) => env.load(near(y), w.bytes(), false).ok_or(i.exit)?,
+            Op::Store(w) => env.store(x, w.bytes(), b & u128::from(w.mask())).then_some(0).ok_or(i.exit)?,
+            Op::StoreNear(w) => env.store(near(z), w.bytes(), b & u128::from(w.mask())).then_some(0).ok_or(i.exit)?,
             Op::Probe => env.writable(x, i.imm as u32).then_some(0).ok_or(i.exit)?,
             Op::If => {
                 if a == 0 {
@@ -195,8 +198,10 @@ fn run_block(
             Op::Bail => return Err(i.exit),
             Op::Fork if a != 0 => return Ok(Some(slot)),
             Op::Fork => 0,
-            Op::Helper => env.helper(i.imm as u16, int).ok_or(i.exit)?.into(),
-            Op::DivWide(_) => env.helper(i.imm as u16, [int[0], int[1], int[2], 0]).ok_or(i.exit)?.into(),
+            Op::Helper | Op::DivWide(_) => {
+                let left = left + i64::from(region.exits[i.exit as usize].undone);
+                env.helper(i.imm as u16, int, left).ok_or(i.exit)?.into()
+            }
             Op::GetX => state.xslots[slot],
             Op::PutX => {
                 state.xslots[slot] = a;
@@ -208,8 +213,10 @@ fn run_block(
             {
                 return Err(i.exit);
             }
-            Op::LoadX(_) | Op::LoadXNear(_) => env.load(x, 16, false).ok_or(i.exit)?,
-            Op::StoreX(_) | Op::StoreXNear(_) => env.store(x, 16, b).then_some(0).ok_or(i.exit)?,
+            Op::LoadX(_) => env.load(x, 16, false).ok_or(i.exit)?,
+            Op::LoadXNear(_) => env.load(near(y), 16, false).ok_or(i.exit)?,
+            Op::StoreX(_) => env.store(x, 16, b).then_some(0).ok_or(i.exit)?,
+            Op::StoreXNear(_) => env.store(near(z), 16, b).then_some(0).ok_or(i.exit)?,
             Op::V1(op) => v1(op, a),
             Op::V2(op) => v2(op, a, b),
             Op::VShift(op, lane) => shift(op, lane, a, y),

@@ -10,11 +10,13 @@ const BASE: u64 = 0x1000;
 struct Small {
     memory: [u8; 16],
     shared: [u64; SLOTS],
+    /// What the last helper was told.
+    left: i64,
 }
 
 impl Default for Small {
     fn default() -> Small {
-        Small { memory: [0; 16], shared: [0; SLOTS] }
+        Small { memory: [0; 16], shared: [0; SLOTS], left: 0 }
     }
 }
 
@@ -40,7 +42,8 @@ impl Env for Small {
     fn put_shared(&mut self, slot: u8, v: u64) {
         self.shared[usize::from(slot)] = v;
     }
-    fn helper(&mut self, h: u16, args: [u64; 4]) -> Option<u64> {
+    fn helper(&mut self, h: u16, args: [u64; 4], left: i64) -> Option<u64> {
+        self.left = left;
         (h == 1).then(|| args.iter().sum())
     }
     fn float(&mut self, op: Op, a: u128, b: u128) -> Option<u128> {
@@ -121,6 +124,43 @@ fn the_budget_is_looked_at_on_edges_back_and_at_the_start() {
     assert_eq!(left(3, 1), (BASE + 4, -3, 1), "no look on the edge forward");
     assert_eq!(left(3, 0), (BASE, 0, 0));
     assert_eq!(left(3, -7), (BASE, -7, 0));
+}
+
+#[test]
+fn a_helper_is_told_what_is_left_before_its_instruction() {
+    const TEXT: &str = "
+exit 0 @0x7 undone 2
+block 0 @0x0 insns 5:
+  v0 = const 1
+  v1 = helper 1 v0 v0 v0 v0 !0
+  put 1 v1
+  jump out @0xb
+";
+    let (o, s, env) = eval(TEXT, &[], 100);
+    assert_eq!((o.left, s.slots[1], env.left), (95, 4, 97));
+}
+
+#[test]
+fn what_shares_a_probe_is_found_from_there() {
+    // The halves of a vector are both said to be at the vector's address.
+    const TEXT: &str = "
+exit 0 @0x0 undone 1
+block 0 @0x0 insns 1:
+  v0 = get 0
+  v1 = reach.writes 0x10 v0 !0
+  v2 = const 7
+  storenear.w64 8 v0 v2 v1 !0
+  v4 = loadnear.w64 0 v0 v1 !0
+  v5 = loadnear.w64 8 v0 v1 !0
+  put 1 v4
+  put 2 v5
+  v8 = loadxnear.any 0 v0 v1 !0
+  putx 0 v8
+  jump out @0x8
+";
+    let (_, s, env) = eval(TEXT, &[0x100], 10);
+    assert_eq!((&s.slots[1..3], s.xslots[0]), (&[0, 7][..], 7 << 64));
+    assert_eq!(env.memory[8..], [7, 0, 0, 0, 0, 0, 0, 0]);
 }
 
 #[test]

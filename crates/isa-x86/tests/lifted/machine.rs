@@ -175,7 +175,7 @@ impl Env for Guest<'_> {
     fn put_shared(&mut self, slot: u8, v: u64) {
         self.machine.cpu.regs[usize::from(slot)] = v;
     }
-    fn helper(&mut self, h: u16, args: [u64; 4]) -> Option<u64> {
+    fn helper(&mut self, h: u16, args: [u64; 4], _: i64) -> Option<u64> {
         use guest_api::Emit;
         let r = self.machine.with(|cx| cx.helper(Helper(h), &args));
         if r.is_err() {
