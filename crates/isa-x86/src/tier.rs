@@ -134,7 +134,7 @@ impl Guest for Exec<'_> {
             && self.cpu.mem.ram.read_bytes(next, copy.get_mut(first..bytes)?);
         let words = [0, 8].map(|k| u64::from_le_bytes(core::array::from_fn(|n| copy[k + n])));
         self.cpu.exchange.vectors[0] = words;
-        good.then(|| core::ptr::from_ref(&self.cpu.exchange.vectors).addr())
+        good.then(|| core::ptr::from_ref(&self.cpu.exchange.vectors).expose_provenance())
     }
 
     fn updatable(&mut self, va: u64, bytes: u32) -> Option<usize> {

@@ -6,7 +6,7 @@ pub use platform::{Bare, Registers};
 
 use isa_x86::cpu::{Cpu, SegReg, Segment, cr0, cr4, efer};
 use isa_x86::{CpuExit, Vcpu};
-use mem::{GuestRam, Memory};
+use mem::{GuestRam, LINE, Memory};
 
 /// Bytes of RAM of [`long_mode`].
 pub const RAM: u64 = 4 << 20;
@@ -75,6 +75,36 @@ pub fn long_mode(code: &[u8]) -> Vcpu {
     cpu.rip = CODE;
     cpu.regs[4] = CODE - 0x1000;
     vcpu(cpu)
+}
+
+/// Makes RAM what `image` says. What is so already stays as it is, and code there stays decoded and translated.
+pub fn restore(mem: &mut Memory, image: &[u8]) {
+    let bytes = LINE as usize;
+    for (at, line) in (0..).step_by(bytes).zip(image.chunks(bytes)) {
+        if mem.ram.slice(at, line.len()) != Some(line) {
+            assert!(mem.dma_write(at, line));
+        }
+    }
+}
+
+/// What a program has come to, as text: registers, and a hash of RAM.
+pub fn outcome(cpu: &Cpu) -> String {
+    let ram = cpu.mem.ram.slice(0, cpu.mem.ram.size() as usize).expect("RAM");
+    let ram = ram.chunks_exact(8).fold(0_u64, |h, w| {
+        let w = w.try_into().map_or(0, u64::from_le_bytes);
+        (h ^ w).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
+    });
+    format!(
+        "{:x?} rip {:x} flags {:x} cr2 {:x} mxcsr {:x}\n    seg {:x?}\n    xmm {:x?}\n    fpu {:x?}\n    RAM {ram:x}",
+        &cpu.regs[..16],
+        cpu.rip,
+        cpu.rflags(),
+        cpu.cr2,
+        cpu.mxcsr,
+        cpu.seg,
+        cpu.xmm,
+        cpu.fpu
+    )
 }
 
 /// Runs until `insns` instructions were executed or something else happened.
