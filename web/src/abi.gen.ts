@@ -502,7 +502,7 @@ export interface EngineStats {
   exits_budget: number;
   /** Regions dropped because the guest has written to their code. */
   invalidations: number;
-  /** Regions dropped to make room. */
+  /** Modules dropped, the oldest first, as there was more translated code than is kept. */
   evictions: number;
   /** What the host has refused: modules and growth of the function table. */
   refusals: number;

@@ -493,7 +493,7 @@ layout! {
         exits_budget,
         /// Regions dropped because the guest has written to their code.
         invalidations,
-        /// Regions dropped to make room.
+        /// Modules dropped, the oldest first, as there was more translated code than is kept.
         evictions,
         /// What the host has refused: modules and growth of the function table.
         refusals,

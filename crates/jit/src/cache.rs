@@ -53,7 +53,7 @@ pub struct Stats {
     pub invalidations: u64,
     /// Regions formed again with all that they went over to.
     pub widened: u64,
-    /// Modules dropped for want of room.
+    /// Modules dropped, the oldest first, as there was more code than is kept.
     pub evictions: u64,
     /// Regions dropped because entering them led nowhere.
     pub useless: u64,
@@ -291,7 +291,6 @@ impl<H: Host> Jit<H> {
         self.bytes += module.len();
         self.modules.push_back(Module { id, regions: waiting, live, bytes: module.len() });
         while self.bytes > self.limit && self.modules.len() > 1 {
-            self.stats.evictions += 1;
             self.evict();
         }
     }
@@ -299,6 +298,7 @@ impl<H: Host> Jit<H> {
     /// Drops the oldest module.
     pub(crate) fn evict(&mut self) {
         let Some(module) = self.modules.pop_front() else { return };
+        self.stats.evictions += 1;
         for n in module.regions {
             if self.regions[n as usize].as_ref().is_some_and(|i| i.state == State::In(module.id)) {
                 self.forget(n);

@@ -82,10 +82,7 @@ impl<H: Host> Jit<H> {
             s.due -= 1;
             match s.below(500) {
                 0..=4 => self.everything_goes(),
-                5..=24 => {
-                    self.stats.evictions += 1;
-                    self.evict();
-                }
+                5..=24 => self.evict(),
                 25..=350 => {
                     // Many of these numbers are nobody's.
                     let n = s.below(self.regions.len().max(1) as u64) as u32;

@@ -125,6 +125,15 @@ impl Code for Chain {
 }
 
 #[test]
+fn modules_that_make_room_are_counted_not_those_that_are_not_there() {
+    let (mut jit, _) = with_a_region(1);
+    for _ in 0..2 {
+        jit.evict();
+        assert_eq!((jit.live_modules(), jit.live_regions(), jit.stats.evictions), (0, 0, 1));
+    }
+}
+
+#[test]
 fn a_host_that_has_refused_is_left_in_peace() {
     let (mut jit, slot) = with_a_region(1);
     let n = jit.owner(slot);
