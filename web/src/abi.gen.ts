@@ -1,6 +1,6 @@
 // Made by `cargo run -p host-abi` from crates/host-abi/src/lib.rs; edit that.
 
-export const VERSION = 9;
+export const VERSION = 10;
 export const IMPORT_MODULE = "pagevm";
 export const CODE_IMPORT_MODULE = "e";
 export const TABLE = "__indirect_function_table";
@@ -494,9 +494,14 @@ export interface EngineStats {
   tlb_fills: number;
   /** Exits of translated code to look up what comes next. */
   exits_lookup: number;
-  /** Exits to have an instruction interpreted. */
-  exits_bail: number;
-  /** Exits because something that was assumed does not hold. */
+  /** Exits at an instruction that is not translated, to have it interpreted. */
+  exits_interpret: number;
+  /**
+   * Exits at an instruction that is, to have it interpreted: it meets a device, a fault, a watchpoint or code, a helper refuses it, or an access
+   * is in another page than the one that it shares a look into the TLB with.
+   */
+  exits_side: number;
+  /** Exits because a region of several pages is not known to be mapped as it was. */
   exits_guard: number;
   /** Exits because the slice's budget is used up. */
   exits_budget: number;
@@ -531,7 +536,8 @@ export const NO_STATS: EngineStats = {
   emit_ns: 0,
   tlb_fills: 0,
   exits_lookup: 0,
-  exits_bail: 0,
+  exits_interpret: 0,
+  exits_side: 0,
   exits_guard: 0,
   exits_budget: 0,
   invalidations: 0,
@@ -562,14 +568,15 @@ export function readStats(memory: ArrayBufferLike, ptr: number): EngineStats {
     emit_ns: Number(view.getBigUint64(104, true)),
     tlb_fills: Number(view.getBigUint64(112, true)),
     exits_lookup: Number(view.getBigUint64(120, true)),
-    exits_bail: Number(view.getBigUint64(128, true)),
-    exits_guard: Number(view.getBigUint64(136, true)),
-    exits_budget: Number(view.getBigUint64(144, true)),
-    invalidations: Number(view.getBigUint64(152, true)),
-    evictions: Number(view.getBigUint64(160, true)),
-    refusals: Number(view.getBigUint64(168, true)),
-    ram_bytes: Number(view.getBigUint64(176, true)),
-    disk_read_bytes: Number(view.getBigUint64(184, true)),
-    disk_written_bytes: Number(view.getBigUint64(192, true)),
+    exits_interpret: Number(view.getBigUint64(128, true)),
+    exits_side: Number(view.getBigUint64(136, true)),
+    exits_guard: Number(view.getBigUint64(144, true)),
+    exits_budget: Number(view.getBigUint64(152, true)),
+    invalidations: Number(view.getBigUint64(160, true)),
+    evictions: Number(view.getBigUint64(168, true)),
+    refusals: Number(view.getBigUint64(176, true)),
+    ram_bytes: Number(view.getBigUint64(184, true)),
+    disk_read_bytes: Number(view.getBigUint64(192, true)),
+    disk_written_bytes: Number(view.getBigUint64(200, true)),
   };
 }

@@ -416,7 +416,8 @@ impl Engine {
             s.emit_ns = stats.emit_ns;
             s.tlb_fills = jit::call::fills();
             s.exits_lookup = stats.exits_lookup;
-            s.exits_bail = stats.exits_side + stats.exits_interpret;
+            s.exits_interpret = stats.exits_interpret;
+            s.exits_side = stats.exits_side;
             s.exits_guard = stats.exits_guard;
             s.exits_budget = stats.exits_budget;
             s.invalidations = stats.invalidations;

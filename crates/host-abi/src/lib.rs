@@ -17,7 +17,7 @@ mod typescript;
 pub use typescript::typescript;
 
 /// Raised when a function, a code or a layout changes its meaning; the host refuses an engine of another version.
-pub const VERSION: u32 = 9;
+pub const VERSION: u32 = 10;
 
 /// The name of the module that the engine imports from.
 pub const IMPORT_MODULE: &str = "pagevm";
@@ -485,9 +485,12 @@ layout! {
         tlb_fills,
         /// Exits of translated code to look up what comes next.
         exits_lookup,
-        /// Exits to have an instruction interpreted.
-        exits_bail,
-        /// Exits because something that was assumed does not hold.
+        /// Exits at an instruction that is not translated, to have it interpreted.
+        exits_interpret,
+        /// Exits at an instruction that is, to have it interpreted: it meets a device, a fault, a watchpoint or code, a helper refuses it, or an access
+        /// is in another page than the one that it shares a look into the TLB with.
+        exits_side,
+        /// Exits because a region of several pages is not known to be mapped as it was.
         exits_guard,
         /// Exits because the slice's budget is used up.
         exits_budget,
