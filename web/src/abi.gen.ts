@@ -479,6 +479,10 @@ export interface EngineStats {
   /** Regions of guest code that were translated, and those of them that can still be entered. */
   regions: number;
   regions_live: number;
+  /** Regions of `regions` that took the place of another, with all that it went over to: because time is spent there, or its accesses are often apart. */
+  regions_widened: number;
+  /** Regions dropped because nearly all entries of them by the interpreter executed nothing. */
+  regions_useless: number;
   /** Modules that the host has compiled of them, and those of these that were not dropped. */
   modules: number;
   modules_live: number;
@@ -528,6 +532,8 @@ export const NO_STATS: EngineStats = {
   samples_translated: 0,
   regions: 0,
   regions_live: 0,
+  regions_widened: 0,
+  regions_useless: 0,
   modules: 0,
   modules_live: 0,
   wasm_bytes: 0,
@@ -560,23 +566,25 @@ export function readStats(memory: ArrayBufferLike, ptr: number): EngineStats {
     samples_translated: Number(view.getBigUint64(40, true)),
     regions: Number(view.getBigUint64(48, true)),
     regions_live: Number(view.getBigUint64(56, true)),
-    modules: Number(view.getBigUint64(64, true)),
-    modules_live: Number(view.getBigUint64(72, true)),
-    wasm_bytes: Number(view.getBigUint64(80, true)),
-    compile_ns: Number(view.getBigUint64(88, true)),
-    lift_ns: Number(view.getBigUint64(96, true)),
-    emit_ns: Number(view.getBigUint64(104, true)),
-    tlb_fills: Number(view.getBigUint64(112, true)),
-    exits_lookup: Number(view.getBigUint64(120, true)),
-    exits_interpret: Number(view.getBigUint64(128, true)),
-    exits_side: Number(view.getBigUint64(136, true)),
-    exits_guard: Number(view.getBigUint64(144, true)),
-    exits_budget: Number(view.getBigUint64(152, true)),
-    invalidations: Number(view.getBigUint64(160, true)),
-    evictions: Number(view.getBigUint64(168, true)),
-    refusals: Number(view.getBigUint64(176, true)),
-    ram_bytes: Number(view.getBigUint64(184, true)),
-    disk_read_bytes: Number(view.getBigUint64(192, true)),
-    disk_written_bytes: Number(view.getBigUint64(200, true)),
+    regions_widened: Number(view.getBigUint64(64, true)),
+    regions_useless: Number(view.getBigUint64(72, true)),
+    modules: Number(view.getBigUint64(80, true)),
+    modules_live: Number(view.getBigUint64(88, true)),
+    wasm_bytes: Number(view.getBigUint64(96, true)),
+    compile_ns: Number(view.getBigUint64(104, true)),
+    lift_ns: Number(view.getBigUint64(112, true)),
+    emit_ns: Number(view.getBigUint64(120, true)),
+    tlb_fills: Number(view.getBigUint64(128, true)),
+    exits_lookup: Number(view.getBigUint64(136, true)),
+    exits_interpret: Number(view.getBigUint64(144, true)),
+    exits_side: Number(view.getBigUint64(152, true)),
+    exits_guard: Number(view.getBigUint64(160, true)),
+    exits_budget: Number(view.getBigUint64(168, true)),
+    invalidations: Number(view.getBigUint64(176, true)),
+    evictions: Number(view.getBigUint64(184, true)),
+    refusals: Number(view.getBigUint64(192, true)),
+    ram_bytes: Number(view.getBigUint64(200, true)),
+    disk_read_bytes: Number(view.getBigUint64(208, true)),
+    disk_written_bytes: Number(view.getBigUint64(216, true)),
   };
 }

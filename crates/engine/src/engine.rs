@@ -408,6 +408,8 @@ impl Engine {
             let (s, stats) = (&mut self.stats, &jit.stats);
             s.regions = stats.regions;
             s.regions_live = jit.live_regions() as u64;
+            s.regions_widened = stats.widened;
+            s.regions_useless = stats.useless;
             s.modules = stats.modules;
             s.modules_live = jit.live_modules() as u64;
             s.wasm_bytes = stats.wasm_bytes;

@@ -470,6 +470,10 @@ layout! {
         /// Regions of guest code that were translated, and those of them that can still be entered.
         regions,
         regions_live,
+        /// Regions of `regions` that took the place of another, with all that it went over to: because time is spent there, or its accesses are often apart.
+        regions_widened,
+        /// Regions dropped because nearly all entries of them by the interpreter executed nothing.
+        regions_useless,
         /// Modules that the host has compiled of them, and those of these that were not dropped.
         modules,
         modules_live,

@@ -51,7 +51,7 @@ pub struct Stats {
     pub exits_guard: u64,
     pub exits_budget: u64,
     pub invalidations: u64,
-    /// Regions formed again with all that they went over to.
+    /// Regions formed again with all that they went over to, counted among `regions` too.
     pub widened: u64,
     /// Modules dropped, the oldest first, as there was more code than is kept.
     pub evictions: u64,
