@@ -494,8 +494,11 @@ export interface EngineStats {
   lift_ns: number;
   /** Nanoseconds from there to Wasm. */
   emit_ns: number;
-  /** TLB entries filled: accesses that missed, in every tier. */
-  tlb_fills: number;
+  /**
+   * Linear addresses that were translated because the TLB did not have them: in every tier, of data and of code. An access to a page that has no
+   * entry (a device's) counts each time, one across two pages twice, one that translated code leaves to the interpreter in both.
+   */
+  tlb_misses: number;
   /** Exits of translated code to look up what comes next. */
   exits_lookup: number;
   /** Exits at an instruction that is not translated, to have it interpreted. */
@@ -540,7 +543,7 @@ export const NO_STATS: EngineStats = {
   compile_ns: 0,
   lift_ns: 0,
   emit_ns: 0,
-  tlb_fills: 0,
+  tlb_misses: 0,
   exits_lookup: 0,
   exits_interpret: 0,
   exits_side: 0,
@@ -574,7 +577,7 @@ export function readStats(memory: ArrayBufferLike, ptr: number): EngineStats {
     compile_ns: Number(view.getBigUint64(104, true)),
     lift_ns: Number(view.getBigUint64(112, true)),
     emit_ns: Number(view.getBigUint64(120, true)),
-    tlb_fills: Number(view.getBigUint64(128, true)),
+    tlb_misses: Number(view.getBigUint64(128, true)),
     exits_lookup: Number(view.getBigUint64(136, true)),
     exits_interpret: Number(view.getBigUint64(144, true)),
     exits_side: Number(view.getBigUint64(152, true)),

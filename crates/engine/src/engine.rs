@@ -400,6 +400,7 @@ impl Engine {
             self.stats.interp_insns = stats.insns.saturating_sub(stats.translated_insns);
             self.stats.decoded_insns = stats.decoded_insns;
             self.stats.decoded_drops = stats.decoded_drops;
+            self.stats.tlb_misses = stats.tlb_misses;
             self.stats.samples = stats.samples;
             self.stats.samples_translated = stats.samples_translated;
             self.stats.ram_bytes = stats.ram_bytes;
@@ -416,7 +417,6 @@ impl Engine {
             s.compile_ns = stats.compile_ns;
             s.lift_ns = stats.lift_ns;
             s.emit_ns = stats.emit_ns;
-            s.tlb_fills = jit::call::fills();
             s.exits_lookup = stats.exits_lookup;
             s.exits_interpret = stats.exits_interpret;
             s.exits_side = stats.exits_side;

@@ -485,8 +485,9 @@ layout! {
         lift_ns,
         /// Nanoseconds from there to Wasm.
         emit_ns,
-        /// TLB entries filled: accesses that missed, in every tier.
-        tlb_fills,
+        /// Linear addresses that were translated because the TLB did not have them: in every tier, of data and of code. An access to a page that has no
+        /// entry (a device's) counts each time, one across two pages twice, one that translated code leaves to the interpreter in both.
+        tlb_misses,
         /// Exits of translated code to look up what comes next.
         exits_lookup,
         /// Exits at an instruction that is not translated, to have it interpreted.

@@ -228,6 +228,8 @@ pub struct Cpu {
     pub(crate) budget_end: u64,
     /// What translated code and its caller tell each other.
     pub(crate) exchange: Exchange,
+    /// Linear addresses that were translated because the TLB did not have them; both of an access across two pages.
+    pub tlb_misses: u64,
     /// Calls by translated code of each kind of helper.
     pub(crate) helper_calls: [u64; crate::sem::helpers::KINDS],
     /// The jump cache of translated code, by [`guest_api::jump_index`].
@@ -280,6 +282,7 @@ impl Cpu {
             translated: false,
             budget_end: 0,
             exchange: Exchange::default(),
+            tlb_misses: 0,
             helper_calls: [0; crate::sem::helpers::KINDS],
             jumps: vec![NOWHERE; JUMPS].into(),
             verified: vec![Verified::NOTHING; VERIFIED].into(),

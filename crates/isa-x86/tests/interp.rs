@@ -1,6 +1,6 @@
 //! The interpreter's loop: blocks, budgets, self-modifying code; changes of mode.
 
-use bare::{Bare, CODE, TABLES, long_mode, run};
+use bare::{Bare, CODE, RAM, TABLES, long_mode, run};
 use guest_api::{Code, Decoded, Guest, Left, Tier};
 use isa_x86::cpu::{SegReg, Segment, TableRegister, cr0};
 use isa_x86::fault::{Exception, SS};
@@ -65,6 +65,23 @@ fn blocks_that_take_each_other_from_the_jump_cache_are_found_and_seen_to_be_over
     assert_eq!((v.cpu.regs[0], v.cpu.regs[2], v.cpu.insns), (5 + 5 * 9, 10, 84));
     // Eleven, and two again that were written. The platform is told, as that takes time.
     assert_eq!((v.decoded(), platform.decoded), (13, 13));
+}
+
+#[test]
+fn what_misses_the_tlb_is_counted() {
+    // L: mov rax, [rdi]; add rdi, 4096; dec ecx; jnz L; jmp $
+    let mut v = long_mode(&[0x48, 0x8b, 7, 0x48, 0x81, 0xc7, 0, 16, 0, 0, 0xff, 0xc9, 0x75, 0xf2, 0xeb, 0xfe]);
+    let mut misses = |pages: u64, at: u64| {
+        (v.cpu.rip, v.cpu.regs[1], v.cpu.regs[7]) = (CODE, pages, at);
+        let before = v.cpu.tlb_misses;
+        run(&mut v, 4 * pages);
+        assert_eq!((v.cpu.rip, v.cpu.regs[7]), (CODE + 14, at + (pages << 12)));
+        v.cpu.tlb_misses - before
+    };
+    assert_eq!(misses(100, 0), 101, "each page, and the code's");
+    assert_eq!(misses(100, 8), 0, "they are known");
+    assert_eq!(misses(3, 0xffc), 6, "both pages of each");
+    assert_eq!([misses(1, RAM), misses(1, RAM)], [1, 1], "not of RAM");
 }
 
 #[test]

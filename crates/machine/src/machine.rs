@@ -75,6 +75,8 @@ pub struct Stats {
     pub decoded_insns: u64,
     /// How often all decoded code was dropped for want of room.
     pub decoded_drops: u64,
+    /// Linear addresses that were translated because the TLB did not have them.
+    pub tlb_misses: u64,
     /// How often the CPU's budget was used up, and how often of that by the second tier: a sample of where time goes.
     pub samples: u64,
     pub samples_translated: u64,
@@ -342,6 +344,7 @@ impl Machine {
             translated_insns: self.vcpu.translated,
             decoded_insns: self.vcpu.decoded(),
             decoded_drops: self.vcpu.decoded_drops(),
+            tlb_misses: self.vcpu.cpu.tlb_misses,
             samples: self.vcpu.samples,
             samples_translated: self.vcpu.samples_translated,
             guest_ns: self.board.clock.now(insns),

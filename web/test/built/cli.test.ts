@@ -83,7 +83,7 @@ test("a script, and the figures of its run", async () => {
   const figures = JSON.parse(readFileSync(stats, "utf8"));
   for (const name of [
     ...["first_output_ms", "wall_ms", "load_ms", "guest_insns", "interp_insns", "region_insns", "regions", "modules"],
-    ...["wasm_bytes", "compile_ms", "lift_ms", "emit_ms", "tlb_fills", "refusals", "memory_bytes", "fetched_bytes"],
+    ...["wasm_bytes", "compile_ms", "lift_ms", "emit_ms", "tlb_misses", "refusals", "memory_bytes", "fetched_bytes"],
   ]) {
     assert.equal(typeof figures[name], "number", name);
   }

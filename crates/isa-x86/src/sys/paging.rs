@@ -270,6 +270,7 @@ pub(crate) fn as_system<R>(cx: &mut Exec<'_>, f: impl FnOnce(&mut Exec<'_>) -> R
 /// Physical address of linear address `va` for `access` at the current privilege; raises #PF, or #GP/#SS for a
 /// non-canonical address. Sets accessed and dirty bits.
 pub fn translate(cx: &mut Exec<'_>, va: u64, access: Access, s: Space) -> Result<u64, Stop> {
+    cx.cpu.tlb_misses += 1;
     let long = cx.cpu.long_mode();
     if long && !canonical(va) {
         return Err(cx.fault(if s == STACK { SS } else { GP }, Some(0)));
