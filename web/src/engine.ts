@@ -360,7 +360,7 @@ export class Engine implements EngineApi {
   }
 
   helperCalls(): Record<string, number> {
-    const lines = this.#text(this.#call("helper_calls")).trim().split("\n");
+    const lines = this.#text(this.#call("helper_calls")).split("\n").slice(0, -1);
     return Object.fromEntries(lines.map((line) => line.split(" ")).map(([name, calls]) => [name, Number(calls)]));
   }
 

@@ -78,6 +78,7 @@ export interface Stats extends EngineStats {
   /** All of the engine's memory, guest RAM included. */
   memory_bytes: number;
   fetched_bytes: number;
+  /** Calls by translated code of the guest's helpers and of the engine's functions (`code_*`), by name; none that was not called. */
   helper_calls: Record<string, number>;
   /** What the networks' connections to the outside have carried. */
   net_sent_bytes: number;

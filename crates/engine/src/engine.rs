@@ -429,11 +429,13 @@ impl Engine {
         &self.stats
     }
 
-    /// Calls of helpers by translated code: a line each.
+    /// Calls by translated code of helpers, and of the engine's functions but the one by which those are called: a line each.
     pub fn helper_calls(&mut self) -> &str {
         use core::fmt::Write;
         self.text.clear();
-        for (name, calls) in self.machine.iter().flat_map(Machine::helper_calls).filter(|c| c.1 > 0) {
+        let helpers = self.machine.iter().flat_map(Machine::helper_calls);
+        let functions = jit::call::calls().filter(|c| c.0 != "code_helper");
+        for (name, calls) in helpers.chain(functions).filter(|c| c.1 > 0) {
             let _ = writeln!(self.text, "{name} {calls}");
         }
         &self.text

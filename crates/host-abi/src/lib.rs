@@ -207,7 +207,8 @@ macro_rules! exports {
             fn power_button();
             /// Brings the `Stats` up to date and returns their address, which stays the same.
             fn stats() -> u32;
-            /// Calls of helpers by translated code, as a byte range of text, valid until the next call: a line each, the name and how many.
+            /// Calls by translated code of what it does not do itself, as a byte range of text, valid until the next call: a line each, the name and how
+            /// many. First the guest's helpers, then functions of the engine (`code_*`).
             fn helper_calls() -> u64;
             /// The text of the last error or report, as a byte range, valid until the next call that can fail.
             fn message() -> u64;

@@ -9,17 +9,25 @@ use core::mem::offset_of;
 use core::ptr::NonNull;
 
 use guest_api::{Exchange, Float, Guest, LazyFlags};
-use wasmgen::abi::Leave;
+use wasmgen::abi::{IMPORTS, Import, Leave};
 
 thread_local! {
     static GUEST: Cell<Option<NonNull<dyn Guest>>> = const { Cell::new(None) };
     static EXCHANGE: Cell<u32> = const { Cell::new(0) };
-    static FILLS: Cell<u64> = const { Cell::new(0) };
+    static CALLS: [Cell<u64>; IMPORTS.len()] = const { [const { Cell::new(0) }; IMPORTS.len()] };
 }
 
-/// Slow accesses since the program began.
-pub fn fills() -> u64 {
-    FILLS.get()
+/// Calls by generated code of each function that it imports, by name, since the program began.
+pub fn calls() -> impl Iterator<Item = (&'static str, u64)> {
+    IMPORTS.iter().enumerate().map(|(k, import)| (import.0, CALLS.with(|calls| calls[k].get())))
+}
+
+#[inline(always)]
+fn count(import: Import) {
+    CALLS.with(|calls| {
+        let calls = &calls[import as usize];
+        calls.set(calls.get() + 1);
+    });
 }
 
 type Function = extern "C" fn(*mut u8, u64, i64) -> u32;
@@ -90,30 +98,32 @@ pub(crate) fn set_form(guest: &mut dyn Guest, flags: u32, form: u64) {
 
 /// [`Guest::readable`]; 0 for none.
 pub fn readable(va: u64, bytes: u32) -> u32 {
-    FILLS.set(FILLS.get() + 1);
+    count(Import::Readable);
     with(0, |g| g.readable(va, bytes).map_or(0, |a| a as u32))
 }
 /// [`Guest::updatable`]; 0 for none.
 pub fn updatable(va: u64, bytes: u32) -> u32 {
-    FILLS.set(FILLS.get() + 1);
+    count(Import::Updatable);
     with(0, |g| g.updatable(va, bytes).map_or(0, |a| a as u32))
 }
 /// [`Guest::store`]; 0 for refused.
 pub fn store(va: u64, bytes: u32, low: u64, high: u64) -> u32 {
-    FILLS.set(FILLS.get() + 1);
+    count(Import::Store);
     with(0, |g| g.store(va, bytes, u128::from(high) << 64 | u128::from(low)).into())
 }
 /// [`Guest::writable`]; 0 for not.
 pub fn writable(va: u64, bytes: u32) -> u32 {
-    FILLS.set(FILLS.get() + 1);
+    count(Import::Writable);
     with(0, |g| g.writable(va, bytes).into())
 }
 /// [`Guest::helper`]; `Exchange::refused` says whether it did.
 pub fn helper(h: u32, a: u64, b: u64, c: u64, d: u64) -> u64 {
+    count(Import::Helper);
     with(0, |g| g.helper(h as u16, [a, b, c, d]))
 }
 /// [`Guest::float`] of the operation with number `op`: see [`wasmgen::abi::Import::Float`].
 pub fn float(op: u32) -> u32 {
+    count(Import::Float);
     with(0, |g| {
         let x = exchange(g.state());
         let Some(op) = Float::of_code(op) else { return 0 };
@@ -131,5 +141,23 @@ pub fn float(op: u32) -> u32 {
 }
 /// All flags but the carry.
 pub fn pack_flags(form: u64, a: u64, b: u64, r: u64) -> u64 {
+    count(Import::PackFlags);
     LazyFlags { form, a, b, r, carry: 0 }.packed()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn each_function_counts_its_calls() {
+        let calls = || super::calls().map(|(_, calls)| calls).collect::<Vec<_>>();
+        assert_eq!(calls(), [0; 7]);
+        super::readable(0, 1);
+        (0..2).for_each(|_| _ = super::updatable(0, 1));
+        (0..3).for_each(|_| _ = super::store(0, 1, 0, 0));
+        (0..4).for_each(|_| _ = super::writable(0, 1));
+        (0..5).for_each(|_| _ = super::helper(0, 0, 0, 0, 0));
+        (0..6).for_each(|_| _ = super::float(0));
+        (0..7).for_each(|_| _ = super::pack_flags(0, 0, 0, 0));
+        assert_eq!(calls(), [1, 2, 3, 4, 5, 6, 7]);
+    }
 }
