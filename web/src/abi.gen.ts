@@ -383,7 +383,10 @@ export interface EngineExports {
   power_button(): void;
   /** Brings the `Stats` up to date and returns their address, which stays the same. */
   stats(): number;
-  /** Calls of helpers by translated code, as a byte range of text, valid until the next call: a line each, the name and how many. */
+  /**
+   * Calls by translated code of what it does not do itself, as a byte range of text, valid until the next call: a line each, the name and how
+   * many. First the guest's helpers, then functions of the engine (`code_*`).
+   */
   helper_calls(): bigint;
   /** The text of the last error or report, as a byte range, valid until the next call that can fail. */
   message(): bigint;
@@ -469,8 +472,12 @@ export interface EngineStats {
   guest_insns: number;
   /** Those of them that were interpreted. */
   interp_insns: number;
-  /** Instructions decoded. */
+  /**
+   * Instructions decoded, and the nanoseconds that this and making blocks of them has taken, by estimate: so many an instruction, as the guest's
+   * clock takes it. It is not measured.
+   */
   decoded_insns: number;
+  decode_estimate_ns: number;
   /** How often all decoded code was dropped, as there was no more room for it or the host had no more memory. */
   decoded_drops: number;
   /** How often the CPU's budget was used up, and how often of that in translated code: where time goes, sampled. */
@@ -530,6 +537,7 @@ export const NO_STATS: EngineStats = {
   guest_insns: 0,
   interp_insns: 0,
   decoded_insns: 0,
+  decode_estimate_ns: 0,
   decoded_drops: 0,
   samples: 0,
   samples_translated: 0,
@@ -564,30 +572,31 @@ export function readStats(memory: ArrayBufferLike, ptr: number): EngineStats {
     guest_insns: Number(view.getBigUint64(0, true)),
     interp_insns: Number(view.getBigUint64(8, true)),
     decoded_insns: Number(view.getBigUint64(16, true)),
-    decoded_drops: Number(view.getBigUint64(24, true)),
-    samples: Number(view.getBigUint64(32, true)),
-    samples_translated: Number(view.getBigUint64(40, true)),
-    regions: Number(view.getBigUint64(48, true)),
-    regions_live: Number(view.getBigUint64(56, true)),
-    regions_widened: Number(view.getBigUint64(64, true)),
-    regions_useless: Number(view.getBigUint64(72, true)),
-    modules: Number(view.getBigUint64(80, true)),
-    modules_live: Number(view.getBigUint64(88, true)),
-    wasm_bytes: Number(view.getBigUint64(96, true)),
-    compile_ns: Number(view.getBigUint64(104, true)),
-    lift_ns: Number(view.getBigUint64(112, true)),
-    emit_ns: Number(view.getBigUint64(120, true)),
-    tlb_misses: Number(view.getBigUint64(128, true)),
-    exits_lookup: Number(view.getBigUint64(136, true)),
-    exits_interpret: Number(view.getBigUint64(144, true)),
-    exits_side: Number(view.getBigUint64(152, true)),
-    exits_guard: Number(view.getBigUint64(160, true)),
-    exits_budget: Number(view.getBigUint64(168, true)),
-    invalidations: Number(view.getBigUint64(176, true)),
-    evictions: Number(view.getBigUint64(184, true)),
-    refusals: Number(view.getBigUint64(192, true)),
-    ram_bytes: Number(view.getBigUint64(200, true)),
-    disk_read_bytes: Number(view.getBigUint64(208, true)),
-    disk_written_bytes: Number(view.getBigUint64(216, true)),
+    decode_estimate_ns: Number(view.getBigUint64(24, true)),
+    decoded_drops: Number(view.getBigUint64(32, true)),
+    samples: Number(view.getBigUint64(40, true)),
+    samples_translated: Number(view.getBigUint64(48, true)),
+    regions: Number(view.getBigUint64(56, true)),
+    regions_live: Number(view.getBigUint64(64, true)),
+    regions_widened: Number(view.getBigUint64(72, true)),
+    regions_useless: Number(view.getBigUint64(80, true)),
+    modules: Number(view.getBigUint64(88, true)),
+    modules_live: Number(view.getBigUint64(96, true)),
+    wasm_bytes: Number(view.getBigUint64(104, true)),
+    compile_ns: Number(view.getBigUint64(112, true)),
+    lift_ns: Number(view.getBigUint64(120, true)),
+    emit_ns: Number(view.getBigUint64(128, true)),
+    tlb_misses: Number(view.getBigUint64(136, true)),
+    exits_lookup: Number(view.getBigUint64(144, true)),
+    exits_interpret: Number(view.getBigUint64(152, true)),
+    exits_side: Number(view.getBigUint64(160, true)),
+    exits_guard: Number(view.getBigUint64(168, true)),
+    exits_budget: Number(view.getBigUint64(176, true)),
+    invalidations: Number(view.getBigUint64(184, true)),
+    evictions: Number(view.getBigUint64(192, true)),
+    refusals: Number(view.getBigUint64(200, true)),
+    ram_bytes: Number(view.getBigUint64(208, true)),
+    disk_read_bytes: Number(view.getBigUint64(216, true)),
+    disk_written_bytes: Number(view.getBigUint64(224, true)),
   };
 }

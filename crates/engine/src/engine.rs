@@ -399,6 +399,7 @@ impl Engine {
             self.stats.guest_insns = stats.insns;
             self.stats.interp_insns = stats.insns.saturating_sub(stats.translated_insns);
             self.stats.decoded_insns = stats.decoded_insns;
+            self.stats.decode_estimate_ns = stats.decode_estimate_ns;
             self.stats.decoded_drops = stats.decoded_drops;
             self.stats.tlb_misses = stats.tlb_misses;
             self.stats.samples = stats.samples;

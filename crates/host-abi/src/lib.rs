@@ -461,8 +461,10 @@ layout! {
         guest_insns,
         /// Those of them that were interpreted.
         interp_insns,
-        /// Instructions decoded.
+        /// Instructions decoded, and the nanoseconds that this and making blocks of them has taken, by estimate: so many an instruction, as the guest's
+        /// clock takes it. It is not measured.
         decoded_insns,
+        decode_estimate_ns,
         /// How often all decoded code was dropped, as there was no more room for it or the host had no more memory.
         decoded_drops,
         /// How often the CPU's budget was used up, and how often of that in translated code: where time goes, sampled.

@@ -20,7 +20,7 @@ use crate::clock::{GuestClock, HostTime};
 use crate::load::layout::VGA;
 use crate::load::{self, Entry, Images, LoadError, Piece};
 use crate::map;
-use crate::pc::{Board, Event};
+use crate::pc::{Board, DECODE_NS, Event};
 use crate::plug::{Backends, plug};
 use crate::random::Random;
 
@@ -71,8 +71,9 @@ pub struct Stats {
     /// Guest instructions executed, and those of them that a second tier executed.
     pub insns: u64,
     pub translated_insns: u64,
-    /// Instructions decoded.
+    /// Instructions decoded, and about how many ns that takes: see [`DECODE_NS`].
     pub decoded_insns: u64,
+    pub decode_estimate_ns: u64,
     /// How often all decoded code was dropped for want of room.
     pub decoded_drops: u64,
     /// Linear addresses that were translated because the TLB did not have them.
@@ -343,6 +344,7 @@ impl Machine {
             insns,
             translated_insns: self.vcpu.translated,
             decoded_insns: self.vcpu.decoded(),
+            decode_estimate_ns: self.vcpu.decoded().saturating_mul(DECODE_NS),
             decoded_drops: self.vcpu.decoded_drops(),
             tlb_misses: self.vcpu.cpu.tlb_misses,
             samples: self.vcpu.samples,

@@ -2,6 +2,8 @@
 
 mod cpu;
 
+pub(crate) use cpu::DECODE_NS;
+
 use std::collections::VecDeque;
 
 use bus::{

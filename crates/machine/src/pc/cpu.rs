@@ -5,8 +5,8 @@ use super::*;
 /// Model-specific registers that the CPU asks the board for.
 pub const IA32_TSC_DEADLINE: u32 = 0x6e0;
 
-/// What it takes to decode an instruction: a processor of 2.5 GHz, code that the host's caches do not have.
-const DECODE_NS: u64 = 45;
+/// What it takes to decode an instruction, its part in making a block included: a processor of 2.5 GHz, code that the host's caches do not have.
+pub const DECODE_NS: u64 = 45;
 
 fn width(size: u32) -> Width {
     Width::of(size as usize).unwrap_or(Width::B1)
