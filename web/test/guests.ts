@@ -28,6 +28,35 @@ export const TRIPLE_FAULT = [0xbc, 0x00, 0x00, 0x20, 0x00, 0x6a, 0x00, 0x6a, 0x0
 /** ACPI's S5 by PM1a_CNT with SLP_EN and SLP_TYP 5: `out 604, 3400`. */
 export const POWER_OFF = [0x66, 0xba, 0x04, 0x06, 0x66, 0xb8, 0x00, 0x34, 0x66, 0xef, ...HALT];
 
+const u32 = (value: number) => [0, 8, 16, 24].map((shift) => (value >>> shift) & 0xff);
+
+/** `code` in 64-bit mode, SSE enabled. The first and the fourth GiB are mapped to themselves; 1 MiB to 4 MiB are taken. */
+export function long(code: readonly number[]): number[] {
+  const enter = [
+    ...[0xbc, ...u32(0x200000)], // mov esp, 200000
+    ...[0xc7, 0x05, ...u32(0x300000), ...u32(0x301003)], // mov dword [300000], 301003: PML4
+    ...[0xc7, 0x05, ...u32(0x301000), ...u32(0x83)], // mov dword [301000], 83: a page of 1 GiB
+    ...[0xc7, 0x05, ...u32(0x301018), ...u32(0xc0000083)], // mov dword [301018], c0000083
+    ...[0xb8, ...u32(0x300000), 0x0f, 0x22, 0xd8], // mov eax, 300000; mov cr3, eax
+    ...[0xb8, ...u32(0x220), 0x0f, 0x22, 0xe0], // mov eax, 220; mov cr4, eax: PAE, OSFXSR
+    ...[0xb9, ...u32(0xc0000080), 0xb8, ...u32(0x100), 0x31, 0xd2, 0x0f, 0x30], // EFER: LME
+    ...[0x68, ...u32(0x209b00), 0x6a, 0, 0x6a, 0, 0x6a, 0], // a GDT of a descriptor of 64-bit code
+    ...[0x89, 0xe0, 0x50, 0x66, 0x6a, 15, 0x0f, 0x01, 0x14, 0x24], // mov eax, esp; push eax; push word 15; lgdt [esp]
+    ...[0x0f, 0x20, 0xc0, 0x0d, ...u32(0x80000000), 0x0f, 0x22, 0xc0], // mov eax, cr0; or eax, 80000000; mov cr0, eax
+  ];
+  const jump = 7;
+  return [...enter, 0xea, ...u32(ENTRY + enter.length + jump), 8, 0, ...code];
+}
+
+/** `mov esi, times`; `body`, which leaves ESI alone; `dec esi; jnz` back to it. */
+export const repeat = (times: number, body: readonly number[]) => {
+  const turn = [...body, 0xff, 0xce];
+  return [0xbe, ...u32(times), ...turn, 0x75, -(turn.length + 2) & 0xff];
+};
+
+/** `mov edi, value`. */
+export const movEdi = (value: number) => [0xbf, ...u32(value)];
+
 /** An ELF file that is `code`. */
 export function elf(code: readonly number[]): Uint8Array<ArrayBuffer> {
   const [headers, note] = [64 + 2 * 56, 20];
