@@ -29,7 +29,5 @@ pub fn run(host: Host, count: Option<&str>) -> Result<()> {
     // Once with links, as the engine begins; once without, in Node with V8's optimiser, as it ends.
     let optimiser: &[&str] = if host == Host::Node { &["--no-liftoff", "--no-wasm-tier-up"] } else { &[] };
     turn(&[], &["--support", "linked"])?;
-    // Not those that are many modules and little code, and ask how much is translated where regions are linked.
-    let parts = "ops,insns,programs,asm";
-    turn(optimiser, &["--support", "unlinked", "--part", parts])
+    turn(optimiser, &["--support", "unlinked"])
 }
