@@ -217,6 +217,27 @@ fn locks_of_byte_ranges() {
 }
 
 #[test]
+fn locks_are_bounded() {
+    let mut c = client();
+    made(&mut c, 1, b"file");
+    let id = vec![b'x'; 60_000];
+    let mut lock = |kind, start, length, proc_id, client_id: &[u8]| {
+        let reply = c.call(Request::Tlock { fid: 1, kind, flags: 0, start, length, proc_id, client_id });
+        reply.map(|message| assert_eq!(Reply::decode(&message), Some((5, Reply::Rlock { status: lock::SUCCESS }))))
+    };
+    let held = (0..600).take_while(|i| lock(lock::WRLCK, 2 * i, 1, *i as u32, &id).is_ok()).count();
+    assert!((100..300).contains(&held), "{held} locks with a client's id of 60,000 bytes");
+    assert_eq!(lock(lock::WRLCK, 5000, 1, 1, &id), Err(Errno::ENOLCK));
+    assert_eq!(lock(lock::WRLCK, 5000, 1, 1, b"another"), Ok(()), "a short id has room");
+    assert_eq!(lock(lock::WRLCK, 0, 1, 0, &id), Ok(()), "what replaces a lock takes none");
+    // an unlocked hole makes two locks of one
+    assert_eq!(lock(lock::UNLCK, 2, 1, 1, &id), Ok(()));
+    assert_eq!(lock(lock::WRLCK, 10_000, 0, 1, &id), Ok(()));
+    assert_eq!(lock(lock::UNLCK, 10_002, 1, 1, &id), Err(Errno::ENOLCK));
+    assert_eq!(lock(lock::UNLCK, 10_000, 1, 1, &id), Ok(()));
+}
+
+#[test]
 fn room_ends() {
     let mut c = Client::attached(memory(1 << 20), 0);
     made(&mut c, 1, b"file");

@@ -5,8 +5,10 @@ use crate::wire::{Reply, lock};
 use crate::{Errno, FileTree, Result};
 use rustc_hash::FxHashMap;
 
-/// Locks that a client may hold.
-const LOCKS_MAX: usize = 1 << 16;
+/// What a lock is counted as, beside its client's id.
+const LOCK_BYTES: usize = 256;
+/// Bytes that all locks may take: with the short ids of Linux's client, some 60,000 locks.
+const BYTES_MAX: usize = 16 << 20;
 
 /// Who holds a lock: a process of a client.
 type Owner<'a> = (&'a [u8], u32);
@@ -24,7 +26,11 @@ struct Lock {
 
 impl Lock {
     fn is_of(&self, owner: Owner) -> bool {
-        (&*self.client, self.process) == owner
+        (self.process, &*self.client) == (owner.1, owner.0)
+    }
+
+    fn bytes(&self) -> usize {
+        LOCK_BYTES + self.client.len()
     }
 
     fn meets(&self, start: u64, last: u64) -> bool {
@@ -41,7 +47,7 @@ impl Lock {
 #[derive(Default)]
 pub struct Locks {
     files: FxHashMap<u64, Vec<Lock>>,
-    count: usize,
+    bytes: usize,
 }
 
 impl Locks {
@@ -50,50 +56,53 @@ impl Locks {
         locks.iter().find(|l| (write || l.write) && l.meets(start, last) && !l.is_of(owner))
     }
 
-    /// The owner has no lock in the range any more; those that reach over it are cut.
-    fn unlock(&mut self, file: u64, (start, last): (u64, u64), owner: Owner) {
-        let Some(locks) = self.files.get_mut(&file) else { return };
-        let before = locks.len();
-        let (cut, mut kept): (Vec<_>, Vec<_>) =
-            std::mem::take(locks).into_iter().partition(|l| l.is_of(owner) && l.meets(start, last));
-        for held in cut {
-            let part = |start, last| Lock { client: held.client.clone(), start, last, ..held };
+    /// Puts `new`, or nothing, in the place of the owner's locks in the range; those that reach over it are cut: ENOLCK.
+    fn replace(&mut self, file: u64, (start, last): (u64, u64), owner: Owner, new: Option<Lock>) -> Result<()> {
+        // the range first: ids may be long
+        let is_replaced = |lock: &Lock| lock.meets(start, last) && lock.is_of(owner);
+        let (mut added, mut bytes) = (Vec::from_iter(new), self.bytes);
+        for held in self.files.get(&file).into_iter().flatten().filter(|lock| is_replaced(lock)) {
+            let part = |start, last| Lock { client: held.client.clone(), start, last, ..*held };
             if held.start < start {
-                kept.push(part(held.start, start - 1));
+                added.push(part(held.start, start - 1));
             }
             if held.last > last {
-                kept.push(part(last + 1, held.last));
+                added.push(part(last + 1, held.last));
             }
+            bytes -= held.bytes();
         }
-        self.count = self.count + kept.len() - before;
-        if kept.is_empty() {
-            self.files.remove(&file);
-        } else {
-            *locks = kept;
-        }
-    }
-
-    fn lock(&mut self, file: u64, new: Lock) -> Result<()> {
-        if self.count >= LOCKS_MAX {
+        bytes += added.iter().map(Lock::bytes).sum::<usize>();
+        if bytes > BYTES_MAX {
             return Err(Errno::ENOLCK);
         }
-        let client = new.client.clone();
-        self.unlock(file, (new.start, new.last), (&client, new.process));
-        self.files.entry(file).or_default().push(new);
-        self.count += 1;
+        self.bytes = bytes;
+        let locks = self.files.entry(file).or_default();
+        locks.retain(|lock| !is_replaced(lock));
+        locks.extend(added);
+        if !shrink(locks) {
+            self.files.remove(&file);
+        }
         Ok(())
     }
 
     /// The client has given the fid back.
     pub fn closed(&mut self, fid: u32) {
-        if self.count > 0 {
+        if self.bytes > 0 {
             self.files.retain(|_, locks| {
                 locks.retain(|lock| lock.fid != fid);
-                !locks.is_empty()
+                shrink(locks)
             });
-            self.count = self.files.values().map(Vec::len).sum();
+            self.bytes = self.files.values().flatten().map(Lock::bytes).sum();
         }
     }
+}
+
+/// Gives back the room of locks that are no more; whether any are left.
+fn shrink(locks: &mut Vec<Lock>) -> bool {
+    if locks.len() < locks.capacity() / 4 {
+        locks.shrink_to(2 * locks.len());
+    }
+    !locks.is_empty()
 }
 
 /// First and last byte of `length` from `start` on, 0 for all: EOVERFLOW.
@@ -112,8 +121,7 @@ impl<T: FileTree> Session<T> {
         let mut locks = self.locks.borrow_mut();
         let write = match kind {
             lock::UNLCK => {
-                locks.unlock(file, (start, last), owner);
-                return Ok(lock::SUCCESS);
+                return locks.replace(file, (start, last), owner, None).map(|()| lock::SUCCESS);
             }
             lock::RDLCK => false,
             lock::WRLCK => true,
@@ -123,7 +131,7 @@ impl<T: FileTree> Session<T> {
             return Ok(lock::BLOCKED);
         }
         let new = Lock { client: owner.0.to_vec(), process: owner.1, fid, write, start, last };
-        locks.lock(file, new).map(|()| lock::SUCCESS)
+        locks.replace(file, (start, last), owner, Some(new)).map(|()| lock::SUCCESS)
     }
 
     /// `Rgetlock`, whole: the lock that is in the way of this one, or this one as `UNLCK`.
