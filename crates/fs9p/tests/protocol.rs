@@ -260,6 +260,59 @@ fn room_ends() {
     assert_eq!(c.write(1, i64::MAX as u64, b"x"), Err(Errno::EFBIG));
 }
 
+/// Nodes of trees, and allocations, are memory too.
+#[test]
+fn small_pieces_are_counted_as_what_they_take() {
+    let tree = memory(1 << 20);
+    let mut c = Client::attached(tree.clone(), 0);
+    made(&mut c, 1, b"file");
+    let empty = tree.used();
+    let pieces = (0..100_000).take_while(|i| c.write(1, i << 16, b"x").is_ok()).count() as u64;
+    assert!((4_000..9_000).contains(&pieces), "{pieces} bytes, each in a chunk of its own, in 1 MiB");
+    assert_eq!(c.write(1, (pieces << 16) + 5, b"x"), Err(Errno::ENOSPC));
+    c.set_attr(1, fs9p::wire::setattr::SIZE, |s| s.size = (pieces / 2) << 16).unwrap();
+    let half = tree.used() - empty;
+    assert!(half.abs_diff((1 << 19) - empty / 2) < 1000, "{half}");
+    let again = (pieces / 2..100_000).take_while(|i| c.write(1, i << 16, b"x").is_ok()).count() as u64;
+    assert_eq!(pieces / 2 + again, pieces);
+    // what is cut within a chunk, and made again
+    c.set_attr(1, fs9p::wire::setattr::SIZE, |s| s.size = 0).unwrap();
+    assert_eq!(tree.used(), empty);
+    for (size, end) in [(5000, 70_000), (1, 3), (65_536, 65_537)] {
+        c.write(1, 0, &vec![1; 60_000]).unwrap();
+        c.write(1, 60_000, &vec![1; 20_000]).unwrap();
+        c.set_attr(1, fs9p::wire::setattr::SIZE, |s| s.size = size).unwrap();
+        c.write(1, end, b"x").unwrap();
+        let between = c.read(1, size, (end - size) as u32).unwrap();
+        assert_eq!((between.len() as u64, between.iter().max()), (end - size, Some(&0)));
+    }
+    c.set_attr(1, fs9p::wire::setattr::SIZE, |s| s.size = 0).unwrap();
+    assert_eq!(tree.used(), empty);
+    // extended attributes
+    let mut set = |i: u32, value: &[u8], flags| {
+        let name = format!("user.{i}").into_bytes();
+        c.walk(1, 2, &[]).unwrap();
+        c.expect(Request::Txattrcreate { fid: 2, name: &name, attr_size: value.len() as u64, flags });
+        c.write(2, 0, value).unwrap();
+        c.clunk(2)
+    };
+    let attributes = (0..5000).take_while(|i| set(*i, b"x", 0).is_ok()).count() as u32;
+    assert!((2_000..4_000).contains(&attributes), "{attributes} attributes in 1 MiB");
+    let full = tree.used();
+    assert_eq!(set(0, b"", 2), Ok(()), "one is removed");
+    assert_eq!(set(attributes, b"x", 0), Ok(()), "and another has its place");
+    assert_eq!(set(attributes + 1, b"x", 0), Err(Errno::ENOSPC));
+    assert!(tree.used().abs_diff(full) < 10);
+    (1..=attributes).for_each(|i| set(i, b"", 2).unwrap());
+    assert_eq!(tree.used(), empty);
+    // all of it at once
+    set(0, b"value", 0).unwrap();
+    c.write(1, 0, &[1; 5000]).unwrap();
+    c.call(Request::Tunlinkat { dirfd: ROOT, name: b"file", flags: 0 }).unwrap();
+    c.clunk(1).unwrap();
+    assert_eq!(tree.used(), 0);
+}
+
 #[test]
 fn deep_directories_are_dropped_without_recursion() {
     let mut c = client();

@@ -5,8 +5,12 @@ use crate::{Errno, Result};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// Bytes of a chunk. A file's last chunk is only as long as what was written.
+/// Bytes of a chunk. One whose end was not written is shorter.
 const CHUNK: u64 = 64 << 10;
+/// What a chunk is counted as, beside its bytes: its entry in a map whose nodes are half empty, and the allocator's share.
+const CHUNK_BYTES: u64 = 128;
+/// Chunks grow by pages; the first page by powers of two.
+const PAGE: usize = 4096;
 
 /// Contents of any size up to `i64::MAX`; what was never written is zero and takes no room.
 pub struct Content {
@@ -16,6 +20,11 @@ pub struct Content {
     chunks: BTreeMap<u64, Vec<u8>>,
     /// Bytes of all chunks.
     held: u64,
+}
+
+/// What a chunk is counted as, none if it is empty.
+fn counted(len: usize) -> u64 {
+    if len == 0 { 0 } else { CHUNK_BYTES + len as u64 }
 }
 
 /// The greatest size of a file, as on Linux.
@@ -80,18 +89,19 @@ impl Content {
     fn write_chunk(&mut self, number: u64, within: usize, part: &[u8]) -> bool {
         let chunk = self.chunks.entry(number).or_default();
         let end = within + part.len();
-        let grows = end.saturating_sub(chunk.len());
-        let room = self.state.take(grows as u64);
-        if !room || chunk.try_reserve(grows).is_err() {
-            self.state.give_back(if room { grows as u64 } else { 0 });
-            if chunk.is_empty() {
-                self.chunks.remove(&number);
+        if end > chunk.len() {
+            let len = if end < PAGE { end.next_power_of_two() } else { end.next_multiple_of(PAGE) };
+            let more = counted(len) - counted(chunk.len());
+            let room = self.state.take(more);
+            if !room || chunk.try_reserve_exact(len - chunk.len()).is_err() {
+                self.state.give_back(if room { more } else { 0 });
+                if chunk.is_empty() {
+                    self.chunks.remove(&number);
+                }
+                return false;
             }
-            return false;
-        }
-        self.held += grows as u64;
-        if grows > 0 {
-            chunk.resize(end, 0);
+            self.held += (len - chunk.len()) as u64;
+            chunk.resize(len, 0);
         }
         chunk[within..end].copy_from_slice(part);
         true
@@ -103,15 +113,18 @@ impl Content {
             return Err(Errno::EFBIG);
         }
         if size < self.size {
-            let mut dropped: u64 = self.chunks.split_off(&size.div_ceil(CHUNK)).values().map(|c| c.len() as u64).sum();
+            let last = self.chunks.get_mut(&(size / CHUNK));
             let kept = (size % CHUNK) as usize;
-            if let Some(last) = self.chunks.get_mut(&(size / CHUNK)).filter(|last| last.len() > kept) {
-                dropped += (last.len() - kept) as u64;
+            if let Some(last) = last.filter(|last| kept > 0 && last.len() > kept) {
+                let dropped = (last.len() - kept) as u64;
                 last.truncate(kept);
                 last.shrink_to_fit();
+                self.held -= dropped;
+                self.state.give_back(dropped);
             }
-            self.held -= dropped;
-            self.state.give_back(dropped);
+            let dropped = self.chunks.split_off(&size.div_ceil(CHUNK));
+            self.held -= dropped.values().map(|chunk| chunk.len() as u64).sum::<u64>();
+            self.state.give_back(dropped.values().map(|chunk| counted(chunk.len())).sum());
         }
         self.size = size;
         Ok(())
@@ -120,6 +133,6 @@ impl Content {
 
 impl Drop for Content {
     fn drop(&mut self) {
-        self.state.give_back(self.held);
+        self.state.give_back(self.held + self.chunks.len() as u64 * CHUNK_BYTES);
     }
 }

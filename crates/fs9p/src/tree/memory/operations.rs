@@ -3,7 +3,7 @@
 use super::MemoryTree;
 use super::content::SIZE_MAX;
 use super::directory::{DOT, DOT_DOT, Directory};
-use super::inode::{Body, Inode, Node};
+use super::inode::{Body, Inode, Node, xattr_counted};
 use crate::tree::{DirWriter, FileTree, Flags, New, Owner, SetXattr, mode, rules};
 use crate::wire::{Qid, SetAttr, Stat, StatFs, setattr};
 use crate::{Errno, Result};
@@ -272,15 +272,13 @@ impl FileTree for MemoryTree {
             _ => {}
         }
         let listed: usize = xattrs.keys().map(|name| name.len() + 1).sum();
-        let (grows, freed) = match old {
-            Some(old) => (value.len(), old),
-            None if listed + name.len() + 1 > XATTR_LIST_MAX => return Err(Errno::ENOSPC),
-            None => (name.len() + value.len(), 0),
-        };
-        if !self.state.take(grows as u64) {
+        if old.is_none() && listed + name.len() + 1 > XATTR_LIST_MAX {
             return Err(Errno::ENOSPC);
         }
-        self.state.give_back(freed as u64);
+        if !self.state.take(xattr_counted(name.len(), value.len())) {
+            return Err(Errno::ENOSPC);
+        }
+        self.state.give_back(old.map_or(0, |old| xattr_counted(name.len(), old)));
         xattrs.insert(name.to_vec(), value.to_vec());
         node.touch();
         Ok(())
@@ -288,7 +286,7 @@ impl FileTree for MemoryTree {
 
     async fn remove_xattr(&self, node: &Node, name: &[u8]) -> Result<()> {
         let value = node.xattrs.borrow_mut().remove(name).ok_or(Errno::ENODATA)?;
-        self.state.give_back((name.len() + value.len()) as u64);
+        self.state.give_back(xattr_counted(name.len(), value.len()));
         node.touch();
         Ok(())
     }
