@@ -28,6 +28,9 @@ pub const MSIZE_MAX: u32 = 1 << 20;
 pub const MSIZE_MIN: u32 = 4096;
 /// Requests under way at once; a transport has far fewer.
 const IN_FLIGHT_MAX: usize = 1024;
+/// Bytes of their messages, and of the data that they ask for: as much as 128 requests of 125 pages, the most that Linux's
+/// client has under way (`VIRTQUEUE_NUM`).
+const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
 
 /// Serves one client on a tree.
 ///
@@ -48,6 +51,8 @@ struct Task {
     /// It changes nothing, so it can be given up.
     reads: bool,
     reply: Pin<Box<dyn Future<Output = Vec<u8>>>>,
+    /// Of its message, and of the data that it asks for.
+    bytes: usize,
     /// The `Tflush` of this request: answered after it.
     flushes: Vec<(RequestId, u16)>,
 }
@@ -75,7 +80,10 @@ impl<T: FileTree> Server<T> {
 
     /// Takes a request: a whole message, which may be followed by bytes that do not belong to it. Whatever they are, there will be
     /// one reply with this `id`.
-    pub fn submit(&mut self, id: RequestId, message: Vec<u8>) {
+    pub fn submit(&mut self, id: RequestId, mut message: Vec<u8>) {
+        let size = wire::split(&message).map_or(0, |(.., fields)| wire::HEADER + fields.len());
+        message.truncate(size);
+        message.shrink_to_fit(); // a request that waits keeps its message
         let Some((kind, tag, fields)) = wire::split(&message) else {
             return self.refuse(id, wire::NOTAG, Errno::EBADMSG);
         };
@@ -86,12 +94,10 @@ impl<T: FileTree> Server<T> {
                 return self.done.push_back((id, reply));
             }
             Ok(_) if msize == 0 => Err(Errno::EPROTO),
-            Ok(_) if message.len() > msize as usize && fields.len() + wire::HEADER > msize as usize => {
-                Err(Errno::EMSGSIZE)
-            }
+            Ok(_) if message.len() > msize as usize => Err(Errno::EMSGSIZE),
             Ok(Request::Tflush { oldtag }) => return self.flush(id, tag, oldtag),
             Ok(_) if self.tasks.iter().any(|task| task.tag == tag) => Err(Errno::EINVAL),
-            Ok(_) if self.tasks.len() >= IN_FLIGHT_MAX => Err(Errno::EAGAIN),
+            Ok(request) if self.is_full(message.capacity() + self.session.wanted(&request)) => Err(Errno::EAGAIN),
             Ok(request) if self.read_only && session::changes(&request) => Err(Errno::EROFS),
             Ok(request) => Ok(request),
             Err(Undecodable::Type) => Err(Errno::EOPNOTSUPP),
@@ -100,8 +106,9 @@ impl<T: FileTree> Server<T> {
         match request {
             Ok(request) => {
                 let reads = session::only_reads(&request);
+                let bytes = message.capacity() + self.session.wanted(&request);
                 let reply = Box::pin(self.session.clone().answer(message));
-                let task = Task { id, tag, reads, reply, flushes: Vec::new() };
+                let task = Task { id, tag, reads, reply, bytes, flushes: Vec::new() };
                 self.start(task);
             }
             Err(errno) => self.refuse(id, tag, errno),
@@ -129,6 +136,13 @@ impl<T: FileTree> Server<T> {
         self.tasks.clear();
         self.done.clear();
         self.session = Rc::new(Session::new(self.session.tree.clone(), 0));
+    }
+
+    /// Whether there is no room for one more request, of so many bytes.
+    fn is_full(&self, bytes: usize) -> bool {
+        let requests: usize = self.tasks.iter().map(|task| 1 + task.flushes.len()).sum();
+        let held: usize = self.tasks.iter().map(|task| task.bytes).sum();
+        requests >= IN_FLIGHT_MAX || held + bytes > IN_FLIGHT_BYTES_MAX
     }
 
     /// Goes on with a request as far as it goes.
@@ -174,6 +188,7 @@ impl<T: FileTree> Server<T> {
                 self.finish(task, Vec::new());
                 self.done.push_back((id, Reply::Rflush {}.encode(tag)));
             }
+            Some((_, false)) if self.is_full(0) => self.refuse(id, tag, Errno::EAGAIN),
             Some((at, false)) => self.tasks[at].flushes.push((id, tag)),
             None => self.done.push_back((id, Reply::Rflush {}.encode(tag))),
         }

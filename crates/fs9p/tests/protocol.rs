@@ -5,6 +5,8 @@ mod common;
 use common::{Client, ROOT, memory};
 use fs9p::wire::{NOFID, NOTAG, Reply, Request, VERSION, lock};
 use fs9p::{Errno, MemoryTree, RequestId, Server};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 fn client() -> Client<MemoryTree> {
     Client::attached(memory(64 << 20), 0)
@@ -365,8 +367,6 @@ fn what_is_read_only() {
 #[test]
 fn replies_that_come_later() {
     use fs9p::{HostTree, Owners};
-    use std::cell::RefCell;
-    use std::rc::Rc;
     let memory = memory(1 << 20);
     memory.put(b"a/file", b"contents", 0o644).unwrap();
     let host = Rc::new(RefCell::new(Server::new(memory)));
@@ -431,4 +431,78 @@ fn replies_that_come_later() {
     tree.complete(Vec::new());
     tree.complete(Reply::Rclunk {}.encode(999));
     assert!(!server.is_busy());
+}
+
+/// A server of a host that says nothing any more, to a client that has `file` open as fid 1.
+fn silent_host() -> Client<fs9p::HostTree> {
+    let memory = memory(1 << 20);
+    memory.put(b"file", b"contents", 0o644).unwrap();
+    let host = RefCell::new(Server::new(memory));
+    let answers = Rc::new(Cell::new(true));
+    let answering = answers.clone();
+    let tree = fs9p::HostTree::new(
+        move |message: Vec<u8>| {
+            answering.get().then(|| {
+                host.borrow_mut().submit(RequestId(0), message);
+                host.borrow_mut().poll().unwrap().1
+            })
+        },
+        fs9p::Owners::Tried,
+    );
+    let mut c = Client::attached(tree, 0);
+    c.expect(Request::Tversion { msize: 1 << 20, version: VERSION });
+    c.expect(Request::Tattach { fid: ROOT, afid: NOFID, uname: b"", aname: b"", n_uname: 0 });
+    c.walk(ROOT, 1, &[b"file"]).unwrap();
+    c.expect(Request::Tlopen { fid: 1, flags: 2 });
+    answers.set(false);
+    c
+}
+
+/// How many of these requests, with tags from 0 on, wait; the reply to the first that does not.
+fn waiting(c: &mut Client<fs9p::HostTree>, request: &Request) -> (u16, Option<Vec<u8>>) {
+    for tag in 0..2000 {
+        c.send(tag, request);
+        if let Some((_, reply)) = c.server.poll() {
+            return (tag, Some(reply));
+        }
+    }
+    (2000, None)
+}
+
+#[test]
+fn what_is_under_way_is_bounded() {
+    let refusal = |tag| Reply::Rlerror { ecode: Errno::EAGAIN.0 }.encode(tag);
+    // by bytes of messages
+    let data = vec![1; (1 << 20) - 64];
+    let write = Request::Twrite { fid: 1, offset: 0, data: fs9p::wire::Data(&data) };
+    assert_eq!(waiting(&mut silent_host(), &write), (64, Some(refusal(64))));
+    // by bytes that are asked for
+    let read = Request::Tread { fid: 1, offset: 0, count: 1 << 20 };
+    assert_eq!(waiting(&mut silent_host(), &read), (63, Some(refusal(63))));
+    // by number
+    let mkdir = Request::Tmkdir { dfid: ROOT, name: b"dir", mode: 0o755, gid: 0 };
+    assert_eq!(waiting(&mut silent_host(), &mkdir), (1024, Some(refusal(1024))));
+    // what waits for another request counts too
+    let mut c = silent_host();
+    c.send(5000, &mkdir);
+    assert_eq!(waiting(&mut c, &Request::Tflush { oldtag: 5000 }), (1023, Some(refusal(1023))));
+    // what a client of Linux's may have is no more than that
+    let mut c = silent_host();
+    let data = vec![1; 125 * 4096 - 23];
+    for tag in 0..128 {
+        c.send(tag, &Request::Twrite { fid: 1, offset: 0, data: fs9p::wire::Data(&data) });
+    }
+    assert_eq!(c.server.poll(), None);
+}
+
+/// Bytes behind a message are not kept.
+#[test]
+fn a_message_is_as_long_as_it_says() {
+    let mut c = silent_host();
+    for tag in 0..100 {
+        let mut message = Request::Tgetattr { fid: 1, request_mask: 0x7ff }.encode(tag);
+        message.resize(1 << 20, 0);
+        c.server.submit(RequestId(tag.into()), message);
+        assert_eq!(c.server.poll(), None, "{tag}");
+    }
 }

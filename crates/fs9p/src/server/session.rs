@@ -31,6 +31,14 @@ impl<T: FileTree> Session<T> {
         count.min(self.msize.saturating_sub(wire::DATA_HEADER as u32)) as usize
     }
 
+    /// Bytes of data that a request asks for.
+    pub fn wanted(&self, request: &Request) -> usize {
+        match request {
+            Request::Tread { count, .. } | Request::Treaddir { count, .. } => self.room(*count),
+            _ => 0,
+        }
+    }
+
     /// The reply to a message that has been decoded before.
     pub async fn answer(self: Rc<Self>, message: Vec<u8>) -> Vec<u8> {
         let (kind, tag, fields) = wire::split(&message).unwrap_or_default();
