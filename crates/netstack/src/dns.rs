@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use std::net::{IpAddr, SocketAddrV4};
 
 pub const PORT: u16 = 53;
-/// Questions that wait for the host at once. A guest asks again if it gets no answer.
+/// Questions that the host has not answered yet; more are dropped. A guest asks again if it gets no answer.
 const WAITING: usize = 64;
 /// Seconds for which an answer may be kept. The host does not say how long; name servers change their minds in minutes.
 const TTL: u32 = 60;
@@ -63,7 +63,8 @@ struct Query {
 /// The questions that wait for an answer from outside.
 #[derive(Default)]
 pub struct Dns {
-    waiting: FxHashMap<ChannelId, (Query, Family)>,
+    /// `None`: the guest does not wait any more. A host cannot take a question back, so that it counts until it is answered.
+    waiting: FxHashMap<ChannelId, Option<(Query, Family)>>,
 }
 
 impl Dns {
@@ -90,18 +91,20 @@ impl Dns {
                 if family == Family::V4 { IpAddr::from([127, 0, 0, 1]) } else { std::net::Ipv6Addr::LOCALHOST.into() };
             return answer(link, &query, Rcode::NoError, &[addr]);
         }
-        let full = self.waiting.len() >= WAITING;
+        if self.waiting.len() >= WAITING {
+            return;
+        }
         match outside.resolve(&name, family) {
             Resolution::Known(addrs) => answer(link, &query, Rcode::NoError, &addrs),
             Resolution::Refused => answer(link, &query, Rcode::Refused, &[]),
-            Resolution::Asked(id) if full => outside.close(id),
-            Resolution::Asked(id) => _ = self.waiting.insert(id, (query, family)),
+            Resolution::Asked(id) => _ = self.waiting.insert(id, Some((query, family))),
         }
     }
 
     /// The outside's answer; whether it was to a question of ours.
     pub fn resolved(&mut self, link: &mut Link, id: ChannelId, addrs: Option<&[IpAddr]>) -> bool {
-        let Some((query, family)) = self.waiting.remove(&id) else { return false };
+        let Some(asked) = self.waiting.remove(&id) else { return false };
+        let Some((query, family)) = asked else { return true };
         match addrs {
             None => answer(link, &query, Rcode::ServerFailure, &[]),
             Some([]) => answer(link, &query, Rcode::NameError, &[]),
@@ -113,9 +116,9 @@ impl Dns {
         true
     }
 
-    /// Nobody waits any more.
-    pub fn clear(&mut self, outside: &mut dyn Outside) {
-        self.waiting.drain().for_each(|(id, _)| outside.close(id));
+    /// The guest does not wait any more.
+    pub fn clear(&mut self) {
+        self.waiting.values_mut().for_each(|asked| *asked = None);
     }
 }
 

@@ -112,7 +112,7 @@ impl UserStack {
     pub fn reset(&mut self) {
         self.tcp.clear(&mut *self.outside);
         self.udp.clear(&mut *self.outside);
-        self.dns.clear(&mut *self.outside);
+        self.dns.clear();
         self.reassembly = Reassembly::default();
         self.link.clear();
     }

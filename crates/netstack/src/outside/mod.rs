@@ -55,7 +55,7 @@ pub trait Outside {
     fn send(&mut self, id: ChannelId, data: &[u8]) -> usize;
     /// The guest will send nothing more on this stream.
     fn finish(&mut self, id: ChannelId);
-    /// Ends a stream, a flow or a question at once.
+    /// Ends a stream or a flow at once. A question goes on until it is answered.
     fn close(&mut self, id: ChannelId);
     /// The outside may send `bytes` more of this stream.
     fn credit(&mut self, id: ChannelId, bytes: usize);

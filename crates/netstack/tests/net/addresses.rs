@@ -3,8 +3,9 @@
 use crate::guest::{ADDRESS, GATEWAY, Guest, MAC};
 use crate::host::Service;
 use crate::world::{MS, SOCKETS, World};
+use netstack::Event;
 use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::socket::{dhcpv4, dns, icmp, tcp};
+use smoltcp::socket::{dhcpv4, dns, icmp, tcp, udp};
 use smoltcp::wire::{DnsQueryType, Icmpv4DstUnreachable, Icmpv4Packet, Icmpv4Repr, IpAddress, Ipv4Address};
 
 fn lease(options: &str) -> (World, dhcpv4::Config<'static>) {
@@ -128,6 +129,41 @@ fn names_are_resolved_by_the_host() {
         assert_eq!(resolve(&mut world, name), Err(dns::GetQueryResultError::Failed), "{name}");
     }
     assert_eq!(world.host.0.borrow().opened, []);
+}
+
+#[test]
+fn the_host_has_so_many_questions_at_once() {
+    let mut world = World::sockets("", &[]);
+    let buffer = || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 4], vec![0; 2048]);
+    let mut socket = udp::Socket::new(buffer(), buffer());
+    socket.bind(4000).unwrap();
+    let handle = world.guest.sockets.add(socket);
+    let ask = |world: &mut World| {
+        let query = b"\0\x09\x01\0\0\x01\0\0\0\0\0\0\x04slow\x07example\0\0\x01\0\x01";
+        let socket = world.guest.sockets.get_mut::<udp::Socket<'_>>(handle);
+        socket.send_slice(query, (IpAddress::v4(10, 0, 2, 3), 53)).unwrap();
+        world.step(MS);
+        let host = world.host.0.borrow();
+        host.opened.len() + host.closed
+    };
+    let answers = |world: &mut World, n: usize| {
+        let waiting: Vec<_> = world.host.0.borrow().opened.iter().take(n).map(|(id, ..)| *id).collect();
+        waiting.iter().for_each(|id| world.host.0.borrow_mut().say(*id, Event::Data(b"192.0.2.7".to_vec())));
+        world.step(MS);
+        let socket = world.guest.sockets.get_mut::<udp::Socket<'_>>(handle);
+        std::iter::from_fn(|| socket.recv().ok().map(drop)).count()
+    };
+    (0..1000).for_each(|_| _ = ask(&mut world));
+    assert_eq!(ask(&mut world), 64);
+    assert_eq!(answers(&mut world, 1), 1);
+    assert_eq!(ask(&mut world), 65, "there is room for another");
+    // What the guest does not wait for any more, the host still does.
+    world.stack.reset();
+    assert_eq!(ask(&mut world), 65);
+    assert_eq!(answers(&mut world, 2), 0, "the answers are nobody's");
+    assert_eq!(ask(&mut world), 66);
+    assert_eq!(ask(&mut world), 67);
+    assert_eq!(ask(&mut world), 67);
 }
 
 #[test]
