@@ -3,8 +3,12 @@
 use crate::guest::{ADDRESS, Guest};
 use crate::host::{Service, pattern};
 use crate::world::{MS, World};
+use netstack::channel::SEND_WINDOW;
 use netstack::{ChannelId, Event, Kind};
+use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
+use smoltcp::socket::udp;
+use smoltcp::wire::IpAddress;
 
 /// The guest's world, and the WebSocket once the guest has connected to `to`.
 fn relay() -> World {
@@ -125,6 +129,80 @@ fn names_go_to_the_relay() {
     say(&mut world, packet(2, packets[0].1, b"answer"));
     let udp = world.guest.sockets.get_mut::<smoltcp::socket::udp::Socket<'_>>(handle);
     assert_eq!(udp.recv().unwrap().0, b"answer");
+}
+
+/// The guest's socket, and the address of a name as long as can be.
+fn long_name(world: &mut World) -> (SocketHandle, IpAddress) {
+    let mut dns = vec![0, 9, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    [63, 63, 63, 61].iter().for_each(|len| dns.extend([&[*len][..], &vec![b'n'; (*len).into()]].concat()));
+    dns.extend(b"\x00\x00\x01\x00\x01");
+    let buffer = || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 4], vec![0; 2048]);
+    let mut socket = udp::Socket::new(buffer(), buffer());
+    socket.bind(4000).unwrap();
+    let handle = world.guest.sockets.add(socket);
+    let socket = world.guest.sockets.get_mut::<udp::Socket<'_>>(handle);
+    socket.send_slice(&dns, (IpAddress::v4(10, 0, 2, 3), 53)).unwrap();
+    world.until(5, "an answer", |world| world.guest.sockets.get_mut::<udp::Socket<'_>>(handle).recv().is_ok());
+    (0..2).for_each(|_| world.step(1000 * MS)); // smoltcp looks for one neighbour a second
+    (handle, IpAddress::v4(198, 18, 0, 1))
+}
+
+/// The host takes no more than the window, and says so if it gets more.
+#[test]
+fn streams_are_refused_where_too_much_waits_for_the_relay() {
+    let mut world = relay();
+    let (handle, name) = long_name(&mut world);
+    // A new stream each, for which the oldest of 256 is closed.
+    let flood = |world: &mut World, from: u16| {
+        for port in from..from + 1500 {
+            let socket = world.guest.sockets.get_mut::<udp::Socket<'_>>(handle);
+            socket.send_slice(b"x", (name, port)).unwrap();
+            world.step(MS / 10);
+        }
+    };
+    let refused = |world: &mut World| {
+        let socket = world.guest.connect("198.18.0.1:1", 4096);
+        run(world);
+        world.guest.tcp(socket).state() == State::Closed
+    };
+    let kinds = |world: &mut World| {
+        let sent = sent(world);
+        [1, 4].map(|wanted| sent.iter().filter(|(kind, ..)| *kind == wanted).count())
+    };
+    flood(&mut world, 1000);
+    assert!(refused(&mut world));
+    say(&mut world, packet(3, 0, &100u32.to_le_bytes()));
+    let [connects, closes] = kinds(&mut world);
+    assert!((900..1000).contains(&connects), "{connects} streams");
+    assert!(closes >= connects - 256);
+    // The relay takes it, and there is room again.
+    world.host.0.borrow_mut().forgive();
+    say(&mut world, Event::Credit(SEND_WINDOW));
+    assert!(!refused(&mut world));
+    assert_eq!(kinds(&mut world), [1, 0]);
+    // The same once it is open.
+    flood(&mut world, 3000);
+    assert!(refused(&mut world));
+    assert!((900..1000).contains(&kinds(&mut world)[0]));
+}
+
+#[test]
+fn data_leave_room_for_new_streams() {
+    let mut world = relay();
+    let socket = world.guest.connect("192.0.2.1:1", 1 << 20);
+    run(&mut world);
+    say(&mut world, packet(3, 0, &100u32.to_le_bytes()));
+    sent(&mut world);
+    world.guest.tcp(socket).send_slice(&vec![1; 1 << 20]).unwrap();
+    (0..1000).for_each(|_| world.step(MS));
+    let data: usize = sent(&mut world).iter().map(|(.., data)| data.len()).sum();
+    assert!((128 << 10..SEND_WINDOW).contains(&data), "{data}");
+    world.guest.connect("192.0.2.1:2", 4096);
+    run(&mut world);
+    assert_eq!(sent(&mut world).len(), 1);
+    world.host.0.borrow_mut().forgive();
+    say(&mut world, Event::Credit(SEND_WINDOW));
+    assert!(sent(&mut world).iter().any(|(kind, ..)| *kind == 2), "it goes on");
 }
 
 #[test]

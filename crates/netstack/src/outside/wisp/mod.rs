@@ -30,6 +30,11 @@ const STALL_NS: u64 = 10_000_000_000;
 const PACKET: usize = 32 << 10;
 /// Guest nanoseconds of silence after which a stream that the guest has finished is closed.
 const LINGER_NS: u64 = 120_000_000_000;
+/// Of [`SEND_WINDOW`], what data leave for packets that open and close streams; it is enough to close all that the guest can have.
+const CONTROL: usize = 64 << 10;
+/// Bytes of a `CLOSE`.
+const CLOSE_LEN: usize = HEADER + 1;
+
 enum Socket {
     None,
     /// Nothing may be sent before the relay's first `CONTINUE`; these packets wait for it.
@@ -44,7 +49,7 @@ pub struct Wisp {
     channels: Box<dyn Channels>,
     ids: Ids,
     socket: Socket,
-    /// Bytes that the host takes for the WebSocket.
+    /// Bytes that the host takes for the WebSocket, without those that wait for the relay.
     credit: usize,
     /// What each new stream begins with.
     packets: u32,
@@ -80,7 +85,8 @@ impl Wisp {
         }
     }
 
-    fn open(&mut self, to: SocketAddrV4, udp: bool) -> ChannelId {
+    /// `None`: so much waits for the relay that there is no room for another stream.
+    fn open(&mut self, to: SocketAddrV4, udp: bool) -> Option<ChannelId> {
         if matches!(self.socket, Socket::None) {
             let id = self.ids.next();
             self.credit = SEND_WINDOW;
@@ -88,8 +94,6 @@ impl Wisp {
             self.channels.credit(id, BUFFER);
             self.socket = Socket::Opening(id, Vec::new());
         }
-        let id = self.ids.next();
-        self.streams.insert(id, Stream::new(udp, self.packets, self.now_ns));
         let host = match self.names.name(*to.ip()) {
             Some(name) => name.to_owned(),
             None if *to.ip() == self.net.host => Ipv4Addr::LOCALHOST.to_string(),
@@ -98,8 +102,20 @@ impl Wisp {
         let mut payload = vec![if udp { STREAM_UDP } else { STREAM_TCP }];
         payload.extend(to.port().to_le_bytes());
         payload.extend(host.bytes());
+        // Each stream is to be closed too.
+        if self.credit < HEADER + payload.len() + (self.streams.len() + 1) * CLOSE_LEN {
+            log::debug!("relay={}: a stream is refused, as too much waits for the relay", self.relay);
+            return None;
+        }
+        let id = self.ids.next();
+        self.streams.insert(id, Stream::new(udp, self.packets, self.now_ns));
         self.packet(CONNECT, id.0, &payload);
-        id
+        Some(id)
+    }
+
+    /// Whether there is room for so many bytes of data.
+    fn has_room(&self, len: usize) -> bool {
+        self.credit >= CONTROL + HEADER + len
     }
 
     fn packet(&mut self, kind: u8, stream: u32, payload: &[u8]) {
@@ -107,14 +123,11 @@ impl Wisp {
         packet.push(kind);
         packet.extend(stream.to_le_bytes());
         packet.extend(payload);
+        self.credit = self.credit.saturating_sub(packet.len());
         match &mut self.socket {
             Socket::None => {}
             Socket::Opening(_, waiting) => waiting.push(packet),
-            Socket::Open(id) => {
-                // What is not data is small and rare: it may exceed the window.
-                self.credit = self.credit.saturating_sub(packet.len());
-                self.channels.send(*id, &packet);
-            }
+            Socket::Open(id) => self.channels.send(*id, &packet),
         }
     }
 
@@ -140,10 +153,7 @@ impl Wisp {
                 let Socket::Opening(_, waiting) = std::mem::replace(&mut self.socket, Socket::Open(socket)) else {
                     return;
                 };
-                for packet in waiting {
-                    self.credit = self.credit.saturating_sub(packet.len());
-                    self.channels.send(socket, &packet);
-                }
+                waiting.iter().for_each(|packet| self.channels.send(socket, packet));
                 self.streams.values_mut().for_each(|stream| stream.packets = packets);
                 self.writable();
             }
@@ -155,7 +165,7 @@ impl Wisp {
 
     /// Tells the streams that wait that they may go on, if they may.
     fn writable(&mut self) {
-        if self.credit == 0 || !matches!(self.socket, Socket::Open(_)) {
+        if !self.has_room(PACKET) || !matches!(self.socket, Socket::Open(_)) {
             return;
         }
         for (id, stream) in &mut self.streams {
@@ -273,7 +283,7 @@ impl Wisp {
 
 impl Outside for Wisp {
     fn connect(&mut self, _from: SocketAddrV4, to: SocketAddrV4) -> Option<ChannelId> {
-        let id = self.open(to, false);
+        let id = self.open(to, false)?;
         self.reports.push_back((id, Report::Connected));
         Some(id)
     }
@@ -289,13 +299,14 @@ impl Outside for Wisp {
         stream.last_ns = self.now_ns;
         let mut taken = 0;
         while taken < data.len() {
+            let piece = &data[taken..data.len().min(taken + PACKET)];
+            let room = open && self.has_room(piece.len());
             let Some(stream) = self.streams.get_mut(&id) else { return taken };
-            if !open || stream.packets == 0 || self.credit == 0 {
+            if !room || stream.packets == 0 {
                 stream.starved = true;
                 break;
             }
             stream.packets -= 1;
-            let piece = &data[taken..data.len().min(taken + PACKET)];
             self.packet(DATA, id.0, piece);
             taken += piece.len();
         }
@@ -329,7 +340,7 @@ impl Outside for Wisp {
     }
 
     fn udp_open(&mut self, _from: SocketAddrV4, to: SocketAddrV4) -> Option<ChannelId> {
-        Some(self.open(to, true))
+        self.open(to, true)
     }
 
     fn udp_send(&mut self, id: ChannelId, data: &[u8]) {
@@ -337,9 +348,12 @@ impl Outside for Wisp {
         let room = match &self.socket {
             Socket::None => false,
             Socket::Opening(_, waiting) => waiting.len() < 64,
-            Socket::Open(_) => self.credit > data.len(),
+            Socket::Open(_) => true,
         };
-        if room && let Some(stream) = self.streams.get_mut(&id) {
+        if room
+            && self.has_room(data.len())
+            && let Some(stream) = self.streams.get_mut(&id)
+        {
             stream.last_ns = self.now_ns;
             self.packet(DATA, id.0, data);
         }
