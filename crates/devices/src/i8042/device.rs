@@ -136,9 +136,13 @@ impl I8042 {
                 return;
             }
         };
-        // an answer replaces what waits
+        self.answer(answer);
+    }
+
+    /// An answer replaces what waits.
+    fn answer(&mut self, byte: u8) {
         self.output = None;
-        self.answers = VecDeque::from([answer]);
+        self.answers = VecDeque::from([byte]);
     }
 
     fn data(&mut self, cx: &mut DevCtx, v: u8) {
@@ -150,7 +154,7 @@ impl I8042 {
             }
             Expects::Ram(i) => self.ram[usize::from(i) % RAM] = v,
             Expects::OutputPort => self.set_output_port(cx, v),
-            Expects::Echo => self.answers.push_back(v),
+            Expects::Echo => self.answer(v),
         }
     }
 }

@@ -85,6 +85,16 @@ fn echo_of_a_byte_as_from_the_keyboard() {
 }
 
 #[test]
+fn what_nobody_reads_is_replaced() {
+    let (mut k, mut b) = i8042();
+    for v in 0..100 {
+        command(&mut k, &mut b, 0xd2);
+        b.outb(&mut k, 0x60, v);
+    }
+    assert_eq!(drain(&mut k, &mut b), [99]);
+}
+
+#[test]
 fn output_port_a20_and_reset() {
     let (mut k, mut b) = i8042();
     command(&mut k, &mut b, 0xd0);
