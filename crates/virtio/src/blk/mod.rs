@@ -19,11 +19,16 @@ const QUEUE: u16 = 256;
 const SEGMENTS_MAX: u32 = QUEUE as u32 - 2;
 /// Bytes that one request moves at most; more is refused. (Linux stays below 2 MiB.)
 const REQUEST_BYTES: u64 = 16 << 20;
-/// Bytes that are under way at most. Requests beyond wait in the queue.
+/// Bytes and requests that are under way at most. Requests beyond wait in the queue.
 const IN_FLIGHT_BYTES: u64 = 32 << 20;
-/// Ranges of a discard or write-zeroes request at most, and sectors of each.
+const IN_FLIGHT: usize = QUEUE as usize;
+/// Ranges of a discard request at most, and sectors of each. A backend looks at each of the blocks in them: that costs about as much
+/// as to move a [`DISCARD_SHARE`]th of their bytes.
 const RANGES_MAX: u32 = 16;
-const RANGE_SECTORS: u32 = u32::MAX / SECTOR as u32;
+const DISCARD_SECTORS: u32 = (REQUEST_BYTES * DISCARD_SHARE / RANGES_MAX as u64 / SECTOR) as u32;
+const DISCARD_SHARE: u64 = 256;
+/// Sectors of a write-zeroes request at most, in all ranges together: backends may write them.
+const ZEROES_SECTORS: u32 = (REQUEST_BYTES / SECTOR) as u32;
 /// Disks' optimal transfer in logical blocks: as QEMU, unknown.
 const OPTIMAL_IO: u32 = 0;
 
@@ -46,11 +51,12 @@ impl Default for DiskOptions {
 
 /// A request that the backend has not finished.
 struct Pending {
-    chain: Chain,
+    /// `None`: the driver has reset the device and does not wait for it.
+    chain: Option<Chain>,
     /// Requests to the backend that are still under way, and what has failed by now.
     parts: u32,
     failed: bool,
-    /// Bytes that it moves.
+    /// Bytes that it moves, or what costs the backend as much.
     bytes: u64,
 }
 
@@ -58,8 +64,9 @@ struct Pending {
 pub struct Blk {
     backend: Box<dyn BlockBackend>,
     options: DiskOptions,
+    /// By tag. What is under way stays here when the driver resets the device: the backend holds its bytes all the same.
     pending: FxHashMap<u64, Pending>,
-    /// Tags are never used twice: after a reset late completions belong to nobody.
+    /// Tags are never used twice.
     next_tag: u64,
     /// Bytes that pending requests move.
     in_flight: u64,
@@ -121,6 +128,7 @@ impl Blk {
             return Plan::Answer(status::IOERR, 0);
         }
         let mut requests = Vec::new();
+        let mut zeroes = 0_u64;
         for i in 0..count {
             let Some(range) = chain.read::<RANGE>(ram, HEADER + i * RANGE as u64) else {
                 return Plan::Answer(status::IOERR, 0);
@@ -134,7 +142,9 @@ impl Blk {
                 return Plan::Answer(status::UNSUPP, 0);
             }
             let len = u64::from(sectors) * SECTOR;
-            let Some(offset) = self.within(sector, len).filter(|_| sectors <= RANGE_SECTORS) else {
+            zeroes += if discard { 0 } else { u64::from(sectors) };
+            let few = sectors <= DISCARD_SECTORS && zeroes <= u64::from(ZEROES_SECTORS);
+            let Some(offset) = self.within(sector, len).filter(|_| few) else {
                 return Plan::Answer(status::IOERR, 0);
             };
             requests.push(if discard {
@@ -162,9 +172,10 @@ impl Blk {
             Plan::Submit(requests) => {
                 let tag = self.next_tag;
                 self.next_tag = tag.wrapping_add(1);
-                let bytes = chain.read_len() + chain.write_len();
+                let bytes = chain.read_len() + chain.write_len() + requests.iter().map(weight).sum::<u64>();
                 self.in_flight += bytes;
-                self.pending.insert(tag, Pending { chain, parts: requests.len() as u32, failed: false, bytes });
+                let parts = requests.len() as u32;
+                self.pending.insert(tag, Pending { chain: Some(chain), parts, failed: false, bytes });
                 requests.into_iter().for_each(|r| self.backend.submit(Tag(tag), r));
                 Ok(())
             }
@@ -177,7 +188,7 @@ impl Blk {
             let Some(pending) = self.pending.get_mut(&tag.0) else { continue };
             let mut written = 0;
             match result {
-                Ok(data) => written = pending.chain.write(work.ram, 0, &data),
+                Ok(data) => written = pending.chain.as_ref().map_or(0, |chain| chain.write(work.ram, 0, &data)),
                 Err(e) => {
                     log_failure(&e);
                     pending.failed = true;
@@ -188,10 +199,21 @@ impl Blk {
                 && let Some(Pending { chain, failed, bytes, .. }) = self.pending.remove(&tag.0)
             {
                 self.in_flight = self.in_flight.saturating_sub(bytes);
-                answer(chain, work, if failed { status::IOERR } else { status::OK }, written)?;
+                if let Some(chain) = chain {
+                    answer(chain, work, if failed { status::IOERR } else { status::OK }, written)?;
+                }
             }
         }
         Ok(())
+    }
+}
+
+/// What a request costs a backend beside the bytes that the driver's buffers have.
+fn weight(request: &Request) -> u64 {
+    match request {
+        Request::Read { .. } | Request::Write { .. } | Request::Flush => 0,
+        Request::WriteZeroes { len, .. } => *len,
+        Request::Discard { len, .. } => len / DISCARD_SHARE,
     }
 }
 
@@ -243,10 +265,10 @@ impl VirtioDevice for Blk {
         c.extend(OPTIMAL_IO.to_le_bytes());
         c.extend([1, 0]); // writeback: a flush is needed
         c.extend(1_u16.to_le_bytes()); // num_queues
-        for limit in [RANGE_SECTORS, RANGES_MAX, sectors_per_block] {
+        for limit in [DISCARD_SECTORS, RANGES_MAX, sectors_per_block] {
             c.extend(limit.to_le_bytes()); // discard: sectors, segments, alignment
         }
-        for limit in [RANGE_SECTORS, RANGES_MAX] {
+        for limit in [ZEROES_SECTORS, 1] {
             c.extend(limit.to_le_bytes()); // write zeroes
         }
         c.extend([1, 0, 0, 0]); // write zeroes may unmap
@@ -256,6 +278,7 @@ impl VirtioDevice for Blk {
     fn process(&mut self, work: &mut Work) -> Result<(), Broken> {
         self.finish(work)?;
         while self.in_flight < IN_FLIGHT_BYTES
+            && self.pending.len() < IN_FLIGHT
             && let Some(chain) = work.take(0)?
         {
             self.start(chain, work)?;
@@ -267,7 +290,6 @@ impl VirtioDevice for Blk {
 
     fn reset(&mut self) {
         // What is under way in the backend goes on; nobody waits for it.
-        self.pending.clear();
-        self.in_flight = 0;
+        self.pending.values_mut().for_each(|p| p.chain = None);
     }
 }

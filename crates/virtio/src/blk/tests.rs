@@ -89,6 +89,16 @@ fn ranges_are_zeroed_and_discarded() {
     want[10 * 512..11 * 512].fill(0);
     assert_eq!(read(&mut r, 0, 64), want);
     assert_eq!(r.request(0, &[&head(request::DISCARD, 0), &range(20, 4, 0)], 1), [status::OK]);
+    // a disk that is large enough, and does nothing
+    let slow = Slow { capacity: 1 << 40, ..Slow::default() };
+    let mut large = Rig::new(Blk::new(Box::new(slow), DiskOptions::default()), 0);
+    for (kind, ranges) in [
+        (request::DISCARD, range(0, DISCARD_SECTORS + 1, 0)),
+        (request::WRITE_ZEROES, range(0, ZEROES_SECTORS + 1, 0)),
+        (request::WRITE_ZEROES, range(0, ZEROES_SECTORS / 2 + 1, 0).repeat(2)),
+    ] {
+        assert_eq!(large.request(0, &[&head(kind, 0), &ranges], 1), [status::IOERR], "{kind} {ranges:?}");
+    }
     for (kind, ranges, code) in [
         (request::DISCARD, range(20, 4, 1), status::UNSUPP),
         (request::WRITE_ZEROES, range(20, 4, 2), status::UNSUPP),
@@ -114,6 +124,7 @@ fn the_serial_number_and_the_geometry() {
     assert_eq!((config(&mut r, 12, B4), config(&mut r, 20, B4)), (254, 512), "segments, block size");
     assert_eq!((config(&mut r, 24, B1), config(&mut r, 26, B2)), (3, 1), "8 logical blocks in a physical one");
     assert_eq!((config(&mut r, 40, B4), config(&mut r, 56, B1)), (16, 1), "discard segments, unmap");
+    assert_eq!((config(&mut r, 36, B4), config(&mut r, 48, B4)), (1 << 19, 1 << 15), "256 MiB, 16 MiB");
     assert_eq!(config(&mut r, 100, B4), 0, "behind the end");
 }
 
@@ -128,15 +139,16 @@ fn a_request_without_header_or_status_is_no_request() {
 }
 
 /// A backend whose requests complete when the test says so.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Slow {
+    capacity: u64,
     asked: Rc<RefCell<Vec<(Tag, Request)>>>,
     done: Rc<RefCell<Vec<Completion>>>,
 }
 
 impl BlockBackend for Slow {
     fn capacity(&self) -> u64 {
-        1 << 20
+        self.capacity
     }
 
     fn read_only(&self) -> bool {
@@ -149,6 +161,12 @@ impl BlockBackend for Slow {
 
     fn poll(&mut self) -> Option<Completion> {
         self.done.borrow_mut().pop()
+    }
+}
+
+impl Default for Slow {
+    fn default() -> Self {
+        Self { capacity: 1 << 20, asked: Rc::default(), done: Rc::default() }
     }
 }
 
@@ -193,4 +211,64 @@ fn requests_complete_in_any_order_and_a_reset_forgets_them() {
     slow.complete(5, Ok(vec![0xdd; 512]));
     r.work();
     assert_eq!(r.used(0), [(after.head, 513)]);
+}
+
+/// What is under way in the backend goes on when the driver resets the device, and counts until it is done.
+#[test]
+fn resets_add_nothing_to_what_is_under_way() {
+    let slow = Slow::default();
+    let mut r = Rig::new(Blk::new(Box::new(slow.clone()), DiskOptions::default()), 0);
+    let under_way = || slow.asked.borrow().len();
+    for _ in 0..600 {
+        r.post(0, &[&head(request::FLUSH, 0)], 1);
+        r.kick(0);
+        r.start(crate::spec::feature::VERSION_1);
+    }
+    assert_eq!(under_way(), usize::from(QUEUE), "requests without bytes");
+    let waiting = r.post(0, &[&head(request::IN, 0)], 513);
+    r.kick(0);
+    assert_eq!(under_way(), usize::from(QUEUE));
+    slow.complete(7, Ok(vec![]));
+    r.work();
+    assert_eq!((r.used(0), under_way()), (vec![], usize::from(QUEUE) + 1), "there is room for one more");
+    slow.complete(usize::from(QUEUE), Ok(vec![0xaa; 512]));
+    r.work();
+    assert_eq!(r.used(0), [(waiting.head, 513)]);
+}
+
+#[test]
+fn bytes_under_way_count_across_resets() {
+    let slow = Slow::default();
+    let mut r = Rig::new(Blk::new(Box::new(slow.clone()), DiskOptions::default()), 0);
+    let each = 1 << 20;
+    for _ in 0..100 {
+        r.post(0, &[&head(request::IN, 0)], each + 1);
+        r.kick(0);
+        r.start(crate::spec::feature::VERSION_1);
+    }
+    assert_eq!(slow.asked.borrow().len() as u64, IN_FLIGHT_BYTES / each as u64);
+    (0..32).for_each(|n| slow.complete(n, Ok(vec![0; each])));
+    r.work();
+    assert_eq!(read_late(&mut r, &slow), [(0, 513)]);
+}
+
+/// One read of a sector that completes later.
+fn read_late(r: &mut Rig<Blk>, slow: &Slow) -> Vec<(u16, u32)> {
+    r.post(0, &[&head(request::IN, 0)], 513);
+    r.kick(0);
+    slow.complete(slow.asked.borrow().len() - 1, Ok(vec![0; 512]));
+    r.work();
+    r.used(0)
+}
+
+#[test]
+fn zeros_to_be_written_count_as_bytes_under_way() {
+    let slow = Slow::default();
+    let mut r = Rig::new(Blk::new(Box::new(slow.clone()), DiskOptions::default()), 0);
+    let ranges = range(0, 2048, 0).repeat(16);
+    for _ in 0..4 {
+        r.post(0, &[&head(request::WRITE_ZEROES, 0), &ranges], 1);
+    }
+    r.kick(0);
+    assert_eq!(slow.asked.borrow().len(), 32, "of 1 MiB each");
 }
