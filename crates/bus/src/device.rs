@@ -77,9 +77,11 @@ pub trait Timer {
 /// A device that reads and writes RAM on its own. Registers never do: a write to one asks for a transfer, which the board
 /// grants before the processor's next instruction.
 pub trait Master {
-    /// Whether a register access has asked for a transfer. Changes only by a call with a `DevCtx`; ask again after each.
+    /// Whether a register access has asked for a transfer, or the last one has left something to do. Changes only by a call with a
+    /// `DevCtx`; ask again after each.
     fn wants_transfer(&self) -> bool;
-    /// Does all that there is to do now: what was asked for, and what the world outside has brought. Harmless when there is
+    /// Does what there is to do now: what was asked for, and what the world outside has brought. So much at most that the host does not
+    /// wait for long; the board grants another transfer for the rest, in the next slice. Harmless when there is
     /// nothing; called at the beginning of each slice.
     fn transfer(&mut self, cx: &mut DevCtx, ram: &mut dyn Dma);
 }

@@ -215,6 +215,11 @@ impl GuestClock {
         due.min(leap).max(1)
     }
 
+    /// A moment that guest time does not come to in this slice by waiting, but soon in the next one.
+    pub fn next_slice(&self) -> u64 {
+        self.limit.saturating_add(1)
+    }
+
     /// Performs the leap that is due, if one is.
     pub fn leap(&mut self, insns: u64) {
         if let Some(behind) = &mut self.behind

@@ -117,8 +117,9 @@ pub struct Board {
     input: VecDeque<u8>,
     terminal: Terminal,
     pub networks: Networks,
-    /// A device wants to read or write RAM.
+    /// A device wants to read or write RAM: now, or in the next slice, since it has left something to do.
     transfers: bool,
+    rest: bool,
     event: Option<Event>,
     nmi: bool,
     random: Random,
@@ -160,6 +161,7 @@ impl Board {
             terminal: plugged.terminal,
             networks: plugged.networks,
             transfers: false,
+            rest: false,
             event: None,
             nmi: false,
             random,
@@ -181,7 +183,7 @@ impl Board {
             self.io_write(port + 1, 1, 0xff, at);
         }
         self.networks.reset();
-        (self.event, self.nmi, self.transfers) = (None, false, false);
+        (self.event, self.nmi, self.transfers, self.rest) = (None, false, false, false);
     }
 
     /// Someone presses the power button. `at`: instructions executed since power-on.
@@ -232,7 +234,8 @@ impl Board {
         self.transfers || self.networks.deadline().is_some_and(|due| due <= self.clock.now(at))
     }
 
-    /// Lets all devices read and write RAM.
+    /// Lets all devices read and write RAM. What they leave is for the beginning of the next slice: else a guest that asks for much by one
+    /// instruction would keep the host for as long.
     pub fn transfer(&mut self, memory: &mut Memory, at: u64) {
         self.transfers = false;
         self.networks.set_time(self.clock.now(at));
@@ -243,6 +246,7 @@ impl Board {
                 }
             });
         }
+        self.rest = std::mem::take(&mut self.transfers);
         self.networks.settle();
     }
 
@@ -310,9 +314,10 @@ impl Board {
         }
     }
 
-    /// Guest ns of the next timer event. From now on an earlier one makes the CPU return.
+    /// Guest ns of the next timer event, or of what else the guest may wait for. From now on an earlier one makes the CPU return.
     pub fn plan(&mut self) -> Option<u64> {
-        self.planned = self.deadline.min(self.networks.deadline().unwrap_or(u64::MAX));
+        let rest = if self.rest { self.clock.next_slice() } else { u64::MAX };
+        self.planned = self.deadline.min(self.networks.deadline().unwrap_or(u64::MAX)).min(rest);
         (self.planned != u64::MAX).then_some(self.planned)
     }
 
@@ -374,7 +379,7 @@ impl Board {
         match self.terminal {
             Terminal::Nowhere => Vec::new(),
             Terminal::Com1 => serial,
-            Terminal::Port { at, port } => self.port(at, port).map_or_else(Vec::new, |p| std::mem::take(p.output())),
+            Terminal::Port { at, port } => self.port(at, port).map_or_else(Vec::new, Port::take_output),
         }
     }
 

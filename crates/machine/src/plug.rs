@@ -140,10 +140,14 @@ fn device(model: &Model, backends: &mut Backends, random: &mut Random) -> Option
 }
 
 fn port(options: &PortOptions) -> Port {
-    Port::new(match options.console {
+    let kind = match options.console {
         true => PortKind::Console,
         false => PortKind::Stream { name: options.name.clone() },
-    })
+    };
+    match options.chardev {
+        Chardev::Stdio => Port::new(kind),
+        Chardev::Null => Port::unread(kind),
+    }
 }
 
 /// A server of files, for the device that brings its messages.

@@ -373,3 +373,78 @@ fn a_network_whose_card_is_not_driven_does_not_keep_the_host() {
         assert_eq!(last, Some(Exit::Idle { until_ns: None }), "the datagram is forgotten");
     }
 }
+
+const VIRTIO_MMIO: u32 = 0xfeb0_0000;
+const DESCRIPTORS: u32 = 0x11_0000;
+const AVAILABLE: u32 = 0x12_0000;
+const USED: u32 = 0x13_0000;
+
+/// mov dword [address], value
+fn put(code: &mut Vec<u8>, address: u32, value: u32) {
+    code.extend([0xc7, 0x05]);
+    code.extend(address.to_le_bytes());
+    code.extend(value.to_le_bytes());
+}
+
+/// Sets up the first device on memory-mapped registers with `queue`, makes the chain of descriptor 0 available `n` times, rings, and
+/// halts with interrupts enabled.
+fn driver(queue: u32, n: u16, descriptors: &[(u64, u32, u16, u16)]) -> Vec<u8> {
+    let mut code = Vec::new();
+    let (reset, ready, size) = ((0x70, 0), (0x70, 0xb), (0x38, n.next_power_of_two().into()));
+    for (reg, v) in [
+        reset,
+        (0x24, 1),
+        (0x20, 1),
+        ready,
+        (0x30, queue),
+        size,
+        (0x80, DESCRIPTORS),
+        (0x84, 0),
+        (0x90, AVAILABLE),
+        (0x94, 0),
+        (0xa0, USED),
+        (0xa4, 0),
+        (0x44, 1),
+        (0x70, 0xf),
+    ] {
+        put(&mut code, VIRTIO_MMIO + reg, v);
+    }
+    put(&mut code, AVAILABLE, u32::from(n) << 16);
+    put(&mut code, VIRTIO_MMIO + 0x50, queue);
+    code.extend([0xfb, 0xf4, 0xeb, 0xfd]); // sti; l: hlt; jmp l
+    code.resize((DESCRIPTORS - 0x10_0000) as usize, 0);
+    for (address, len, flags, next) in descriptors {
+        code.extend(address.to_le_bytes());
+        code.extend(len.to_le_bytes());
+        code.extend(flags.to_le_bytes());
+        code.extend(next.to_le_bytes());
+    }
+    code.resize((USED - 0x10_0000) as usize + 4, 0);
+    code
+}
+
+/// Runs slices when the guest wants them until it waits for nothing more; what each made of it.
+fn slices<R>(m: &mut Machine, mut look: impl FnMut(&mut Machine) -> R) -> Vec<R> {
+    let (mut now, mut made) = (at(0), Vec::new());
+    for _ in 0..1000 {
+        let exit = m.run(now, 10_000);
+        made.push(look(m));
+        match exit {
+            Exit::Idle { until_ns: None } => return made,
+            Exit::Idle { until_ns: Some(ns) } => now.monotonic_ns = now.monotonic_ns.max(ns),
+            exit => assert_eq!(exit, Exit::Budget),
+        }
+    }
+    panic!("{} slices", made.len());
+}
+
+/// One notification for 64 MiB, by a guest that halts before they are written.
+#[test]
+fn a_console_takes_so_much_in_a_slice_and_the_rest_in_the_next() {
+    let code = driver(1, 64, &[(0x100_0000, 1 << 20, 0, 0)]);
+    let options = "-serial none -chardev stdio,id=c -device virtio-serial-device -device virtconsole,chardev=c";
+    let mut m = machine(&code, options);
+    let written = slices(&mut m, |m| std::mem::take(m.console_output()).len() >> 20);
+    assert_eq!(written.iter().sum::<usize>(), 64);
+    assert!(written.iter().all(|mib| *mib <= 2), "{written:?}");
+}

@@ -23,7 +23,7 @@ pub struct Core<D> {
     pub queues: Vec<Queue>,
     /// Changes with the configuration (2.5.2).
     generation: u8,
-    /// Whether the driver has notified, or has become ready.
+    /// Whether the driver has notified or has become ready, or the last transfer has left something.
     notified: bool,
     config_pending: bool,
 }
@@ -175,8 +175,10 @@ impl<D: VirtioDevice> Core<D> {
             self.queues.iter().filter(|q| q.ready).try_for_each(|q| q.check(ram))?;
         }
         self.queues.iter_mut().for_each(Queue::begin_transfer);
-        let mut work = Work { ram, features: self.driver_features, queues: &mut self.queues, config_changed: false };
+        let mut work =
+            Work { ram, features: self.driver_features, queues: &mut self.queues, config_changed: false, rest: false };
         self.device.process(&mut work)?;
+        self.notified |= work.rest;
         if work.config_changed {
             self.generation = self.generation.wrapping_add(1);
             notices.config = true;

@@ -24,7 +24,8 @@ pub trait VirtioDevice {
         let _ = (offset, bytes);
     }
 
-    /// Performs all requests that wait, and completes those whose time has come. Called after notifications, and when
+    /// Performs the requests that wait, and completes those whose time has come. What it leaves for another time than the next
+    /// notification it tells by [`Work::leave`]. Called after notifications, and when
     /// something outside may have moved; only while the driver is there ([`crate::spec::status::DRIVER_OK`]).
     ///
     /// # Errors
@@ -42,6 +43,7 @@ pub struct Work<'a> {
     pub features: u64,
     pub(crate) queues: &'a mut [Queue],
     pub(crate) config_changed: bool,
+    pub(crate) rest: bool,
 }
 
 impl Work<'_> {
@@ -66,6 +68,11 @@ impl Work<'_> {
         if let Some(q) = self.queues.get_mut(queue) {
             q.put_back(chain);
         }
+    }
+
+    /// Chains are left that wait for no notification: the device wants another transfer.
+    pub fn leave(&mut self) {
+        self.rest = true;
     }
 
     /// The configuration space has other contents than before: the driver is told.

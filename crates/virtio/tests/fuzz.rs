@@ -79,7 +79,7 @@ impl P9Backend for Echo {
 fn device(dice: &mut Dice) -> AnyDevice {
     match dice.below(8) {
         0 => Balloon::new().into(),
-        1 => Console::new(vec![Some(Port::new(PortKind::Console)), Some(Port::new(PortKind::Console))]).into(),
+        1 => Console::new(vec![Some(Port::new(PortKind::Console)), Some(Port::unread(PortKind::Console))]).into(),
         2 => Input::new(InputKind::Keyboard).into(),
         3 => Net::new(Box::<Echo>::default(), [2; 6]).into(),
         4 => P9::new(Box::<Echo>::default(), "tag".into()).into(),
@@ -330,7 +330,7 @@ impl Guest {
             }
             AnyDevice::Console(c) => {
                 c.port_mut(0).unwrap().send(&[b'x'; 300]);
-                c.port_mut(0).unwrap().output().clear();
+                c.port_mut(0).unwrap().take_output();
             }
             AnyDevice::Input(i) => {
                 let _ = i.inject(&[InputEvent { kind: 1, code: 30, value: 1 }]);

@@ -15,8 +15,11 @@ use spec::{CONTROL, CONTROL_RECEIVE, CONTROL_TRANSMIT, EMERG_WRITE_AT, event, fe
 const QUEUE: u16 = 128;
 /// Bytes for the guest that wait in a port at most.
 const INPUT_MAX: usize = 64 << 10;
-/// Bytes that the guest writes with one request at most.
-const OUTPUT_MAX: u64 = 1 << 20;
+/// Bytes that the guest writes with one request at most. With so many that nobody has taken yet, requests wait in the queue.
+const OUTPUT_MAX: usize = 1 << 20;
+/// Control messages that wait for the driver's buffers. With so many, those of the driver wait in the queue: the most that a driver
+/// brings about at once is three for each port.
+const CONTROL_MAX: usize = 4 * PORTS_MAX;
 /// Bytes that one buffer of the guest takes at most in one go.
 const CHUNK: usize = 4096;
 
@@ -37,12 +40,19 @@ pub struct Port {
     ready: bool,
     open: bool,
     input: VecDeque<u8>,
-    output: Vec<u8>,
+    /// `None`: nobody reads it.
+    output: Option<Vec<u8>>,
 }
 
 impl Port {
+    /// A port whose other end reads [`Port::take_output`].
     pub fn new(kind: PortKind) -> Self {
-        Self { kind, ready: false, open: false, input: VecDeque::new(), output: Vec::new() }
+        Self { output: Some(Vec::new()), ..Self::unread(kind) }
+    }
+
+    /// A port that drops what the guest writes.
+    pub fn unread(kind: PortKind) -> Self {
+        Self { kind, ready: false, open: false, input: VecDeque::new(), output: None }
     }
 
     /// Gives bytes to the guest; how many were taken. The rest may be offered again later.
@@ -52,9 +62,13 @@ impl Port {
         n
     }
 
-    /// What the guest has written since this was emptied.
-    pub fn output(&mut self) -> &mut Vec<u8> {
-        &mut self.output
+    /// Takes what the guest has written. Where it waits for that, it goes on at the next transfer.
+    pub fn take_output(&mut self) -> Vec<u8> {
+        self.output.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn is_full(&self) -> bool {
+        self.output.as_ref().is_some_and(|output| output.len() >= OUTPUT_MAX)
     }
 
     /// Whether a program in the guest has the port open.
@@ -136,12 +150,22 @@ impl Console {
     }
 
     fn exchange_control(&mut self, work: &mut Work) -> Result<(), Broken> {
-        while let Some(chain) = work.take(CONTROL_TRANSMIT)? {
+        self.say(work)?;
+        // Beyond that many, the driver notifies when it has buffers again.
+        while self.control.len() < CONTROL_MAX
+            && let Some(chain) = work.take(CONTROL_TRANSMIT)?
+        {
             if let Some(message) = chain.read(work.ram, 0) {
                 self.hear(message);
             }
             work.give(CONTROL_TRANSMIT, chain, 0)?;
+            self.say(work)?;
         }
+        Ok(())
+    }
+
+    /// Gives the driver what waits for it.
+    fn say(&mut self, work: &mut Work) -> Result<(), Broken> {
         while !self.control.is_empty() {
             let Some(chain) = work.take(CONTROL_RECEIVE)? else { break };
             let Some(message) = self.control.pop_front() else { break };
@@ -156,12 +180,19 @@ impl Console {
 fn exchange(port: &mut Port, number: usize, multiport: bool, work: &mut Work) -> Result<(), Broken> {
     let receive = receive_queue(number);
     let transmit = receive + 1;
-    while let Some(chain) = work.take(transmit)? {
-        if chain.read_len() > OUTPUT_MAX {
+    while !port.is_full()
+        && let Some(chain) = work.take(transmit)?
+    {
+        if chain.read_len() > OUTPUT_MAX as u64 {
             return Err(Broken::Request);
         }
-        chain.read_to(work.ram, 0, chain.read_len(), &mut port.output);
+        if let Some(output) = &mut port.output {
+            chain.read_to(work.ram, 0, chain.read_len(), output);
+        }
         work.give(transmit, chain, 0)?;
+    }
+    if port.is_full() {
+        work.leave();
     }
     // A stream that nobody has open would lose what it is sent.
     let listens = !multiport || port.open;
@@ -202,8 +233,11 @@ impl VirtioDevice for Console {
     }
 
     fn write_config(&mut self, offset: u64, bytes: &[u8]) {
-        if let (EMERG_WRITE_AT, Some(byte), Some(port)) = (offset, bytes.first(), self.port_mut(0)) {
-            port.output.push(*byte);
+        if let (EMERG_WRITE_AT, Some(byte), Some(port)) = (offset, bytes.first(), self.port_mut(0))
+            && !port.is_full()
+            && let Some(output) = &mut port.output
+        {
+            output.push(*byte);
         }
     }
 
