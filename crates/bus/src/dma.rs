@@ -7,6 +7,10 @@ pub trait Dma {
     fn bytes(&self, address: u64, len: usize) -> Option<&[u8]>;
     /// The same, all of which the device is about to write.
     fn bytes_mut(&mut self, address: u64, len: usize) -> Option<&mut [u8]>;
+    /// The device has moved so many bytes, or has done what costs as much. Boards limit that; tests of devices need not.
+    fn count(&mut self, bytes: u64) {
+        let _ = bytes;
+    }
 }
 
 impl dyn Dma + '_ {

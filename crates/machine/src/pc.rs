@@ -88,6 +88,9 @@ const fn at_address(addr: u64) -> Option<(Chip, u64)> {
     })
 }
 
+/// Bytes that devices move in a slice, about: what the guest asks for then is done in the next. That is some GB/s, and some
+/// 10 ms of the host's time.
+const SLICE_BYTES: u64 = 32 << 20;
 /// Bytes of console input that wait for the guest at most.
 const INPUT_MAX: usize = 4096;
 
@@ -120,6 +123,8 @@ pub struct Board {
     /// A device wants to read or write RAM: now, or in the next slice, since it has left something to do.
     transfers: bool,
     rest: bool,
+    /// The slice of the last transfer, and the bytes that devices have moved in it.
+    moved: (u64, u64),
     event: Option<Event>,
     nmi: bool,
     random: Random,
@@ -162,6 +167,7 @@ impl Board {
             networks: plugged.networks,
             transfers: false,
             rest: false,
+            moved: (0, 0),
             event: None,
             nmi: false,
             random,
@@ -229,24 +235,35 @@ impl Board {
         }
     }
 
-    /// Whether a device wants to read or write RAM.
+    /// Whether devices may read and write RAM in this slice.
+    fn may_transfer(&self) -> bool {
+        let (slice, bytes) = self.moved;
+        bytes < SLICE_BYTES || slice != self.clock.slice()
+    }
+
+    /// Whether a device wants to read or write RAM, and may.
     pub fn wants_transfer(&self, at: u64) -> bool {
-        self.transfers || self.networks.deadline().is_some_and(|due| due <= self.clock.now(at))
+        self.transfers && self.may_transfer() || self.networks.deadline().is_some_and(|due| due <= self.clock.now(at))
     }
 
     /// Lets all devices read and write RAM. What they leave is for the beginning of the next slice: else a guest that asks for much by one
     /// instruction would keep the host for as long.
     pub fn transfer(&mut self, memory: &mut Memory, at: u64) {
-        self.transfers = false;
         self.networks.set_time(self.clock.now(at));
-        for chip in [Chip::PciHost, Chip::VirtioMmio] {
-            self.with(chip, at, |device, cx| {
-                if let Some(master) = device.master() {
-                    master.transfer(cx, &mut Ram(memory));
-                }
-            });
+        if self.may_transfer() {
+            self.transfers = false;
+            let mut ram = Ram::new(memory);
+            for chip in [Chip::PciHost, Chip::VirtioMmio] {
+                self.with(chip, at, |device, cx| {
+                    if let Some(master) = device.master() {
+                        master.transfer(cx, &mut ram);
+                    }
+                });
+            }
+            self.rest = std::mem::take(&mut self.transfers);
+            let before = if self.moved.0 == self.clock.slice() { self.moved.1 } else { 0 };
+            self.moved = (self.clock.slice(), before.saturating_add(ram.moved));
         }
-        self.rest = std::mem::take(&mut self.transfers);
         self.networks.settle();
     }
 
@@ -316,7 +333,7 @@ impl Board {
 
     /// Guest ns of the next timer event, or of what else the guest may wait for. From now on an earlier one makes the CPU return.
     pub fn plan(&mut self) -> Option<u64> {
-        let rest = if self.rest { self.clock.next_slice() } else { u64::MAX };
+        let rest = if self.rest || self.transfers { self.clock.next_slice() } else { u64::MAX };
         self.planned = self.deadline.min(self.networks.deadline().unwrap_or(u64::MAX)).min(rest);
         (self.planned != u64::MAX).then_some(self.planned)
     }

@@ -18,15 +18,29 @@ use crate::net::Networks;
 use crate::random::Random;
 
 /// RAM, for devices.
-pub struct Ram<'a>(pub &'a mut Memory);
+pub struct Ram<'a> {
+    memory: &'a mut Memory,
+    /// Bytes that they have moved.
+    pub moved: u64,
+}
+
+impl<'a> Ram<'a> {
+    pub fn new(memory: &'a mut Memory) -> Self {
+        Self { memory, moved: 0 }
+    }
+}
 
 impl Dma for Ram<'_> {
     fn bytes(&self, address: u64, len: usize) -> Option<&[u8]> {
-        self.0.dma(address, len)
+        self.memory.dma(address, len)
     }
 
     fn bytes_mut(&mut self, address: u64, len: usize) -> Option<&mut [u8]> {
-        self.0.dma_mut(address, len)
+        self.memory.dma_mut(address, len)
+    }
+
+    fn count(&mut self, bytes: u64) {
+        self.moved = self.moved.saturating_add(bytes);
     }
 }
 
@@ -187,17 +201,17 @@ mod tests {
         let mut m = memory();
         m.mark_code(0x3ffc, 4);
         m.mark_code(0x5000, 4);
-        assert!(Ram(&mut m).bytes_mut(0x3000, 64).is_some());
+        assert!(Ram::new(&mut m).bytes_mut(0x3000, 64).is_some());
         assert!(!m.code_written(), "beside the code");
-        Ram(&mut m).bytes_mut(0x3fe0, 0x1100).unwrap().fill(1);
+        Ram::new(&mut m).bytes_mut(0x3fe0, 0x1100).unwrap().fill(1);
         assert_eq!(m.take_code_writes(), [(0x3fe0, 0x20), (0x5000, 0xe0)]);
-        assert_eq!(Ram(&mut m).bytes(0x4000, 2), Some(&[1, 1][..]));
+        assert_eq!(Ram::new(&mut m).bytes(0x4000, 2), Some(&[1, 1][..]));
     }
 
     #[test]
     fn devices_reach_ram_only() {
         let mut m = memory();
-        let mut ram = Ram(&mut m);
+        let mut ram = Ram::new(&mut m);
         for (at, len) in [(VGA.start, 1), (VGA.start - 1, 2), (VGA.end - 1, 1), (1 << 20, 1), ((1 << 20) - 1, 2)] {
             assert!(ram.bytes(at, len).is_none() && ram.bytes_mut(at, len).is_none(), "{at:#x}");
         }

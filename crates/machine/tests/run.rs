@@ -4,6 +4,9 @@ use guest_api::NoTier;
 use machine::{Exit, Files, HostTime, Machine};
 use netstack::{ChannelId, Channels, Ids, Kind, Net};
 use options::Config;
+use std::cell::RefCell;
+use std::rc::Rc;
+use storage::{BlockBackend, Completion, Request, Tag};
 
 const MS: u64 = 1_000_000;
 
@@ -41,6 +44,15 @@ fn with_nets(code: &[u8], options: &str, nets: impl FnOnce(&Config) -> Vec<Net>)
     let config = options::parse(line.split_whitespace()).unwrap();
     let (kernel, nets) = (kernel(code), nets(&config));
     let files = Files { kernel, initrd: None, disks: Vec::new(), nets, shares: Vec::new() };
+    Machine::new(&config, files, at(0), [7; 32]).unwrap()
+}
+
+/// A machine with `disk` on memory-mapped registers.
+fn with_disk(code: &[u8], disk: impl BlockBackend + 'static) -> Machine {
+    let line = "-kernel k -m 64 -drive file=d,if=none,id=d -device virtio-blk-device,drive=d";
+    let config = options::parse(line.split_whitespace()).unwrap();
+    let (kernel, disks) = (kernel(code), vec![Box::new(disk) as Box<dyn BlockBackend>]);
+    let files = Files { kernel, initrd: None, disks, nets: Vec::new(), shares: Vec::new() };
     Machine::new(&config, files, at(0), [7; 32]).unwrap()
 }
 
@@ -447,4 +459,63 @@ fn a_console_takes_so_much_in_a_slice_and_the_rest_in_the_next() {
     let written = slices(&mut m, |m| std::mem::take(m.console_output()).len() >> 20);
     assert_eq!(written.iter().sum::<usize>(), 64);
     assert!(written.iter().all(|mib| *mib <= 2), "{written:?}");
+}
+
+/// A disk of zeros that answers at once, and counts what it reads.
+#[derive(Clone, Default)]
+struct Zeros(Rc<RefCell<(u64, Vec<Completion>)>>);
+
+impl BlockBackend for Zeros {
+    fn capacity(&self) -> u64 {
+        1 << 30
+    }
+
+    fn read_only(&self) -> bool {
+        false
+    }
+
+    fn submit(&mut self, tag: Tag, request: Request) {
+        let Request::Read { len, .. } = request else { panic!("{request:?}") };
+        let mut state = self.0.borrow_mut();
+        state.0 += len as u64;
+        state.1.push(Completion { tag, result: Ok(vec![0; len]) });
+    }
+
+    fn poll(&mut self) -> Option<Completion> {
+        self.0.borrow_mut().1.pop()
+    }
+}
+
+/// Header, 8 MiB to be written by the device, status.
+const READ: &[(u64, u32, u16, u16)] = &[(0x14_0000, 16, 1, 1), (0x100_0000, 8 << 20, 3, 2), (0x14_1000, 1, 2, 0)];
+/// What devices move in a slice at most: they stop behind the request with which it is too much.
+const SLICE_MIB: u64 = 32 + 16;
+
+#[test]
+fn a_disk_reads_so_much_in_a_slice_and_the_rest_in_the_next() {
+    let disk = Zeros::default();
+    let mut m = with_disk(&driver(0, 32, READ), disk.clone());
+    let read = slices(&mut m, |_| std::mem::take(&mut disk.0.borrow_mut().0) >> 20);
+    assert_eq!(read.iter().sum::<u64>(), 32 * 8);
+    assert!(read.iter().all(|mib| *mib <= SLICE_MIB), "{read:?}");
+}
+
+#[test]
+fn notifications_again_and_again_move_no_more_in_a_slice() {
+    let mut code = driver(0, 32, READ);
+    let halt = code.windows(4).position(|c| c == [0xfb, 0xf4, 0xeb, 0xfd]).unwrap();
+    let mut again = vec![0x66, 0x81, 0x05]; // add word [available.idx], 4
+    again.extend((AVAILABLE + 2).to_le_bytes());
+    again.extend([4, 0]);
+    put(&mut again, VIRTIO_MMIO + 0x50, 0);
+    again.extend([0xeb, (-(again.len() as i8) - 2) as u8]); // jmp again
+    code[halt..halt + again.len()].copy_from_slice(&again);
+    let setup = 15;
+    code[halt - 20..halt].fill(0x90); // the first request is one of those
+    let disk = Zeros::default();
+    let mut m = with_disk(&code, disk.clone());
+    assert_eq!(m.run(at(0), setup + 100), Exit::Budget);
+    let mib = disk.0.borrow().0 >> 20;
+    assert!((32..=SLICE_MIB).contains(&mib), "{mib} MiB");
+    assert!(m.stats().insns >= 100, "the guest goes on meanwhile");
 }

@@ -2,7 +2,7 @@
 
 use bus::Dma;
 
-use crate::device::{VirtioDevice, Work};
+use crate::device::{TRANSFER_BYTES, VirtioDevice, Work};
 use crate::queue::{Broken, Queue, RingFeatures};
 use crate::spec::{feature, status};
 
@@ -175,8 +175,14 @@ impl<D: VirtioDevice> Core<D> {
             self.queues.iter().filter(|q| q.ready).try_for_each(|q| q.check(ram))?;
         }
         self.queues.iter_mut().for_each(Queue::begin_transfer);
-        let mut work =
-            Work { ram, features: self.driver_features, queues: &mut self.queues, config_changed: false, rest: false };
+        let mut work = Work {
+            ram,
+            features: self.driver_features,
+            queues: &mut self.queues,
+            config_changed: false,
+            rest: false,
+            left: TRANSFER_BYTES,
+        };
         self.device.process(&mut work)?;
         self.notified |= work.rest;
         if work.config_changed {

@@ -6,6 +6,12 @@ use crate::chain::Chain;
 use crate::queue::{Broken, Queue};
 use crate::spec::DeviceType;
 
+/// Bytes that a device moves in one transfer, about: then it takes no further chain.
+pub(crate) const TRANSFER_BYTES: u64 = 16 << 20;
+/// What a chain and each of its buffers cost, in bytes that could be moved in that time.
+const CHAIN_COST: u64 = 4096;
+const SEGMENT_COST: u64 = 64;
+
 /// A device without its transport: features, queues, configuration, and what it does with requests.
 pub trait VirtioDevice {
     fn device_type(&self) -> DeviceType;
@@ -44,15 +50,33 @@ pub struct Work<'a> {
     pub(crate) queues: &'a mut [Queue],
     pub(crate) config_changed: bool,
     pub(crate) rest: bool,
+    /// Bytes that this transfer may still move.
+    pub(crate) left: u64,
 }
 
 impl Work<'_> {
-    /// Takes the next chain of queue `queue`, if there is one.
+    /// Takes the next chain of queue `queue`, if there is one and this transfer may still do something. (If not, it is for the next one;
+    /// the driver is not asked for a notification.)
     ///
     /// # Errors
     /// As [`Queue::take`].
     pub fn take(&mut self, queue: usize) -> Result<Option<Chain>, Broken> {
-        self.queues.get_mut(queue).map_or(Ok(None), |q| q.take(self.ram))
+        let Some(q) = self.queues.get_mut(queue) else { return Ok(None) };
+        if self.left == 0 && q.has_chains(self.ram) {
+            self.leave();
+            return Ok(None);
+        }
+        let Some(chain) = q.take(self.ram)? else { return Ok(None) };
+        let segments = (chain.to_read().len() + chain.to_write().len()) as u64;
+        self.spend(CHAIN_COST + SEGMENT_COST * segments + chain.read_len());
+        Ok(Some(chain))
+    }
+
+    /// Counts what the device does beside reading the chains that it takes and writing those that it gives back: `bytes`, or what costs
+    /// as much.
+    pub fn spend(&mut self, bytes: u64) {
+        self.left = self.left.saturating_sub(bytes);
+        self.ram.count(bytes);
     }
 
     /// Gives a chain back to its queue, with `written` bytes written to it.
@@ -60,6 +84,7 @@ impl Work<'_> {
     /// # Errors
     /// As [`Queue::give`].
     pub fn give(&mut self, queue: usize, chain: Chain, written: u32) -> Result<(), Broken> {
+        self.spend(written.into());
         self.queues.get_mut(queue).map_or(Ok(()), |q| q.give(self.ram, chain, written))
     }
 

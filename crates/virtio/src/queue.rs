@@ -127,6 +127,11 @@ impl Queue {
         self.taken = 0;
     }
 
+    /// Whether the driver has made chains available that were not taken.
+    pub fn has_chains(&self, ram: &dyn Dma) -> bool {
+        self.ready && ram.read_u16(self.driver.wrapping_add(2)).is_some_and(|index| index != self.next_available)
+    }
+
     /// Takes the next available chain. `None`: there is none, and the driver will notify when it adds one.
     ///
     /// # Errors

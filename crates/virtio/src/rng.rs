@@ -41,13 +41,10 @@ impl VirtioDevice for Rng {
     fn process(&mut self, work: &mut Work) -> Result<(), Broken> {
         while let Some(chain) = work.take(0)? {
             let len = chain.write_len().min(REQUEST_BYTES);
-            let mut at = 0;
-            while at < len {
-                let bytes = (self.source)().to_le_bytes();
-                let n = (len - at).min(8);
-                at += u64::from(chain.write(work.ram, at, &bytes[..n as usize]));
-            }
-            work.give(0, chain, at as u32)?;
+            let words = std::iter::repeat_with(&mut self.source).take(len.div_ceil(8) as usize);
+            let bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).take(len as usize).collect();
+            let written = chain.write(work.ram, 0, &bytes);
+            work.give(0, chain, written)?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Queues and transports, checked by a driver that does what the specification allows and what it forbids.
 
 use bus::pci::{PciFunction, header};
-use bus::{Clock, DevCtx, Device, IrqLines, Line, Master, MmioAccess, Msi, Outbox, Width};
+use bus::{Clock, DevCtx, Device, Dma, IrqLines, Line, Master, MmioAccess, Msi, Outbox, Width};
 
 use crate::Rng;
 use crate::spec::{feature, status};
@@ -366,4 +366,38 @@ fn mmio_version_2() {
     w(&mut d, &mut cx, 0x70, u64::from(status::FAILED));
     w(&mut d, &mut cx, 0x70, 0);
     assert_eq!(r(&mut d, &mut cx, 0x70), 0);
+}
+
+/// RAM that counts the pieces that are written.
+struct Pieces(Vec<u8>, usize);
+
+impl Dma for Pieces {
+    fn bytes(&self, address: u64, len: usize) -> Option<&[u8]> {
+        self.0.bytes(address, len)
+    }
+
+    fn bytes_mut(&mut self, address: u64, len: usize) -> Option<&mut [u8]> {
+        self.1 += 1;
+        self.0.bytes_mut(address, len)
+    }
+}
+
+#[test]
+fn random_bytes_are_written_at_once() {
+    let mut r = rig();
+    let (table, data) = (r.allocate(16 * 1000), r.allocate(1 << 16));
+    for i in 0..1000 {
+        let (len, more) = if i < 999 { (1, 1) } else { (60_000, 0) };
+        r.descriptor(table, i, data + u64::from(i), len, 2 | more, i + 1);
+    }
+    let ring = r.rings[0].descriptors;
+    r.descriptor(ring, 0, table, 16 * 1000, 4, 0);
+    r.offer(0, 0);
+    r.write(0x1000, Width::B2, 0);
+    let mut ram = Pieces(std::mem::take(&mut r.ram), 0);
+    let mut cx = DevCtx { irq: &mut IrqLines::default(), out: &mut Outbox::default(), clock: Clock::default() };
+    r.dev.transfer(&mut cx, &mut ram);
+    r.ram = ram.0;
+    assert_eq!(r.used(0), [(0, 60_999)]);
+    assert!(ram.1 < 1010, "{}", ram.1);
 }

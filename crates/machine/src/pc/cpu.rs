@@ -152,6 +152,6 @@ impl Platform for Board {
     }
 
     fn wants_exit(&mut self) -> bool {
-        self.event.is_some() || self.transfers || self.deadline < self.planned
+        self.event.is_some() || self.transfers && self.may_transfer() || self.deadline < self.planned
     }
 }

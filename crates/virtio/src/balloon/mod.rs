@@ -76,14 +76,15 @@ impl Balloon {
             if chain.read_len() > REQUEST_PAGES * PFN as u64 {
                 return Err(Broken::Request);
             }
-            let mut at = 0;
-            while let Some(pfn) = chain.read::<PFN>(work.ram, at) {
-                let page = u64::from(u32::from_le_bytes(pfn)) * PAGE;
+            let mut list = Vec::new();
+            chain.read_to(work.ram, 0, chain.read_len(), &mut list);
+            for pfn in list.chunks_exact(PFN) {
+                let page = u64::from(u32::from_le_bytes(pfn.try_into().unwrap_or_default())) * PAGE;
                 // A page that is no RAM is the driver's mistake, and costs nothing.
                 if let Some(bytes) = work.ram.bytes_mut(page, PAGE as usize) {
                     bytes.fill(0);
+                    work.spend(PAGE);
                 }
-                at += PFN as u64;
             }
             work.give(INFLATE, chain, 0)?;
         }
@@ -92,12 +93,13 @@ impl Balloon {
 
     fn take_stats(&mut self, work: &mut Work) -> Result<(), Broken> {
         while let Some(chain) = work.take(STATS)? {
+            let mut list = Vec::new();
+            chain.read_to(work.ram, 0, STATS_MAX * STAT as u64, &mut list);
             self.stats.clear();
-            for i in 0..STATS_MAX {
-                let Some(s) = chain.read::<STAT>(work.ram, i * STAT as u64) else { break };
+            self.stats.extend(list.chunks_exact(STAT).map(|s| {
                 let tag = u16::from_le_bytes([s[0], s[1]]);
-                self.stats.push((tag, u64::from_le_bytes(s[2..].try_into().unwrap_or_default())));
-            }
+                (tag, u64::from_le_bytes(s[2..].try_into().unwrap_or_default()))
+            }));
             if let Some(old) = self.waiting.replace(chain) {
                 work.give(STATS, old, 0)?;
             }

@@ -30,6 +30,22 @@ fn the_host_asks_and_the_driver_answers() {
 }
 
 #[test]
+fn pages_given_up_are_zeroed_in_parts() {
+    use bus::pci::PciFunction;
+    let mut r = rig();
+    let list = (3_u32 << 20 >> 12).to_le_bytes().repeat(REQUEST_PAGES as usize);
+    r.post(INFLATE, &[&list], 0);
+    (1..16).for_each(|_| r.offer(INFLATE, 0));
+    r.kick(INFLATE);
+    let mut parts = vec![r.used(INFLATE).len()];
+    while r.dev.wants_transfer() {
+        r.work();
+        parts.push(r.used(INFLATE).len());
+    }
+    assert_eq!(parts, [4; 4], "of 4 MiB each");
+}
+
+#[test]
 fn statistics_come_when_they_are_asked_for() {
     let mut r = rig();
     let first = r.post(STATS, &[&[4, 0, 1, 2, 0, 0, 0, 0, 0, 0, 5, 0, 9, 0, 0, 0, 0, 0, 0, 0, 1]], 0);

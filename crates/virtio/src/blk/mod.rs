@@ -172,7 +172,9 @@ impl Blk {
             Plan::Submit(requests) => {
                 let tag = self.next_tag;
                 self.next_tag = tag.wrapping_add(1);
-                let bytes = chain.read_len() + chain.write_len() + requests.iter().map(weight).sum::<u64>();
+                let more = requests.iter().map(weight).sum::<u64>();
+                work.spend(more);
+                let bytes = chain.read_len() + chain.write_len() + more;
                 self.in_flight += bytes;
                 let parts = requests.len() as u32;
                 self.pending.insert(tag, Pending { chain: Some(chain), parts, failed: false, bytes });

@@ -138,6 +138,81 @@ fn a_request_without_header_or_status_is_no_request() {
     }
 }
 
+/// A backend of a tebibyte whose requests complete at once.
+#[derive(Default)]
+struct Instant(Vec<Tag>);
+
+impl BlockBackend for Instant {
+    fn capacity(&self) -> u64 {
+        1 << 40
+    }
+
+    fn read_only(&self) -> bool {
+        false
+    }
+
+    fn submit(&mut self, tag: Tag, _: Request) {
+        self.0.push(tag);
+    }
+
+    fn poll(&mut self) -> Option<Completion> {
+        self.0.pop().map(|tag| Completion { tag, result: Ok(Vec::new()) })
+    }
+}
+
+#[test]
+fn a_notification_for_much_is_served_in_parts() {
+    use bus::pci::PciFunction;
+    let zeroes = (request::WRITE_ZEROES, range(0, ZEROES_SECTORS, 0));
+    for (kind, data) in [
+        (request::OUT, vec![1; 3 << 20]),
+        zeroes,
+        (request::DISCARD, range(0, DISCARD_SECTORS, 0).repeat(RANGES_MAX as usize)),
+    ] {
+        let mut r = Rig::new(Blk::new(Box::<Instant>::default(), DiskOptions::default()), 0);
+        r.post(0, &[&head(kind, 0), &data], 1);
+        (1..16).for_each(|_| r.offer(0, 0));
+        r.kick(0);
+        let mut parts = vec![r.used(0).len()];
+        while r.dev.wants_transfer() {
+            assert!(r.dev.intx(), "the driver hears of each part");
+            r.read(0x2000, bus::Width::B1);
+            r.work();
+            parts.push(r.used(0).len());
+        }
+        let each = if kind == request::OUT { 6 } else { 1 };
+        assert_eq!(parts.iter().sum::<usize>(), 16, "{kind}");
+        assert!(parts.iter().all(|n| *n <= each), "{kind} {parts:?}");
+    }
+}
+
+/// The driver wants to hear of the 13th chain, and to be asked when all are taken.
+#[test]
+fn event_indices_hold_where_a_transfer_stops() {
+    use bus::pci::PciFunction;
+    let mut r = Rig::cold(Blk::new(Box::<Instant>::default(), DiskOptions::default()));
+    r.start(crate::spec::feature::VERSION_1 | crate::spec::feature::EVENT_IDX);
+    let (available, used) = (r.rings[0].available, r.rings[0].used);
+    let (used_event, avail_event) = (available + 4 + 2 * 16, used + 4 + 8 * 16);
+    r.post(0, &[&head(request::OUT, 0), &vec![1; 3 << 20]], 1);
+    r.kick(0);
+    r.read(0x2000, bus::Width::B1);
+    assert_eq!((r.used(0).len(), r.u16_at(avail_event)), (1, 1));
+    r.put(used_event, &12_u16.to_le_bytes());
+    (0..16).for_each(|_| r.offer(0, 0));
+    let mut heard = Vec::new();
+    r.kick(0);
+    loop {
+        heard.push((r.used(0).len(), r.dev.intx(), r.u16_at(avail_event)));
+        r.read(0x2000, bus::Width::B1);
+        if !r.dev.wants_transfer() {
+            break;
+        }
+        r.work();
+    }
+    assert_eq!(heard, [(6, false, 1), (6, true, 1), (4, false, 17)]);
+}
+
 /// A backend whose requests complete when the test says so.
 #[derive(Clone)]
 struct Slow {
@@ -270,5 +345,6 @@ fn zeros_to_be_written_count_as_bytes_under_way() {
         r.post(0, &[&head(request::WRITE_ZEROES, 0), &ranges], 1);
     }
     r.kick(0);
+    (0..9).for_each(|_| r.work());
     assert_eq!(slow.asked.borrow().len(), 32, "of 1 MiB each");
 }

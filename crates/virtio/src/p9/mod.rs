@@ -16,6 +16,9 @@ const MOUNT_TAG: u64 = 1 << 0;
 const QUEUE: u16 = 128;
 /// Bytes of a message at most, whatever `msize` was agreed on.
 const MESSAGE_MAX: u64 = 4 << 20;
+/// Requests under way at most, and bytes of their messages: as many as Linux has, of its largest `msize`. Those beyond wait in the queue.
+const IN_FLIGHT: usize = QUEUE as usize;
+const IN_FLIGHT_BYTES: u64 = 64 << 20;
 
 /// Names a request to the server that is not answered; chosen by the device, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,19 +38,23 @@ pub trait P9Backend {
 pub struct P9 {
     backend: Box<dyn P9Backend>,
     mount_tag: String,
+    /// By request.
     pending: FxHashMap<u64, Chain>,
+    /// Bytes of their messages.
+    in_flight: u64,
     next_id: u64,
 }
 
 impl P9 {
     /// `mount_tag`: what the guest mounts it by, up to 65535 bytes.
     pub fn new(backend: Box<dyn P9Backend>, mount_tag: String) -> Self {
-        Self { backend, mount_tag, pending: FxHashMap::default(), next_id: 0 }
+        Self { backend, mount_tag, pending: FxHashMap::default(), in_flight: 0, next_id: 0 }
     }
 
     fn finish(&mut self, work: &mut Work) -> Result<(), Broken> {
         while let Some((id, message)) = self.backend.poll() {
             let Some(chain) = self.pending.remove(&id.0) else { continue };
+            self.in_flight = self.in_flight.saturating_sub(chain.read_len());
             let written = chain.write(work.ram, 0, &message);
             if (written as usize) < message.len() {
                 log::warn!("virtio 9p: an answer of {} bytes has {written} bytes of room", message.len());
@@ -80,7 +87,10 @@ impl VirtioDevice for P9 {
 
     fn process(&mut self, work: &mut Work) -> Result<(), Broken> {
         self.finish(work)?;
-        while let Some(chain) = work.take(0)? {
+        while self.pending.len() < IN_FLIGHT
+            && self.in_flight < IN_FLIGHT_BYTES
+            && let Some(chain) = work.take(0)?
+        {
             let len = chain.read_len();
             if len == 0 || len > MESSAGE_MAX {
                 return Err(Broken::Request);
@@ -89,6 +99,7 @@ impl VirtioDevice for P9 {
             chain.read_to(work.ram, 0, len, &mut message);
             let id = self.next_id;
             self.next_id = id.wrapping_add(1);
+            self.in_flight += len;
             self.pending.insert(id, chain);
             self.backend.submit(RequestId(id), message);
             self.finish(work)?;
@@ -98,6 +109,7 @@ impl VirtioDevice for P9 {
 
     fn reset(&mut self) {
         self.pending.clear();
+        self.in_flight = 0;
         self.backend.reset();
     }
 }

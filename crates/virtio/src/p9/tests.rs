@@ -50,6 +50,26 @@ fn answers_find_their_requests_in_any_order() {
 }
 
 #[test]
+fn much_is_passed_on_in_parts_and_so_much_at_most() {
+    let (server, mut r) = rig();
+    r.post(0, &[&vec![1; 3 << 20]], 32);
+    (1..16).for_each(|_| r.offer(0, 0));
+    r.kick(0);
+    let asked = || server.0.borrow().asked.len();
+    assert_eq!(asked(), 6, "of 3 MiB each");
+    (0..9).for_each(|_| r.work());
+    assert_eq!(asked(), 16);
+    (0..16).for_each(|_| r.offer(0, 0));
+    r.kick(0);
+    (0..9).for_each(|_| r.work());
+    assert_eq!(asked(), 22, "more is under way than 64 MiB");
+    let first = server.0.borrow().asked[0].0;
+    server.0.borrow_mut().answers.push_back((first, b"done".to_vec()));
+    r.work();
+    assert_eq!((r.used(0), asked()), (vec![(0, 4)], 23));
+}
+
+#[test]
 fn the_mount_tag_is_in_the_configuration() {
     let (_, mut r) = rig();
     assert_eq!(r.read(0x3000, Width::B8).to_le_bytes(), *b"\x05\0share\0");
