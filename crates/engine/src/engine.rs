@@ -328,6 +328,7 @@ impl Engine {
         let (Some(machine), Some(jit)) = (&mut self.machine, &mut self.jit) else {
             return Exit::NoMachine;
         };
+        host::Logger::begin_slice();
         let taken = machine.console_input(&self.input);
         self.input.drain(..taken);
         let (before, start) = (machine.stats().insns, host::time());
@@ -338,6 +339,7 @@ impl Engine {
         // compiling is no part of the guest's speed
         machine.slice_over(now);
         jit.slice_over();
+        host::Logger::end_slice();
         match exit {
             machine::Exit::Budget => Exit::Budget,
             machine::Exit::Idle { .. } if taken > 0 && !self.input.is_empty() => Exit::Budget,
@@ -513,6 +515,38 @@ mod tests {
         assert!(engine.message().contains("-kernel k.bin: not a kernel"), "{}", engine.message());
         assert_eq!(engine.run(2.5), Exit::NoMachine);
         assert_eq!(engine.stats(), &Stats::default());
+    }
+
+    /// A 32-bit ELF with a PVH note whose code, at 1 MiB, is `code`.
+    fn kernel(code: &[u8]) -> Vec<u8> {
+        let mut f = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x03\0".to_vec();
+        [1, 0x10_0000, 52, 0, 0_u32].into_iter().for_each(|v| f.extend(v.to_le_bytes()));
+        [52, 32, 2, 0, 0, 0_u16].into_iter().for_each(|v| f.extend(v.to_le_bytes()));
+        let size = code.len() as u32;
+        for header in [[1, 136, 0x10_0000, 0x10_0000, size, size, 7, 4], [4, 116, 0, 0, 20, 20, 4, 4]] {
+            header.into_iter().for_each(|v| f.extend(v.to_le_bytes()));
+        }
+        [4, 4, 18_u32].into_iter().for_each(|v| f.extend(v.to_le_bytes()));
+        f.extend(b"Xen\0");
+        f.extend(0x10_0000_u32.to_le_bytes());
+        f.extend(code);
+        f
+    }
+
+    #[test]
+    fn a_guest_that_is_warned_of_all_the_time_does_not_keep_the_host_with_messages() {
+        // mov al, 0; l: out 0x92, al; xor al, 2; jmp l
+        let kernel = kernel(&[0xb0, 0, 0xe6, 0x92, 0x34, 2, 0xeb, 0xfa]);
+        let _ = log::set_logger(&host::Logger);
+        log::set_max_level(log::LevelFilter::Warn);
+        let mut engine = configured(&["-m", "64", "-kernel", "k"]);
+        engine.image_begin(Image::Kernel, kernel.len() as u32).unwrap().copy_from_slice(&kernel);
+        assert_eq!(engine.create(), Outcome::Done, "{}", engine.message());
+        host::tests::logged();
+        for _ in 0..2 {
+            assert_eq!(engine.run(0.1), Exit::Budget);
+            assert_eq!(host::tests::logged(), 65);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The host's side of the boundary: the only imports of the whole engine.
 
 use machine::HostTime;
+use std::cell::Cell;
 
 /// The host's clocks, now.
 pub fn time() -> HostTime {
@@ -188,8 +189,43 @@ pub fn log(level: host_abi::LogLevel, text: &str) {
     imports::log(level as u32, text.as_ptr() as usize as u32, text.len() as u32);
 }
 
+/// Messages of one slice that are passed on, errors not counted: a guest can bring about thousands, each of which costs the host more
+/// than the guest.
+const SLICE_MESSAGES: u32 = 64;
+
+thread_local! {
+    /// Messages of this slice so far; `None` between slices, where none is the guest's.
+    static MESSAGES: Cell<Option<u32>> = const { Cell::new(None) };
+}
+
 /// The `log` crate's messages, passed on.
 pub struct Logger;
+
+impl Logger {
+    /// From here on messages may be the guest's doing.
+    pub fn begin_slice() {
+        MESSAGES.set(Some(0));
+    }
+
+    /// The end of that. Says what was left out.
+    pub fn end_slice() {
+        let left_out = MESSAGES.take().unwrap_or(0).saturating_sub(SLICE_MESSAGES);
+        if left_out > 0 {
+            log(host_abi::LogLevel::Warn, &format!("{left_out} more messages at that moment are left out"));
+        }
+    }
+
+    /// Counts a message; true if it is to be passed on.
+    fn admits(level: log::Level) -> bool {
+        match MESSAGES.get() {
+            Some(n) if level != log::Level::Error => {
+                MESSAGES.set(Some(n.saturating_add(1)));
+                n < SLICE_MESSAGES
+            }
+            _ => true,
+        }
+    }
+}
 
 impl log::Log for Logger {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
@@ -197,6 +233,9 @@ impl log::Log for Logger {
     }
 
     fn log(&self, record: &log::Record<'_>) {
+        if !Self::admits(record.level()) {
+            return;
+        }
         let level = match record.level() {
             log::Level::Error => host_abi::LogLevel::Error,
             log::Level::Warn => host_abi::LogLevel::Warn,
@@ -231,7 +270,11 @@ mod imports {
 mod imports {
     use std::cell::Cell;
 
-    thread_local!(static TICKS: Cell<u32> = const { Cell::new(0) });
+    thread_local! {
+        static TICKS: Cell<u32> = const { Cell::new(0) };
+        /// Calls of `log`.
+        pub static LOGGED: Cell<u32> = const { Cell::new(0) };
+    }
 
     pub fn clock_monotonic() -> f64 {
         TICKS.set(TICKS.get() + 1);
@@ -244,7 +287,9 @@ mod imports {
 
     pub fn random(_ptr: u32, _len: u32) {}
 
-    pub fn log(_level: u32, _ptr: u32, _len: u32) {}
+    pub fn log(_level: u32, _ptr: u32, _len: u32) {
+        LOGGED.set(LOGGED.get() + 1);
+    }
 
     pub fn code_support() -> u32 {
         host_abi::CodeSupport::None as u32
@@ -307,4 +352,38 @@ mod imports {
     pub fn disk_done(_request: u32, _ptr: u32, _len: u32) {}
 
     pub fn disk_failed(_request: u32, _ptr: u32, _len: u32) {}
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Messages that the host has got since the last call.
+    pub fn logged() -> u32 {
+        imports::LOGGED.take()
+    }
+
+    fn say(level: log::Level, times: u32) {
+        let message = log::Record::builder().level(level).args(format_args!("x")).build();
+        (0..times).for_each(|_| log::Log::log(&Logger, &message));
+    }
+
+    #[test]
+    fn messages_are_limited_within_a_slice_and_errors_are_not() {
+        for _ in 0..2 {
+            Logger::begin_slice();
+            say(log::Level::Warn, 1000);
+            assert_eq!(logged(), SLICE_MESSAGES);
+            say(log::Level::Error, 100);
+            assert_eq!(logged(), 100);
+            Logger::end_slice();
+            assert_eq!(logged(), 1, "how many there were");
+        }
+        Logger::begin_slice();
+        say(log::Level::Debug, SLICE_MESSAGES);
+        Logger::end_slice();
+        assert_eq!(logged(), SLICE_MESSAGES, "nothing is left out");
+        say(log::Level::Warn, 1000);
+        assert_eq!(logged(), 1000, "between slices");
+    }
 }
