@@ -21,12 +21,28 @@ pub enum StopReason {
     None,
     /// To be delivered to the guest, RIP at the instruction.
     Exception(Exception),
+    /// A fault of a new task before its first instruction, where RIP is: the switch is complete (SDM 3 8.3).
+    InNewTask(Exception),
     /// HLT completed: RIP is behind it.
     Halt,
     /// A fault while delivering a double fault (SDM 3 6.15, "Shutdown").
     TripleFault,
     /// The emulator lacks the instruction: the machine stops and says so.
     Unimplemented(&'static str),
+}
+
+impl StopReason {
+    /// The exception to be delivered.
+    pub(crate) fn exception(self) -> Option<Exception> {
+        match self {
+            StopReason::Exception(e) | StopReason::InNewTask(e) => Some(e),
+            _ => None,
+        }
+    }
+    /// Whether an instruction that stopped so counts as executed.
+    pub(crate) fn completes(self) -> bool {
+        matches!(self, StopReason::Halt | StopReason::InNewTask(_))
+    }
 }
 
 pub const DE: u8 = 0;

@@ -359,6 +359,7 @@ fn settle(cx: &mut Exec<'_>, pc: u64, catch: bool) -> Option<CpuExit> {
             cx.cpu.rip = pc;
             raise(cx, e, catch)
         }
+        StopReason::InNewTask(e) => raise(cx, e, catch),
         StopReason::Halt => {
             cx.cpu.halted = true;
             cx.cpu.attention = true;

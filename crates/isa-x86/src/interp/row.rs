@@ -5,7 +5,7 @@ use super::cache::CodeCache;
 use super::hot::{self, End};
 use crate::cpu::{BLOCK, Cpu, SegReg};
 use crate::exec::Exec;
-use crate::fault::{Stop, StopReason};
+use crate::fault::Stop;
 use crate::platform::Platform;
 use crate::table::execute;
 
@@ -129,7 +129,7 @@ fn stopped(cpu: &mut Cpu, code: &CodeCache, at: Place, left: usize, done: Result
             Ok(())
         }
         Err(Stop) => {
-            cpu.insns += before + u64::from(cpu.stop == StopReason::Halt);
+            cpu.insns += before + u64::from(cpu.stop.completes());
             Err(last.pc(pc))
         }
     }

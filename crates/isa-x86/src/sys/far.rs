@@ -144,7 +144,7 @@ pub fn jmp_far(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     }
     match find(cx, selector)? {
         Found::Code(d) => enter(cx, d, selector, cx.cpu.cpl, offset),
-        Found::Task(selector) => task::switch(cx, selector, Cause::Jump).map(drop),
+        Found::Task(selector) => task::switch(cx, selector, Cause::Jump),
         Found::Gate(g) => {
             let (d, selector, offset) = through_gate(cx, g, selector, false)?;
             enter(cx, d, selector, cx.cpu.cpl, offset)
@@ -183,7 +183,7 @@ pub fn call_far(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
             stack.commit(cx.cpu);
             Ok(())
         }
-        Found::Task(selector) => task::switch(cx, selector, Cause::Call).map(drop),
+        Found::Task(selector) => task::switch(cx, selector, Cause::Call),
         Found::Gate(g) => call_gate(cx, g, selector),
     }
 }
@@ -382,7 +382,7 @@ pub fn iret(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     if begin_iret(cx)? {
         let tr = cx.cpu.tr;
         let link = as_system(cx, |cx| cx.load_linear(Width::W16, tr.base, Space::FLAT))? as u16;
-        return task::switch(cx, link, Cause::Iret).map(drop);
+        return task::switch(cx, link, Cause::Iret);
     }
     let v86 = cx.cpu.virtual_8086();
     if v86 && cx.cpu.iopl() < 3 {

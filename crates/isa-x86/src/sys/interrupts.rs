@@ -93,7 +93,8 @@ pub fn deliver(cx: &mut Exec<'_>, e: Exception, source: Source) -> Result<(), St
         if inject(cx, event, source).is_ok() {
             return Ok(());
         }
-        let StopReason::Exception(second) = cx.cpu.stop else { return Err(Stop) };
+        // Of a new task too, to which the first one has led.
+        let Some(second) = cx.cpu.stop.exception() else { return Err(Stop) };
         let first = class(event, source);
         let next = class(second, Source::Exception);
         let was_double = event.vector == fault::DF && source == Source::Exception;
@@ -123,7 +124,8 @@ pub(crate) fn inject(cx: &mut Exec<'_>, e: Exception, source: Source) -> Result<
     if r.is_err() {
         // An error met while delivering an event from outside the program says so.
         if source != Source::Software
-            && let StopReason::Exception(Exception { vector: TS | NP | SS | GP, error: Some(code) }) = &mut cx.cpu.stop
+            && let StopReason::Exception(e) | StopReason::InNewTask(e) = &mut cx.cpu.stop
+            && let Exception { vector: TS | NP | SS | GP, error: Some(code) } = e
         {
             *code |= EXT;
         }
@@ -311,8 +313,8 @@ pub(crate) fn tss_stack(cx: &mut Exec<'_>, cpl: u8) -> Result<(Stack, Descriptor
 fn protected_mode(cx: &mut Exec<'_>, e: Exception, source: Source) -> Result<(), Stop> {
     let g = gate(cx, e.vector, source)?;
     if g.kind() == system::TASK_GATE {
-        let entered = task::switch(cx, g.selector(), task::Cause::Interrupt)?;
-        if let Some(code) = e.error.filter(|_| entered) {
+        task::switch(cx, g.selector(), task::Cause::Interrupt)?;
+        if let Some(code) = e.error {
             let mut stack = Stack::current(cx.cpu);
             let w = if task::is_wide(cx.cpu.tr.segment) { Width::W32 } else { Width::W16 };
             stack.push(cx, w, u64::from(code))?;

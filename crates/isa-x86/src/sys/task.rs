@@ -2,7 +2,6 @@
 
 use guest_api::{Space, Width};
 
-use super::interrupts::{Source, deliver};
 use super::paging::{as_system, load_pdptes};
 use super::segments::{data_descriptor, load_ldtr, mark_accessed, need_descriptor, set_type, stack_descriptor, system};
 use crate::cpu::{SegReg, Segment, SystemSegment, cr0, cr4, rflags};
@@ -59,8 +58,8 @@ const NARROW: Layout = Layout {
 const CR3: u64 = 0x1c;
 const TRAP: u64 = 0x64;
 
-/// Switches to the task of TSS `selector`. False: it met a fault of its own before its first instruction, which was delivered there.
-pub(crate) fn switch(cx: &mut Exec<'_>, selector: u16, cause: Cause) -> Result<bool, Stop> {
+/// Switches to the task of TSS `selector`. A fault of its own, before its first instruction, is [`StopReason::InNewTask`].
+pub(crate) fn switch(cx: &mut Exec<'_>, selector: u16, cause: Cause) -> Result<(), Stop> {
     let bad = if cause == Cause::Iret { TS } else { GP };
     if selector & 4 != 0 || selector & !3 == 0 {
         return Err(cx.selector_fault(bad, selector));
@@ -147,14 +146,16 @@ pub(crate) fn switch(cx: &mut Exec<'_>, selector: u16, cause: Cause) -> Result<b
     let r = enter(cx, &selectors, ldt, wide.then_some(new_cr3));
     cx.cpu.update_context();
     if let Err(Stop) = r {
-        let StopReason::Exception(e) = cx.cpu.stop else { return Err(Stop) };
-        return deliver(cx, e, Source::Exception).map(|()| false);
+        if let StopReason::Exception(e) = cx.cpu.stop {
+            cx.cpu.stop = StopReason::InNewTask(e);
+        }
+        return Err(Stop);
     }
     if trap {
         cx.cpu.debug_trap |= super::debug::DR6_BT;
         cx.cpu.attention = true;
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Loads the new task's address space and segments.
