@@ -2,7 +2,7 @@
 //! images and pending exceptions are programs in `insn/x87_*.asm`.
 
 use bare::{Bare, long_mode};
-use isa_x86::cpu::cr0;
+use isa_x86::cpu::{SegReg, cr0};
 use isa_x86::{CpuExit, Exception, Vcpu};
 
 const FLD1: [u8; 2] = [0xd9, 0xe8];
@@ -65,4 +65,36 @@ fn reporting_by_an_external_interrupt_is_named_as_lacking() {
         v.cpu.fpu.status = 0x8084;
     });
     assert!(matches!(&exit, CpuExit::Unimplemented(what) if what.contains("FERR#")), "{exit:?}");
+}
+
+/// As a processor has it that does not announce CPUID.7:EBX[13]: of overrides in 64-bit mode only those of FS and GS count.
+#[test]
+fn fds_is_the_selector_of_the_segment_that_the_operand_is_in() {
+    const DS: u16 = 0x18;
+    const SS: u16 = 0x20;
+    const GS: u16 = 0x30;
+    for (code, want) in [
+        (&[0xd9, 0x00][..], DS),         // fld dword [rax]
+        (&[0xd9, 0x04, 0x24], SS),       // [rsp]
+        (&[0xd9, 0x45, 0xfc], SS),       // [rbp - 4]
+        (&[0x41, 0xd9, 0x04, 0x24], DS), // [r12]
+        (&[0x36, 0xd9, 0x00], DS),       // ss: [rax]
+        (&[0x3e, 0xd9, 0x04, 0x24], SS), // ds: [rsp]
+        (&[0x65, 0xd9, 0x00], GS),       // gs: [rax]
+        (&[0x65, 0xd9, 0x04, 0x24], GS), // gs: [rsp]
+        (&[0xd9, 0x05, 0, 0, 0, 0], DS), // [rip]
+    ] {
+        let mut v = long_mode(code);
+        v.cpu.regs[0] = 0x5000;
+        v.cpu.regs[5] = 0x5000;
+        v.cpu.regs[12] = 0x5000;
+        for (s, selector) in [(SegReg::Ds, DS), (SegReg::Ss, SS), (SegReg::Gs, GS)] {
+            v.cpu.seg[s as usize].selector = selector;
+        }
+        // fnstenv [0x6000]
+        let behind = bare::CODE + code.len() as u64;
+        assert!(v.cpu.mem.ram.write_bytes(behind, &[0xd9, 0x34, 0x25, 0, 0x60, 0, 0]));
+        assert_eq!(v.run(&mut Bare::default(), 2), CpuExit::Budget);
+        assert_eq!(v.cpu.mem.ram.read::<u16>(0x6018), Some(want), "{code:02x?}");
+    }
 }

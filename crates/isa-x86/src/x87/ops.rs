@@ -9,10 +9,10 @@ use softfloat::{Env80, F80, Round, flag};
 
 use super::image::{Layout, REGISTERS};
 use super::{Fpu, status};
-use crate::cpu::{BLOCK, SegReg, cr0, rflags};
+use crate::cpu::{BLOCK, SEG_BASE, SegReg, ZERO, cr0, rflags};
 use crate::exec::Exec;
 use crate::fault::{MF, NM, Stop};
-use crate::insn::{Insn, space_segment};
+use crate::insn::{Insn, STACK, space_segment};
 use crate::sem::operand::{address, effective_address};
 use crate::sem::vec::MMX;
 
@@ -89,12 +89,23 @@ fn note(cx: &mut Exec<'_>, i: &Insn) {
     (fpu.ip, fpu.cs, fpu.opcode) = (ip, cs, i.imm() as u16);
 }
 
+/// The segment that the memory operand is in.
+fn operand_segment(i: &Insn) -> SegReg {
+    if i.seg_base != ZERO {
+        SegReg::ALL[usize::from(i.seg_base - SEG_BASE) % SegReg::ALL.len()]
+    } else if i.space == STACK {
+        SegReg::Ss
+    } else {
+        space_segment(i.space).unwrap_or(SegReg::Ds)
+    }
+}
+
 /// Notes the operand's pointer too.
 #[inline]
 fn note_operand(cx: &mut Exec<'_>, i: &Insn) {
     note(cx, i);
     let dp = effective_address(cx, i);
-    let ds = cx.cpu.seg[space_segment(i.space).unwrap_or(SegReg::Ds) as usize].selector;
+    let ds = cx.cpu.seg[operand_segment(i) as usize].selector;
     (cx.cpu.fpu.dp, cx.cpu.fpu.ds) = (dp, ds);
 }
 
