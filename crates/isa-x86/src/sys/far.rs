@@ -395,9 +395,9 @@ pub fn iret(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
         if ip > 0xffff {
             return Err(cx.gp0());
         }
-        let mut mask = iret_flags(cx.cpu, w, cx.cpu.cpl);
+        let mut mask = iret_flags(cx.cpu, w, cx.cpu.cpl) & !(rflags::VIF | rflags::VIP);
         if v86 {
-            mask = mask & !(rflags::IOPL | rflags::VIF | rflags::VIP) | rflags::IF;
+            mask = mask & !rflags::IOPL | rflags::IF;
         }
         stack.commit(cx.cpu);
         cx.cpu.set_paragraph(SegReg::Cs, cs);
