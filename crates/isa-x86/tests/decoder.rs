@@ -318,3 +318,46 @@ fn agrees_with_yaxpeax() {
     }
     assert!(differences.is_empty(), "seed {now:#x}\n{text}");
 }
+
+/// Sixteen bytes are too long, whatever they say (SDM 2 2.3.11); what 15 bytes suffice to tell that it is no instruction is invalid.
+#[test]
+fn instructions_of_more_than_15_bytes_are_too_long() {
+    let modes = [(CodeSize::Bits16, Width::W16), (CodeSize::Bits32, Width::W32), (CodeSize::Bits64, Width::W64)];
+    let prefixed = |prefixes: &[u8], n: usize, rest: &[u8]| {
+        let mut b: Vec<u8> = prefixes.iter().copied().cycle().take(n).collect();
+        b.extend(rest);
+        b
+    };
+    for (size, stack) in modes {
+        let decode = |b: &[u8]| decode(b, size, stack, 0).map(|i| i.len);
+        for prefixes in [&PREFIXES[..1], &PREFIXES[1..2], &PREFIXES[5..], &[0x66, 0x67, 0x2e]] {
+            let add = [0x83, 0xc0, 1]; // add eax, 1
+            assert_eq!(decode(&prefixed(prefixes, 12, &add)), Ok(15), "{size:?} {prefixes:02x?}");
+            for n in 13..17 {
+                assert_eq!(decode(&prefixed(prefixes, n, &add)), Err(DecodeError::TooLong), "{size:?} {prefixes:02x?}");
+            }
+            assert_eq!(decode(&prefixed(prefixes, 12, &add)[..14]), Err(DecodeError::NeedMoreBytes));
+            // Not opcodes; LOCK, which is not for a register.
+            for rest in [&[0x0f, 0x04][..], &[0x0f, 0x0a], &[0xf0, 0x83, 0xc0, 1]] {
+                assert_eq!(decode(&prefixed(prefixes, 15 - rest.len(), rest)), Err(DecodeError::Invalid));
+            }
+            assert_eq!(decode(&prefixed(prefixes, 12, &[0xf0, 0x83, 0xc0, 1])), Err(DecodeError::TooLong));
+        }
+        // Nor is a ModRM byte of these looked for in the next page; that of IMUL and of POPCNT is.
+        assert_eq!(decode(&[0x0f, 0x04]), Err(DecodeError::Invalid));
+        assert_eq!(decode(&[0x0f, 0xaf]), Err(DecodeError::NeedMoreBytes));
+        assert_eq!(decode(&[0xf3, 0x0f, 0xb8]), Err(DecodeError::NeedMoreBytes));
+        assert_eq!(decode(&[0x66; 15]), Err(DecodeError::TooLong));
+    }
+    // Longer without any prefix twice: lock add qword [gs:eax + eax * 4 + disp32], imm32.
+    let mut longest = [0xf0, 0x65, 0x67, 0x66, 0x48, 0x81, 0x84, 0x80, 1, 2, 3, 4, 5, 6, 7, 8];
+    let decode = |b: &[u8]| decode(b, CodeSize::Bits64, Width::W64, 0).map(|i| i.len);
+    assert_eq!(decode(&longest), Err(DecodeError::TooLong));
+    assert_eq!(decode(&longest[1..]), Ok(15));
+    // A REX before another prefix has no effect: 14 of them and MOV of an immediate of 4 bytes, and of 8.
+    assert_eq!(decode(&[[0x48; 10].as_slice(), &[0x66, 0x67, 0xb8, 1, 2]].concat()), Ok(15));
+    assert_eq!(decode(&[[0x48; 6].as_slice(), &[0xb8], &[1; 8]].concat()), Ok(15));
+    assert_eq!(decode(&[[0x48; 7].as_slice(), &[0xb8], &[1; 8]].concat()), Err(DecodeError::TooLong));
+    longest[5] = 0x06; // no opcode in 64-bit mode
+    assert_eq!(decode(&longest), Err(DecodeError::Invalid));
+}

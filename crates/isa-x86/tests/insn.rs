@@ -155,6 +155,7 @@ fn step(v: &mut Vcpu, start: u64, end: u64) -> Result<(), String> {
         let i = match decode(&bytes, cx.cpu.code_size(), cx.cpu.stack_width(), 0) {
             Ok(i) => i,
             Err(DecodeError::Invalid) => return Err(shown(Exception { vector: 6, error: None })),
+            Err(DecodeError::TooLong) => return Err(shown(Exception { vector: 13, error: Some(0) })),
             Err(e) => return Err(format!("{e:?} at {pc:#x}: {bytes:02x?}")),
         };
         cx.cpu.regs[BLOCK as usize] = pc;

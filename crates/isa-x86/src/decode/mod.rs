@@ -23,7 +23,9 @@ pub(crate) use frequent::{Found, decode as decode_frequent};
 pub enum DecodeError {
     /// The instruction is longer than the bytes given.
     NeedMoreBytes,
-    /// Not an instruction of the announced processor in this mode: #UD, or #GP where it is longer than 15 bytes.
+    /// It is longer than 15 bytes: #GP(0).
+    TooLong,
+    /// Not an instruction of the announced processor in this mode: #UD.
     Invalid,
 }
 
@@ -63,7 +65,8 @@ pub(crate) fn decode_complete(bytes: &[u8], bits: CodeSize, stack_width: Width, 
     decoder.decode_out(&mut x);
     match decoder.last_error() {
         DecoderError::None => {}
-        DecoderError::NoMoreBytes if bytes.len() < MAX_LEN => return Err(DecodeError::NeedMoreBytes),
+        DecoderError::NoMoreBytes if lacks_bytes(bytes, bitness) => return Err(DecodeError::NeedMoreBytes),
+        _ if bytes.len() == MAX_LEN && lacks_bytes(bytes, bitness) => return Err(DecodeError::TooLong),
         _ => return Err(DecodeError::Invalid),
     }
     use Code::{Reservednop_rm16_r16_0F0D, Reservednop_rm32_r32_0F0D, Reservednop_rm64_r64_0F0D};
@@ -77,6 +80,38 @@ pub(crate) fn decode_complete(bytes: &[u8], bits: CodeSize, stack_width: Width, 
         i.set_constants(x87_opcode(bytes), i.disp());
     }
     Ok(i)
+}
+
+/// Whether the instruction that `bytes` begin is longer: an opcode of the 0F map that is none with any ModRM byte is not, though iced reads
+/// one. Of 15 bytes iced says that they are invalid, whether one more is missing or not, of fewer it tells. So those are left out that have no
+/// effect on the length: segments' and LOCK prefixes, all but the last of a group of other ones, and REX prefixes before others. No
+/// instruction of 16 bytes is without any.
+#[cold]
+fn lacks_bytes(bytes: &[u8], bitness: u32) -> bool {
+    let is_rex = |b: u8| bitness == 64 && b & 0xf0 == 0x40;
+    let is_prefix = |b: u8| matches!(b, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3) || is_rex(b);
+    let (prefixes, rest) = bytes.split_at(bytes.iter().take_while(|&&b| is_prefix(b)).count());
+    let mut short = Vec::with_capacity(2 * MAX_LEN);
+    for group in [&[0x66][..], &[0x67], &[0xf2, 0xf3]] {
+        short.extend(prefixes.iter().rfind(|b| group.contains(b)));
+    }
+    short.extend(prefixes.last().filter(|&&b| is_rex(b)));
+    short.extend(rest);
+    let error = |bytes: &[u8]| {
+        let mut decoder = Decoder::with_ip(bitness, bytes, 0, OPTIONS);
+        decoder.decode_out(&mut Instruction::default());
+        decoder.last_error()
+    };
+    if error(&short) != DecoderError::NoMoreBytes {
+        return false;
+    }
+    let modrm = short.len();
+    short.resize(modrm + 10, 0); // with SIB, displacement and immediate
+    !matches!(rest, [0x0f, _])
+        || (0..=255).any(|b| {
+            short[modrm] = b;
+            error(&short) == DecoderError::None
+        })
 }
 
 /// The eleven bits that tell an x87 instruction: the low three of its escape byte, and the ModRM byte. No prefix is D8-DF.
