@@ -338,6 +338,13 @@ impl Cpu {
     pub(crate) fn fetch_mode(&self, pc: u64) -> u32 {
         self.fetch_key(pc) >> 12 & 15
     }
+    /// How many bytes from RIP on are within CS's limit, of code that is not 64-bit. With a limit of 4 GiB RIP wraps.
+    pub(crate) fn code_within_limit(&self) -> u64 {
+        match self.seg[SegReg::Cs as usize].limit {
+            u32::MAX => u64::MAX,
+            limit => (u64::from(limit) + 1).saturating_sub(self.rip),
+        }
+    }
     /// Base of segment `s`.
     #[inline(always)]
     pub fn seg_base(&self, s: SegReg) -> u64 {

@@ -272,7 +272,7 @@ impl Insn {
     pub fn target(&self, block_pc: u64) -> u64 {
         block_pc.wrapping_add(u64::from(self.off)).wrapping_add(self.imm()) & self.width().mask()
     }
-    /// The instruction pointer wraps at 32 bits outside 64-bit mode. (At 16 bits it does not wrap but faults; a block never gets there.)
+    /// The instruction pointer wraps at 32 bits outside 64-bit mode. (At 16 bits it does not wrap but faults: no block goes beyond the limit.)
     #[inline(always)]
     fn mask_ip(&self, ip: u64) -> u64 {
         if self.bits() as u8 == CodeSize::Bits64 as u8 { ip } else { ip & 0xffff_ffff }

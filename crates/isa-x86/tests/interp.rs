@@ -3,7 +3,7 @@
 use bare::{Bare, CODE, RAM, TABLES, long_mode, run};
 use guest_api::{Code, Decoded, Guest, Left, Tier};
 use isa_x86::cpu::{SegReg, Segment, TableRegister, cr0};
-use isa_x86::fault::{Exception, SS};
+use isa_x86::fault::{Exception, GP, SS};
 use isa_x86::{CpuExit, Vcpu};
 
 #[test]
@@ -197,6 +197,111 @@ fn code_beyond_the_limit_drops_the_cache_and_runs_on() {
     }
     assert_eq!(v.cpu.insns, 160_000);
     assert!(v.decoded_drops() > 8, "{}", v.decoded_drops());
+}
+
+const GP0: CpuExit = CpuExit::Exception(Exception { vector: GP, error: Some(0) });
+
+/// 32-bit code without paging at CS's base [`CODE`], limit `limit`, RIP `start`. Exceptions are caught.
+fn begin_limited(v: &mut Vcpu, limit: u32, start: u64) {
+    v.cpu.set_segment(SegReg::Cs, Segment { selector: 8, attr: 0x409b, limit }, CODE);
+    v.cpu.rip = start;
+    v.cpu.update_context();
+    v.catch_exceptions = true;
+}
+
+fn limited(code: &[u8], limit: u32, start: u64) -> Vcpu {
+    let mut v = bare::vcpu(isa_x86::cpu::Cpu::new(bare::memory(bare::RAM)));
+    bare::begin_insn(&mut v.cpu, 32);
+    assert!(v.cpu.mem.ram.write_bytes(CODE, code));
+    begin_limited(&mut v, limit, start);
+    v
+}
+
+#[test]
+fn code_that_runs_beyond_the_limit_is_gp_there() {
+    let mut code = [0x90; 0x1010];
+    code[0x20..0x25].copy_from_slice(&[0xb8, 1, 2, 3, 4]); // mov eax, 0x04030201
+    code[0xffe..0x1003].copy_from_slice(&[0xb8, 1, 2, 3, 4]); // in two pages
+    const MOVED: u64 = 0x0403_0201;
+    for (limit, start, end, eax) in [
+        (0x10, 8, 0x11, 0), // runs beyond it
+        (0x24, 0x18, 0x25, MOVED),
+        (0x23, 0x18, 0x20, 0), // an instruction reaches beyond it
+        (0x20, 0x20, 0x20, 0),
+        (0xfff, 0xff0, 0xffe, 0),
+        (0x1001, 0xff0, 0xffe, 0),
+        (0x1002, 0xff0, 0x1003, MOVED),
+    ] {
+        let mut v = limited(&code, limit, start);
+        assert_eq!((run(&mut v, 40), v.cpu.rip, v.cpu.regs[0]), (GP0, end, eax), "limit {limit:#x}");
+    }
+}
+
+/// Paging of 32 bits that maps only these linear pages, all to [`CODE`].
+fn map_to_code(v: &mut Vcpu, pages: &[u64]) {
+    assert!(v.cpu.mem.ram.write(0x1000, 0x2003_u32));
+    for page in pages {
+        assert!(v.cpu.mem.ram.write(0x2000 + 4 * (page >> 12), CODE as u32 | 3));
+    }
+    (v.cpu.cr3, v.cpu.cr4) = (0x1000, 0);
+    v.cpu.cr0 |= cr0::PG;
+    v.cpu.flush_tlb();
+    v.cpu.update_context();
+}
+
+#[test]
+fn a_page_beyond_the_limit_is_not_fetched() {
+    // nop ..; mov eax, imm32, two bytes of it in the page
+    let mut code = [0x90; 0x1000];
+    code[0xffe] = 0xb8;
+    let mut v = limited(&code, 0xfff, 0xff0);
+    map_to_code(&mut v, &[CODE]);
+    assert_eq!((run(&mut v, 40), v.cpu.rip), (GP0, 0xffe));
+}
+
+#[test]
+fn code_that_is_known_is_within_the_limit_too() {
+    // A loop, so that the jump cache has it, then nops, and out of the limit: L: dec ecx; jnz L; nop ..; jmp $
+    let mut code = [0x90; 0x40];
+    code[..3].copy_from_slice(&[0x49, 0x75, 0xfd]);
+    code[0x20..0x22].copy_from_slice(&[0xeb, 0xfe]);
+    let mut v = limited(&code, u32::MAX, 0);
+    let mut again = |limit: u32, start: u64| {
+        begin_limited(&mut v, limit, start);
+        v.cpu.regs[1] = 4;
+        (run(&mut v, 100), v.cpu.rip)
+    };
+    assert_eq!(again(u32::MAX, 0), (CpuExit::Budget, 0x20));
+    for limit in [0x1f, 0x10, 4, 2] {
+        assert_eq!(again(limit, 0), (GP0, u64::from(limit) + 1), "limit {limit:#x}");
+    }
+    assert_eq!(again(1, 0), (GP0, 1));
+    // What is shorter now runs on where it may.
+    assert_eq!(again(0x1f, 0), (GP0, 0x20));
+    assert_eq!(again(u32::MAX, 0), (CpuExit::Budget, 0x20));
+    // The same code with another base.
+    v.cpu.set_segment(SegReg::Cs, Segment { selector: 8, attr: 0x409b, limit: 0x10 }, CODE - 8);
+    v.cpu.rip = 8;
+    v.cpu.update_context();
+    v.cpu.regs[1] = 1;
+    assert_eq!((run(&mut v, 100), v.cpu.rip), (GP0, 0x11));
+}
+
+#[test]
+fn a_block_that_was_made_shorter_is_seen_to_be_overwritten() {
+    const ALIAS: u64 = 0x2000;
+    // mov byte [edi], 7; nop; mov al, 1; jmp $
+    let mut v = limited(&[0xc6, 7, 7, 0x90, 0xb0, 1, 0xeb, 0xfe], u32::MAX, 4);
+    map_to_code(&mut v, &[CODE, CODE + ALIAS]);
+    v.cpu.rip = 4 + ALIAS;
+    assert_eq!((run(&mut v, 5), v.cpu.regs[0]), (CpuExit::Budget, 1));
+    begin_limited(&mut v, 6, 4);
+    assert_eq!((run(&mut v, 5), v.cpu.rip), (GP0, 6));
+    begin_limited(&mut v, u32::MAX, 0);
+    v.cpu.regs[7] = CODE + 5;
+    assert_eq!((run(&mut v, 5), v.cpu.regs[0]), (CpuExit::Budget, 7));
+    (v.cpu.rip, v.cpu.regs[0]) = (4 + ALIAS, 0);
+    assert_eq!((run(&mut v, 5), v.cpu.regs[0]), (CpuExit::Budget, 7));
 }
 
 /// A page is mapped to another one, and not flushed from the TLB until a jump within it has come to the other page's code by a walk. What one page has

@@ -2,7 +2,7 @@
 
 use mem::{PAGE_MASK, PAGE_SIZE};
 
-use crate::cpu::CodeSize;
+use crate::cpu::{CodeSize, Cpu};
 
 use super::links::{NO_PLACE, UNLINKED};
 
@@ -177,6 +177,10 @@ impl Block {
             return if left { Next::Interpret } else { Next::Enter(self.slot) };
         }
         if self.count_run(counting) { Next::Translate } else { Next::Interpret }
+    }
+    /// Whether CS's limit admits this block, which is not of 64-bit code, at RIP.
+    pub(super) fn is_within_limit(&self, cpu: &Cpu) -> bool {
+        u64::from(self.bytes) <= cpu.code_within_limit()
     }
     /// Its code was overwritten.
     pub(super) fn overwrite(&mut self) {

@@ -132,7 +132,7 @@ impl CodeCache {
         let pc = cx.cpu.rip.wrapping_add(cx.cpu.seg_base(SegReg::Cs));
         let key = cx.cpu.fetch_key(pc);
         let missed = core::mem::take(&mut self.links.missed);
-        let known = if matches!(missed, Missed::Nothing) { self.known(pc, key) } else { None };
+        let known = if matches!(missed, Missed::Nothing) { self.known(cx.cpu, pc, key) } else { None };
         let to = match known {
             Some(to) => to,
             None => {
@@ -186,6 +186,12 @@ impl CodeCache {
         let pa = fetch_address(cx, pc)?;
         let key = Key::new(pa, cx.cpu.fetch_mode(pc));
         let Some(id) = self.index.find(key) else { return self.make_block(cx, tier, pc, key, bits) };
+        if bits != CodeSize::Bits64 && !self.block(id).is_within_limit(cx.cpu) {
+            // Other jumps' entries of the jump cache may have it still.
+            self.block_mut(id).overwrite();
+            self.index.remove(id);
+            return self.make_block(cx, tier, pc, key, bits);
+        }
         if self.block(id).crosses {
             // The mapping of the second page may have changed: such blocks are verified each time, and decoded anew if it did.
             let second = fetch_address(cx, (pc | PAGE_MASK).wrapping_add(1))?;

@@ -229,20 +229,22 @@ impl CodeCache {
         let forms = &mut self.forms;
         let mut second_page = None;
         let in_page = (PAGE_SIZE - (start & PAGE_MASK)) as usize;
+        // What reaches beyond CS's limit is not decoded.
+        let most = if bits == CodeSize::Bits64 { usize::MAX } else { cx.cpu.code_within_limit() as usize };
         let ram = cx.cpu.mem.is_ram(start & !PAGE_MASK);
         let mut buffer = [0; 15];
         let mut run = if ram {
-            let code = cx.cpu.mem.ram.slice(start, in_page).unwrap_or_default();
+            let code = cx.cpu.mem.ram.slice(start, in_page.min(most)).unwrap_or_default();
             decode_run(insns, forms, code, bits, stack)
         } else {
-            let n = in_page.min(buffer.len());
+            let n = in_page.min(buffer.len()).min(most);
             for (k, b) in buffer[..n].iter_mut().enumerate() {
                 *b = cx.read_physical(start + k as u64, 1) as u8;
             }
             // Of a device no more is read than is executed.
             decode_run(&mut insns[..1], forms, &buffer[..n], bits, stack)
         };
-        if run.bytes == 0 && run.error == Some(DecodeError::NeedMoreBytes) {
+        if run.bytes == 0 && run.error == Some(DecodeError::NeedMoreBytes) && most > in_page {
             if ram {
                 let _ = cx.cpu.mem.ram.read_bytes(start, &mut buffer[..in_page.min(15)]);
             }
@@ -252,13 +254,13 @@ impl CodeCache {
             for (k, b) in rest.iter_mut().enumerate() {
                 *b = cx.read_physical(next + k as u64, 1) as u8;
             }
-            run = decode_run(&mut insns[..1], forms, &buffer, bits, stack);
+            run = decode_run(&mut insns[..1], forms, &buffer[..most.min(15)], bits, stack);
         }
         let Run { count, places, bytes, last, error } = run;
         if bytes == 0 {
             return Err(match error {
                 Some(DecodeError::Invalid) => cx.ud(),
-                _ => cx.gp0(), // longer than 15 bytes
+                _ => cx.gp0(), // longer than 15 bytes, or beyond the limit
             });
         }
         let end = hot::fuse(&mut insns[..places], last.ends_block(), bytes);

@@ -3,7 +3,7 @@
 use guest_api::{JUMPS, jump_index};
 use mem::PAGE_MASK;
 
-use crate::cpu::CodeSize;
+use crate::cpu::{CodeSize, Cpu};
 
 use super::block::{Block, BlockId, Place, Spot};
 use super::cache::CodeCache;
@@ -63,14 +63,14 @@ impl Links {
 impl CodeCache {
     /// The block at `pc`, if it is known to follow the last one or by the jump cache, and was not overwritten.
     #[inline(always)]
-    pub(super) fn known(&mut self, pc: u64, key: u32) -> Option<Place> {
+    pub(super) fn known(&mut self, cpu: &Cpu, pc: u64, key: u32) -> Option<Place> {
         let near = self.within_page_of_last(pc, key).and_then(|(from, by)| match self.links.last.fork {
             None => from.near(by),
             Some(fork) if self.leads_to(fork, by) => self.insns.from(fork)[0].jumps_to(),
             Some(_) => None,
         });
         let next = near.or_else(|| self.blocks.get(self.links.last.block as usize)?.far(pc, key));
-        let to = next.or_else(|| self.jump_to(pc, key))?;
+        let to = next.or_else(|| self.jump_to(cpu, pc, key))?;
         self.blocks.get(to.block as usize).is_some_and(|b| b.count != 0).then_some(to)
     }
 
@@ -127,11 +127,15 @@ impl CodeCache {
         self.links.last = NO_LAST;
     }
 
-    /// The block at `pc` that the jump cache knows.
+    /// The block at `pc`, where RIP is, that the jump cache knows. Code of 16 and 32 bits is always found here or slowly, with a look at CS's limit.
     #[inline(never)]
-    pub(super) fn jump_to(&mut self, pc: u64, key: u32) -> Option<Place> {
+    pub(super) fn jump_to(&mut self, cpu: &Cpu, pc: u64, key: u32) -> Option<Place> {
         let &Jump { pc: at, key: of, to } = &self.links.jumps[jump_index(pc)];
-        if at != pc || of != key || self.block(to.block).count == 0 {
+        if at != pc || of != key {
+            return None;
+        }
+        let block = self.block(to.block);
+        if block.count == 0 || block.bits != CodeSize::Bits64 && !block.is_within_limit(cpu) {
             return None;
         }
         self.link(pc, key, to);

@@ -68,7 +68,7 @@ pub(super) fn run(
                     None => {
                         let from = cpu.regs[BLOCK as usize].wrapping_add(from.lead()).wrapping_add(base);
                         code.left_at(from, cpu.fetch_key(from), at, fork);
-                        match code.jump_to(pc, key).or_else(|| code.find_decoded(cpu, pc, key)) {
+                        match code.jump_to(cpu, pc, key).or_else(|| code.find_decoded(cpu, pc, key)) {
                             Some(to) => to,
                             None => return Ok(()),
                         }
