@@ -16,6 +16,8 @@ mod cache;
 pub mod call;
 mod form;
 mod stress;
+#[cfg(test)]
+mod testing;
 
 pub use cache::{Jit, Stats};
 

@@ -1,7 +1,8 @@
-use guest_api::{Code, Decoded, EmitVector, Slot, Tier};
+use guest_api::Tier;
 
 use super::*;
 use crate::form::Formed;
+use crate::testing::{BASE, Chain};
 
 /// A host that takes so many modules, and how many it was asked for.
 struct Takes {
@@ -27,7 +28,7 @@ impl Host for Takes {
     }
 }
 
-const KEY: Key = (0x1000, 0);
+const KEY: Key = (BASE, 0);
 
 /// What is translated for a host that takes so many modules: one region, at [`KEY`]; and its slot.
 fn with_a_region(modules: u32) -> (Jit<Takes>, u32) {
@@ -93,37 +94,6 @@ fn what_was_to_become_wide_stays_where_that_is_written_or_refused() {
     stays(&mut jit);
 }
 
-/// Blocks one behind the other, each of ten instructions of a byte, the last of which jumps to the next block.
-struct Chain;
-
-impl Code for Chain {
-    const ZERO: Slot = Slot(0);
-    const BLOCK: Slot = Slot(1);
-
-    fn state(&self) -> u32 {
-        0
-    }
-    fn block_at(&mut self, pa: u64) -> Option<Decoded> {
-        let id = (pa - KEY.0) as u32 / 10;
-        Some(Decoded { id, first: 0, lead: 0, pa, mode: KEY.1, insns: 10, bytes: 10, next_page: None, runs: HOT })
-    }
-    fn behind(&self, _: &Decoded) -> Option<Decoded> {
-        None
-    }
-    fn offset(&self, _: &Decoded, k: u32) -> u32 {
-        k
-    }
-    fn targets(&self, _: &Decoded) -> Vec<u64> {
-        Vec::new()
-    }
-    fn lift<E: EmitVector>(&self, part: &Decoded, k: u32, e: &mut E) -> Option<Result<(), E::Exit>> {
-        if k == 9 {
-            e.jump(part.pa + 10);
-        }
-        Some(Ok(()))
-    }
-}
-
 #[test]
 fn modules_that_make_room_are_counted_not_those_that_are_not_there() {
     let (mut jit, _) = with_a_region(1);
@@ -141,7 +111,7 @@ fn a_host_that_has_refused_is_left_in_peace() {
     let sample = |jit: &mut Jit<Takes>| {
         for _ in 0..16 {
             jit.sampled = Some((n, KEY.0));
-            jit.sample(&mut Chain);
+            jit.sample(&mut Chain(|_| HOT, u32::MAX));
         }
     };
     for _ in 1..REST {
