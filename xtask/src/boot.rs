@@ -161,9 +161,13 @@ fn run_with(test: &Test, guest_name: &str, host: Host, code: Option<Value>) -> R
         matches!(host, Host::Chromium | Host::Firefox).then(|| artefacts().map(|dir| dir.join(format!("{stem}.png"))));
     let mut options = guest.options(test.memory);
     options.extend(more_options(test, &guest, &stem)?);
-    let job = Job { options, code, screenshot: page.transpose()?, ..Job::default() };
+    let stats = code.is_some().then(|| artefacts().map(|dir| dir.join(format!("{stem}.json")))).transpose()?;
+    let job = Job { options, code, stats, screenshot: page.transpose()?, ..Job::default() };
     let mut session = Session::start(host, &job)?;
-    let result = steps(test, &guest, host, &mut session);
+    let result = steps(test, &guest, host, &mut session).and_then(|()| match (&job.code, &job.stats) {
+        (Some(code), Some(stats)) => translated(code, &serde_json::from_str(&fs::read_to_string(stats)?)?),
+        _ => Ok(()),
+    });
     fs::write(artefacts()?.join(format!("{stem}.log")), &session.console)?;
     result.with_context(|| {
         let tail: Vec<_> = session.console.lines().rev().take(15).collect();
@@ -171,6 +175,18 @@ fn run_with(test: &Test, guest_name: &str, host: Host, code: Option<Value>) -> R
         format!("the console ends:\n{}\n  boot test {stem}", tail.join("\n"))
     })?;
     Ok(started.elapsed())
+}
+
+/// Whether the `figures` of a run are those of a host that has the limits `code`: a test of refusals is one only if there were some.
+fn translated(code: &Value, figures: &Value) -> Result<()> {
+    let figure = |name| figures[name].as_u64().with_context(|| format!("no `{name}` in the figures of the run"));
+    let (regions, refusals) = (figure("regions")?, figure("refusals")?);
+    let refuses = code.get("modules").is_some() || code.get("slots").is_some();
+    let translates = code.get("support").is_none_or(|support| support != "none") && code["slots"] != 0;
+    if (refusals > 0) != refuses || (regions > 0) != translates {
+        bail!("{regions} regions were translated and {refusals} refusals met, with `code` {code}");
+    }
+    Ok(())
 }
 
 /// The test's own options, with the disk that they name.
@@ -404,6 +420,22 @@ pub fn by_hand(wanted: &[String], guest: &str, host: Host, code: Option<&Value>)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn limits_show_in_the_figures() {
+        let is_right = |limits: &str, regions: u64, refusals: u64| {
+            let figures = json!({ "regions": regions, "refusals": refusals });
+            translated(&code_limits(limits).unwrap(), &figures).is_ok()
+        };
+        for (limits, regions, refusals) in
+            [("modules=3", 9, 4), ("slots=0", 0, 4), ("none", 0, 0), ("unlinked", 9, 0), ("stress=1", 9, 0)]
+        {
+            assert!(is_right(limits, regions, refusals), "{limits}");
+            assert!(!is_right(limits, 9 - regions, refusals) && !is_right(limits, regions, 4 - refusals), "{limits}");
+        }
+        assert!(translated(&json!({}), &json!({})).is_err());
+    }
 
     #[test]
     fn every_file_reads_and_names_guests_that_there_are() {

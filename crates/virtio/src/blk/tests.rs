@@ -140,9 +140,9 @@ fn a_request_without_header_or_status_is_no_request() {
 
 /// A backend of a tebibyte whose requests complete at once.
 #[derive(Default)]
-struct Instant(Vec<Tag>);
+struct AtOnce(Vec<Tag>);
 
-impl BlockBackend for Instant {
+impl BlockBackend for AtOnce {
     fn capacity(&self) -> u64 {
         1 << 40
     }
@@ -169,7 +169,7 @@ fn a_notification_for_much_is_served_in_parts() {
         zeroes,
         (request::DISCARD, range(0, DISCARD_SECTORS, 0).repeat(RANGES_MAX as usize)),
     ] {
-        let mut r = Rig::new(Blk::new(Box::<Instant>::default(), DiskOptions::default()), 0);
+        let mut r = Rig::new(Blk::new(Box::<AtOnce>::default(), DiskOptions::default()), 0);
         r.post(0, &[&head(kind, 0), &data], 1);
         (1..16).for_each(|_| r.offer(0, 0));
         r.kick(0);
@@ -190,7 +190,7 @@ fn a_notification_for_much_is_served_in_parts() {
 #[test]
 fn event_indices_hold_where_a_transfer_stops() {
     use bus::pci::PciFunction;
-    let mut r = Rig::cold(Blk::new(Box::<Instant>::default(), DiskOptions::default()));
+    let mut r = Rig::cold(Blk::new(Box::<AtOnce>::default(), DiskOptions::default()));
     r.start(crate::spec::feature::VERSION_1 | crate::spec::feature::EVENT_IDX);
     let (available, used) = (r.rings[0].available, r.rings[0].used);
     let (used_event, avail_event) = (available + 4 + 2 * 16, used + 4 + 8 * 16);
