@@ -63,8 +63,6 @@ pub struct GuestClock {
     host: u64,
     /// Guest time goes slower from here on, until the next slice.
     limit: u64,
-    /// Slices so far.
-    slices: u64,
     /// The fixed-point quotient of the next.
     ns_per_insn: u64,
     /// Host time and the instructions executed in it; what is long past weighs less.
@@ -105,7 +103,6 @@ impl GuestClock {
             base_insns: 0,
             host: 0,
             limit: AHEAD_NS,
-            slices: 0,
             ns_per_insn: (ns << FRACTION) / insns,
             measured: (ns, insns),
             behind: None,
@@ -117,7 +114,6 @@ impl GuestClock {
     /// The host gives the time. `insns`: instructions executed since power-on.
     pub fn begin_slice(&mut self, host: HostTime, insns: u64) {
         let now = self.now(insns);
-        self.slices = self.slices.wrapping_add(1);
         self.end_slice(host, insns);
         self.measuring = Some((host.monotonic_ns, insns));
         self.spent = 0;
@@ -217,11 +213,6 @@ impl GuestClock {
             _ => u64::MAX,
         };
         due.min(leap).max(1)
-    }
-
-    /// Which slice this is.
-    pub fn slice(&self) -> u64 {
-        self.slices
     }
 
     /// A moment that guest time does not come to in this slice by waiting, but soon in the next one.

@@ -212,7 +212,7 @@ impl Machine {
             return exit.clone();
         }
         let insns = self.vcpu.cpu.insns;
-        self.board.clock.begin_slice(time, insns);
+        self.board.begin_slice(time, insns);
         if self.idle {
             // The guest slept until now: input that woke it arrives at this time, not at the time it fell asleep.
             let deadline = self.wake_time();

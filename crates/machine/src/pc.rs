@@ -18,7 +18,7 @@ use virtio::console::Port;
 use virtio::transport::mmio::MmioBus;
 use virtio::{AnyDevice, VirtioMmio, VirtioPci};
 
-use crate::clock::GuestClock;
+use crate::clock::{GuestClock, HostTime};
 use crate::map;
 use crate::net::Networks;
 use crate::plug::{Plugged, Ram, Slot, Terminal};
@@ -123,8 +123,8 @@ pub struct Board {
     /// A device wants to read or write RAM: now, or in the next slice, since it has left something to do.
     transfers: bool,
     rest: bool,
-    /// The slice of the last transfer, and the bytes that devices have moved in it.
-    moved: (u64, u64),
+    /// Bytes that devices have moved in this slice.
+    moved: u64,
     event: Option<Event>,
     nmi: bool,
     random: Random,
@@ -167,7 +167,7 @@ impl Board {
             networks: plugged.networks,
             transfers: false,
             rest: false,
-            moved: (0, 0),
+            moved: 0,
             event: None,
             nmi: false,
             random,
@@ -235,10 +235,15 @@ impl Board {
         }
     }
 
+    /// The host gives the time: see [`GuestClock::begin_slice`].
+    pub fn begin_slice(&mut self, host: HostTime, insns: u64) {
+        self.clock.begin_slice(host, insns);
+        self.moved = 0;
+    }
+
     /// Whether devices may read and write RAM in this slice.
     fn may_transfer(&self) -> bool {
-        let (slice, bytes) = self.moved;
-        bytes < SLICE_BYTES || slice != self.clock.slice()
+        self.moved < SLICE_BYTES
     }
 
     /// Whether a device wants to read or write RAM, and may.
@@ -261,8 +266,7 @@ impl Board {
                 });
             }
             self.rest = std::mem::take(&mut self.transfers);
-            let before = if self.moved.0 == self.clock.slice() { self.moved.1 } else { 0 };
-            self.moved = (self.clock.slice(), before.saturating_add(ram.moved));
+            self.moved = self.moved.saturating_add(ram.moved);
         }
         self.networks.settle();
     }
