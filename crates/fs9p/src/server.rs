@@ -97,16 +97,21 @@ impl<T: FileTree> Server<T> {
             Ok(_) if message.len() > msize as usize => Err(Errno::EMSGSIZE),
             Ok(Request::Tflush { oldtag }) => return self.flush(id, tag, oldtag),
             Ok(_) if self.tasks.iter().any(|task| task.tag == tag) => Err(Errno::EINVAL),
-            Ok(request) if self.is_full(message.capacity() + self.session.wanted(&request)) => Err(Errno::EAGAIN),
-            Ok(request) if self.read_only && session::changes(&request) => Err(Errno::EROFS),
-            Ok(request) => Ok(request),
+            Ok(request) => {
+                let bytes = message.capacity() + self.session.wanted(&request);
+                if self.is_full(bytes) {
+                    Err(Errno::EAGAIN)
+                } else if self.read_only && session::changes(&request) {
+                    Err(Errno::EROFS)
+                } else {
+                    Ok((session::only_reads(&request), bytes))
+                }
+            }
             Err(Undecodable::Type) => Err(Errno::EOPNOTSUPP),
             Err(Undecodable::Fields) => Err(Errno::EBADMSG),
         };
         match request {
-            Ok(request) => {
-                let reads = session::only_reads(&request);
-                let bytes = message.capacity() + self.session.wanted(&request);
+            Ok((reads, bytes)) => {
                 let reply = Box::pin(self.session.clone().answer(message));
                 let task = Task { id, tag, reads, reply, bytes, flushes: Vec::new() };
                 self.start(task);
