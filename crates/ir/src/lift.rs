@@ -35,17 +35,24 @@ pub enum End {
 /// Where the flags but the carry are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Source {
-    /// In their slots, in a form that is known or not.
-    Slots(Option<FlagForm>),
+    /// In their slots, in this form.
+    Slots(FlagForm),
+    /// In their slots, in a form that is not known; and packed, but for the carry, if they were asked for.
+    Unknown(Val),
     /// These values, which are also in the slots.
     Values { source: FlagSource, w: Width, apart: bool, a: Val, b: Val, r: Val },
 }
 
 impl Source {
+    /// The slots, in this form if it is known.
+    fn slots(form: Option<FlagForm>) -> Source {
+        form.map_or(Source::Unknown(Val::NONE), Source::Slots)
+    }
     /// The form in which the slots have it, where that is known.
     fn form(self) -> Option<FlagForm> {
         match self {
-            Source::Slots(form) => form,
+            Source::Slots(form) => Some(form),
+            Source::Unknown(_) => None,
             Source::Values { source, w, apart, .. } => {
                 let form = FlagForm::new(source, w);
                 Some(if apart { form.apart() } else { form })
@@ -123,7 +130,7 @@ impl<'r> Lift<'r> {
     /// Records into `region`, whose base is linear address `base`. `zero` and `block` are the guest's slots that always read 0 and
     /// the address of the block. `supports`: which operations may be recorded.
     pub fn new(region: &'r mut Region, base: u64, zero: Slot, block: Slot, supports: fn(Op) -> bool) -> Self {
-        let (source, flags) = (Source::Slots(None), [Val::NONE; 6]);
+        let (source, flags) = (Source::slots(None), [Val::NONE; 6]);
         Lift {
             saved: Saved { insts: 0, exits: 0, consts: 0, units: 0, source, flags },
             region,
@@ -158,7 +165,7 @@ impl<'r> Lift<'r> {
         self.insts = Vec::with_capacity(ROOM);
         self.slots = [Val::NONE; SLOTS];
         self.xslots = [Val::NONE; XSLOTS];
-        self.source = Source::Slots(form);
+        self.source = Source::slots(form);
         self.flags = [Val::NONE; 6];
         self.end = End::Fall;
         (self.calls, self.returns) = (None, false);
@@ -324,12 +331,13 @@ impl<'r> Lift<'r> {
 
     /// Where the flags come from, as values; packed flags are `Values` too.
     fn values(&mut self) -> (FlagSource, Width, Val, Val, Val) {
-        let form = match self.source {
+        match self.source {
             Source::Values { source, w, a, b, r, .. } => return (source, w, a, b, r),
-            Source::Slots(form) => form,
-        };
+            Source::Unknown(bits) if bits != Val::NONE => return (FlagSource::Packed, Width::W64, bits, bits, bits),
+            Source::Slots(_) | Source::Unknown(_) => {}
+        }
         let (a, b, r) = (self.get_slot(flag_slot::A), self.get_slot(flag_slot::B), self.get_slot(flag_slot::R));
-        match form {
+        match self.source.form() {
             Some(form) => {
                 let (source, w) = (form.source(), form.width());
                 let r = match source {
@@ -351,7 +359,10 @@ impl<'r> Lift<'r> {
             None => {
                 let form = self.get_slot(flag_slot::FORM);
                 let bits = self.push(Op::PackFlags, &[form, a, b, r], 0);
-                (FlagSource::Packed, Width::W64, bits, b, r)
+                if self.depth == 0 {
+                    self.source = Source::Unknown(bits);
+                }
+                (FlagSource::Packed, Width::W64, bits, bits, bits)
             }
         }
     }
@@ -396,12 +407,12 @@ impl<'r> Lift<'r> {
         self.flags[Flag::Carry as usize] = c;
         match &mut self.source {
             Source::Values { apart, .. } => *apart = true,
-            Source::Slots(Some(form)) => {
+            Source::Slots(form) => {
                 *form = form.apart();
                 let form = *form;
                 self.put_form(form);
             }
-            Source::Slots(None) => {
+            Source::Unknown(_) => {
                 let form = self.get_slot(flag_slot::FORM);
                 let apart = self.imm(FlagForm(0).apart().0.into());
                 let form = self.or(form, apart);
@@ -462,7 +473,7 @@ impl<'r> Lift<'r> {
         (self.puts, self.xputs) = (puts | inner, xputs | xinner);
         let flags_put = flag_slot::ALL.iter().any(|&s| inner >> s & 1 != 0);
         if flags_put {
-            self.source = Source::Slots(if sourced { None } else { before });
+            self.source = Source::slots(before.filter(|_| !sourced));
             self.flags = [Val::NONE; 6];
         } else {
             (self.source, self.flags) = (source, flags);
@@ -659,7 +670,7 @@ impl Emit for Lift<'_> {
             _ if self.flags[1..].iter().any(|&f| f != Val::NONE) => {
                 (false, false, Width::W64, Val::NONE, Val::NONE, Val::NONE)
             }
-            Source::Slots(None) => (false, false, Width::W64, Val::NONE, Val::NONE, Val::NONE),
+            Source::Unknown(_) => (false, false, Width::W64, Val::NONE, Val::NONE, Val::NONE),
             _ => {
                 let (source, w, a, b, r) = self.values();
                 (source == FlagSource::Sub, source == FlagSource::Logic, w, a, b, r)
