@@ -517,26 +517,10 @@ mod tests {
         assert_eq!(engine.stats(), &Stats::default());
     }
 
-    /// A 32-bit ELF with a PVH note whose code, at 1 MiB, is `code`.
-    fn kernel(code: &[u8]) -> Vec<u8> {
-        let mut f = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x03\0".to_vec();
-        [1, 0x10_0000, 52, 0, 0_u32].into_iter().for_each(|v| f.extend(v.to_le_bytes()));
-        [52, 32, 2, 0, 0, 0_u16].into_iter().for_each(|v| f.extend(v.to_le_bytes()));
-        let size = code.len() as u32;
-        for header in [[1, 136, 0x10_0000, 0x10_0000, size, size, 7, 4], [4, 116, 0, 0, 20, 20, 4, 4]] {
-            header.into_iter().for_each(|v| f.extend(v.to_le_bytes()));
-        }
-        [4, 4, 18_u32].into_iter().for_each(|v| f.extend(v.to_le_bytes()));
-        f.extend(b"Xen\0");
-        f.extend(0x10_0000_u32.to_le_bytes());
-        f.extend(code);
-        f
-    }
-
     #[test]
     fn a_guest_that_is_warned_of_all_the_time_does_not_keep_the_host_with_messages() {
         // mov al, 0; l: out 0x92, al; xor al, 2; jmp l
-        let kernel = kernel(&[0xb0, 0, 0xe6, 0x92, 0x34, 2, 0xeb, 0xfa]);
+        let kernel = bare::kernel(&[0xb0, 0, 0xe6, 0x92, 0x34, 2, 0xeb, 0xfa]);
         let _ = log::set_logger(&host::Logger);
         log::set_max_level(log::LevelFilter::Warn);
         let mut engine = configured(&["-m", "64", "-kernel", "k"]);

@@ -1,5 +1,6 @@
 //! Machines that run guests of a few instructions.
 
+use bare::kernel;
 use guest_api::NoTier;
 use machine::{Exit, Files, HostTime, Machine};
 use netstack::{ChannelId, Channels, Ids, Kind, Net};
@@ -9,26 +10,6 @@ use std::rc::Rc;
 use storage::{BlockBackend, Completion, Request, Tag};
 
 const MS: u64 = 1_000_000;
-
-/// A 32-bit ELF with a PVH note whose code, at 1 MiB, is `code`.
-fn kernel(code: &[u8]) -> Vec<u8> {
-    let mut f = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
-    let half = |f: &mut Vec<u8>, v: u16| f.extend(v.to_le_bytes());
-    let word = |f: &mut Vec<u8>, v: u32| f.extend(v.to_le_bytes());
-    half(&mut f, 2);
-    half(&mut f, 3);
-    [1, 0x10_0000, 52, 0, 0].into_iter().for_each(|v| word(&mut f, v));
-    [52, 32, 2, 0, 0, 0].into_iter().for_each(|v| half(&mut f, v));
-    let size = code.len() as u32;
-    for ph in [[1, 136, 0x10_0000, 0x10_0000, size, size + 0x1000, 7, 4], [4, 116, 0, 0, 20, 20, 4, 4]] {
-        ph.into_iter().for_each(|v| word(&mut f, v));
-    }
-    [4, 4, 18].into_iter().for_each(|v| word(&mut f, v));
-    f.extend(b"Xen\0");
-    word(&mut f, 0x10_0000);
-    f.extend(code);
-    f
-}
 
 fn at(ms: u64) -> HostTime {
     HostTime { monotonic_ns: 1000 * MS + ms * MS, unix_ns: 1_700_000_000_000_000_000 }

@@ -1,7 +1,10 @@
-//! A processor with RAM and next to no devices, for tests: what is around it ([`Bare`]), and states that programs begin in.
+//! A processor with RAM and next to no devices, for tests: what is around it ([`Bare`]), and states that programs begin in. For those that need a whole
+//! machine, a [kernel] of a few instructions.
 
+mod kernel;
 mod platform;
 
+pub use kernel::kernel;
 pub use platform::{Bare, Registers};
 
 use isa_x86::cpu::{Cpu, SegReg, Segment, cr0, cr4, efer};
