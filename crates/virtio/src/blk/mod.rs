@@ -56,6 +56,8 @@ struct Pending {
     /// Requests to the backend that are still under way, and what has failed by now.
     parts: u32,
     failed: bool,
+    /// It changes the disk, and the driver takes that to be kept when the request is done (5.2.6.2, without FLUSH).
+    stable: bool,
     /// Bytes that it moves, or what costs the backend as much.
     bytes: u64,
 }
@@ -177,7 +179,8 @@ impl Blk {
                 let bytes = chain.read_len() + chain.write_len() + more;
                 self.in_flight += bytes;
                 let parts = requests.len() as u32;
-                self.pending.insert(tag, Pending { chain: Some(chain), parts, failed: false, bytes });
+                let stable = work.features & feature::FLUSH == 0 && requests.iter().any(changes);
+                self.pending.insert(tag, Pending { chain: Some(chain), parts, failed: false, stable, bytes });
                 requests.into_iter().for_each(|r| self.backend.submit(Tag(tag), r));
                 Ok(())
             }
@@ -197,6 +200,10 @@ impl Blk {
                 }
             }
             pending.parts = pending.parts.saturating_sub(1);
+            if pending.parts == 0 && !pending.failed && std::mem::take(&mut pending.stable) {
+                pending.parts = 1;
+                self.backend.submit(tag, Request::Flush);
+            }
             if pending.parts == 0
                 && let Some(Pending { chain, failed, bytes, .. }) = self.pending.remove(&tag.0)
             {
@@ -208,6 +215,11 @@ impl Blk {
         }
         Ok(())
     }
+}
+
+/// Whether the disk may be another after a request.
+fn changes(request: &Request) -> bool {
+    !matches!(request, Request::Read { .. } | Request::Flush)
 }
 
 /// What a request costs a backend beside the bytes that the driver's buffers have.

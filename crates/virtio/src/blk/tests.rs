@@ -288,6 +288,37 @@ fn requests_complete_in_any_order_and_a_reset_forgets_them() {
     assert_eq!(r.used(0), [(after.head, 513)]);
 }
 
+/// 5.2.6.2: a driver that has not accepted FLUSH takes what is written to be kept once it is told so.
+#[test]
+fn what_a_driver_without_flush_writes_is_flushed_before_it_hears_of_it() {
+    let zeroes = range(0, 1, 0).repeat(2);
+    for (kind, data, parts) in [(request::OUT, vec![1; 512], 1), (request::WRITE_ZEROES, zeroes, 2)] {
+        for accepted in [0, feature::FLUSH] {
+            let slow = Slow::default();
+            let mut r = Rig::new(Blk::new(Box::new(slow.clone()), DiskOptions::default()), accepted);
+            let posted = r.post(0, &[&head(kind, 0), &data], 1);
+            r.kick(0);
+            (0..parts).for_each(|n| slow.complete(n, Ok(vec![])));
+            r.work();
+            if accepted == 0 {
+                assert_eq!(r.used(0), [], "{kind}");
+                assert_eq!(slow.asked.borrow()[parts..].iter().map(|(_, r)| r).collect::<Vec<_>>(), [&Request::Flush]);
+                slow.complete(parts, Err(BlockError::Io { image: "disk.img".into(), reason: "it is full".into() }));
+                r.work();
+            }
+            assert_eq!(r.used(0), [(posted.head, 1)], "{kind}");
+            let want = if accepted == 0 { status::IOERR } else { status::OK };
+            assert_eq!(r.written(posted), [want], "{kind}");
+            r.post(0, &[&head(request::IN, 0)], 513);
+            r.kick(0);
+            let reading = slow.asked.borrow().len();
+            slow.complete(reading - 1, Ok(vec![0; 512]));
+            r.work();
+            assert_eq!((r.used(0).len(), slow.asked.borrow().len()), (1, reading), "a read needs no flush");
+        }
+    }
+}
+
 /// What is under way in the backend goes on when the driver resets the device, and counts until it is done.
 #[test]
 fn resets_add_nothing_to_what_is_under_way() {
