@@ -319,6 +319,30 @@ fn what_a_driver_without_flush_writes_is_flushed_before_it_hears_of_it() {
     }
 }
 
+/// A backend may do requests in any order: what was written before a reset is done with when the next driver reads and writes.
+#[test]
+fn what_was_written_before_a_reset_comes_before_what_follows() {
+    let one_range = range(0, 1, 0);
+    for (kind, data) in
+        [(request::OUT, &[1; 512][..]), (request::WRITE_ZEROES, &one_range), (request::DISCARD, &one_range)]
+    {
+        let slow = Slow::default();
+        let mut r = Rig::new(Blk::new(Box::new(slow.clone()), DiskOptions::default()), feature::FLUSH);
+        r.post(0, &[&head(kind, 0), data], 1);
+        r.kick(0);
+        r.start(crate::spec::feature::VERSION_1);
+        let next = r.post(0, &[&head(request::IN, 0)], 513);
+        r.kick(0);
+        assert_eq!(slow.asked.borrow().len(), 1, "{kind}");
+        slow.complete(0, Ok(vec![]));
+        r.work();
+        assert_eq!(slow.asked.borrow().len(), 2, "{kind}");
+        slow.complete(1, Ok(vec![0; 512]));
+        r.work();
+        assert_eq!(r.used(0), [(next.head, 513)], "{kind}");
+    }
+}
+
 /// What is under way in the backend goes on when the driver resets the device, and counts until it is done.
 #[test]
 fn resets_add_nothing_to_what_is_under_way() {
