@@ -363,6 +363,22 @@ fn what_was_taken_to_be_raw_stays_so() {
     machine.request(&mut disk, write()).unwrap();
 }
 
+/// The last sector is the guest's as a whole, whatever is written to it.
+#[test]
+fn a_last_sector_that_is_not_whole_is_written_as_one() {
+    for format in [None, Some(Format::Raw)] {
+        let machine = Machine::new(Far { writable: true, ..Far::default() });
+        machine.far.put("disk.img", vec![1; 1000]);
+        let mut disk = machine.open(&Drive { format, ..drive("disk.img") }).unwrap();
+        machine.request(&mut disk, Request::Write { offset: 512, data: vec![2; 512] }).unwrap();
+        assert!(machine.read(&mut disk, 512, 512) == [2; 512]);
+        machine.far.put("zeroed.img", vec![1; 1000]);
+        let mut disk = machine.open(&Drive { format, ..drive("zeroed.img") }).unwrap();
+        machine.request(&mut disk, Request::WriteZeroes { offset: 0, len: 1024 }).unwrap();
+        assert!(machine.read(&mut disk, 0, 1024) == [0; 1024]);
+    }
+}
+
 #[test]
 fn requests_are_checked_and_a_disk_that_is_read_only_is_not_written() {
     let machine = Machine::new(Far { writable: true, ..Far::default() });
