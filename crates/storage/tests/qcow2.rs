@@ -260,6 +260,24 @@ fn what_is_not_supported_or_not_right_is_said() {
     assert!(error.contains("cut.qcow2") && error.contains("truncated"), "{error}");
 }
 
+/// QEMU's disks end where their last whole sector does.
+#[test]
+fn a_size_that_is_no_number_of_sectors_is_as_in_qemu() {
+    let dir = Dir::new("sectors");
+    let path = dir.path("disk.qcow2");
+    qemu_img(&["create", "-f", "qcow2", &path, "1M"]);
+    let path = patched(&dir, &path, 24, &((1_u64 << 20) - 100).to_be_bytes());
+    let info = qemu_img(&["info", "--output=json", "-f", "qcow2", &path]);
+    let opener = Opener { files: Rc::new(NativeFiles::default()), executor: Rc::default() };
+    let mut disk = now(opener.drive(&Drive { file: path.clone(), ..Drive::default() })).unwrap();
+    let size = disk.capacity();
+    assert!(info.contains(&format!("\"virtual-size\": {size},")), "{size}: {info}");
+    disk.submit(Tag(0), Request::Write { offset: size - 512, data: vec![7; 512] });
+    disk.submit(Tag(1), Request::Flush);
+    (0..2).for_each(|_| _ = disk.poll().unwrap().result.unwrap());
+    check(&path);
+}
+
 #[test]
 fn backing_files_that_go_round_in_a_circle_are_refused() {
     let dir = Dir::new("circle");

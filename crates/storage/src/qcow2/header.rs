@@ -2,7 +2,7 @@
 
 use crate::chunked::Codec;
 use crate::io::read_padded;
-use crate::{BlockError, Result, Source};
+use crate::{BlockError, Result, SECTOR, Source};
 
 /// "QFI\xfb".
 pub const MAGIC: [u8; 4] = *b"QFI\xfb";
@@ -106,7 +106,7 @@ impl Header {
         let mut header = Self {
             version,
             cluster_bits: fields.u32(20)?,
-            size: fields.u64(24)?,
+            size: fields.u64(24)? & !(SECTOR - 1), // as QEMU
             l1_entries: fields.u32(36)?,
             l1_offset: fields.u64(40)?,
             refcount_table_offset: fields.u64(REFCOUNT_TABLE_AT as usize)?,
