@@ -279,6 +279,24 @@ fn a_size_that_is_no_number_of_sectors_is_as_in_qemu() {
 }
 
 #[test]
+fn a_file_that_would_be_counted_far_behind_its_end_does_not_grow() {
+    let dir = Dir::new("counted");
+    let path = dir.path("disk.qcow2");
+    qemu_img(&["create", "-f", "qcow2", "-o", "cluster_size=4k", &path, "4M"]);
+    let mut image = std::fs::read(&path).unwrap();
+    // one block, in which all is in use, for all that the refcount table covers
+    let table = u64::from_be_bytes(image[48..56].try_into().unwrap()) as usize;
+    let block = image[table..table + 8].to_vec();
+    let at = u64::from_be_bytes(block.clone().try_into().unwrap()) as usize;
+    image[at..at + 4096].fill(1);
+    image[table..table + 4096].copy_from_slice(&block.repeat(512));
+    let path = dir.write("counted.qcow2", &image);
+    let error = now(open(&path).write_at(0, &[0; 512])).unwrap_err().to_string();
+    assert!(error.contains("behind the file's end are counted as used"), "{error}");
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), image.len() as u64);
+}
+
+#[test]
 fn backing_files_that_go_round_in_a_circle_are_refused() {
     let dir = Dir::new("circle");
     let [a, b] = [dir.path("a.qcow2"), dir.path("b.qcow2")];

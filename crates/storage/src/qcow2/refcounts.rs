@@ -75,8 +75,9 @@ impl Qcow2 {
             let (used, end) = slice.with(|bytes| used_fields(bytes, bit, self.header.refcount_order));
             let cluster = cluster + used;
             self.refcounts.hint.set(cluster);
+            self.check_near(cluster)?;
             if !end {
-                self.check_place(cluster)?;
+                self.check_not_metadata(cluster)?;
                 self.set_refcount(cluster, 1).await?;
                 self.refcounts.hint.set(cluster + 1);
                 return Ok(cluster << self.header.cluster_bits);
@@ -84,13 +85,13 @@ impl Qcow2 {
         }
     }
 
-    /// A cluster that is counted as free is in nobody else's use, nor far behind the file's end.
-    fn check_place(&self, cluster: u64) -> Result<()> {
+    /// All clusters before this one are counted as used: it is not far behind the file's end.
+    fn check_near(&self, cluster: u64) -> Result<()> {
         let end = self.file.source().size() + self.tables.unwritten() + BEHIND_END * self.cluster_size();
         if cluster > end >> self.header.cluster_bits {
             return Err(self.damaged("clusters behind the file's end are counted as used"));
         }
-        self.check_not_metadata(cluster)
+        Ok(())
     }
 
     /// A cluster of data that a table names can be written.
@@ -137,7 +138,8 @@ impl Qcow2 {
         if index >= self.refcounts.table.borrow().len() {
             return self.grow_table().await;
         }
-        self.check_place(cluster)?;
+        self.check_near(cluster)?;
+        self.check_not_metadata(cluster)?;
         let offset = cluster << self.header.cluster_bits;
         self.tables.create(&*self.file.source(), Kind::Refcount, offset, self.cluster_size(), None).await?;
         self.refcounts.table.borrow_mut()[index] = offset;
