@@ -7,8 +7,12 @@ use common::files::{Dir, Native, NativeFiles};
 use common::model::Model;
 use common::{now, qemu_img};
 use random::Rng;
+use std::cell::Cell;
 use std::rc::Rc;
-use storage::{BlockBackend, Completion, Drive, Executor, Format, Layer, Opener, Qcow2, Request, Source, Store, Tag};
+use storage::{
+    BlockBackend, BlockError, Completion, Drive, Executor, Format, Io, Layer, Memory, Opener, Qcow2, Request, Source,
+    Store, Tag,
+};
 
 /// How an image is made: `qemu-img create`'s or `convert`'s options.
 struct Case {
@@ -294,6 +298,62 @@ fn a_file_that_would_be_counted_far_behind_its_end_does_not_grow() {
     let error = now(open(&path).write_at(0, &[0; 512])).unwrap_err().to_string();
     assert!(error.contains("behind the file's end are counted as used"), "{error}");
     assert_eq!(std::fs::metadata(&path).unwrap().len(), image.len() as u64);
+}
+
+/// A store that has only so much room.
+struct Full {
+    file: Memory,
+    room: Cell<u64>,
+}
+
+impl Source for Full {
+    fn name(&self) -> &str {
+        self.file.name()
+    }
+
+    fn size(&self) -> u64 {
+        self.file.size()
+    }
+
+    fn read_at<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Io<'a> {
+        self.file.read_at(offset, buf)
+    }
+}
+
+impl Store for Full {
+    fn write_at<'a>(&'a self, offset: u64, data: &'a [u8]) -> Io<'a> {
+        if offset + data.len() as u64 <= self.room.get() {
+            return self.file.write_at(offset, data);
+        }
+        Box::pin(async { Err(BlockError::Io { image: "disk.qcow2".to_owned(), reason: "it is full".to_owned() }) })
+    }
+
+    fn flush(&self) -> Io<'_> {
+        self.file.flush()
+    }
+}
+
+#[test]
+fn writes_that_fail_take_nothing_of_the_file() {
+    let dir = Dir::new("full");
+    let path = dir.path("disk.qcow2");
+    qemu_img(&["create", "-f", "qcow2", "-o", "cluster_size=4k", &path, "4M"]);
+    let file = Memory::new("disk.qcow2", std::fs::read(&path).unwrap());
+    let store = Rc::new(Full { room: Cell::new(file.size()), file });
+    let image = now(Qcow2::open(Layer::ReadWrite(store.clone()), None)).unwrap();
+    for n in 0..300 {
+        let error = now(image.write_at(n * 4096, &[1; 4096])).unwrap_err().to_string();
+        assert_eq!(error, "disk.qcow2: it is full", "write {n}");
+        if n % 50 == 0 {
+            now(image.flush()).unwrap();
+        }
+    }
+    store.room.set(u64::MAX);
+    now(image.write_at(0, &[1; 4096])).unwrap();
+    now(image.flush()).unwrap();
+    let mut bytes = vec![0; store.size() as usize];
+    now(store.read_at(0, &mut bytes)).unwrap();
+    check(&dir.write("disk.qcow2", &bytes));
 }
 
 #[test]

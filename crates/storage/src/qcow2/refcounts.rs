@@ -85,6 +85,15 @@ impl Qcow2 {
         }
     }
 
+    /// A cluster that [`Self::allocate`] has given, and that nothing refers to after all.
+    pub(super) async fn give_back(&self, offset: u64) {
+        let cluster = offset >> self.header.cluster_bits;
+        // if its refcount cannot be changed, it is lost
+        if self.set_refcount(cluster, 0).await.is_ok() {
+            self.refcounts.hint.set(self.refcounts.hint.get().min(cluster));
+        }
+    }
+
     /// All clusters before this one are counted as used: it is not far behind the file's end.
     fn check_near(&self, cluster: u64) -> Result<()> {
         let end = self.file.source().size() + self.tables.unwritten() + BEHIND_END * self.cluster_size();

@@ -27,13 +27,22 @@ impl Qcow2 {
             self.check_data(host)?;
             return store.write_at(host + inside, data).await;
         }
-        let host = match cluster {
-            Cluster::Zero { host: Some(host), copied: true } => {
-                self.check_data(host)?;
-                host
-            }
-            _ => self.allocate().await?,
-        };
+        if let Cluster::Zero { host: Some(host), copied: true } = cluster {
+            self.check_data(host)?;
+            return self.fill_cluster(number, host, cluster, inside, data).await;
+        }
+        let host = self.allocate().await?;
+        if let Err(error) = self.fill_cluster(number, host, cluster, inside, data).await {
+            self.give_back(host).await;
+            return Err(error);
+        }
+        self.free_cluster(cluster);
+        Ok(())
+    }
+
+    /// Makes `host` the place of a cluster, whose place was `cluster`.
+    async fn fill_cluster(&self, number: u64, host: u64, cluster: Cluster, inside: u64, data: &[u8]) -> Result<()> {
+        let store = self.store()?;
         if data.len() as u64 == self.cluster_size() {
             store.write_at(host, data).await?;
         } else {
@@ -41,11 +50,7 @@ impl Qcow2 {
             bytes[inside as usize..inside as usize + data.len()].copy_from_slice(data);
             store.write_at(host, &bytes).await?;
         }
-        self.set_entry(number, host | COPIED).await?;
-        if !matches!(cluster, Cluster::Zero { copied: true, .. }) {
-            self.free_cluster(cluster);
-        }
-        Ok(())
+        self.set_entry(number, host | COPIED).await
     }
 
     /// Zeros from `offset` on.
