@@ -161,13 +161,25 @@ fn another_base_is_refused() {
 
 #[test]
 fn what_is_not_an_overlay_is_left_alone() {
-    let file = vec![7; 10_000];
-    let store = Rc::new(Memory::new("letter.txt", file.clone()));
-    let error = now(Overlay::open(store.clone(), base(&[0; SIZE]), identity(""))).err().unwrap().to_string();
-    assert!(error.contains("letter.txt") && error.contains("not an overlay"), "{error}");
-    let mut is = vec![0; file.len()];
-    now(store.read_at(0, &mut is)).unwrap();
-    assert!(is == file);
+    let image = |at: usize, bytes: &[u8]| {
+        let mut image = vec![0; 1 << 20];
+        image[at..at + bytes.len()].copy_from_slice(bytes);
+        image
+    };
+    for (name, file) in [
+        ("letter.txt", vec![7; 10_000]),
+        ("note.txt", b"short".to_vec()),
+        ("disk.qcow2", image(0, b"QFI\xfb\0\0\0\x03")),
+        ("disk.img", image(446, &[0, 32, 33, 0, 131, 8, 2, 0, 0, 8, 0, 0, 0, 8, 0, 0])),
+        ("ext4.img", image(1024 + 56, &[0x53, 0xef])),
+    ] {
+        let store = Rc::new(Memory::new(name, file.clone()));
+        let error = now(Overlay::open(store.clone(), base(&[0; SIZE]), identity(""))).err().expect(name).to_string();
+        assert!(error.contains(name) && error.contains("not an overlay"), "{error}");
+        let mut is = vec![0; file.len()];
+        now(store.read_at(0, &mut is)).unwrap();
+        assert!(is == file);
+    }
 }
 
 /// Behind the log new slots begin: one that says it is long makes a long file.

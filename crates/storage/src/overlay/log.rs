@@ -17,6 +17,11 @@ fn longest_log(granules: u64) -> u64 {
     (4 * (RECORD_HEADER as u64 + granules.saturating_mul(ENTRY as u64)) + 64 * LOG_ROOM).div_ceil(SLOT)
 }
 
+/// Slots of a log whose first record has so many bytes.
+fn log_slots(first_record: u64) -> u32 {
+    (first_record * 2 + LOG_ROOM).div_ceil(SLOT) as u32
+}
+
 /// Where the next record goes.
 #[derive(Clone, Default)]
 pub struct Log {
@@ -37,17 +42,14 @@ struct Change {
 impl Overlay {
     /// The superblock that counts; nothing if the file is empty, or was not finished when it was made.
     pub(super) async fn superblock(&self) -> Result<Option<Superblock>> {
-        let mut found = Vec::new();
-        let mut second = vec![0; SLOT as usize];
-        for slot in 0..u64::from(SUPERBLOCKS) {
-            read_padded(&*self.store, slot << BITS, &mut second).await?;
-            found.extend(Superblock::parse(&second));
-        }
-        // the second is written when the first is durable: without it, nothing ever was flushed
-        match found.into_iter().max_by_key(|superblock| superblock.generation) {
-            None if second.iter().any(|byte| *byte != 0) => {
-                Err(BlockError::damaged(self.store.name(), "it is not an overlay of pagevm's, and it is not empty"))
-            }
+        let mut blocks = vec![0; (SUPERBLOCKS as usize) << BITS];
+        read_padded(&*self.store, 0, &mut blocks).await?;
+        let found = blocks.chunks(SLOT as usize).filter_map(Superblock::parse);
+        match found.max_by_key(|superblock| superblock.generation) {
+            None if !self.is_unfinished(&blocks) => Err(BlockError::unsupported(
+                self.store.name(),
+                "keeping what is written in a file that is not an overlay of pagevm's, and not empty: use another name",
+            )),
             None => Ok(None),
             Some(superblock) if superblock.base != self.identity => Err(BlockError::OtherBase {
                 overlay: self.store.name().to_owned(),
@@ -57,6 +59,17 @@ impl Overlay {
             }),
             superblock => Ok(superblock),
         }
+    }
+
+    /// Whether superblocks' slots are as they are before the first is whole, and nothing ever was flushed: it is there in parts, and the
+    /// second is not yet. What has anything else there is another file, and somebody's.
+    fn is_unfinished(&self, blocks: &[u8]) -> bool {
+        let first = self.new_superblock(1, SUPERBLOCKS, log_slots(RECORD_HEADER as u64)).to_bytes();
+        blocks.iter().zip(first.iter().chain(std::iter::repeat(&0))).all(|(is, made)| *is == 0 || is == made)
+    }
+
+    fn new_superblock(&self, generation: u64, log: u32, log_slots: u32) -> Superblock {
+        Superblock { generation, base: self.identity.clone(), log, log_slots }
     }
 
     /// An empty overlay: both superblocks are written, one after the other.
@@ -203,16 +216,11 @@ impl Overlay {
 
         let place = Place { generation: log.generation + 1, sequence: 0 };
         let record = format::record(place, &entries);
-        let count = (record.len() as u64 * 2 + LOG_ROOM).div_ceil(SLOT) as u32;
+        let count = log_slots(record.len() as u64);
         let full =
             || BlockError::io(self.store.name(), "the overlay has 2^32 slots; export it, and begin with the copy");
         let slots = self.slots.borrow_mut().take_at_end(count).ok_or_else(full)?;
-        let superblock = Superblock {
-            generation: place.generation,
-            base: self.identity.clone(),
-            log: slots.start,
-            log_slots: count,
-        };
+        let superblock = self.new_superblock(place.generation, slots.start, count);
         if let Err(error) = self.write_log(&superblock, &record).await {
             // the superblock may be durable all the same: its log is left alone, and the old one gets nothing more
             self.log.borrow_mut().end = u64::MAX;
