@@ -4,9 +4,11 @@
 mod common;
 
 use common::crash::Recorded;
+use common::full::Full;
 use common::model::Model;
 use common::now;
 use random::Rng;
+use std::cell::Cell;
 use std::rc::Rc;
 use storage::{BlockError, Identity, Memory, Overlay, Source, Store};
 
@@ -126,6 +128,32 @@ fn a_long_log_is_begun_anew_and_survives_crashes() {
         let fits = |i: usize| states.get(i).is_some_and(|(_, is)| *is == hash);
         assert!(at.map_or(all == bytes, fits) || fits(at.map_or(0, |at| at + 1)), "after step {steps}");
     }
+}
+
+/// Nor does what could not be written of a new log take room from then on.
+#[test]
+fn flushes_that_fail_take_nothing_of_the_file() {
+    let bytes = vec![0; SIZE];
+    let store = Rc::new(Full { room: Cell::new(u64::MAX), file: Memory::new("overlay", Vec::new()) });
+    let overlay = open(store.clone(), &bytes);
+    let flush = |n: u32| {
+        now(overlay.write_at(4096, &n.to_le_bytes().repeat(1024))).unwrap();
+        now(overlay.flush())
+    };
+    // so much that the file goes on behind the log
+    now(overlay.write_at(0, &vec![1; SIZE])).unwrap();
+    (0..4).for_each(|n| flush(n).unwrap());
+    store.room.set(store.size());
+    // until the log has to be begun anew
+    let first = (4..).find(|n| flush(*n).is_err()).unwrap();
+    (first..first + 100).for_each(|n| _ = flush(n).unwrap_err());
+    let before = store.size();
+    store.room.set(u64::MAX);
+    flush(1 << 20).unwrap();
+    assert!(store.size() - before < 1 << 20, "{} bytes more", store.size() - before);
+    let mut read = [0; 4];
+    now(open(store, &bytes).read_at(4096, &mut read)).unwrap();
+    assert_eq!(read, (1_u32 << 20).to_le_bytes());
 }
 
 #[test]

@@ -4,14 +4,14 @@ mod common;
 
 use common::crash::Recorded;
 use common::files::{Dir, Native, NativeFiles};
+use common::full::Full;
 use common::model::Model;
 use common::{now, qemu_img};
 use random::Rng;
 use std::cell::Cell;
 use std::rc::Rc;
 use storage::{
-    BlockBackend, BlockError, Completion, Drive, Executor, Format, Io, Layer, Memory, Opener, Qcow2, Request, Source,
-    Store, Tag,
+    BlockBackend, Completion, Drive, Executor, Format, Layer, Memory, Opener, Qcow2, Request, Source, Store, Tag,
 };
 
 /// How an image is made: `qemu-img create`'s or `convert`'s options.
@@ -298,39 +298,6 @@ fn a_file_that_would_be_counted_far_behind_its_end_does_not_grow() {
     let error = now(open(&path).write_at(0, &[0; 512])).unwrap_err().to_string();
     assert!(error.contains("behind the file's end are counted as used"), "{error}");
     assert_eq!(std::fs::metadata(&path).unwrap().len(), image.len() as u64);
-}
-
-/// A store that has only so much room.
-struct Full {
-    file: Memory,
-    room: Cell<u64>,
-}
-
-impl Source for Full {
-    fn name(&self) -> &str {
-        self.file.name()
-    }
-
-    fn size(&self) -> u64 {
-        self.file.size()
-    }
-
-    fn read_at<'a>(&'a self, offset: u64, buf: &'a mut [u8]) -> Io<'a> {
-        self.file.read_at(offset, buf)
-    }
-}
-
-impl Store for Full {
-    fn write_at<'a>(&'a self, offset: u64, data: &'a [u8]) -> Io<'a> {
-        if offset + data.len() as u64 <= self.room.get() {
-            return self.file.write_at(offset, data);
-        }
-        Box::pin(async { Err(BlockError::Io { image: "disk.qcow2".to_owned(), reason: "it is full".to_owned() }) })
-    }
-
-    fn flush(&self) -> Io<'_> {
-        self.file.flush()
-    }
 }
 
 #[test]

@@ -221,7 +221,14 @@ impl Overlay {
             || BlockError::io(self.store.name(), "the overlay has 2^32 slots; export it, and begin with the copy");
         let slots = self.slots.borrow_mut().take_at_end(count).ok_or_else(full)?;
         let superblock = self.new_superblock(place.generation, slots.start, count);
-        if let Err(error) = self.write_log(&superblock, &record).await {
+        if let Err(error) = self.write_durably(slots.start, &record).await {
+            // no superblock names them
+            self.slots.borrow_mut().give_back_at_end(slots);
+            return Err(error);
+        }
+        // generation 1 goes to slot 0
+        let slot = ((place.generation + 1) % u64::from(SUPERBLOCKS)) as u32;
+        if let Err(error) = self.write_durably(slot, &superblock.to_bytes()).await {
             // the superblock may be durable all the same: its log is left alone, and the old one gets nothing more
             self.log.borrow_mut().end = u64::MAX;
             return Err(error);
@@ -231,12 +238,8 @@ impl Overlay {
         Ok(log.slots)
     }
 
-    async fn write_log(&self, superblock: &Superblock, record: &[u8]) -> Result<()> {
-        self.store.write_at(u64::from(superblock.log) << BITS, record).await?;
-        self.store.flush().await?;
-        // generation 1 goes to slot 0
-        let slot = (superblock.generation + 1) % u64::from(SUPERBLOCKS);
-        self.store.write_at(slot << BITS, &superblock.to_bytes()).await?;
+    async fn write_durably(&self, slot: u32, bytes: &[u8]) -> Result<()> {
+        self.store.write_at(u64::from(slot) << BITS, bytes).await?;
         self.store.flush().await
     }
 }

@@ -64,6 +64,15 @@ impl Slots {
         Some(start..self.end)
     }
 
+    /// What [`Self::take_at_end`] has given: the end is where it was, if nobody has taken more.
+    pub fn give_back_at_end(&mut self, slots: Range<u32>) {
+        if slots.end == self.end {
+            self.end = slots.start;
+        } else {
+            self.give_back(slots);
+        }
+    }
+
     pub fn give_back(&mut self, slots: impl IntoIterator<Item = u32>) {
         self.free.extend(slots);
     }

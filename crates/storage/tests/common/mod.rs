@@ -3,6 +3,7 @@
 
 pub mod crash;
 pub mod files;
+pub mod full;
 pub mod model;
 pub mod slow;
 
