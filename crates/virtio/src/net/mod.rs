@@ -40,6 +40,8 @@ pub trait NetBackend {
 pub struct Net {
     backend: Box<dyn NetBackend>,
     mac: [u8; 6],
+    /// The address before a driver has set another.
+    own_mac: [u8; 6],
     /// What the driver has switched off of the offloads it negotiated.
     offloads_set: Option<u64>,
     link: bool,
@@ -52,7 +54,7 @@ pub struct Net {
 impl Net {
     pub fn new(backend: Box<dyn NetBackend>, mac: [u8; 6]) -> Self {
         let link = backend.link_up();
-        Self { backend, mac, offloads_set: None, link, held: None, dropped: 0 }
+        Self { backend, mac, own_mac: mac, offloads_set: None, link, held: None, dropped: 0 }
     }
 
     /// Frames that were dropped because driver or backend described them wrongly.
@@ -224,6 +226,6 @@ impl VirtioDevice for Net {
     }
 
     fn reset(&mut self) {
-        (self.offloads_set, self.held) = (None, None);
+        (self.mac, self.offloads_set, self.held) = (self.own_mac, None, None);
     }
 }

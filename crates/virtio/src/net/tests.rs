@@ -123,6 +123,10 @@ fn the_control_queue() {
     assert_eq!((r.read(0x3000, Width::B4), r.read(0x3004, Width::B2)), (2, 0x0900));
     assert_eq!(ask(&mut r, &[control::GUEST_OFFLOADS, 0, 0, 0, 0, 0, 0, 0, 0, 0]), control::OK);
     assert!(!r.dev.device().offloads(feature::GUEST_CSUM).checksum);
+    r.start(crate::spec::feature::VERSION_1);
+    let mac = [r.read(0x3000, Width::B4) as u32, r.read(0x3004, Width::B2) as u32].map(u32::to_le_bytes).concat();
+    assert_eq!(mac[..6], MAC, "the next driver finds the card's own, as in QEMU");
+    assert!(r.dev.device().offloads(feature::GUEST_CSUM).checksum);
 }
 
 #[test]
