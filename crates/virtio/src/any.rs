@@ -55,6 +55,10 @@ impl VirtioDevice for AnyDevice {
         self.get_mut().process(work)
     }
 
+    fn stop(&mut self, queue: usize) {
+        self.get_mut().stop(queue);
+    }
+
     fn reset(&mut self) {
         self.get_mut().reset();
     }

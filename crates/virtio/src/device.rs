@@ -38,6 +38,11 @@ pub trait VirtioDevice {
     /// The driver broke the rules; the device then stands still until it is reset.
     fn process(&mut self, work: &mut Work) -> Result<(), Broken>;
 
+    /// The driver has stopped this queue alone: a device that keeps chains of it keeps them no more.
+    fn stop(&mut self, queue: usize) {
+        let _ = queue;
+    }
+
     /// The driver has reset the device, or the machine was reset. What is under way is forgotten; its results are dropped.
     fn reset(&mut self);
 }

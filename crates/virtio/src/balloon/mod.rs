@@ -155,6 +155,12 @@ impl VirtioDevice for Balloon {
         self.take_stats(work)
     }
 
+    fn stop(&mut self, queue: usize) {
+        if queue == STATS {
+            self.waiting = None;
+        }
+    }
+
     fn reset(&mut self) {
         self.actual = 0;
         self.waiting = None;

@@ -310,6 +310,10 @@ impl VirtioDevice for Blk {
         Ok(())
     }
 
+    fn stop(&mut self, _: usize) {
+        self.reset();
+    }
+
     fn reset(&mut self) {
         // What is under way in the backend goes on; nobody waits for it.
         self.pending.values_mut().for_each(|p| p.chain = None);

@@ -343,6 +343,36 @@ fn what_was_written_before_a_reset_comes_before_what_follows() {
     }
 }
 
+/// 4.2.2.1: what a queue that was stopped had lent the device is the driver's again.
+#[test]
+fn a_request_of_a_queue_that_is_stopped_writes_nothing_more() {
+    use bus::{Clock, DevCtx, Device, IrqLines, Line, Master, MmioAccess, Outbox, Width};
+    let slow = Slow::default();
+    let mut d = crate::VirtioMmio::new(Blk::new(Box::new(slow.clone()), DiskOptions::default()), Line::new(20));
+    let mut cx = DevCtx { irq: &mut IrqLines::default(), out: &mut Outbox::default(), clock: Clock::default() };
+    let mut ram = vec![0; 0x6000];
+    // a header of zeros reads the first sector
+    for (at, bytes) in [
+        (0x1000, &[0, 0x40, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 1, 0, 1, 0][..]),
+        (0x1010, &[0, 0x50, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 2, 0, 0, 0]),
+        (0x2002, &[1]),
+    ] {
+        ram[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+    let features = [(0x24, 1), (0x20, 1), (0x70, 0xb)];
+    let queue = [(0x38, 4), (0x80, 0x1000), (0x90, 0x2000), (0xa0, 0x3000), (0x44, 1)];
+    for (at, v) in features.into_iter().chain(queue).chain([(0x70, 0xf), (0x50, 0)]) {
+        d.mmio().unwrap().write(&mut cx, MmioAccess::new(at, Width::B4), v).ok().unwrap();
+    }
+    d.transfer(&mut cx, &mut ram);
+    assert_eq!(slow.asked.borrow().len(), 1);
+    d.mmio().unwrap().write(&mut cx, MmioAccess::new(0x44, Width::B4), 0).ok().unwrap();
+    let before = ram.clone();
+    slow.complete(0, Ok(vec![7; 512]));
+    d.transfer(&mut cx, &mut ram);
+    assert!(ram == before);
+}
+
 /// What is under way in the backend goes on when the driver resets the device, and counts until it is done.
 #[test]
 fn resets_add_nothing_to_what_is_under_way() {

@@ -107,6 +107,10 @@ impl VirtioDevice for P9 {
         Ok(())
     }
 
+    fn stop(&mut self, _: usize) {
+        self.reset();
+    }
+
     fn reset(&mut self) {
         self.pending.clear();
         self.in_flight = 0;

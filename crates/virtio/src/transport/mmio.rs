@@ -114,7 +114,10 @@ impl<D: VirtioDevice> VirtioMmio<D> {
         let Some(queue) = self.core.queues.get_mut(self.queue_sel as usize) else { return IoResult::Ok(()) };
         match offset {
             // The driver stops a queue by this (4.2.2.1).
-            reg::QUEUE_READY if v & 1 == 0 => queue.stop(),
+            reg::QUEUE_READY if v & 1 == 0 => {
+                queue.stop();
+                self.core.device.stop(self.queue_sel as usize);
+            }
             reg::QUEUE_READY => queue.ready = true,
             _ if queue.ready => return IoError::Reserved.into(),
             reg::QUEUE_SIZE => queue.size = v.min(u32::from(u16::MAX)) as u16,
