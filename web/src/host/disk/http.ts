@@ -317,7 +317,9 @@ async function knowsVersions(url: string, signal: AbortSignal): Promise<boolean>
 }
 
 async function sizeByHead(url: string, signal: AbortSignal): Promise<number> {
-  const response = await ask(url, { method: "HEAD", cache: "no-cache" }, signal);
+  // all of it as a range, since what is asked for by ranges is not to be compressed (Fetch, HTTP-network-or-cache fetch)
+  const init: RequestInit = { method: "HEAD", cache: "no-cache", headers: { range: "bytes=0-" } };
+  const response = await ask(url, init, signal);
   const length = response.headers.get("content-length");
   if (length === null) {
     throw new Error(
