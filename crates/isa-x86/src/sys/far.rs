@@ -268,7 +268,8 @@ fn return_stack(cx: &mut Exec<'_>, ss: u16, code: Descriptor, cpl: u8) -> Result
     stack_descriptor(cx, ss, cpl, GP).map(Some)
 }
 
-/// Data segments that the outer level may not use become null (SDM 2 RET). Null selectors lose their RPL, as processors have it.
+/// Data segments that the outer level may not use become null (SDM 2 RET). Null selectors lose their RPL, as processors have it. The base stays, unlike where a
+/// null selector is loaded: 64-bit code goes on with that of FS or GS.
 fn drop_inner_segments(cpu: &mut Cpu, cpl: u8) {
     for s in [SegReg::Es, SegReg::Ds, SegReg::Fs, SegReg::Gs] {
         let seg = cpu.seg[s as usize];
@@ -276,7 +277,7 @@ fn drop_inner_segments(cpu: &mut Cpu, cpl: u8) {
         if seg.is_null() {
             cpu.seg[s as usize].selector = 0;
         } else if !conforming && seg.dpl() < cpl {
-            cpu.set_null(s, 0);
+            cpu.seg[s as usize] = Segment::NULL;
         }
     }
 }

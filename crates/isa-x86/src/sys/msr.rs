@@ -14,6 +14,7 @@ use crate::sem::operand::write_gpr;
 mod index {
     pub const TSC: u32 = 0x10;
     pub const PLATFORM_ID: u32 = 0x17;
+    pub const APIC_BASE: u32 = 0x1b;
     pub const TSC_ADJUST: u32 = 0x3b;
     pub const SPEC_CTRL: u32 = 0x48;
     pub const PRED_CMD: u32 = 0x49;
@@ -194,6 +195,8 @@ pub fn write_msr(cx: &mut Exec<'_>, n: u32, v: u64) -> bool {
         }
         KERNEL_GS_BASE => address(&mut cx.cpu.regs[cpu::KERNEL_GS_BASE as usize]),
         TSC_AUX => checked(&mut m.tsc_aux, v >> 32 == 0),
+        // What else of it is reserved the APIC knows.
+        APIC_BASE if v >> PHYSICAL_BITS != 0 => false,
         _ => {
             cx.cpu.attention = true;
             cx.platform.msr_write(n, v, at)

@@ -95,6 +95,8 @@ impl Descriptor {
 }
 
 impl Segment {
+    /// A null segment, of the null selector.
+    pub const NULL: Segment = Segment { selector: 0, attr: 0, limit: 0 };
     /// A flat segment, as SYSCALL, SYSENTER and their returns make it: base 0, limit 4 GiB.
     pub const fn flat(selector: u16, attr: u16) -> Segment {
         Segment { selector, attr, limit: u32::MAX }
@@ -132,7 +134,7 @@ impl Cpu {
     }
     /// A null selector. Intel's processors clear the base.
     pub(crate) fn set_null(&mut self, s: SegReg, selector: u16) {
-        self.set_segment(s, Segment { selector, attr: 0, limit: 0 }, 0);
+        self.set_segment(s, Segment { selector, ..Segment::NULL }, 0);
     }
     /// The state that real mode and virtual-8086 mode give a segment register.
     pub(crate) fn set_paragraph(&mut self, s: SegReg, selector: u16) {
@@ -252,6 +254,15 @@ pub(crate) fn upper_base(cx: &mut Exec<'_>, selector: u16, d: Descriptor, vector
         return Err(cx.selector_fault(vector, selector));
     }
     Ok(upper << 32)
+}
+
+/// The base that descriptor `d` of an LDT or a TSS gives, which must be canonical in IA-32e mode; `bad` as for [`stack_descriptor`].
+fn system_base(cx: &mut Exec<'_>, selector: u16, d: Descriptor, bad: u8) -> Result<u64, Stop> {
+    if !cx.cpu.long_mode() {
+        return Ok(d.base());
+    }
+    let base = upper_base(cx, selector, d, bad)? | d.base();
+    if canonical(base) { Ok(base) } else { Err(cx.selector_fault(bad, selector)) }
 }
 
 /// Checks that `selector` may become SS at privilege `cpl` (SDM 2 MOV): the descriptor, accessed bit set. `bad` is the fault for a
@@ -508,7 +519,7 @@ pub fn str(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
 /// LDTR for `selector`; `bad` as for [`stack_descriptor`].
 pub(crate) fn load_ldtr(cx: &mut Exec<'_>, selector: u16, bad: u8) -> Result<(), Stop> {
     if selector & !3 == 0 {
-        cx.cpu.ldtr = SystemSegment { base: 0, segment: Segment { selector, attr: 0, limit: 0 } };
+        cx.cpu.ldtr = SystemSegment { base: 0, segment: Segment { selector, ..Segment::NULL } };
         return Ok(());
     }
     if selector & 4 != 0 {
@@ -521,8 +532,8 @@ pub(crate) fn load_ldtr(cx: &mut Exec<'_>, selector: u16, bad: u8) -> Result<(),
     if !d.present() {
         return Err(cx.selector_fault(if bad == GP { NP } else { bad }, selector));
     }
-    let upper = if cx.cpu.long_mode() { upper_base(cx, selector, d, bad)? } else { 0 };
-    cx.cpu.ldtr = SystemSegment { base: upper | d.base(), segment: d.segment(selector) };
+    let base = system_base(cx, selector, d, bad)?;
+    cx.cpu.ldtr = SystemSegment { base, segment: d.segment(selector) };
     Ok(())
 }
 
@@ -551,11 +562,11 @@ pub fn ltr(cx: &mut Exec<'_>, i: &Insn) -> Result<(), Stop> {
     if !d.present() {
         return Err(cx.selector_fault(NP, selector));
     }
-    let upper = if long { upper_base(cx, selector, d, GP)? } else { 0 };
+    let base = system_base(cx, selector, d, GP)?;
     // Available to busy.
     let byte = d.attr() as u8 | 2;
     set_type(cx, &mut d, byte)?;
-    cx.cpu.tr = SystemSegment { base: upper | d.base(), segment: d.segment(selector) };
+    cx.cpu.tr = SystemSegment { base, segment: d.segment(selector) };
     Ok(())
 }
 

@@ -164,9 +164,9 @@ fn enter(cx: &mut Exec<'_>, selectors: &[u16; 6], ldt: u16, cr3: Option<u64>) ->
     let cpl = if v86 { 3 } else { selectors[SegReg::Cs as usize] as u8 & 3 };
     for s in SegReg::ALL {
         // Selectors are loaded first, so that a handler sees them; the descriptors are checked one by one.
-        cx.cpu.set_segment(s, Segment { selector: selectors[s as usize], attr: 0, limit: 0 }, 0);
+        cx.cpu.set_segment(s, Segment { selector: selectors[s as usize], ..Segment::NULL }, 0);
     }
-    cx.cpu.ldtr = SystemSegment { base: 0, segment: Segment { selector: ldt, attr: 0, limit: 0 } };
+    cx.cpu.ldtr = SystemSegment { base: 0, segment: Segment { selector: ldt, ..Segment::NULL } };
     cx.cpu.cpl = cpl;
     cx.cpu.update_context();
     if let Some(cr3) = cr3

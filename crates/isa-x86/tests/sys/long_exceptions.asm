@@ -123,6 +123,24 @@
     lldt ax
     DONE
 %ifndef LAX                    ; QEMU does not check these
+    mov dword [gdt + TSS2 + 8], 0x8000
+    TRY 'ltr of a TSS that is not canonical'
+    mov ax, TSS2
+    ltr ax
+    DONE
+    mov dword [gdt + TSS2 + 8], 0
+    mov dword [gdt + LDT + 8], 0xffff7fff
+    TRY 'lldt of an LDT that is not canonical'
+    mov ax, LDT
+    lldt ax
+    DONE
+    mov dword [gdt + LDT + 8], 0
+    TRY 'wrmsr of an APIC base beyond physical addresses'
+    mov ecx, 0x1b
+    mov eax, 0xfee00900
+    mov edx, 0x100
+    wrmsr
+    DONE
     TRY 'wrmsr of a bad EFER'
     mov ecx, 0xc0000080
     mov eax, 0x2

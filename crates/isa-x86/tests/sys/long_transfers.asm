@@ -205,6 +205,27 @@ try11_user:
     ud2
     DONE
 
+%ifndef LAX                    ; QEMU 7.2 clears it
+    mov ax, DATA32
+    mov gs, ax
+    mov rax, 0x123456789abc
+    wrgsbase rax
+    TRY 'what iret makes null keeps its base'
+    push UDATA | 3
+    push STACK3
+    pushfq
+    push UCODE64 | 3
+    push .user
+    iretq
+.user:
+    mov ebx, gs
+    rdgsbase rbp
+    SHOW 'gs', ebx
+    SHOW 'base', ebp
+    ud2
+    DONE
+%endif
+
     ; Call gates.
     mov eax, gate_target
     mov ebx, CODE64 << 16
