@@ -146,6 +146,7 @@ pub struct Msrs {
     pub sysenter_eip: u64,
     pub pat: u64,
     pub misc_enable: u64,
+    pub debugctl: u64,
     pub mtrr_def_type: u64,
     pub mtrr_fixed: [u64; 11],
     pub mtrr_variable: [u64; 16],

@@ -334,7 +334,7 @@ fn attend<T: Tier>(
 
 /// #DB for the causes `hit`, bits of DR6.
 fn debug_exception(cx: &mut Exec<'_>, hit: u64, catch: bool) -> Option<CpuExit> {
-    cx.cpu.dr[6] |= hit;
+    cx.cpu.note_debug_exception(hit);
     cx.cpu.attention = true;
     raise(cx, Exception { vector: fault::DB, error: None }, catch)
 }

@@ -7,7 +7,7 @@ use crate::cpu::{BLOCK, Cpu, SegReg};
 use crate::exec::Exec;
 use crate::fault::Stop;
 use crate::platform::Platform;
-use crate::table::execute;
+use crate::table::{ends_block, execute};
 
 /// Runs the block `at`, which was found last, and those that follow it, until something else is to be done: `attention`, the budget's `end`,
 /// a block that is not known, was overwritten, becomes hot or is translated. `Err` is the address of the instruction that did
@@ -96,10 +96,12 @@ pub(super) fn run_single(cx: &mut Exec<'_>, code: &CodeCache, at: Place) -> Resu
     let Some(first) = code.insn(at, 0) else { return Ok(()) };
     let pc = cx.cpu.rip.wrapping_sub(code.block(at.block).lead());
     cx.cpu.regs[BLOCK as usize] = pc;
-    cx.cpu.rip = first.next_pc(pc);
+    let next = first.next_pc(pc);
+    cx.cpu.rip = next;
     let done = execute(cx, &first);
     if done.is_ok() {
         cx.cpu.insns += 1;
+        cx.cpu.step_by_branches(ends_block(first.op) && cx.cpu.rip != next);
         return Ok(());
     }
     stopped(cx.cpu, code, at, code.insns_from(at).len() - 1, done)

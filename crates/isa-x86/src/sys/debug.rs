@@ -19,6 +19,10 @@ pub const DR6_BT: u64 = 1 << 15;
 /// Bits of DR6 that read as 1, and those that can be written (no RTM, no bus-lock detection).
 const DR6_FIXED: u64 = 0xffff_0ff0;
 const DR6_WRITABLE: u64 = 0xe00f;
+/// B0 to B3: the breakpoints.
+pub const DR6_BREAKPOINTS: u64 = 0xf;
+/// IA32_DEBUGCTL: single-step on branches (SDM 3 17.4.3), the only bit of it that there is.
+pub const DEBUGCTL_BTF: u64 = 1 << 1;
 /// DR7: general detect.
 pub const DR7_GD: u64 = 1 << 13;
 /// DR7: the local enables, which a task switch clears.
@@ -77,6 +81,19 @@ impl Cpu {
             self.flush_tlb();
         }
         self.attention = true;
+    }
+
+    /// What #DB for the causes `hit`, bits of DR6, leaves in the registers. Of earlier causes those of breakpoints go, and the others stay (SDM 3 17.2.3).
+    pub(crate) fn note_debug_exception(&mut self, hit: u64) {
+        self.dr[6] = self.dr[6] & !DR6_BREAKPOINTS | hit;
+        self.msr.debugctl &= !DEBUGCTL_BTF;
+    }
+
+    /// An instruction has ended, which has `branched` or not: where single steps are branches, others do not trap.
+    pub(crate) fn step_by_branches(&mut self, branched: bool) {
+        if self.msr.debugctl & DEBUGCTL_BTF != 0 && !branched {
+            self.debug_trap &= !DR6_BS;
+        }
     }
 
     /// SYSCALL and SYSRET trap by the TF that they leave, other instructions by the one that they found.
@@ -142,7 +159,7 @@ fn number(cx: &mut Exec<'_>, n: u8) -> Result<usize, Stop> {
         _ => return Err(cx.ud()),
     };
     if cx.cpu.dr[7] & DR7_GD != 0 {
-        cx.cpu.dr[6] |= DR6_BD;
+        cx.cpu.note_debug_exception(DR6_BD);
         *cx.cpu.rflags_rest_mut() |= rflags::RF;
         return Err(cx.fault(fault::DB, None));
     }

@@ -2,6 +2,7 @@
 
 use guest_api::{Space, Width};
 
+use super::debug::{DR6_BREAKPOINTS, DR6_BT, DR7_GD};
 use super::paging::{as_system, canonical, with_privilege};
 use super::segments::{Descriptor, mark_accessed, need_descriptor, stack_descriptor, system};
 use super::stack::Stack;
@@ -132,10 +133,12 @@ pub(crate) fn inject(cx: &mut Exec<'_>, e: Exception, source: Source) -> Result<
         return r;
     }
     cx.cpu.shadow = false;
-    // Traps of the interrupted instruction are lost; that of a task switch is the new task's.
-    cx.cpu.debug_trap &= super::debug::DR6_BT;
+    // Traps of the interrupted instruction are lost; that of a task switch is the new task's, and what INT n has found waiting behind MOV SS comes at the handler's
+    // first instruction.
+    cx.cpu.debug_trap &= DR6_BT | if source == Source::Software { DR6_BREAKPOINTS } else { 0 };
+    cx.cpu.attention |= cx.cpu.debug_trap != 0;
     if e.vector == fault::DB && source != Source::Software {
-        cx.cpu.dr[7] &= !super::debug::DR7_GD;
+        cx.cpu.dr[7] &= !DR7_GD;
     }
     cx.cpu.update_context();
     Ok(())

@@ -3,6 +3,7 @@
 use guest_api::Width;
 
 use super::cpuid::bits64;
+use super::debug::DEBUGCTL_BTF;
 use super::paging::{PHYSICAL_BITS, canonical};
 use crate::cpu::{self, RAX, RCX, RDX, SegReg, cr0, cr4, efer};
 use crate::exec::Exec;
@@ -93,7 +94,7 @@ pub fn read_msr(cx: &mut Exec<'_>, n: u32) -> Option<u64> {
         // Machine-check architecture without a bank: nothing ever fails.
         MCG_CAP | MCG_STATUS => 0,
         MISC_ENABLE => m.misc_enable,
-        DEBUGCTL => 0,
+        DEBUGCTL => m.debugctl,
         MTRR_PHYSBASE0..=MTRR_PHYS_END => m.mtrr_variable[(n - MTRR_PHYSBASE0) as usize],
         MTRR_FIX64K | MTRR_FIX16K..=MTRR_FIX16K_LAST | MTRR_FIX4K..=MTRR_FIX4K_LAST => m.mtrr_fixed[fixed_range(n)],
         PAT => m.pat,
@@ -164,7 +165,8 @@ pub fn write_msr(cx: &mut Exec<'_>, n: u32, v: u64) -> bool {
         SYSENTER_EIP => address(&mut m.sysenter_eip),
         // Fast strings, and the CPUID limit.
         MISC_ENABLE => checked(&mut m.misc_enable, v & !(1 | 1 << 22) == 0),
-        MCG_STATUS | DEBUGCTL => v == 0,
+        MCG_STATUS => v == 0,
+        DEBUGCTL => checked(&mut m.debugctl, v & !DEBUGCTL_BTF == 0),
         MTRR_PHYSBASE0..=MTRR_PHYS_END => {
             let k = (n - MTRR_PHYSBASE0) as usize;
             let low = if k.is_multiple_of(2) { 0xff } else { 1 << 11 };

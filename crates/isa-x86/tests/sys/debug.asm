@@ -71,6 +71,29 @@
     nop
     STEP_OFF
     ENDCASE
+%ifndef LAX                     ; QEMU has no such bits
+    CASE 'single-step on branches, up to the first #DB:'
+    mov edi, 0x30000
+    mov ecx, 0x1d9              ; IA32_DEBUGCTL
+    mov eax, 2
+    xor edx, edx
+    wrmsr
+    mov ecx, 2
+    STEP_ON
+    rep stosb
+    test eax, eax
+    jz .nowhere
+    jmp .branch
+    ud2
+.branch:
+    nop
+    STEP_OFF
+    mov ecx, 0x1d9
+    rdmsr
+.nowhere:
+    SHOW 'BTF', eax
+    ENDCASE
+%endif
     CASE 'single-step of REP STOSB:'
     mov edi, 0x30000
     mov ecx, 3
@@ -88,6 +111,14 @@
 .here:
     dec ecx
     jnz .again
+    SET_DR 7, 0x400
+    ENDCASE
+    CASE 'a breakpoint clears what others have left, and BS stays:'
+    SET_DR 1, .marked
+    SET_DR 6, 0xffff4ff5
+    SET_DR 7, 0x404
+.marked:
+    nop
     SET_DR 7, 0x400
     ENDCASE
     CASE 'instruction breakpoint behind MOV SS:'
@@ -129,6 +160,16 @@
     nop
     SET_DR 7, 0x400
     ENDCASE
+%ifndef LAX                     ; QEMU forgets it
+    CASE 'data breakpoint held off by MOV SS, into int 0x21:'
+    SET_DR 3, spot
+    SET_DR 7, 0x400 | 1 << 6 | 3 << 28 | 1 << 30
+    mov dword [base], plain_iret
+    mov ss, [spot]
+    int 0x21
+    SET_DR 7, 0x400
+    ENDCASE
+%endif
     CASE 'I/O breakpoint:'
     mov rax, cr4
     or al, 8
