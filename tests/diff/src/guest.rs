@@ -1,7 +1,7 @@
-//! Runs a case in the interpreter, at CPL 3 with the same memory map as the host's.
+//! Runs a case in the interpreter, or with a second tier, at CPL 3 with the same memory map as the host's.
 
 use bare::Bare;
-use guest_api::Width;
+use guest_api::{NoTier, Tier, Width};
 use iced_x86::{Decoder, DecoderOptions};
 use isa_x86::cpu::{CodeSize, Cpu, SegReg, Segment, SystemSegment, TableRegister};
 use isa_x86::{CpuExit, Exception, Vcpu};
@@ -93,7 +93,7 @@ impl Guest {
         Guest { vcpu }
     }
 
-    /// Brings the processor to the state before `case`; its code and memory to their places.
+    /// Brings the processor to the state before `case`; its code and memory to their places. Code that is there already stays translated.
     pub fn load(&mut self, case: &Case, code: &[u8]) {
         let v = &mut self.vcpu;
         for (s, &selector) in SegReg::ALL.into_iter().zip(&case.state.seg) {
@@ -107,7 +107,9 @@ impl Guest {
         }
         v.cpu.cpl = 3;
         v.cpu.update_context();
-        assert!(v.cpu.mem.dma_write(CODE_PA + START, code));
+        if v.cpu.mem.ram.slice(CODE_PA + START, code.len()) != Some(code) {
+            assert!(v.cpu.mem.dma_write(CODE_PA + START, code));
+        }
         assert!(v.cpu.mem.ram.write_bytes(DATA_PA, &case.memory[..]));
         assert!(v.cpu.mem.ram.write_bytes(DATA_PA + DATA_LEN as u64, &[0; 0x1000]));
         v.cpu.regs[..16].copy_from_slice(&case.state.regs);
@@ -121,6 +123,14 @@ impl Guest {
     /// # Errors
     /// `"undecoded"` where the announced processor lacks the instruction, or the interpreter's own words.
     pub fn run(&mut self, case: &Case) -> Result<Outcome, String> {
+        self.run_with(case, &mut NoTier)
+    }
+
+    /// The same, where code that `tier` knows is executed by that.
+    ///
+    /// # Errors
+    /// As [`Guest::run`].
+    pub fn run_with<T: Tier>(&mut self, case: &Case, tier: &mut T) -> Result<Outcome, String> {
         let stack = if segments::big(case.state.seg[2]) { Width::W32 } else { Width::W16 };
         let (size, stack) = match case.bits {
             64 => (CodeSize::Bits64, Width::W64),
@@ -138,7 +148,7 @@ impl Guest {
         let (mut event, mut platform) = (Event::Completed, Bare::default());
         // A repeated string instruction runs an iteration at a time.
         for _ in 0..100_000 {
-            match v.run(&mut platform, 1) {
+            match v.run_with(&mut platform, tier, 1) {
                 // The same instruction again, or a branch to where no code is: the fetch faults.
                 CpuExit::Budget if v.cpu.rip == case.state.rip || !in_code(v.cpu.rip, v.cpu.seg[1].selector) => {
                     continue;

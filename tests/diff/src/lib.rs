@@ -1,10 +1,10 @@
 //! Differential tests of guest semantics against the native CPU.
 //!
-//! A case is one random user-mode instruction with a random processor state and memory. It runs on the host's own processor and in the
-//! interpreter; registers, flags, vectors, x87 state, memory and faults must agree. What the manual leaves undefined is left
-//! out, and listed in [`undefined`].
+//! A case is one random user-mode instruction with a random processor state and memory. It runs on the host's own processor, in the
+//! interpreter and, recorded as `ir`, in that's evaluator; registers, flags, vectors, x87 state, memory and faults must agree. What the manual
+//! leaves undefined is left out, and listed in [`undefined`]; there, too, both tiers do the same.
 //!
-//! The generator and the interpreter's side are of use elsewhere too, on any target.
+//! The generator and the guest's side are of use elsewhere too, on any target.
 
 pub mod generate;
 pub mod guest;
@@ -16,6 +16,8 @@ pub mod undefined;
 
 use std::fmt::Write;
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use evaluator::Evaluator;
 use undefined::Spared;
 
 /// Where the case's code and data lie, in the host's address space and in the guest's. The code's two pages are HLTs but for the
@@ -60,7 +62,7 @@ pub enum Event {
     },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Outcome {
     pub state: State,
     pub memory: Box<[u8; DATA_LEN]>,
@@ -246,6 +248,8 @@ fn same_but_for_nans(a: &[u8], b: &[u8], bytes: usize) -> bool {
 pub struct Report {
     pub cases: u64,
     pub faults: u64,
+    /// Cases in which the instruction was evaluated: it is of 64-bit code, has a meaning in `ir`, and did not fault.
+    pub evaluated: u64,
     /// Mnemonics that the decoder knows and the emulator lacks.
     pub lacking: std::collections::BTreeMap<String, u64>,
     /// Differences by mnemonic: how many, and the first one's text.
@@ -256,7 +260,14 @@ pub struct Report {
 
 impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "{} cases of {} mnemonics, {} of them faults", self.cases, self.seen.len(), self.faults)?;
+        writeln!(
+            f,
+            "{} cases of {} mnemonics, {} of them faults, {} evaluated",
+            self.cases,
+            self.seen.len(),
+            self.faults,
+            self.evaluated
+        )?;
         if !self.lacking.is_empty() {
             writeln!(f, "lacking: {}", self.lacking.keys().cloned().collect::<Vec<_>>().join(" "))?;
         }
@@ -287,7 +298,8 @@ fn may_run(case: &Case, got: &Outcome) -> bool {
 /// Runs `count` cases from `seed`, of code of `bits` (16, 32, 64) or of any. `only` selects mnemonics.
 pub fn run(seed: u64, count: u64, bits: Option<u32>, only: &dyn Fn(iced_x86::Mnemonic) -> bool) -> Report {
     let native = native::Native::get();
-    let mut guest = guest::Guest::new();
+    let [mut guest, mut second] = [(); 2].map(|()| guest::Guest::new());
+    let mut tier = Evaluator::new(isa_x86::tier::layout());
     let mut report = Report::default();
     let mut rng = random::Rng(seed);
     while report.cases < count {
@@ -331,7 +343,16 @@ pub fn run(seed: u64, count: u64, bits: Option<u32>, only: &dyn Fn(iced_x86::Mne
         report.cases += 1;
         report.faults += u64::from(want.event != Event::Completed);
         *report.seen.entry(name.clone()).or_default() += 1;
-        let text = differences(&case, &want, &got);
+        let mut text = differences(&case, &want, &got);
+        // It is seen, and then evaluated.
+        let _ = second.run_with(&case, &mut tier);
+        let before = second.vcpu.translated;
+        let again = second.run_with(&case, &mut tier);
+        report.evaluated += u64::from(second.vcpu.translated > before);
+        if again.as_ref() != Ok(&got) {
+            let what = again.map(|again| differences(&case, &want, &again)).unwrap_or_else(|e| e);
+            let _ = writeln!(text, "  otherwise than interpreted when evaluated:\n{what}");
+        }
         if !text.is_empty() {
             let entry = report.failures.entry(name).or_default();
             entry.0 += 1;

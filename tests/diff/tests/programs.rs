@@ -1,4 +1,4 @@
-//! Random programs that rewrite themselves, on this machine's CPU and in the interpreter.
+//! Random programs that rewrite themselves, on this machine's CPU, in the interpreter, and recorded as `ir` and evaluated.
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 use bare::Bare;
@@ -6,6 +6,8 @@ use diff::guest::save_fx;
 use diff::native::Native;
 use diff::programs::{BASE, DATA, DATA_PAGES, Kind, PAGES, Program, READ_ONLY, TABLE, VIEWS, fault, program};
 use diff::{END, State};
+use evaluator::Evaluator;
+use guest_api::{NoTier, Tier};
 use isa_x86::cpu::Cpu;
 use isa_x86::{CpuExit, Vcpu};
 use random::Rng;
@@ -13,6 +15,8 @@ use random::Rng;
 const CODE_PA: u64 = 0x1_0000;
 const DATA_PA: u64 = 0x1_8000;
 const DATA_LEN: usize = DATA_PAGES * 0x1000;
+/// Of all instructions, those that must be evaluated, in percent: 93 are.
+const EVALUATED: u64 = 85;
 /// Carry, parity, zero, sign, direction, overflow: AF is undefined after logical operations.
 const FLAGS: u64 = 0xcc5;
 
@@ -42,7 +46,7 @@ fn guest() -> Vcpu {
 }
 
 /// The faults of `p`, as [`fault`] has them; `None` where it does not end.
-fn run(v: &mut Vcpu, p: &Program, state: &State, data: &[u8]) -> Option<u64> {
+fn run<T: Tier>(v: &mut Vcpu, tier: &mut T, p: &Program, state: &State, data: &[u8]) -> Option<u64> {
     assert!(v.cpu.mem.dma_write(CODE_PA, &p.code) && v.cpu.mem.ram.write_bytes(DATA_PA, data));
     v.cpu.regs[..16].copy_from_slice(&state.regs);
     v.cpu.set_rflags(state.rflags);
@@ -53,7 +57,7 @@ fn run(v: &mut Vcpu, p: &Program, state: &State, data: &[u8]) -> Option<u64> {
     }
     let (mut faults, mut platform) = (0, Bare::default());
     for _ in 0..20_000 {
-        match v.run(&mut platform, 10_000) {
+        match v.run_with(&mut platform, tier, 10_000) {
             CpuExit::Budget => {}
             CpuExit::Exception(e) => {
                 let at = v.cpu.rip.wrapping_sub(VIEWS[0]);
@@ -72,7 +76,8 @@ fn run(v: &mut Vcpu, p: &Program, state: &State, data: &[u8]) -> Option<u64> {
 #[test]
 fn programs_that_rewrite_themselves_do_what_the_cpu_does() {
     let native = Native::get();
-    let mut v = guest();
+    let [mut alone, mut second] = [(); 2].map(|()| guest());
+    let mut tier = Evaluator::new(isa_x86::tier::layout());
     let kind = Kind { system: false, strings: false, defined: true };
     let mut rng = Rng(1);
     let (mut insns, mut rewritten) = (0, 0);
@@ -97,21 +102,32 @@ fn programs_that_rewrite_themselves_do_what_the_cpu_does() {
         state.regs[12] = p.fuel.into();
         state.regs[13] = VIEWS[0];
         state.regs[15] = state.rip;
-        let before = v.cpu.insns;
-        let Some(faults) = run(&mut v, &p, &state, &data) else { panic!("program {n}, {seed:#x} does not end") };
-        insns += v.cpu.insns - before;
-        let (end, code, native_faults) = native.run_program(&p, &state, &mut data);
-        let mut fx = end.fx;
-        save_fx(&v.cpu, &mut fx);
-        let ram = &v.cpu.mem.ram;
         let what = format!("program {n}, {seed:#x}");
-        assert_eq!(native_faults, faults, "{what}: faults");
-        assert_eq!((end.rip, end.regs), (v.cpu.rip, core::array::from_fn(|k| v.cpu.regs[k])), "{what}: registers");
-        assert_eq!(end.rflags & FLAGS, v.cpu.rflags() & FLAGS, "{what}: flags");
-        assert!(end.fx[160..416] == fx[160..416], "{what}: vectors");
-        assert!(Some(&code[..]) == ram.slice(CODE_PA, code.len()), "{what}: code");
-        assert!(Some(&data[..]) == ram.slice(DATA_PA, DATA_LEN), "{what}: data");
+        let before = alone.cpu.insns;
+        let faults = run(&mut alone, &mut NoTier, &p, &state, &data);
+        insns += alone.cpu.insns - before;
+        let again = run(&mut second, &mut tier, &p, &state, &data);
+        assert!(faults.is_some(), "{what} does not end");
+        let (end, code, native_faults) = native.run_program(&p, &state, &mut data);
+        for (how, v, faults) in [("interpreted", &alone, faults), ("evaluated", &second, again)] {
+            let what = format!("{what}, {how}");
+            let mut fx = end.fx;
+            save_fx(&v.cpu, &mut fx);
+            let ram = &v.cpu.mem.ram;
+            assert_eq!(Some(native_faults), faults, "{what}: faults");
+            assert_eq!((end.rip, end.regs), (v.cpu.rip, core::array::from_fn(|k| v.cpu.regs[k])), "{what}: registers");
+            assert_eq!(end.rflags & FLAGS, v.cpu.rflags() & FLAGS, "{what}: flags");
+            assert!(end.fx[160..416] == fx[160..416], "{what}: vectors");
+            assert!(Some(&code[..]) == ram.slice(CODE_PA, code.len()), "{what}: code");
+            assert!(Some(&data[..]) == ram.slice(DATA_PA, DATA_LEN), "{what}: data");
+        }
+        assert_eq!(alone.cpu.insns, second.cpu.insns, "{what}: instructions");
         rewritten += u32::from(code != p.code);
     }
     assert!(insns > 1_000_000 && rewritten > 1000, "{insns} instructions, {rewritten} programs rewritten");
+    assert!(
+        second.translated * 100 >= insns * EVALUATED,
+        "{} of {insns} instructions were evaluated",
+        second.translated
+    );
 }

@@ -32,8 +32,10 @@ struct Known {
 /// The tier.
 pub struct Evaluator {
     layout: StateLayout,
-    /// By table slot less 1, none of which is used twice; `None`: the code was written.
-    regions: Vec<Option<Known>>,
+    /// What there is, by table slot.
+    regions: BTreeMap<u32, Known>,
+    /// The slot that was used last: none is used twice.
+    last: u32,
     /// Slots of what there is.
     slots: BTreeMap<(u64, u32), u32>,
     /// For [`Tier::changes`].
@@ -43,20 +45,18 @@ pub struct Evaluator {
 impl Evaluator {
     /// For a guest whose state is as `layout` says.
     pub fn new(layout: StateLayout) -> Evaluator {
-        Evaluator { layout, regions: Vec::new(), slots: BTreeMap::new(), changes: Vec::new() }
-    }
-
-    fn known(&self, slot: u32) -> Option<&Known> {
-        self.regions.get((slot as usize).checked_sub(1)?)?.as_ref()
+        Evaluator { layout, regions: BTreeMap::new(), last: 0, slots: BTreeMap::new(), changes: Vec::new() }
     }
 
     fn drop_where(&mut self, dead: impl Fn(&Known) -> bool) {
-        for region in &mut self.regions {
-            if let Some(known) = region.take_if(|known| dead(known)) {
+        self.regions.retain(|_, known| {
+            let dead = dead(known);
+            if dead {
                 self.slots.remove(&known.key);
                 self.changes.push((known.key.0, known.key.1, 0));
             }
-        }
+            !dead
+        });
     }
 }
 
@@ -70,10 +70,10 @@ impl Tier for Evaluator {
         if !self.slots.contains_key(&key)
             && let Some((region, ranges)) = record::record(code, block, pc)
         {
-            self.regions.push(Some(Known { used: Used::by(&region), region, key, ranges }));
-            let slot = self.regions.len() as u32;
-            self.slots.insert(key, slot);
-            self.changes.push((key.0, key.1, slot));
+            self.last += 1;
+            self.regions.insert(self.last, Known { used: Used::by(&region), region, key, ranges });
+            self.slots.insert(key, self.last);
+            self.changes.push((key.0, key.1, self.last));
         }
         self.threshold()
     }
@@ -89,7 +89,7 @@ impl Tier for Evaluator {
 
     fn enter(&mut self, guest: &mut dyn Guest, slot: u32, pc: u64, left: i64) -> Left {
         let interpret = Left { pc, left, interpret: true };
-        let Some(known) = self.known(slot) else { return interpret };
+        let Some(known) = self.regions.get(&slot) else { return interpret };
         let page = pc & !(PAGE - 1);
         let mut pages = known.region.pages.iter();
         if !pages.all(|&(delta, pa)| guest.executes(page.wrapping_add(delta as u64), pa)) {
@@ -117,7 +117,7 @@ impl Tier for Evaluator {
     }
 
     fn ranges(&self, page: Option<u64>, each: &mut dyn FnMut(u64, u32)) {
-        for &(pa, bytes) in self.regions.iter().flatten().flat_map(|known| &known.ranges) {
+        for &(pa, bytes) in self.regions.values().flat_map(|known| &known.ranges) {
             if page.is_none_or(|page| pa & !(PAGE - 1) == page) {
                 each(pa, bytes);
             }
