@@ -140,6 +140,11 @@ fn translations() {
 }
 
 #[test]
+fn units_and_what_they_report() {
+    check("units", LONG);
+}
+
+#[test]
 fn saved_state_cpuid_and_ports() {
     check("state", LONG);
 }

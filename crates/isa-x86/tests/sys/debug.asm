@@ -2,10 +2,6 @@
 %define LONG
 %include "sys.inc"
 
-%macro SHOW 2
-    PUTS 64, ' ', %1, ' '
-    PUTHEX 64, %2, 8
-%endmacro
 ; #DB goes to a handler that notes RIP (relative to [base]) and DR6, sets RF, clears TF when [steps] is used up, and goes on.
     mov eax, db_handler
     mov [IDT + 16], ax

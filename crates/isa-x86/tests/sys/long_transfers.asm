@@ -2,11 +2,6 @@
 %define LONG
 %include "sys.inc"
 
-%macro SHOW 2                   ; name, 64-bit register or memory (not ESI, EAX, ECX)
-    PUTS 64, ' ', %1, ' '
-    PUTHEX 64, %2, 8
-%endmacro
-
     mov ecx, 0xc0000081         ; STAR: kernel CS 0x18 (so SS 0x20), user base 0x28
     xor eax, eax
     mov edx, (UCODE32 | 3) << 16 | CODE64

@@ -13,10 +13,6 @@
 %macro GATE_SET 3
     mov byte [IDT + %1 * 8 + %2], %3
 %endmacro
-%macro SHOW 2
-    PUTS 32, ' ', %1, ' '
-    PUTHEX 32, %2, 8
-%endmacro
 
     TRY 'segment limit'
     mov ax, SMALL

@@ -4,14 +4,6 @@
 
 %define AREA 0x30000
 
-%macro SHOW 2
-    PUTS 64, ' ', %1, ' '
-    PUTHEX 64, %2, 8
-%endmacro
-%macro SHOWM 2                  ; name, address
-    mov ebx, [%2]
-    SHOW %1, ebx
-%endmacro
 %macro CASE 1
     PUTS 64, %1, ':'
 %endmacro
