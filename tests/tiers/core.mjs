@@ -2,7 +2,7 @@
 import { CodeHost } from "../../web/src/host/code.ts";
 
 /** What `run` of the module has, by number. */
-export const PARTS = ["ops", "insns", "speed", "programs", "asm", "life"];
+export const PARTS = ["ops", "insns", "speed", "programs", "asm", "life", "rust"];
 
 /**
  * Runs `parts` of the module `bytes`; the number of failures.

@@ -1,4 +1,4 @@
-// node run.mjs MODULE [--host node|chromium|firefox] [--part ops,insns,speed,programs,asm,life] [--seed N] [--count N] [--support linked,unlinked]
+// node run.mjs MODULE [--host node|chromium|firefox] [--part ops,insns,speed,programs,asm,life,rust] [--seed N] [--count N] [--support linked,unlinked]
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { PARTS, run } from "./core.mjs";
@@ -7,7 +7,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     host: { type: "string", default: "node" },
-    part: { type: "string", default: "ops,insns,programs,asm,life" },
+    part: { type: "string", default: "ops,insns,programs,asm,life,rust" },
     seed: { type: "string", default: String(Date.now()) },
     count: { type: "string" },
     support: { type: "string", default: "linked,unlinked" },

@@ -5,48 +5,19 @@ use guest_api::{Code, Decoded, Guest, Left, Tier};
 use isa_x86::cpu::{SegReg, Segment, TableRegister, cr0};
 use isa_x86::fault::{Exception, GP, SS};
 use isa_x86::{CpuExit, Vcpu};
+use semantics::FORKS;
 
 #[test]
-fn a_loop_counts_exactly() {
+fn a_budget_ends_with_a_block() {
     // mov ecx,1000; xor eax,eax; l: add rax,rcx; sub rcx,1; jne l; jmp $
     let code = [0xb9, 0xe8, 3, 0, 0, 0x31, 0xc0, 0x48, 1, 0xc8, 0x48, 0x83, 0xe9, 1, 0x75, 0xf7, 0xeb, 0xfe];
     let mut v = long_mode(&code);
     v.cpu.cr0 &= !cr0::PG;
     // The jump behind the loop is part of the last block.
     assert_eq!(run(&mut v, 2 + 3 * 1000), CpuExit::Budget);
-    assert_eq!(v.cpu.regs[0], 500_500);
-    assert_eq!(v.cpu.insns, 3003);
-    assert_eq!(v.cpu.rip, CODE + 16);
+    assert_eq!((v.cpu.regs[0], v.cpu.insns, v.cpu.rip), (500_500, 3003, CODE + 16));
     run(&mut v, 10);
     assert_eq!(v.cpu.insns, 3013);
-}
-
-#[test]
-fn code_that_writes_itself_is_seen_at_the_next_instruction() {
-    // mov byte [rip+1], 7 ; mov al, 1 (immediate patched)  ; jmp $
-    let code = [0xc6, 0x05, 1, 0, 0, 0, 7, 0xb0, 1, 0xeb, 0xfe];
-    let mut v = long_mode(&code);
-    v.cpu.cr0 &= !cr0::PG;
-    run(&mut v, 2);
-    assert_eq!(v.cpu.regs[0] & 0xff, 7);
-}
-
-#[test]
-fn an_instruction_in_two_pages_is_seen_to_be_overwritten_in_either() {
-    // mov [rdi], 7; jmp to 0xffd; .. 0xffd: mov eax, 0x44332211, its last two bytes in the next page; jmp $
-    let mut code = [0xc6, 7, 7, 0xe9, 0xf5, 0x0f, 0, 0].to_vec();
-    code.resize(0xffd, 0x90);
-    code.extend([0xb8, 0x11, 0x22, 0x33, 0x44, 0xeb, 0xfe]);
-    for (at, want) in [(0xffe, 0x4433_2207), (0x1001, 0x0733_2211)] {
-        let mut v = long_mode(&code);
-        v.cpu.cr0 &= !cr0::PG;
-        v.cpu.rip = CODE + 0xffd;
-        run(&mut v, 1);
-        assert_eq!(v.cpu.regs[0], 0x4433_2211);
-        (v.cpu.rip, v.cpu.regs[7]) = (CODE, CODE + at);
-        run(&mut v, 3);
-        assert_eq!((v.cpu.regs[0], v.cpu.rip), (want, CODE + 0x1002), "{at:x}");
-    }
 }
 
 #[test]
@@ -304,44 +275,6 @@ fn a_block_that_was_made_shorter_is_seen_to_be_overwritten() {
     assert_eq!((run(&mut v, 5), v.cpu.regs[0]), (CpuExit::Budget, 7));
 }
 
-/// A page is mapped to another one, and not flushed from the TLB until a jump within it has come to the other page's code by a walk. What one page has
-/// is never taken for what the other has, neither behind the flush nor where the first is mapped elsewhere.
-#[test]
-fn code_of_a_page_that_moved_is_not_taken_for_that_of_the_other() {
-    // 2 MiB pages: `at` and, with the same entry of the TLB, `alias`.
-    let (at, alias) = (0x80_0000, 0x80_0000 + (mem::ENTRIES as u64) * 0x1000);
-    let pde = |va: u64| TABLES + 0x2000 + 8 * (va >> 21);
-    let (first, other) = (0x83, 0x20_0083);
-    let (start, evict) = (at + CODE, alias + CODE + 0x800);
-    let code = |n: u8| {
-        let mut code = vec![0x48, 0x89, 0x2c, 0x25]; // mov [pde], rbp
-        code.extend((pde(at) as u32).to_le_bytes());
-        code.extend([0x66, 0x90, 0x41, 0xff, 0xd1]); // nop; call r9
-        code.extend([0x85, 0xc9, 0x75, 1, 0x90]); // r: test ecx, ecx; jne m; nop
-        code.extend([0xbb, n, 0, 0, 0]); // m: mov ebx, n
-        code.extend([0x85, 0xc9, 0x74, 7, 0x0f, 0x01, 0x38]); // test ecx, ecx; je n; invlpg [rax]
-        code.extend([0xff, 0xcf, 0x75, 0xf0]); // dec edi; jne m
-        code.extend([0xff, 0xce, 0x74, 19, 0x4c, 0x89, 0xc5]); // n: dec esi; je end; mov rbp, r8
-        code.extend([0xb9, 1, 0, 0, 0, 0xbf, 2, 0, 0, 0]); // mov ecx, 1; mov edi, 2
-        code.extend([0x49, 0x83, 0xc1, 1, 0xeb, 0xc7, 0xf4]); // add r9, 1; jmp start; end: hlt
-        code
-    };
-    let mut v = long_mode(&code(1));
-    let ram = &mut v.cpu.mem.ram;
-    assert!(ram.write_bytes((other & !0xfff) + CODE, &code(2)) && ram.write_bytes(CODE + 0x800, &[0xc3, 0xc3]));
-    assert!(ram.write(pde(at), first) && ram.write(pde(alias), first));
-    v.cpu.rip = start;
-    (v.cpu.regs[0], v.cpu.regs[1], v.cpu.regs[5], v.cpu.regs[6]) = (start, 0, first, 2);
-    // The TLB is asked for what was not called before only.
-    (v.cpu.regs[8], v.cpu.regs[9]) = (other, evict);
-    assert_eq!(run(&mut v, 100), CpuExit::Halted);
-    assert_eq!((v.cpu.rip, v.cpu.regs[3]), (start + 58, 2), "behind the flush");
-    (v.cpu.halted, v.cpu.rip) = (false, alias + CODE + 13);
-    (v.cpu.regs[1], v.cpu.regs[6], v.cpu.regs[7]) = (1, 1, 1);
-    assert_eq!(run(&mut v, 100), CpuExit::Halted);
-    assert_eq!((v.cpu.rip, v.cpu.regs[3]), (alias + CODE + 58, 1), "where the first page is mapped elsewhere");
-}
-
 /// Notes what is hot, and translates nothing.
 #[derive(Default)]
 struct Watch(Vec<u64>);
@@ -378,26 +311,6 @@ fn what_is_executed_once_in_a_while_does_not_become_hot() {
     let seldom = hot_after_five_rounds(2_200_000);
     assert!(seldom.contains(&l) && !seldom.contains(&g), "{seldom:x?}");
 }
-
-#[test]
-fn a_block_that_has_followed_often_is_seen_to_be_overwritten() {
-    // l: mov [rdi], dl; jmp b; b: mov al, 1; add cl, al; sub esi, 1; cmp esi, 1; cmove rdi, r8; test esi, esi; jne l; jmp $
-    let code = [
-        0x88, 0x17, 0xeb, 0, 0xb0, 1, 0, 0xc1, 0x83, 0xee, 1, 0x83, 0xfe, 1, 0x49, 0x0f, 0x44, 0xf8, 0x85, 0xf6, 0x75,
-        0xea, 0xeb, 0xfe,
-    ];
-    let mut v = long_mode(&code);
-    // In the last of six turns the immediate of `mov al` becomes 7.
-    (v.cpu.regs[2], v.cpu.regs[6], v.cpu.regs[7], v.cpu.regs[8]) = (7, 6, CODE + 0x1000, CODE + 5);
-    assert_eq!(run(&mut v, 6 * 9 + 1), CpuExit::Budget);
-    assert_eq!((v.cpu.regs[1], v.cpu.insns, v.cpu.rip), (5 + 7, 55, CODE + 22));
-}
-
-/// xor eax, eax; l: test cl, 1; jne a; add eax, 1; a: test cl, 2; jne b; add eax, 16; b: mov [rdi], al; dec ecx; jne l; hlt
-const FORKS: [u8; 25] = [
-    0x31, 0xc0, 0xf6, 0xc1, 1, 0x75, 3, 0x83, 0xc0, 1, 0xf6, 0xc1, 2, 0x75, 3, 0x83, 0xc0, 16, 0x88, 0x07, 0xff, 0xc9,
-    0x75, 0xea, 0xf4,
-];
 
 #[test]
 fn a_block_goes_on_behind_jumps_that_are_not_taken_and_is_entered_within() {
@@ -437,21 +350,6 @@ fn jumps_within_a_block_are_none_of_the_computed_one_at_its_end() {
     let mut targets = Targets::default();
     assert_eq!(v.run_with(&mut Bare::default(), &mut targets, 1000), CpuExit::Halted);
     assert_eq!(targets.0, [CODE + 13]);
-}
-
-#[test]
-fn what_was_written_before_a_part_of_a_block_is_seen() {
-    // xor eax, eax; l: add eax, 1; p: dec ecx; cmove rdi, r8; mov [rdi], dl; test ecx, ecx; jne p; mov ecx, 3; dec ebx; mov rdi, r9; jne l; hlt
-    let code = [
-        0x31, 0xc0, 0x83, 0xc0, 1, 0xff, 0xc9, 0x49, 0x0f, 0x44, 0xf8, 0x88, 0x17, 0x85, 0xc9, 0x75, 0xf4, 0xb9, 3, 0,
-        0, 0, 0xff, 0xcb, 0x4c, 0x89, 0xcf, 0x75, 0xe5, 0xf4,
-    ];
-    let mut v = long_mode(&code);
-    // The third store makes the addition one of 16. What is at p, and goes on, was decoded with it and stays.
-    [v.cpu.regs[1], v.cpu.regs[2], v.cpu.regs[3]] = [3, 16, 2];
-    [v.cpu.regs[7], v.cpu.regs[8], v.cpu.regs[9]] = [CODE + 0x1000, CODE + 4, CODE + 0x1000];
-    assert_eq!(run(&mut v, 1000), CpuExit::Halted);
-    assert_eq!(v.cpu.regs[0], 17);
 }
 
 /// As soon as anything is hot, has translated code behind the first jump of [`FORKS`], which executes nothing.
@@ -511,41 +409,4 @@ fn translated_code_behind_a_jump_that_is_not_taken_is_entered() {
     (0..4).for_each(|_| drop(run(&mut v, BEHIND, 1)));
     assert_eq!(run(&mut v, BEHIND, 1), [BEHIND]);
     assert_eq!(run(&mut v, CODE, 4), [BEHIND; 2]);
-}
-
-#[test]
-fn what_stops_behind_jumps_that_are_not_taken_counts_exactly() {
-    // The store faults where neither, one and both jumps were taken: from the beginning, and when the block is entered within.
-    for (cx, executed) in [(4, 7), (5, 6), (6, 6), (7, 5)] {
-        let mut v = long_mode(&FORKS);
-        v.catch_exceptions = true;
-        (v.cpu.regs[1], v.cpu.regs[7]) = (cx, 1 << 47);
-        assert!(matches!(run(&mut v, 1000), CpuExit::Exception(_)));
-        assert_eq!((v.cpu.rip, v.cpu.insns), (CODE + 18, executed), "{cx}");
-        // Again, at the first jump's target, and where the store is alone.
-        for (from, executed) in [(10, if cx & 2 == 0 { 3 } else { 2 }), (18, 0)] {
-            (v.cpu.rip, v.cpu.insns) = (CODE + from, 0);
-            assert!(matches!(run(&mut v, 1000), CpuExit::Exception(_)));
-            assert_eq!((v.cpu.rip, v.cpu.insns), (CODE + 18, executed), "{cx} from {from}");
-        }
-    }
-}
-
-#[test]
-fn what_is_written_behind_a_jump_that_is_not_taken_is_seen() {
-    // As FORKS, but the store makes `add eax, 16` add 32 from the second turn on.
-    let mut v = long_mode(&FORKS);
-    (v.cpu.regs[1], v.cpu.regs[7]) = (16, CODE + 17);
-    v.cpu.regs[0] = 32;
-    // Without the first instruction.
-    v.cpu.rip += 2;
-    let mut model = 32_u8;
-    let mut step = 16;
-    for cx in (1..=16_u32).rev() {
-        model = model.wrapping_add((cx & 1 == 0).into());
-        model = model.wrapping_add(if cx & 2 == 0 { step } else { 0 });
-        step = model;
-    }
-    assert_eq!(run(&mut v, 1000), CpuExit::Halted);
-    assert_eq!(v.cpu.regs[0] as u8, model);
 }

@@ -6,6 +6,7 @@
 //! - [`insns`]: random user code, loops of few blocks, from the same state;
 //! - [`programs`]: random programs of the system's, under stress and as code becomes hot;
 //! - [`asm`]: the programs of `isa-x86`'s tests, under stress;
+//! - [`rust`]: those of its tests that are none, of crate `semantics`;
 //! - [`life`], [`returns`], [`kept`]: how regions come, go, and are entered: churn, refusals, mappings that change, IRETQ, pages kept by loops;
 //! - [`speed`]: no test.
 #![cfg(target_arch = "wasm32")]
@@ -18,6 +19,7 @@ mod life;
 mod ops;
 mod programs;
 mod returns;
+mod rust;
 mod speed;
 
 use std::fmt::Write;
@@ -63,6 +65,7 @@ pub extern "C" fn run(part: u32, seed: u64, count: u32) -> u32 {
             returns::run(&mut report);
             kept::run(&mut report);
         }
+        6 => rust::run(&mut report),
         _ => speed::run(&mut report),
     }
     host::say(report.text.trim_end());

@@ -4,7 +4,7 @@
 //! fault leaves the registers at the element that faulted. Comparisons set the flags in their last iteration only: a fault before it leaves
 //! them as they were (SDM 2 REP). Before its iteration it may skip elements by a bulk helper, all in the
 //! page of the iteration's own element, which therefore cannot fault once any was skipped. That is an optimisation, not
-//! another meaning: `tests/strings.rs` holds it against the plain instructions.
+//! another meaning: crate `semantics` holds it against the plain instructions.
 
 use guest_api::{Bin, Emit, FlagOp, Helper, Rel, Slot, Space, Width};
 
