@@ -2,12 +2,15 @@
 
 use core::array::from_fn;
 
-use bare::{Bare, CODE, Registers};
+use bare::{Bare, CODE, Registers, TABLES};
 use guest_api::Tier;
 use isa_x86::cpu::RCX;
 use isa_x86::{CpuExit, Exception};
 
 use crate::{DATA, LIMIT, On, TURNS};
+
+/// A page directory beside those of [`bare::long_mode`].
+const DIRECTORY: u64 = TABLES + 0x3000;
 
 /// A device that counts how often it is read.
 #[derive(Default)]
@@ -25,6 +28,11 @@ pub(crate) fn a_load_that_crosses_a_page_faults_as_one<T: Tier>(on: &On<T>) {
     // MOVUPS XMM0, [RAX]; HLT: what it raises, CR2, and how often the device was read.
     let mut m = on.machine(&[0x0f, 0x10, 0x00, 0xf4]);
     m.v.catch_exceptions = true;
+    // The 2 MiB before this are RAM.
+    let end = (2 << 30) + (2 << 20);
+    assert!(
+        m.v.cpu.mem.ram.write(TABLES + 0x1000 + 8 * 2, DIRECTORY | 3) && m.v.cpu.mem.ram.write(DIRECTORY, 0x83_u64)
+    );
     let mut load = |rax: u64| {
         (m.v.cpu.rip, m.v.cpu.halted, m.v.cpu.cr2, m.v.cpu.regs[0]) = (CODE, false, 0, rax);
         let mut p = Bare::with(Count::default());
@@ -36,6 +44,7 @@ pub(crate) fn a_load_that_crosses_a_page_faults_as_one<T: Tier>(on: &On<T>) {
             assert_eq!(load(DATA + 0x1000 - into), (CpuExit::Halted, 0, 0), "{into} bytes in RAM");
             // Nothing is mapped there: #GP comes before #PF, as on an EPYC for each of these.
             assert_eq!(load((1 << 47) - into), (raises(13), 0, 0), "{into} bytes below what is not canonical");
+            assert_eq!(load(end - into), (raises(14), end, 0), "{into} bytes of RAM below the page");
             // From a device to where nothing is mapped.
             assert_eq!(load((1 << 30) - into), (raises(14), 1 << 30, 0), "{into} bytes below the page");
         }
