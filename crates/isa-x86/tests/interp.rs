@@ -3,7 +3,7 @@
 use bare::{Bare, CODE, RAM, TABLES, long_mode, run};
 use guest_api::{Code, Decoded, Guest, Left, Tier};
 use isa_x86::cpu::{SegReg, Segment, TableRegister, cr0};
-use isa_x86::fault::{Exception, GP, SS};
+use isa_x86::fault::{Exception, GP};
 use isa_x86::{CpuExit, Vcpu};
 use semantics::FORKS;
 
@@ -107,30 +107,6 @@ fn of_many_blocks_that_end_in_a_page_none_stays_when_that_is_written() {
         assert_eq!(run(&mut v, 10), CpuExit::Halted);
         assert_eq!(execute(&mut v, pages), anew, "a store beside the code of {pages} pages");
     }
-}
-
-#[test]
-fn the_second_of_a_pair_runs_though_the_first_has_written_code() {
-    // mov [rdi], rax; mov [rsi], rax; jmp $
-    let code = [0x48, 0x89, 7, 0x48, 0x89, 6, 0xeb, 0xfe];
-    let mut v = long_mode(&code);
-    v.cpu.cr0 &= !cr0::PG;
-    let data = CODE + 0x1000;
-    (v.cpu.regs[0], v.cpu.regs[7], v.cpu.regs[6]) = (0x1234, CODE + 8, data);
-    run(&mut v, 3);
-    assert_eq!(v.cpu.mem.ram.slice(data, 2), Some(&[0x34, 0x12][..]));
-    assert_eq!((v.cpu.insns, v.cpu.rip), (3, CODE + 6));
-}
-
-#[test]
-fn a_fault_of_the_second_of_a_pair_is_its_own() {
-    // pop rax; pop rbx; jmp $
-    let mut v = long_mode(&[0x58, 0x5b, 0xeb, 0xfe]);
-    v.cpu.cr0 &= !cr0::PG;
-    v.catch_exceptions = true;
-    v.cpu.regs[4] = 0x7fff_ffff_fff8;
-    assert_eq!(run(&mut v, 3), CpuExit::Exception(Exception { vector: SS, error: Some(0) }));
-    assert_eq!((v.cpu.insns, v.cpu.rip, v.cpu.regs[4]), (1, CODE + 1, 1 << 47));
 }
 
 #[test]

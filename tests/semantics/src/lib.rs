@@ -23,6 +23,8 @@ const TURNS: u32 = 4;
 const LIMIT: u64 = 100_000;
 /// Where there is data: RAM that is mapped and holds no code.
 const DATA: u64 = 0x30_0000;
+/// A page table beside those of [`bare::long_mode`].
+const TABLE: u64 = bare::TABLES + 0x3000;
 
 /// A test.
 pub struct Test<T> {
@@ -138,6 +140,8 @@ tests! {
     writes::a_loop_counts_exactly 95,
     writes::code_that_writes_itself_is_seen_at_the_next_instruction 10,
     writes::an_instruction_in_two_pages_is_seen_to_be_overwritten_in_either 15,
+    writes::the_second_of_a_pair_runs_though_the_first_has_written_code 25,
+    writes::a_fault_of_the_second_of_a_pair_is_its_own 30,
     writes::code_of_a_page_that_moved_is_not_taken_for_that_of_the_other 60,
     writes::a_block_that_has_followed_often_is_seen_to_be_overwritten 50,
     writes::what_was_written_before_a_part_of_a_block_is_seen 25,

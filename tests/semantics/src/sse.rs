@@ -7,10 +7,7 @@ use guest_api::Tier;
 use isa_x86::cpu::RCX;
 use isa_x86::{CpuExit, Exception};
 
-use crate::{DATA, LIMIT, On, TURNS};
-
-/// A page directory beside those of [`bare::long_mode`].
-const DIRECTORY: u64 = TABLES + 0x3000;
+use crate::{DATA, LIMIT, On, TABLE, TURNS};
 
 /// A device that counts how often it is read.
 #[derive(Default)]
@@ -30,9 +27,7 @@ pub(crate) fn a_load_that_crosses_a_page_faults_as_one<T: Tier>(on: &On<T>) {
     m.v.catch_exceptions = true;
     // The 2 MiB before this are RAM.
     let end = (2 << 30) + (2 << 20);
-    assert!(
-        m.v.cpu.mem.ram.write(TABLES + 0x1000 + 8 * 2, DIRECTORY | 3) && m.v.cpu.mem.ram.write(DIRECTORY, 0x83_u64)
-    );
+    assert!(m.v.cpu.mem.ram.write(TABLES + 0x1000 + 8 * 2, TABLE | 3) && m.v.cpu.mem.ram.write(TABLE, 0x83_u64));
     let mut load = |rax: u64| {
         (m.v.cpu.rip, m.v.cpu.halted, m.v.cpu.cr2, m.v.cpu.regs[0]) = (CODE, false, 0, rax);
         let mut p = Bare::with(Count::default());

@@ -7,12 +7,10 @@ use isa_x86::cpu::{RAX, RCX, RDI, RSI, rflags};
 use mem::PAGE_SIZE;
 use random::Rng;
 
-use crate::{DATA, Machine, On, TURNS};
+use crate::{DATA, Machine, On, TABLE, TURNS};
 
 /// Eight pages of data, the only ones mapped around here.
 const DATA_LEN: u64 = 8 * PAGE_SIZE;
-/// Page table of the 2 MiB that hold [`DATA`]; the identity map elsewhere has large pages.
-const TABLE: u64 = TABLES + 0x3000;
 /// Loops of fewer turns are executed by the tier, too.
 const SHORT: u64 = 8;
 /// Bytes of code for a program.
@@ -82,6 +80,7 @@ fn programs(c: &Case) -> [Vec<u8>; 2] {
 
 fn machine<'a, T: Tier>(on: &'a On<T>, rng: &mut Rng) -> Machine<'a, T> {
     let mut m = on.machine(&[]);
+    // The 2 MiB that hold the data have a page table; the identity map elsewhere has large pages.
     assert!(m.v.cpu.mem.ram.write(TABLES + 0x2000 + 8 * (DATA >> 21), TABLE | 3));
     // Runs of equal bytes, so that comparisons go on for a while.
     let mut fill = 0;

@@ -3,8 +3,9 @@
 use bare::{CODE, TABLES};
 use guest_api::Tier;
 use isa_x86::CpuExit;
+use isa_x86::fault::{Exception, SS};
 
-use crate::{DATA, On, TURNS};
+use crate::{DATA, On, TABLE, TURNS};
 
 pub(crate) fn a_loop_counts_exactly<T: Tier>(on: &On<T>) {
     // mov ecx, 1000; xor eax, eax; l: add rax, rcx; sub rcx, 1; jne l; hlt
@@ -48,6 +49,41 @@ pub(crate) fn an_instruction_in_two_pages_is_seen_to_be_overwritten_in_either<T:
             }
             m.v.cpu.regs[7] = CODE + at;
             assert_eq!((m.run_from(CODE), m.v.cpu.regs[0]), (CpuExit::Halted, want), "{at:x}");
+        }
+    }
+}
+
+pub(crate) fn the_second_of_a_pair_runs_though_the_first_has_written_code<T: Tier>(on: &On<T>) {
+    // mov [rdi], rax; mov [rsi], rax; hlt
+    let mut m = on.machine(&[0x48, 0x89, 7, 0x48, 0x89, 6, 0xf4]);
+    for turn in 0..u64::from(TURNS) {
+        // Into data, and behind the code.
+        for (at, value) in [(DATA + 8, 1), (CODE + 8, 2)] {
+            [m.v.cpu.regs[0], m.v.cpu.regs[6], m.v.cpu.regs[7]] = [value << turn, DATA, at];
+            let before = m.v.cpu.insns;
+            assert_eq!((m.run_from(CODE), m.v.cpu.insns - before), (CpuExit::Halted, 3));
+            let written = [at, DATA].map(|at| m.v.cpu.mem.ram.read::<u64>(at));
+            assert_eq!(written, [Some(value << turn); 2]);
+        }
+    }
+}
+
+pub(crate) fn a_fault_of_the_second_of_a_pair_is_its_own<T: Tier>(on: &On<T>) {
+    // pop rax; pop rbx; hlt
+    let mut m = on.machine(&[0x58, 0x5b, 0xf4]);
+    m.v.catch_exceptions = true;
+    // The last 2 MiB of the lower half are RAM.
+    for (at, entry) in [(TABLES + 8 * 255, TABLES + 0x1003), (TABLES + 0x1000 + 8 * 511, TABLE | 3)] {
+        assert!(m.v.cpu.mem.ram.write(at, entry));
+    }
+    assert!(m.v.cpu.mem.ram.write(TABLE + 8 * 511, 0x83_u64));
+    let not_canonical = CpuExit::Exception(Exception { vector: SS, error: Some(0) });
+    for _ in 0..TURNS {
+        for (rsp, exit, executed) in [(DATA, CpuExit::Halted, 3), ((1 << 47) - 8, not_canonical.clone(), 1)] {
+            m.v.cpu.regs[4] = rsp;
+            let before = m.v.cpu.insns;
+            assert_eq!((m.run_from(CODE), m.v.cpu.insns - before), (exit, executed));
+            assert_eq!((m.v.cpu.rip, m.v.cpu.regs[4]), (CODE + executed, rsp + 8 * executed.min(2)));
         }
     }
 }
