@@ -221,6 +221,24 @@ test("datagrams, out and in", async () => {
   echo.close();
 });
 
+test("datagrams to where there is no way are told, and end nothing else", async () => {
+  const peer = new Peer();
+  // a broadcast takes leave that nobody asks for; where there is no network every address is like that
+  const nowhere = peer.open("Udp", "255.255.255.255:9");
+  peer.send(nowhere, "early");
+  // a computer that is on no network has no groups either
+  const lan = peer.open("Lan", "192.0.2.1:47012");
+  peer.send(lan, "early");
+  const reason = (channel: number) =>
+    new TextDecoder().decode(peer.of(channel, ChannelEvent.Closed)[0]?.data ?? new Uint8Array());
+  await peer.until("both ends", () => reason(nowhere) !== "" && reason(lan) !== "");
+  assert.match(reason(nowhere), /EACCES/);
+  assert.match(reason(lan), /addMembership/);
+  assert.equal(peer.channels.size, 0);
+  const sockets = () => process.getActiveResourcesInfo().filter((name) => name.startsWith("UDP")).length;
+  await peer.until("the end of their sockets", () => sockets() === 0);
+});
+
 test("names", async () => {
   const peer = new Peer();
   const found = peer.open("Resolve", "localhost");

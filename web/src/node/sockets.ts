@@ -109,11 +109,12 @@ function udp(address: string, line: Line): Channel {
   const { host, port } = split(address);
   let early: Bytes[] | undefined = [];
   socket.on("message", (data) => line.datagram(own(data)));
-  socket.connect(port, host, () => {
+  socket.on("connect", () => {
     line.opened();
     for (const data of early ?? []) socket.send(data, () => {});
     early = undefined;
   });
+  socket.connect(port, host); // a callback would be called for its errors, too
   return {
     send: (data) => void (early ? early.length < 64 && early.push(data) : socket.send(data, () => {})),
     finish: () => {},
@@ -158,7 +159,14 @@ function multicast(address: string, line: Line): Channel {
   const receiver = createSocket({ type: "udp4", reuseAddr: true });
   // From a port of its own: that tells what comes back from what others on this machine send.
   const sender = createSocket({ type: "udp4" });
-  for (const socket of [receiver, sender]) socket.on("error", (error) => line.closed(error.message));
+  const close = () => {
+    for (const socket of [receiver, sender]) closing(socket)();
+  };
+  const failed = (error: unknown) => {
+    close();
+    line.closed(error instanceof Error ? error.message : String(error));
+  };
+  for (const socket of [receiver, sender]) socket.on("error", failed);
   const here = new Set(Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map((one) => one.address)));
   let own_port = 0;
   const early: Bytes[] = [];
@@ -171,15 +179,18 @@ function multicast(address: string, line: Line): Channel {
     if (from.port !== own_port || !here.has(from.address)) line.datagram(own(data));
   });
   receiver.bind(port, () => {
-    receiver.addMembership(host);
+    try {
+      receiver.addMembership(host);
+    } catch (error) {
+      failed(error); // a computer that is on no network
+      return;
+    }
     line.opened();
   });
   return {
     send: (data) => void (own_port ? send(data) : early.length < 64 && early.push(data)),
     finish: () => {},
-    close() {
-      for (const socket of [receiver, sender]) closing(socket)();
-    },
+    close,
   };
 }
 
