@@ -8,7 +8,7 @@ import { createMachine } from "./index.ts";
 import { readJob } from "./job.ts";
 import { pack } from "./pack/index.ts";
 import { serve } from "./serve.ts";
-import { Cli, type CliJob } from "./terminal.ts";
+import { Cli, type CliJob, watchOutput } from "./terminal.ts";
 
 const USAGE = `usage: pagevm COMMAND
 
@@ -101,12 +101,24 @@ async function serveDirectory(args: readonly string[]): Promise<void> {
 }
 
 async function main([command, ...args]: readonly string[]): Promise<void> {
-  if (command === undefined || command === "help" || command === "--help") process.stdout.write(USAGE);
-  else if (command === "run") run(runJob(args));
-  else if (command === "pack") await packSite(args);
-  else if (command === "serve") await serveDirectory(args);
-  else run(job(command));
+  if (command === "run") run(runJob(args));
+  else if (command !== undefined && !Object.hasOwn(TOOLS, command)) run(job(command));
+  else {
+    watchOutput((why) => {
+      process.stderr.write(`pagevm: ${why}\n`);
+      process.exit(1);
+    });
+    await TOOLS[command ?? "help"]?.(args);
+  }
 }
+
+/** What there is beside runs. */
+const TOOLS: Readonly<Record<string, (args: readonly string[]) => unknown>> = {
+  help: () => process.stdout.write(USAGE),
+  "--help": () => process.stdout.write(USAGE),
+  pack: packSite,
+  serve: serveDirectory,
+};
 
 function job(argument: string): CliJob {
   try {

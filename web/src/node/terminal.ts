@@ -61,6 +61,12 @@ function rounded(ms: number): number {
   return Math.round(ms * 100) / 100;
 }
 
+/** Calls `gone`, with why, when standard output takes nothing more. What standard error does not take is not said. */
+export function watchOutput(gone: (why: string) => void): void {
+  process.stdout.on("error", (error) => gone(`standard output: ${error.message}`));
+  process.stderr.on("error", () => {});
+}
+
 /** One run on the command line. */
 export class Cli {
   readonly #job: CliJob;
@@ -83,6 +89,7 @@ export class Cli {
     this.#host = host;
     this.#input = input;
     this.#end = end;
+    watchOutput((message) => this.end({ ok: false, reason: "quit", message }));
   }
 
   event(event: MachineEvent): void {

@@ -3,6 +3,7 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -139,6 +140,33 @@ test("the figures of a guest of which it is known what it does, translated and i
   const within = (n: number, least: number) => assert.ok(n >= least && n < least + 100, `${n}, not about ${least}`);
   within(n.tlb_misses, pages + 2 * turns);
   within(f.tlb_misses, pages + 2 * turns + f.exits_side);
+});
+
+test("whoever reads standard output goes: the run ends with one message, or none where nobody reads that", async () => {
+  for (const both of [false, true]) {
+    const job = JSON.stringify({ timeout: 120, options: ["-m", "64", "-kernel", echo] });
+    const child = spawn(process.execPath, [cli, job]);
+    let err = "";
+    child.stderr.on("data", (data) => {
+      err += data;
+    });
+    child.stdin.on("error", () => {});
+    child.stdout.once("data", () => {
+      child.stdout.destroy();
+      if (both) child.stderr.destroy();
+      child.stdin.write("hello");
+    });
+    const [status] = await once(child, "close");
+    assert.deepEqual([status, err], [1, both ? "" : "pagevm: standard output: write EPIPE\n"]);
+  }
+  const full = spawn("/bin/sh", ["-c", '"$0" "$1" help >/dev/full', process.execPath, cli]);
+  let err = "";
+  full.stderr.on("data", (data) => {
+    err += data;
+  });
+  const [status] = await once(full, "close");
+  assert.equal(status, 1);
+  assert.match(err, /^pagevm: standard output: ENOSPC[^\n]*\n$/);
 });
 
 for (const [what, job, status, message] of [
