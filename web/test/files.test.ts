@@ -2,7 +2,18 @@
 // crates/fs9p/tests/against_linux.rs; here is what must not work.
 
 import assert from "node:assert/strict";
-import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -11,7 +22,7 @@ import { decode, encode, type Message, type Name } from "../src/files/codec.ts";
 import { answer } from "../src/files/server.ts";
 import { ERRNO, type Messages } from "../src/files/wire.gen.ts";
 import { Directory } from "../src/node/directory.ts";
-import { file, run } from "./mock-engine.ts";
+import { file, type MockEngine, run } from "./mock-engine.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 const scratch = mkdtempSync(join(tmpdir(), "pagevm-files-"));
@@ -103,6 +114,33 @@ test("descriptors are given back", () => {
   assert.equal(next(), before + 1, "the root is open");
   directory.close();
   assert.equal(next(), before);
+});
+
+test("a machine that is closed, or has failed, has nothing of a shared directory open", async () => {
+  const open = () => readdirSync("/proc/self/fd").filter((fd) => pathOf(fd).startsWith(scratch)).length;
+  const pathOf = (fd: string) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`);
+    } catch {
+      return "";
+    }
+  };
+  for (const exit of [Exit.Idle, 99 as typeof Exit.Idle]) {
+    const attach = { fid: 0, afid: 0xffffffff, uname: bytes(""), aname: bytes(""), n_uname: 0 };
+    const guest = (vm: MockEngine) => {
+      vm.host.share(0, encode("Tattach", 1, attach));
+      vm.write(`${open()}`);
+      return exit;
+    };
+    const r = run({}, guest, {}, (vm) => {
+      vm.shares = [scratch];
+    });
+    await r.until("output");
+    if (exit === Exit.Idle) r.session.close();
+    else await r.until("result");
+    assert.deepEqual([r.output(), open()], ["1", 0]);
+    r.session.close();
+  }
 });
 
 test("what cannot be shared is one message", async () => {

@@ -5,6 +5,7 @@ import type { EngineApi, EngineHost, ExitCode } from "../src/engine.ts";
 import { VmError } from "../src/error.ts";
 import type { Source } from "../src/host/files.ts";
 import { Session } from "../src/host/loop.ts";
+import { Directory } from "../src/node/directory.ts";
 import type { DiskInfo, Event, FileInfo, Job } from "../src/protocol.ts";
 
 /** What the guest does in one slice: returns why it ends. */
@@ -246,6 +247,7 @@ export function run(
         },
         share: (path) => {
           if (path === "none") throw new Error("there is no such directory");
+          if (path.startsWith("/")) return new Directory(path);
           return { Tclunk: ({ fid }) => (fid === 1 ? {} : Promise.resolve({})) };
         },
         open: async (name) => {

@@ -10,6 +10,11 @@ export type Handlers = {
   [N in Name as N extends `T${string}` ? N : never]?: (fields: Messages[N]) => ReplyOf<N> | Promise<ReplyOf<N>>;
 };
 
+/** What serves a share, until it is closed. */
+export interface Share extends Handlers {
+  close?(): void;
+}
+
 /** An error that the guest sees. */
 export class FileError extends Error {
   readonly code: string;

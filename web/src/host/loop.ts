@@ -4,7 +4,7 @@
 import { Exit, LogLevel, NO_STATS } from "../abi.gen.ts";
 import { Engine, type EngineApi, type EngineHost } from "../engine.ts";
 import { deferred, VmError } from "../error.ts";
-import { answer, type Handlers } from "../files/server.ts";
+import { answer, type Share } from "../files/server.ts";
 import type { Calls, Event, Job, Result, State, Stats } from "../protocol.ts";
 import { Outside } from "./calls.ts";
 import { Channels, type Openers } from "./channels.ts";
@@ -38,7 +38,7 @@ export interface Platform {
     path: string,
     given: FileSystemDirectoryHandle | undefined,
     tell: (text: string) => void,
-  ): Handlers | Promise<Handlers>;
+  ): Share | Promise<Share>;
   /** Compiles and instantiates the engine at an address. */
   engine(url: string, host: EngineHost, progress: Progress): Promise<EngineApi>;
 }
@@ -73,7 +73,7 @@ export class Session {
   /** Typed before there was a machine. */
   readonly #early: Uint8Array[] = [];
   /** What serves each share; nothing for those in memory. */
-  readonly #shares: (Handlers | undefined)[] = [];
+  readonly #shares: (Share | undefined)[] = [];
 
   /** What is to be done when the engine was told something about a file. */
   #answered: () => void = () => {};
@@ -185,6 +185,7 @@ export class Session {
       for (let n = 0, path = engine.sharePath(n); path !== undefined; path = engine.sharePath(++n)) {
         this.#shares.push(path === "" ? undefined : await this.#openShare(path, job));
       }
+      this.#open();
       this.#configured.resolve(engine);
       const loader = new Loader(engine, this.#platform.open, job, (what) => this.#progress(what));
       await loader.load(this.#shares.length);
@@ -268,10 +269,9 @@ export class Session {
     this.#cancelTimer();
     clearInterval(this.#statsTimer);
     clearTimeout(this.#timeoutTimer);
-    this.#channels.closeAll();
     this.#state = "off";
     this.#engine = undefined;
-    this.#closeFiles();
+    this.#closeAll();
   }
 
   stats(): Stats {
@@ -313,7 +313,7 @@ export class Session {
     };
   }
 
-  async #openShare(path: string, { directories = {} }: Job): Promise<Handlers> {
+  async #openShare(path: string, { directories = {} }: Job): Promise<Share> {
     const given = Object.hasOwn(directories, path) ? directories[path] : undefined;
     const tell = (text: string) =>
       this.#emit({ type: "log", level: LogLevel.Warn, text: `the shared directory ${path}: ${text}` });
@@ -477,21 +477,27 @@ export class Session {
 
   #fail(error: unknown): void {
     if (this.#closed) {
-      this.#closeFiles();
+      this.#closeAll();
       return;
     }
     this.#cancelTimer();
     clearInterval(this.#statsTimer);
-    this.#channels.closeAll();
     const failure = error instanceof VmError ? error : new VmError("engine", `pagevm failed: ${String(error)}`);
     const { kind, message } = failure;
     this.#failure = failure;
     for (const waiting of [this.#configured, this.#made]) waiting.reject(failure);
     // a trapped engine's memory can be in any state: ask it nothing more
     this.#engine = undefined;
-    this.#closeFiles();
+    this.#closeAll();
     this.#setState("failed", message);
     this.#finish({ ok: false, reason: kind, message });
+  }
+
+  /** Closes what the machine has open outside. */
+  #closeAll(): void {
+    this.#channels.closeAll();
+    for (const share of this.#shares.splice(0)) share?.close?.();
+    this.#closeFiles();
   }
 
   #guarded(act: (engine: EngineApi) => void): void {

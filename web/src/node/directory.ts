@@ -6,7 +6,7 @@
 
 import * as fs from "node:fs";
 import { encodeEntry } from "../files/codec.ts";
-import { FileError, type Handlers, MSIZE } from "../files/server.ts";
+import { FileError, MSIZE, type Share } from "../files/server.ts";
 import type { Messages } from "../files/wire.gen.ts";
 import { attributes, by, change, changeLink, qid } from "./attributes.ts";
 
@@ -44,7 +44,7 @@ interface Fid {
   names?: Buffer[];
 }
 
-export class Directory implements Handlers {
+export class Directory implements Share {
   readonly #root: Entry;
   readonly #entries = new Map<string, Entry>();
   readonly #fids = new Map<number, Fid>();
