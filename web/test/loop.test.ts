@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 import { Exit, Image } from "../src/abi.gen.ts";
-import { VmError } from "../src/error.ts";
+import { deferred, VmError } from "../src/error.ts";
 import type { Session } from "../src/host/loop.ts";
 import { file, type Run, run, shell } from "./mock-engine.ts";
 
@@ -251,6 +251,29 @@ test("the share of translated code is that of the last half second", async () =>
   const { stats } = await r.until("stats", (e) => e.stats.guest_insns > 0);
   assert.equal(stats.translated, 0.75);
   assert.equal(stats.region_insns, stats.guest_insns * 0.75);
+});
+
+test("a session that is closed while an image comes ends the transfer and says nothing more", async () => {
+  let pieces = 0;
+  const { promise: over, resolve } = deferred<string>();
+  const long = () => ({
+    stream: new ReadableStream({
+      async pull(controller) {
+        await turns(1);
+        controller.enqueue(Uint8Array.of(1));
+        pieces += 1;
+        if (pieces < 100) return;
+        controller.close();
+        resolve("all of it came");
+      },
+      cancel: () => resolve("cancelled"),
+    }),
+  });
+  const r = run({ options: ["-kernel", "k"] }, () => Exit.Idle, { k: long });
+  await r.until("progress", ({ loaded }) => loaded > 0);
+  r.session.close();
+  const said = r.events.length;
+  assert.deepEqual([await over, r.events.length], ["cancelled", said]);
 });
 
 test("a session that is closed while it loads loads nothing more and says nothing", async () => {

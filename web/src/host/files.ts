@@ -36,14 +36,19 @@ export async function openUrl(name: string, base?: string): Promise<Source> {
 /** The bytes of an open file, counted. */
 export async function* counted(source: Source, progress: Progress): AsyncGenerator<Uint8Array<ArrayBuffer>> {
   let loaded = 0;
-  progress(loaded, source.total);
   const reader = source.stream.getReader();
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    loaded += value.length;
+  try {
     progress(loaded, source.total);
-    yield value;
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      loaded += value.length;
+      progress(loaded, source.total);
+      yield value;
+    }
+  } finally {
+    // who stops before the end wants no more of it
+    void reader.cancel().catch(() => {});
   }
   if (source.total !== undefined && loaded !== source.total) {
     throw new Error(`the transfer broke off after ${loaded} of ${source.total} bytes`);

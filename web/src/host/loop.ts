@@ -303,6 +303,7 @@ export class Session {
     let before = 0;
     let shown = 0;
     return (loaded, total) => {
+      this.#open();
       this.#fetched += loaded - before;
       before = loaded;
       // the bar needs the two ends and a few steps, not every packet
