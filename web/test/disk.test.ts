@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, test } from "node:test";
 import { FileAccess, FileFlags, FileStarted } from "../src/abi.gen.ts";
+import { VmError } from "../src/error.ts";
 import type { DiskFile, Reading } from "../src/host/disk/file.ts";
 import { type Disks, diskHost, type Use } from "../src/host/disk/host.ts";
 import { fetchHttp, openHttp } from "../src/host/disk/http.ts";
@@ -363,7 +364,7 @@ test("files of this computer", async () => {
 
 test("names are found with the job, or relative to the file that names them", async () => {
   const server = await serve();
-  const watch = { targets: new Map<string, DiskFile>(), answered: () => {}, account: () => {} };
+  const watch = { targets: new Map<string, DiskFile>(), answered: () => {}, failed: () => {}, account: () => {} };
   const job = {
     base: new URL("sub/page.html", server.url).href,
     files: { "mine.img": BYTES, "else.img": "../there.img" },
@@ -392,7 +393,7 @@ test("the browser's cache is left out as long as the engine keeps what comes", a
     },
     keep: async () => Object.assign(kept, { alive: true }),
   };
-  const watch = { targets: new Map<string, DiskFile>(), answered: () => {}, account: () => {} };
+  const watch = { targets: new Map<string, DiskFile>(), answered: () => {}, failed: () => {}, account: () => {} };
   const host = diskHost(disks, { base: "http://host/" }, watch);
   await host.open("a.img", "", "read");
   await host.open("b.img", "", "read");
@@ -429,6 +430,7 @@ test("the engine's files by number: at once, later, and failures later", async (
     open: async (name: string) => files[name] ?? Promise.reject(new Error("there is no such file")),
     fetch: async () => Uint8Array.of(5, 6),
     answered: () => answered(),
+    failed: (error: unknown) => told.push(error),
   };
   const table = new FileTable(host, (ptr, len) => memory.subarray(ptr, ptr + len));
   const text = (len: number) => new TextDecoder().decode(memory.subarray(0x8000, 0x8000 + len));
@@ -477,6 +479,23 @@ test("the engine's files by number: at once, later, and failures later", async (
   assert.equal(table.imports.file_read(1, 0n, 200, 16, 9), FileStarted.Pending);
   await next();
   assert.deepEqual(told.pop(), ["failed", 9, "it is not open"]);
+});
+
+test("an engine that fails while it is told about a file is the host's to know of", async () => {
+  const error = new VmError("engine", "the engine failed in file_opened");
+  const fails = () => {
+    throw error;
+  };
+  for (const open of [async () => new MemoryFile(BYTES), () => Promise.reject(new Error("there is no such file"))]) {
+    const failed = await new Promise((resolve) => {
+      const host = { open, fetch: async () => BYTES, answered: () => resolve("answered"), failed: resolve };
+      const table = new FileTable(host, () => new Uint8Array(BYTES.length));
+      const [file_opened, file_failed] = [fails, fails];
+      table.attach({ scratch: () => 8, file_opened, file_failed, file_part() {}, file_pace() {}, file_done() {} });
+      table.imports.file_open(0, 0, 0, 0, FileAccess.Read, 1);
+    });
+    assert.equal(failed, error);
+  }
 });
 
 test("what is kept of files is bounded: the oldest go first", () => {

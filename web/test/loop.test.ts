@@ -196,6 +196,32 @@ test("an engine that traps is asked nothing more", async () => {
   assert.equal(r.engine?.resets, 0);
 });
 
+test("an engine that traps between slices ends the machine, also while that is made", async () => {
+  const error = new VmError("engine", "the engine failed in stats");
+  const waits = started(
+    run(
+      { options: ["-drive", "a"] },
+      () => Exit.Idle,
+      {},
+      (engine) => {
+        engine.drives = [{ name: "a" }];
+      },
+    ),
+  );
+  await turns(10);
+  waits.engine?.host.files?.failed(error);
+  assert.equal((await waits.until("state", (e) => e.state === "failed")).message, error.message);
+  await assert.rejects(waits.session.start(), error);
+  const runs = started(run({}, shell()));
+  await runs.until("output");
+  Object.assign(runs.engine ?? {}, {
+    stats() {
+      throw error;
+    },
+  });
+  assert.equal((await runs.until("state", (e) => e.state === "failed")).message, error.message);
+});
+
 test("what follows the typed text counts for until, not what came before", async () => {
   const r = started(run({ type: "Linux\n", until: "said Linux" }, shell()));
   const { result, stats } = await r.until("result");
@@ -223,6 +249,15 @@ test("a script's exchanges run in order, and an end before the last is a failure
     reason: "script",
     message: 'the guest powered off, still waiting for "never"',
   });
+});
+
+test("a script that is none is told, as wrong options are", async () => {
+  for (const script of [5, {}, ["x"], [{ send: "x" }], [null]]) {
+    const r = started(run({ script: script as never }, shell()));
+    const { result } = await r.until("result");
+    const message = 'script: give a list of {"expect": TEXT, "send": TEXT}';
+    assert.deepEqual(result, { ok: false, reason: "options", message });
+  }
 });
 
 test("a guest without a prompt is typed to when it has been idle and silent", async () => {

@@ -153,9 +153,9 @@ export class Session {
   /** Loads the engine and the images, and switches the machine on after `start`. What goes wrong is reported, not thrown. */
   async load(job: Job): Promise<void> {
     if (this.#closed) return;
-    this.#script = new Script(job);
     this.#setState("loading");
     try {
+      this.#script = new Script(job);
       const missing = missingFeatures();
       if (missing.length > 0) {
         throw new VmError("machine", `this browser is too old for pagevm: it lacks ${missing.join(", ")}`);
@@ -171,6 +171,7 @@ export class Session {
         files: diskHost(this.#platform.disks, job, {
           targets: this.#outside.targets,
           answered: () => this.#answered(),
+          failed: (error) => this.#fail(error),
           account: (bytes) => (this.#fetched += bytes),
         }),
       };
@@ -203,7 +204,7 @@ export class Session {
       this.#powerOn = this.#platform.now();
       this.#reported = { at: this.#powerOn, insns: 0, interpreted: 0 };
       this.#activeAt = this.#powerOn;
-      this.#statsTimer = setInterval(() => this.#report(), STATS_MS);
+      this.#statsTimer = setInterval(() => this.#guarded(() => this.#report()), STATS_MS);
       this.#setState("running");
       this.#schedule();
     } catch (error) {

@@ -1,5 +1,6 @@
 // `until`, `type` and `script`: reads the guest's console as text and says what to type.
 
+import { VmError } from "../error.ts";
 import type { Job } from "../protocol.ts";
 import { ConsoleText } from "./text.ts";
 
@@ -23,6 +24,10 @@ export class Script {
   #text = "";
 
   constructor(job: Pick<Job, "until" | "type" | "script">) {
+    const steps: unknown = job.script ?? [];
+    if (!Array.isArray(steps) || !steps.every((step) => typeof step?.expect === "string")) {
+      throw new VmError("options", 'script: give a list of {"expect": TEXT, "send": TEXT}');
+    }
     if (job.type !== undefined) this.#waits.push({ expect: PROMPT, orQuiet: true, send: job.type });
     for (const step of job.script ?? []) this.#waits.push({ expect: step.expect, orQuiet: false, send: step.send });
     this.#until = job.until;

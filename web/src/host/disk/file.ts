@@ -41,6 +41,8 @@ export interface DiskHost {
   fetch(name: string, base: string, again: boolean): Promise<Uint8Array>;
   /** The engine has been told something, and wants to run. */
   answered(): void;
+  /** The engine has failed while it was told something. */
+  failed(error: unknown): void;
 }
 
 /** A file that is not to be written. */

@@ -33,6 +33,7 @@ export interface Watch {
   /** Files that the host itself has the engine write, by name. */
   targets: ReadonlyMap<string, DiskFile>;
   answered(): void;
+  failed(error: unknown): void;
   /** Bytes have come over the network. */
   account(bytes: number): void;
 }
@@ -40,7 +41,7 @@ export interface Watch {
 export function diskHost(
   disks: Disks,
   job: Pick<Job, "base" | "files">,
-  { targets, answered, account }: Watch,
+  { targets, answered, failed, account }: Watch,
 ): DiskHost {
   const given = (name: string) => (job.files && Object.hasOwn(job.files, name) ? job.files[name] : undefined);
   const address = (name: string, base: string): string => {
@@ -59,6 +60,7 @@ export function diskHost(
   });
   return {
     answered,
+    failed,
     async open(name, base, access) {
       if (name.startsWith(KEPT_PREFIX)) {
         const where = address(name.slice(KEPT_PREFIX.length), base);

@@ -95,7 +95,8 @@ export class FileTable {
         const why = new TextEncoder().encode(error instanceof Error ? error.message : String(error));
         this.#answers?.file_failed(request, this.#give(why));
       })
-      .then(() => this.#host?.answered());
+      .then(() => this.#host?.answered())
+      .catch((error: unknown) => this.#host?.failed(error));
   }
 
   #opened(request: number, file: DiskFile): void {

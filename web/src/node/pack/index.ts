@@ -5,8 +5,8 @@ import { readFileSync, statSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 import { Image } from "../../abi.gen.ts";
 import { Engine } from "../../engine.ts";
-import { VmError } from "../../error.ts";
-import { diskHost } from "../../host/disk/host.ts";
+import { deferred, VmError } from "../../error.ts";
+import { diskHost, type Watch } from "../../host/disk/host.ts";
 import { compile } from "../../host/files.ts";
 import { COMPRESSED } from "../../host/images.ts";
 import { isAddress, nodeDisks, open } from "../files.ts";
@@ -33,9 +33,15 @@ const WORTH_IT = 0.9;
 
 /** Throws one clear message. */
 export async function pack({ to, options, about, from, log }: PackJob): Promise<void> {
-  let tell = () => {};
-  const answered = () => new Promise<void>((done) => (tell = done));
-  const engine = await loadEngine(from, () => tell());
+  let next: PromiseWithResolvers<void> | undefined;
+  const answered = () => {
+    next = deferred<void>();
+    return next.promise;
+  };
+  const engine = await loadEngine(from, {
+    answered: () => next?.resolve(),
+    failed: (error) => next?.reject(error),
+  });
   engine.configure(options);
   const kernel = local(engine.imageName(Image.Kernel));
   const initrd = local(engine.imageName(Image.Initrd));
@@ -65,7 +71,7 @@ export async function pack({ to, options, about, from, log }: PackJob): Promise<
   log(`${to}: page and engine ${size(page)}, guest ${size(guest)}`);
 }
 
-async function loadEngine(from: string, answered: () => void): Promise<Engine> {
+async function loadEngine(from: string, told: Pick<Watch, "answered" | "failed">): Promise<Engine> {
   const module = await compile(open, `${from}/engine.wasm`, () => {});
   return Engine.instantiate(module, {
     monotonic: () => performance.now(),
@@ -73,7 +79,7 @@ async function loadEngine(from: string, answered: () => void): Promise<Engine> {
     random: (bytes) => crypto.getRandomValues(bytes),
     log: (_, text) => process.stderr.write(`pagevm: ${text}\n`),
     share: () => undefined,
-    files: diskHost(nodeDisks, {}, { targets: new Map(), answered, account: () => {} }),
+    files: diskHost(nodeDisks, {}, { targets: new Map(), ...told, account: () => {} }),
   });
 }
 
