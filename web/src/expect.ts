@@ -2,6 +2,7 @@
 
 import { deferred, VmError } from "./error.ts";
 import { ConsoleText } from "./host/text.ts";
+import { after } from "./timer.ts";
 
 /** What the guest wrote. */
 export interface Match {
@@ -52,10 +53,10 @@ export class Expect {
     this.#waits.push(wait);
     this.#look();
     if (timeout === undefined || !this.#waits.includes(wait)) return promise.promise;
-    const timer = setTimeout(() => {
+    const timer = after(timeout, () => {
       this.#waits = this.#waits.filter((other) => other !== wait);
       promise.reject(this.#missing(wait, `within ${timeout / 1000} s`));
-    }, timeout);
+    });
     return promise.promise.finally(() => clearTimeout(timer));
   }
 

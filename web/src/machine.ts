@@ -4,6 +4,7 @@ import { deferred } from "./error.ts";
 import { Expect, type Match } from "./expect.ts";
 import type { Link } from "./link.ts";
 import type { DiskInfo, Event, FileInfo, FileOptions, State, Stats } from "./protocol.ts";
+import { after } from "./timer.ts";
 
 /** How a machine has come to an end. */
 export interface End {
@@ -98,8 +99,7 @@ export class Machine {
     this.#link.close();
     this.#over({ state: "failed", message: "the machine was closed" });
     this.#state = "failed";
-    this.#reader?.close();
-    this.#reader = undefined;
+    this.#silent();
   }
 
   [Symbol.dispose](): void {
@@ -123,6 +123,7 @@ export class Machine {
       readable: new ReadableStream({
         start: (controller) => {
           this.#reader = controller;
+          if (this.#state === "failed") this.#silent();
         },
         cancel: () => {
           this.#reader = undefined;
@@ -233,6 +234,13 @@ export class Machine {
       return;
     }
     this.#over({ state, ...(message === undefined ? {} : { message }) });
+    if (state === "failed") this.#silent();
+  }
+
+  /** The guest writes nothing more, ever. */
+  #silent(): void {
+    this.#reader?.close();
+    this.#reader = undefined;
   }
 
   #over(end: End): void {
@@ -270,7 +278,7 @@ function ending({ state, message }: End): string {
 async function within(promise: Promise<unknown>, ms: number): Promise<boolean> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<false>((resolve) => {
-    timer = setTimeout(() => resolve(false), ms);
+    timer = after(ms, () => resolve(false));
   });
   try {
     return await Promise.race([promise.then(() => true), late]);

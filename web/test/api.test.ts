@@ -90,6 +90,20 @@ test("a wait that is in vain says for what, and what there was instead", async (
   assert.equal((await machine.waitFor("# ")).text, "# ", "what it wrote before is still there");
 });
 
+test("patience without end", async () => {
+  for (const timeout of [Number.POSITIVE_INFINITY, 2 ** 31]) {
+    const { machine } = make((vm) => (vm.line() === undefined ? Exit.Idle : Exit.PowerOff));
+    await machine.start();
+    const [waits, off] = [machine.waitFor("never", { timeout }), machine.powerOff({ timeout })];
+    const early = Promise.race([waits, off]).catch((error) => error);
+    const nothing = new Promise((done) => setTimeout(done, 50, "nothing"));
+    assert.equal(await Promise.race([early, nothing]), "nothing");
+    await machine.type("x\n");
+    assert.equal(await off, "guest");
+    await assert.rejects(waits, /before it powered off/);
+  }
+});
+
 test("the console as streams", async () => {
   const { machine } = make(shell());
   const reader = machine.console.readable.pipeThrough(new TextDecoderStream()).getReader();
@@ -100,6 +114,18 @@ test("the console as streams", async () => {
   while (!seen.includes("you said hello")) seen += (await reader.read()).value;
   machine.close();
   while (!(await reader.read()).done);
+});
+
+test("what a machine wrote ends when it has failed, also for who asks for it later", async () => {
+  for (const late of [false, true]) {
+    const { machine } = make(() => 99 as typeof Exit.Idle);
+    const readable = late ? undefined : machine.console.readable;
+    await machine.start();
+    assert.equal((await machine.ended()).state, "failed");
+    const reader = (readable ?? machine.console.readable).getReader();
+    const never = new Promise((done) => setTimeout(done, 500, "never"));
+    assert.deepEqual(await Promise.race([reader.read(), never]), { value: undefined, done: true });
+  }
 });
 
 test("files are put before the machine starts, and are there in the guest's share", async () => {

@@ -6,6 +6,7 @@ import { Engine, type EngineApi, type EngineHost } from "../engine.ts";
 import { deferred, VmError } from "../error.ts";
 import { answer, type Share } from "../files/server.ts";
 import type { Calls, Event, Job, Result, State, Stats } from "../protocol.ts";
+import { after } from "../timer.ts";
 import { Outside } from "./calls.ts";
 import { Channels, type Openers } from "./channels.ts";
 import { type Disks, diskHost } from "./disk/host.ts";
@@ -18,7 +19,6 @@ import { Script } from "./script.ts";
 export const SLICE_MS = 2.5;
 /** Waits no longer than this are spent in turns of the event loop: timers are not that fine. */
 const SPIN_MS = 1;
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
 const STATS_MS = 500;
 /** A guest that waits and writes nothing for this long is taken to wait for input. */
 const QUIET_MS = 1000;
@@ -440,7 +440,7 @@ export class Session {
       wait = Math.min(wait, left);
     }
     // through `soon`, lest timers set by timers become slow ones (HTML, timer nesting level: 4 ms from the fifth on)
-    this.#timer = setTimeout(() => this.#schedule(), Math.min(Math.ceil(wait), LONGEST_TIMER_MS));
+    this.#timer = after(Math.ceil(wait), () => this.#schedule());
   }
 
   #output(data: Uint8Array<ArrayBuffer>, now: number): void {
@@ -463,9 +463,8 @@ export class Session {
 
   #limit(seconds: number): void {
     const message = () => [`no end after ${seconds} s`, this.#script.unfinished].filter(Boolean).join(", ");
-    this.#timeoutTimer = setTimeout(
-      () => this.#finish({ ok: false, reason: "timeout", message: message() }),
-      Math.min(seconds * 1000, LONGEST_TIMER_MS),
+    this.#timeoutTimer = after(seconds * 1000, () =>
+      this.#finish({ ok: false, reason: "timeout", message: message() }),
     );
   }
 
