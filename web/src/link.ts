@@ -37,18 +37,25 @@ export function workerLink(url: URL, job: Job, onEvent: (event: Event) => void):
   };
   thread.onerror = (error) => {
     error.preventDefault();
+    thread.terminate(); // it may be in any state, and its files are locked for others
     const why = `pagevm's worker failed: ${error.message || "worker.js does not load"}`;
     end(new VmError("engine", why));
     failure(why).forEach(onEvent);
   };
   const tell = (command: Command) => thread.postMessage(command);
-  tell({ type: "load", job });
+  try {
+    tell({ type: "load", job });
+  } catch (error) {
+    thread.terminate(); // what cannot be sent leaves nothing behind
+    throw error;
+  }
   return {
-    call: (name, ...args) => {
-      if (over) return Promise.reject(over);
+    call: async (name, ...args) => {
+      if (over) throw over;
       const asked = deferred<unknown>();
-      waiting.set(++last, asked);
-      tell({ type: "call", id: last, name, args } as Command);
+      const id = ++last;
+      tell({ type: "call", id, name, args } as Command);
+      waiting.set(id, asked);
       return asked.promise as Promise<never>;
     },
     close: () => {
