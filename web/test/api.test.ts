@@ -199,6 +199,16 @@ test("the power button, and the power", async () => {
   assert.equal(deaf.engine().buttons, 1);
 });
 
+test("a machine that is not on yet has no power to lose", async () => {
+  const { machine } = make(shell());
+  for (const timeout of [0, 10]) {
+    const never = new Promise((_, reject) => setTimeout(reject, 500, new Error("never")));
+    await assert.rejects(Promise.race([machine.powerOff({ timeout }), never]), /the machine is not on yet/);
+  }
+  await machine.start();
+  assert.equal(await machine.powerOff({ timeout: 0 }), "forced");
+});
+
 test("the end of a machine is an event and a promise; reset begins anew", async () => {
   let stops = true;
   const { machine, events } = make((vm) => {

@@ -124,12 +124,11 @@ export class Session {
       pause: () => this.#alive().pause(),
       resume: () => this.#alive().resume(),
       reset: () => this.#alive().reset(),
-      powerButton: async () => {
-        const engine = await this.#usable(this.#made.promise);
-        this.#guarded(() => engine.powerButton());
+      powerButton: () => {
+        this.#powered().#guarded((engine) => engine.powerButton());
         if (this.#state === "running") this.#schedule();
       },
-      switchOff: (why) => this.#alive().switchOff(why),
+      switchOff: (why) => this.#powered().switchOff(why),
       stats: () => this.stats(),
     };
   }
@@ -358,6 +357,12 @@ export class Session {
   /** This session, unless it has failed. */
   #alive(): this {
     if (this.#failure) throw this.#failure;
+    return this;
+  }
+
+  /** This session, unless its machine was not switched on yet. */
+  #powered(): this {
+    if (this.#alive().#state === "loading") throw new VmError("machine", "the machine is not on yet: it can be closed");
     return this;
   }
 
