@@ -52,5 +52,5 @@ export function open(element: HTMLElement, typed: (data: string | Uint8Array) =>
   terminal.onData(typed);
   terminal.onBinary((data) => typed(Uint8Array.from(data, (char) => char.charCodeAt(0))));
   terminal.focus();
-  return { write: paced((data) => terminal.write(data)), focus: () => terminal.focus() };
+  return { write: paced((data, taken) => terminal.write(data, taken)), focus: () => terminal.focus() };
 }

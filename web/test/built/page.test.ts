@@ -131,6 +131,30 @@ test("a guest runs, answers the keyboard, pauses, resumes and resets; the main t
   );
 });
 
+test("a guest that writes more than the terminal takes, as in a tab that is not seen", async () => {
+  await withPage("?kernel=none.elf", async ({ page, state, shows }) => {
+    await state("failed");
+    await page.evaluate(() => {
+      window.Worker = class {
+        onmessage: ((message: { data: unknown }) => void) | undefined;
+        constructor() {
+          const line = new TextEncoder().encode(`${"x".repeat(62)}\r\n`);
+          const piece = Uint8Array.from({ length: 1 << 20 }, (_, at) => line[at % line.length] ?? 0);
+          setTimeout(() => {
+            this.onmessage?.({ data: { type: "state", state: "running" } });
+            for (let n = 0; n < 60; n++) this.onmessage?.({ data: { type: "output", data: piece } });
+            this.onmessage?.({ data: { type: "output", data: new TextEncoder().encode("the end") } });
+          });
+        }
+        postMessage() {}
+        terminate() {}
+      } as never;
+    });
+    await page.click("#restart");
+    await shows("the end");
+  });
+});
+
 for (const readOnly of [false, true]) {
   test(`a guest's question is answered by ${readOnly ? "nobody where the terminal only shows" : "the terminal"}`, async () => {
     await withPage({ arguments: ["-m", "64", "-kernel", "echo.elf"], readOnly }, async ({ page, shows }) => {
