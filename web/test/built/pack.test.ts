@@ -3,7 +3,17 @@
 
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, test } from "node:test";
@@ -141,6 +151,36 @@ test("an archive is what cpio unpacks", () => {
     execFileSync("sh", ["-c", "find . | sort | xargs stat -c '%n %A %u %g %h %N' && cat sub/file again"], { cwd: dir });
   assert.equal(seen(to).toString(), seen(share).toString());
   assert.throws(() => [...archive(share, 3)], /has more than 3 bytes of files/);
+  const huge = join(scratch, "huge");
+  mkdirSync(huge);
+  writeFileSync(join(huge, "file"), "");
+  truncateSync(join(huge, "file"), 2 ** 40);
+  assert.throws(() => [...archive(huge, 1 << 30)], /huge has more than 1073741824 bytes of files/);
+});
+
+test("names are bytes, whatever they are called in", () => {
+  const tree = join(scratch, "n\u00e4mes");
+  mkdirSync(join(tree, ".virtfs_metadata"), { recursive: true });
+  const at = (name: Buffer, under = "") => Buffer.concat([Buffer.from(`${tree}/${under}`), name]);
+  const names = [Buffer.from([0x63, 0xe9]), Buffer.from("\u4e2d\u{1f600}")]; // not UTF-8, and what is
+  for (const name of names) {
+    writeFileSync(at(name), "x");
+    writeFileSync(at(name, ".virtfs_metadata/"), "virtfs.uid=77\n");
+  }
+  const packed = Buffer.concat([...archive(tree, 1 << 20, true)]);
+  for (const name of names) {
+    const end = packed.indexOf(Buffer.concat([name, Buffer.of(0)]));
+    assert.equal(packed.toString("latin1", end - 110 + 22, end - 110 + 30), "0000004d", `the owner of ${name}`);
+  }
+});
+
+test("directories that a page has stay as they are", () => {
+  const virtfs = ["opfs:a", "pick:b"].flatMap((path, n) => [
+    "-virtfs",
+    `local,path=${path},mount_tag=t${n},security_model=none`,
+  ]);
+  const { arguments: packed } = pack(join(scratch, "directories"), "-kernel", kernel, ...virtfs);
+  assert.deepEqual(packed.slice(2), virtfs);
 });
 
 test("of a directory that keeps owners and types beside its files, what the guest sees is packed", () => {

@@ -1,5 +1,6 @@
 // A directory as a cpio archive in the `newc` format (Linux, Documentation/driver-api/early-userspace/buffer-format.rst):
-// types, permission bits, owners, times and hard links. The same directory gives the same bytes.
+// types, permission bits, owners, times and hard links. The same directory gives the same bytes. Names are bytes, which need not be
+// UTF-8: here each byte is a character (latin1).
 
 import { lstatSync, readdirSync, readFileSync, readlinkSync, realpathSync } from "node:fs";
 import { join } from "node:path";
@@ -26,13 +27,13 @@ interface Header {
  * `mapped`: owners, modes and types are kept beside the files.
  */
 export function* archive(path: string, limit: number, mapped = false): Generator<Uint8Array> {
-  const directory = realpathSync(path);
+  const directory = realpathSync(path, "latin1");
   const inodes = new Map<string, number>();
   let total = 0;
   for (const name of walk(directory)) {
     if (mapped && isMetadata(name)) continue;
-    const path = join(directory, name);
-    const stat = lstatSync(path, { bigint: true });
+    const file = bytes(join(directory, name));
+    const stat = lstatSync(file, { bigint: true });
     const hosts = Number(stat.mode);
     const kept = mapped ? metadataOf(directory, name) : {};
     const mode = modeWith(kept, hosts);
@@ -40,10 +41,9 @@ export function* archive(path: string, limit: number, mapped = false): Generator
     const known = inodes.get(key);
     const inode = known ?? inodes.size + 1;
     inodes.set(key, inode);
-    const data = known === undefined ? contents(path, mode, hosts) : new Uint8Array(0);
-    total += data.length;
-    if (total > limit)
-      throw new Error(`${directory} has more than ${limit} bytes of files, which a page has in memory`);
+    if (known === undefined && (hosts & TYPE) === REGULAR) total += Number(stat.size);
+    if (total > limit) throw new Error(`${path} has more than ${limit} bytes of files, which a page has in memory`);
+    const data = known === undefined ? contents(file, mode, hosts) : new Uint8Array(0);
     // how many names a directory has is the reader's business, and outside names of a file are not the archive's
     const nlink = (mode & TYPE) === REGULAR ? Number(stat.nlink) : 1;
     const mtime = Number(stat.mtimeMs / 1000n);
@@ -61,13 +61,18 @@ export function* archive(path: string, limit: number, mapped = false): Generator
 /** Names of what is there, the directory itself and every directory before what is in it. */
 function* walk(directory: string, name = "."): Generator<string> {
   yield name;
-  const path = join(directory, name);
+  const path = bytes(join(directory, name));
   if (!lstatSync(path).isDirectory()) return;
-  for (const inside of readdirSync(path).sort()) yield* walk(directory, name === "." ? inside : `${name}/${inside}`);
+  for (const inside of readdirSync(path, "latin1").sort())
+    yield* walk(directory, name === "." ? inside : `${name}/${inside}`);
+}
+
+function bytes(text: string): Buffer {
+  return Buffer.from(text, "latin1");
 }
 
 /** `hosts` is the mode that the file has here: it may stand for another. */
-function contents(path: string, mode: number, hosts: number): Uint8Array {
+function contents(path: Buffer, mode: number, hosts: number): Uint8Array {
   const type = mode & TYPE;
   if (type === SYMLINK && (hosts & TYPE) === SYMLINK) return readlinkSync(path, "buffer");
   if (type === REGULAR || type === SYMLINK) return readFileSync(path);
@@ -82,11 +87,11 @@ function device(rdev: bigint): readonly [number, number] {
 }
 
 function entry({ inode, mode, uid, gid, nlink, mtime, rdev, name, size }: Header): Uint8Array {
-  const text = Buffer.from(`${name}\0`);
+  const text = bytes(`${name}\0`);
   const time = Math.min(Math.max(mtime, 0), 0xffff_ffff);
   const fields = [inode, mode, uid, gid, nlink, time, size, 0, 0, rdev[0], rdev[1], text.length, 0];
   const header = `070701${fields.map((field) => field.toString(16).padStart(8, "0")).join("")}`;
-  return Buffer.concat([Buffer.from(header), text, padding(header.length + text.length)]);
+  return Buffer.concat([bytes(header), text, padding(header.length + text.length)]);
 }
 
 function padding(length: number): Uint8Array {

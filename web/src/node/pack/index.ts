@@ -119,9 +119,9 @@ function present(file: string): void {
   }
 }
 
-/** What is to be in a share in memory: a directory's files, as the guest sees them. */
+/** What is to be in a share in memory: a directory's files, as the guest sees them; nothing of one that the page's user is to pick. */
 function archived(path: string, mapped: boolean): File | undefined {
-  if (local(path) === undefined) return undefined;
+  if (local(path) === undefined || path.startsWith("pick:")) return undefined;
   try {
     if (!statSync(path).isDirectory()) throw new Error("it is no directory");
     return { name: `${path}.cpio`, bytes: Buffer.concat([...archive(path, SHARE_LIMIT, mapped)]) };

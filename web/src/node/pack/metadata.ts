@@ -22,12 +22,12 @@ export function isMetadata(name: string): boolean {
   return name.split("/").some((part) => [STORE, ROOT].includes(part.toLowerCase()));
 }
 
-/** What is kept of `name` in the tree `root`; nothing of what is not a line of it. */
+/** What is kept of `name` in the tree `root`, both with a character for each byte; nothing of what is not a line of it. */
 export function metadataOf(root: string, name: string): Metadata {
   const path = name === "." ? join(root, ROOT) : join(root, dirname(name), STORE, basename(name));
   let text: string;
   try {
-    text = readFileSync(path, "latin1");
+    text = readFileSync(Buffer.from(path, "latin1"), "latin1");
   } catch (error) {
     if (["ENOENT", "ENOTDIR", "EISDIR"].includes((error as NodeJS.ErrnoException).code ?? "")) return {};
     throw error;
