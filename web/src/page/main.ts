@@ -262,9 +262,15 @@ restart.onclick = () => {
 void boot();
 // The terminal takes a while of the thread that the worker needs for its start.
 await begun.promise;
-const { open } = await import("./terminal.ts");
-screen = open(get("terminal"), (data) => {
-  if (!config?.readOnly) machine?.type(data).catch(() => {}); // a machine that has failed says so itself
-});
-for (const data of early) screen.write(data);
+try {
+  const { open } = await import("./terminal.ts");
+  screen = open(get("terminal"), (data) => {
+    if (!config?.readOnly) machine?.type(data).catch(() => {}); // a machine that has failed says so itself
+  });
+  for (const data of early) screen.write(data);
+} catch (error) {
+  machine?.close();
+  failure(`the page's terminal does not load: ${error instanceof Error ? error.message : error}`).forEach(onEvent);
+  onButton = () => location.reload(); // what has not loaded is asked for anew only then
+}
 early = [];

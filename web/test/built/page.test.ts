@@ -2,7 +2,7 @@
 // DIST is the site (../dist); BROWSER is chromium (the default) or firefox; ARTEFACTS gets screenshots.
 
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, before, beforeEach, test } from "node:test";
@@ -297,6 +297,18 @@ test("more RAM than the browser gives: one clear message", {
     await browser.close();
     browser = whole;
   }
+});
+
+test("a page whose terminal does not load says so, and loads it when it is tried again", async () => {
+  const chunks = readdirSync(dist).filter((name) => /^chunk-\w+\.js$/.test(name));
+  const [terminal = ""] = chunks.filter((name) => readFileSync(join(dist, name), "utf8").includes("xterm-rows"));
+  files[`/${terminal}`] = "/nonexistent";
+  await withPage("?m=64&kernel=echo.elf", async ({ page, state, shows }) => {
+    assert.match(await state("failed"), /^the page's terminal does not load: /);
+    delete files[`/${terminal}`];
+    await page.click("#restart");
+    await shows("ready");
+  });
 });
 
 test("without a guest the page says so", async () => {
