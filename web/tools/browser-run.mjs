@@ -59,7 +59,8 @@ async function main(argument) {
       const cli = new Cli(
         { ...job, ...(stats === undefined ? {} : { stats }) },
         host,
-        (data) => page.evaluate((text) => window.pagevm?.machine?.type(text), new TextDecoder().decode(data)),
+        // bytes, which need not end where a character does
+        (data) => page.evaluate((bytes) => window.pagevm?.machine?.type(Uint8Array.from(bytes)), [...data]),
         done,
       );
       const failed = (/** @type {string} */ message) => cli.end({ ok: false, reason: "engine", message });

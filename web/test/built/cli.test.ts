@@ -240,6 +240,13 @@ test("the same job in a browser", async () => {
   assert.deepEqual({ status, out, err }, { status: 0, out: "ready\r\n# hello", err: "" });
   assert.equal(JSON.parse(readFileSync(stats, "utf8")).host, host);
   assert.deepEqual([...readFileSync(screenshot).subarray(1, 4)], [0x50, 0x4e, 0x47]);
+  const halves = JSON.stringify({ host, timeout: 20, options: job.options, until: "\u00e9!" });
+  const child = spawn(process.execPath, [tool, halves], { env: { ...process.env, DIST: dist } });
+  child.stdout.once("data", () => {
+    child.stdin.write(Uint8Array.of(0xc3));
+    setTimeout(() => child.stdin.write(Uint8Array.of(0xa9, 0x21)), 500);
+  });
+  assert.deepEqual(await once(child, "close"), [0, null], "a character that comes in two pieces");
   const bad = await run(tool, { host, options: ["-kernel", cli] });
   assert.match(bad.err, /^pagevm: -kernel .*: not a kernel.*\n$/);
   assert.equal(bad.status, 1);
