@@ -18,6 +18,9 @@ export interface CliJob extends Omit<Job, "engine" | "files" | "directories" | "
   page?: string;
 }
 
+/** Signals upon which Node ends without giving the terminal back, as it does upon others. */
+const UNMINDED = ["SIGHUP", "SIGQUIT"] as const;
+
 /** QEMU's escape key. */
 const CTRL_A = 0x01;
 
@@ -140,7 +143,15 @@ export class Cli {
     const { stdin } = process;
     const escapeKey = new EscapeKey();
     const terminal = stdin.isTTY;
-    if (terminal) stdin.setRawMode(true);
+    if (terminal) {
+      stdin.setRawMode(true);
+      for (const signal of UNMINDED) {
+        process.once(signal, () => {
+          stdin.setRawMode(false);
+          process.kill(process.pid, signal);
+        });
+      }
+    }
     stdin.on("data", (typed: Buffer) => {
       const bytes = new Uint8Array(typed);
       const keys = terminal && this.#mode === "escape" ? escapeKey.filter(bytes) : { data: bytes, quit: false };

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { constants, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -168,6 +168,26 @@ test("whoever reads standard output goes: the run ends with one message, or none
   assert.equal(status, 1);
   assert.match(err, /^pagevm: standard output: ENOSPC[^\n]*\n$/);
 });
+
+for (const signal of ["TERM", "INT", "HUP", "QUIT"]) {
+  test(`a terminal is what it was before when SIG${signal} ends the run`, async () => {
+    const shell = `before=$(stty -g); "$NODE" "$CLI" "$JOB" </dev/tty & pid=$!
+      while stty -a | grep -q " icanon"; do sleep 0.1; done
+      kill -${signal} $pid; wait $pid; echo "status $?"; [ "$(stty -g)" = "$before" ] && echo as before`;
+    const JOB = JSON.stringify({ timeout: 60, options: ["-m", "64", "-kernel", echo] });
+    const env = { ...process.env, SHELL: "/bin/sh", NODE: process.execPath, CLI: cli, JOB };
+    const child = spawn("script", ["-q", "-e", "-c", shell, "/dev/null"], {
+      env,
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    let out = "";
+    child.stdout.on("data", (data) => {
+      out += data;
+    });
+    await once(child, "close");
+    assert.match(out, new RegExp(`status ${128 + constants.signals[`SIG${signal}` as "SIGTERM"]}\r\nas before`));
+  });
+}
 
 for (const [what, job, status, message] of [
   ["a wrong option", { options: ["-kernal", "x"] }, 2, /^pagevm: `-kernal` is not supported; the nearest .*\n$/],
