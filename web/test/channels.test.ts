@@ -215,6 +215,7 @@ test("datagrams, out and in", async () => {
   assert.deepEqual([...message.subarray(0, 4)], [127, 0, 0, 1]);
   assert.equal(new DataView(message.buffer).getUint16(4), echo.address().port);
   assert.equal(new TextDecoder().decode(message.subarray(6)), "in");
+  peer.send(listener, Uint8Array.of(127, 0, 0, 1, 0, 0, 1)); // to port 0
   peer.send(listener, message);
   assert.equal(String((await once(echo, "message"))[0]), "in");
   peer.channels.closeAll();

@@ -138,6 +138,7 @@ function udpListen(address: string, line: Line): Channel {
   return {
     send(message) {
       const peer = new DataView(message.buffer, message.byteOffset).getUint16(4);
+      if (peer === 0) return; // who sends from there hears nothing, and Node throws
       socket.send(message.subarray(PEER), peer, message.subarray(0, 4).join("."), () => {});
     },
     finish: () => {},
