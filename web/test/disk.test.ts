@@ -376,6 +376,9 @@ test("names are found with the job, or relative to the file that names them", as
   assert.equal(server.requests.length, 2);
   await assert.rejects(host.open("kept:base.img", "else.img", "create"), /no storage/);
   await assert.rejects(host.open("new.overlay", "", "create"), /opfs:NAME/);
+  const theirs = host.open("opfs:kept.img", "http://elsewhere/disk.qcow2", "read");
+  await assert.rejects(theirs, /elsewhere\/disk.qcow2 names it/);
+  await assert.rejects(host.open("opfs:kept.img", "opfs:disk.qcow2", "read"), /keeps no files/);
   server.close();
 });
 

@@ -47,7 +47,12 @@ export function diskHost(
   const address = (name: string, base: string): string => {
     const there = given(name);
     if (typeof there === "string") return disks.address(there, job.base);
-    if (name.startsWith(OPFS_PREFIX)) return name;
+    if (name.startsWith(OPFS_PREFIX)) {
+      // an image from elsewhere could hand on what others have kept
+      if (base !== "" && !base.startsWith(OPFS_PREFIX))
+        throw new Error(`${base} names it, which is not of this storage`);
+      return name;
+    }
     if (base.startsWith(OPFS_PREFIX)) return base.slice(0, base.lastIndexOf("/") + 1 || OPFS_PREFIX.length) + name;
     return disks.address(name, base === "" ? job.base : address(base, ""));
   };
