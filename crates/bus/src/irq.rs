@@ -52,7 +52,7 @@ pub struct LineChange {
 pub struct IrqLines {
     /// What ordinary sources drive.
     driven: u32,
-    /// What the HPET drives on the wires it has taken over.
+    /// What the HPET drives: instead of the ordinary source on the wires it has taken over, beside it on others.
     overlay: u32,
     /// Wires taken over from their ordinary source.
     overlaid: u32,
@@ -77,8 +77,9 @@ impl IrqLines {
         self.set(line, false);
     }
 
-    /// Takes the wires in `mask` over from their ordinary source and drives them to `levels`: the HPET's legacy
-    /// replacement route (IA-PC HPET 1.0a, 2.3.5), which disconnects the PIT from IRQ 0 and the RTC from IRQ 8.
+    /// Drives `levels` from the HPET, and takes the wires in `mask` over from their ordinary source: the legacy replacement
+    /// route (IA-PC HPET 1.0a, 2.3.5), which disconnects the PIT from IRQ 0 and the RTC from IRQ 8. Other wires are shared
+    /// with their source, as level-triggered ones are: high while either drives them.
     pub fn replace(&mut self, mask: u32, levels: u32) {
         self.update(self.driven, levels, mask);
     }
@@ -91,7 +92,7 @@ impl IrqLines {
 
     /// Level of every wire.
     pub fn levels(&self) -> u32 {
-        (self.driven & !self.overlaid) | (self.overlay & self.overlaid)
+        (self.driven & !self.overlaid) | self.overlay
     }
 
     /// Level of one wire.
@@ -169,6 +170,18 @@ mod tests {
         assert_eq!(irq.levels(), 1 << 3 | 1 << 8);
         irq.replace(0, 0);
         assert_eq!(irq.levels(), 1 << 3 | 1 << 0, "given back, the wire shows what its source drives");
+    }
+
+    #[test]
+    fn a_wire_that_is_not_taken_over_is_shared() {
+        let mut irq = IrqLines::default();
+        irq.set(Line::new(20), true);
+        irq.replace(0, 1 << 20 | 1 << 21);
+        irq.set(Line::new(20), false);
+        assert_eq!(irq.levels(), 1 << 20 | 1 << 21);
+        irq.set(Line::new(21), true);
+        irq.replace(0, 0);
+        assert_eq!(irq.levels(), 1 << 21);
     }
 
     #[test]

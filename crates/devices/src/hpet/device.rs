@@ -2,7 +2,7 @@ use super::{
     Comparator, Hpet,
     spec::{CAPABILITIES, CLOCK, General, LEGACY_LINES, ROUTES, TIMER_WRITABLE, TIMERS, TimerConfig, reg},
 };
-use bus::{DevCtx, Device, IoError, IoResult, IrqLines, Line, Mmio, MmioAccess, Timer, Width};
+use bus::{DevCtx, Device, IoError, IoResult, IrqLines, Mmio, MmioAccess, Timer, Width};
 
 /// Bits of the wires that the legacy route takes over.
 const LEGACY_MASK: u32 = 1 << LEGACY_LINES[0] | 1 << LEGACY_LINES[1];
@@ -60,12 +60,12 @@ impl Hpet {
         self.counter = if self.general.enable() { v.wrapping_sub(t) } else { v };
     }
 
-    /// The wire of timer `n`; its index on the legacy route if it goes there.
-    fn route(&self, n: usize) -> (Option<Line>, Option<usize>) {
-        let legacy = (self.general.legacy_route() && n < LEGACY_LINES.len()).then_some(n);
-        let route = self.timers[n].config.route();
-        let line = (legacy.is_none() && ROUTES >> route & 1 != 0).then(|| Line::new(route));
-        (line, legacy)
+    /// The wire of timer `n` as a mask; zero where it goes nowhere.
+    fn wire(&self, n: usize) -> u32 {
+        match LEGACY_LINES.get(n) {
+            Some(line) if self.general.legacy_route() => 1 << line,
+            _ => 1 << self.timers[n].config.route() & ROUTES,
+        }
     }
 
     fn asserts(&self, n: usize) -> bool {
@@ -73,16 +73,10 @@ impl Hpet {
         self.general.enable() && c.interrupt() && c.level() && self.status >> n & 1 != 0
     }
 
-    fn legacy_levels(&self) -> u32 {
-        (0..LEGACY_LINES.len()).filter(|n| self.asserts(*n)).fold(0, |m, n| m | 1 << LEGACY_LINES[n])
-    }
-
-    /// Drives the level-triggered wires.
-    fn drive(&self, irq: &mut IrqLines) {
-        let lines = (0..TIMERS).filter_map(|n| Some((self.route(n).0?, self.asserts(n))));
-        let high = lines.filter(|(_, high)| *high).fold(0, |m, (line, _)| m | line.bit());
-        (0..Line::COUNT).map(Line::new).filter(|l| ROUTES & l.bit() != 0).for_each(|l| irq.set(l, high & l.bit() != 0));
-        irq.replace(if self.general.legacy_route() { LEGACY_MASK } else { 0 }, self.legacy_levels());
+    /// Drives the level-triggered wires, and those in `edges` for this moment.
+    fn drive(&self, irq: &mut IrqLines, edges: u32) {
+        let levels = (0..TIMERS).filter(|n| self.asserts(*n)).fold(edges, |m, n| m | self.wire(n));
+        irq.replace(if self.general.legacy_route() { LEGACY_MASK } else { 0 }, levels);
     }
 
     fn fire(&mut self, irq: &mut IrqLines, n: usize) {
@@ -91,15 +85,8 @@ impl Hpet {
             // the status follows the match, the wire also needs the enable (2.3.6)
             self.status |= 1 << n;
         } else if c.interrupt() {
-            match self.route(n) {
-                (Some(line), _) => irq.pulse(line),
-                (None, Some(legacy)) => {
-                    let levels = self.legacy_levels();
-                    irq.replace(LEGACY_MASK, levels | 1 << LEGACY_LINES[legacy]);
-                    irq.replace(LEGACY_MASK, levels);
-                }
-                (None, None) => {}
-            }
+            self.drive(irq, self.wire(n));
+            self.drive(irq, 0);
         }
     }
 
@@ -114,7 +101,7 @@ impl Hpet {
                     self.fire(cx.irq, n);
                 }
             }
-            self.drive(cx.irq);
+            self.drive(cx.irq, 0);
         }
         t
     }
@@ -201,7 +188,7 @@ impl Device for Hpet {
 
     fn reset(&mut self, cx: &mut DevCtx) {
         *self = Self { seen: CLOCK.ticks_at(cx.now()), ..Self::new() };
-        self.drive(cx.irq);
+        self.drive(cx.irq, 0);
     }
 
     fn mmio(&mut self) -> Option<&mut dyn Mmio> {
@@ -230,7 +217,7 @@ impl Mmio for Hpet {
         match register(a) {
             Ok((offset, shift)) => match self.write_register(t, offset, value << shift, a.width.mask() << shift) {
                 Some(()) => {
-                    self.drive(cx.irq);
+                    self.drive(cx.irq, 0);
                     IoResult::Ok(())
                 }
                 None => IoError::Register.into(),

@@ -28,7 +28,7 @@ pub mod reg {
 /// General capabilities and ID (2.3.4): revision 1, three timers, 64-bit counter, legacy route, Intel.
 pub const CAPABILITIES: u64 = PERIOD_FS << 32 | 0x8086 << 16 | 1 << 15 | 1 << 13 | (TIMERS as u64 - 1) << 8 | 1;
 
-/// Global interrupts that a timer can be routed to (2.3.8): IOAPIC pins 20 to 23, which nothing else uses.
+/// Global interrupts that a timer can be routed to (2.3.8): IOAPIC pins 20 to 23, which no PCI slot uses.
 pub const ROUTES: u32 = 0x00f0_0000;
 /// Wires of the legacy replacement route (2.3.5): timer 0 is IRQ 0, timer 1 is IRQ 8.
 pub const LEGACY_LINES: [u8; 2] = [0, 8];

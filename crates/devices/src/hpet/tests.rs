@@ -131,6 +131,27 @@ fn a_32_bit_timer_matches_every_turn() {
 }
 
 #[test]
+fn a_wire_is_shared_with_another_device() {
+    let (mut h, mut b) = hpet();
+    let other = Line::new(21);
+    b.irq.set(other, true);
+    w64(&mut h, &mut b, CONFIG, 1);
+    assert!(b.high(21), "no timer is routed there");
+    w64(&mut h, &mut b, 0x100, INT | LEVEL | ROUTE_21);
+    w64(&mut h, &mut b, 0x108, 500);
+    assert!(b.run(&mut h, 6000, 21).is_empty(), "high already");
+    b.irq.set(other, false);
+    assert!(b.high(21), "the timer's");
+    w64(&mut h, &mut b, STATUS, 1);
+    assert!(!b.high(21));
+    w64(&mut h, &mut b, 0x100, INT | ROUTE_21);
+    w64(&mut h, &mut b, 0x108, 1000);
+    b.irq.set(other, true);
+    b.run(&mut h, 20_000, 21);
+    assert!(b.high(21), "an edge of the timer leaves the other's level");
+}
+
+#[test]
 fn disabled_timers_have_no_deadline() {
     let (mut h, mut b) = hpet();
     w64(&mut h, &mut b, 0x108, 10);

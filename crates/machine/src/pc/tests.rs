@@ -229,6 +229,43 @@ fn the_hpet_takes_over_irq_0() {
 }
 
 #[test]
+fn the_hpet_keeps_off_the_wires_of_devices_on_memory_mapped_registers() {
+    let options = options::parse("-kernel k -device virtio-rng-device".split_whitespace()).unwrap();
+    let mut random = Random::new([1; 32]);
+    let plugged = crate::plug::plug(&options, crate::plug::Backends::default(), &mut random);
+    let time = HostTime { monotonic_ns: 5, unix_ns: 0 };
+    let mut b = Board::new(GuestClock::new(time), 0, 64 << 20, plugged, random);
+    let mut memory = Memory::new(mem::GuestRam::new(1 << 20).unwrap(), &[]);
+    lapic(&mut b, 0xf0, 0x1ff);
+    let entry = 0x10 + 2 * map::GSI_VIRTIO_MMIO;
+    ioapic(&mut b, entry, 0x51 | 1 << 15 | 1 << 16);
+    // Features, the queue of 4 with one buffer of 8 bytes at 0x4000, DRIVER_OK, the doorbell.
+    assert!(memory.ram.write(0x1000, 0x4000_u64) && memory.ram.write(0x1008, 0x2_0000_0008_u64));
+    assert!(memory.ram.write(0x2002, 1_u16));
+    for (at, v) in [
+        (0x70, 3),
+        (0x24, 1),
+        (0x20, 1),
+        (0x70, 11),
+        (0x38, 4),
+        (0x80, 0x1000),
+        (0x90, 0x2000),
+        (0xa0, 0x3000),
+        (0x44, 1),
+        (0x70, 15),
+        (0x50, 0),
+    ] {
+        b.mmio_write(map::VIRTIO_MMIO + at, 4, v, 0);
+    }
+    b.transfer(&mut memory, 0);
+    assert_eq!(b.mmio_read(map::VIRTIO_MMIO + 0x60, 4, 0), 1, "InterruptStatus");
+    b.mmio_write(map::HPET + 0x10, 4, 1, 0);
+    ioapic(&mut b, entry, 0x51 | 1 << 15);
+    assert!(b.interrupt_pending());
+    assert_eq!(b.interrupt_ack(), 0x51);
+}
+
+#[test]
 fn the_pci_bus_has_a_host_bridge_and_nothing_else() {
     let mut b = board();
     b.io_write(0xcf8, 4, 0x8000_0000, 0);
