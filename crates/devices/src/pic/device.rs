@@ -46,12 +46,13 @@ impl Chip {
         if self.special_mask {
             blocking &= !self.imr;
         }
-        if self.special_fully_nested {
-            // further requests of a slave in service pass
+        let rank = self.rank(self.irr() & !self.imr);
+        let input = (rank + self.top) & 7;
+        if self.special_fully_nested && input == CASCADE {
+            // further requests of the slave in service pass, but nothing below it does
             blocking &= !(1 << CASCADE);
         }
-        let rank = self.rank(self.irr() & !self.imr);
-        (rank < self.rank(blocking)).then_some((rank + self.top) & 7)
+        (rank < self.rank(blocking)).then_some(input)
     }
 
     /// The INTA cycle: input number, the default one when the request has gone.

@@ -185,6 +185,22 @@ fn special_fully_nested_mode_lets_the_slave_interrupt_itself() {
 }
 
 #[test]
+fn in_special_fully_nested_mode_the_slave_in_service_blocks_lower_inputs() {
+    let (mut p, mut b) = pic_with(0x11);
+    levels(&mut p, 1 << 12);
+    assert_eq!(p.ack(), 0x2c);
+    levels(&mut p, 1 << 12 | 1 << 4);
+    assert!(!p.intr(), "4 is below the slave");
+    levels(&mut p, 1 << 12 | 1 << 4 | 1 << 1);
+    assert_eq!(p.ack(), 0x21);
+    for (port, eoi) in [(0x20, 0x61), (0xa0, 0x64), (0x20, 0x62)] {
+        assert!(!p.intr());
+        b.outb(&mut p, port, eoi);
+    }
+    assert_eq!(p.ack(), 0x24);
+}
+
+#[test]
 fn polling_acknowledges() {
     let (mut p, mut b) = pic();
     b.outb(&mut p, 0x20, 0x0c);
