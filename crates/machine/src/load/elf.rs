@@ -44,8 +44,8 @@ fn load_class<'a, H: FileHeader<Endian = Endianness> + pod::Pod>(
     if machine != elf::EM_X86_64 && machine != elf::EM_386 {
         return Err(unsupported("an ELF file for another machine; give an x86-64 one".into()));
     }
-    let table_end =
-        header.e_phoff(endian).into() + u64::from(header.e_phnum(endian)) * u64::from(header.e_phentsize(endian));
+    let table_size = u64::from(header.e_phnum(endian)) * u64::from(header.e_phentsize(endian));
+    let table_end = header.e_phoff(endian).into().saturating_add(table_size);
     if table_end > file.len() as u64 {
         return Err(truncated(table_end));
     }
@@ -224,6 +224,13 @@ mod tests {
             let e = load_image(&whole[..n], None).unwrap_err();
             assert!(matches!(e, LoadError::Truncated { .. }), "{n}: {e}");
         }
+    }
+
+    #[test]
+    fn a_header_table_beyond_all_addresses() {
+        let mut f = image(b"Xen\0", 0x10_0000);
+        f[32..40].fill(0xff);
+        assert!(matches!(load_image(&f, None), Err(LoadError::Truncated { .. })));
     }
 
     #[test]
