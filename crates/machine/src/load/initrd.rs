@@ -24,8 +24,6 @@ pub enum Problem {
 /// Where a part of the file ends.
 pub(super) enum End {
     At(usize),
-    /// The format does not tell.
-    Unknown,
     Truncated,
     /// Offset within the part.
     Damaged(usize),
@@ -76,7 +74,6 @@ pub fn check(file: &[u8]) -> Result<(), Problem> {
         let format_name = format.name;
         match (format.end)(part) {
             End::At(n) => at += zeros + n,
-            End::Unknown => return Ok(()),
             End::Truncated => return Err(Problem::Truncated { format: format_name, size }),
             End::Damaged(n) => return Err(Problem::Damaged { format: format_name, at: at + zeros + n }),
         }
@@ -139,11 +136,15 @@ fn zstd(part: &[u8]) -> End {
     }
 }
 
-/// An xz stream names its size nowhere at its start, but a whole file ends with a footer's magic and padding of zeros
-/// (The .xz File Format 1.2, 2.1.2.4).
+/// An xz stream names its size nowhere at its start, but it is a multiple of 4 bytes and ends with a footer: the flags that
+/// the header has, and a magic (The .xz File Format 1.2, 2.1). Data that look like one end the walk early, which refuses nothing.
 fn xz(part: &[u8]) -> End {
-    let padding = part.iter().rev().take_while(|b| **b == 0).count();
-    if part[..part.len() - padding].ends_with(b"YZ") { End::Unknown } else { End::Truncated }
+    let Some(flags) = part.get(6..8) else { return End::Truncated };
+    let footer = [flags[0], flags[1], b'Y', b'Z'];
+    match part.chunks_exact(4).skip(2).position(|word| word == footer) {
+        Some(n) => End::At(4 * (n + 3)),
+        None => End::Truncated,
+    }
 }
 
 /// LZ4's legacy frame, which Linux uses: blocks that name their compressed size, up to the end of the file or the next
@@ -229,6 +230,26 @@ mod tests {
     fn xz_by_its_footer() {
         assert_eq!(check(b"\xfd7zXZ\0....YZ\0\0\0\0"), Ok(()));
         assert_eq!(check(b"\xfd7zXZ\0....Y"), Err(Problem::Truncated { format: "xz", size: 11 }));
+    }
+
+    #[test]
+    fn an_archive_behind_xz() {
+        // "hello\n" by xz 5.4.
+        let xz = [
+            &b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46\x02\0\x21\x01\x16\0\0\0\x74\x2f\xe5\xa3"[..],
+            b"\x01\0\x05hello\n\0\0\0\xa5\x60\x97\xf1\x94\xf6\xfd\xe0",
+            b"\0\x01\x1e\x06\xc1\x2f\xa4\x1d\x1f\xb6\xf3\x7d\x01\0\0\0\0\x04YZ",
+        ]
+        .concat();
+        assert_eq!(check(&xz), Ok(()));
+        for n in 6..xz.len() {
+            assert_eq!(check(&xz[..n]), Err(Problem::Truncated { format: "xz", size: n }), "{n}");
+        }
+        let two = [&xz[..], &archive()].concat();
+        assert_eq!(check(&two), Ok(()));
+        let cut = &two[..xz.len() + 130];
+        assert_eq!(check(cut), Err(Problem::Truncated { format: "cpio", size: cut.len() }));
+        assert!(check(&[&xz[..], &xz[..xz.len() - 1]].concat()).is_err());
     }
 
     #[test]
