@@ -189,7 +189,11 @@ pub fn drive(p: &mut Parser, v: Value<'_>) -> Result<(), OptionError> {
 /// `-chardev`.
 pub fn chardev(p: &mut Parser, v: Value<'_>) -> Result<(), OptionError> {
     let mut keys = Properties::new(v, "backend");
-    let backend = keys.choice("backend", &["stdio", "null"])?;
+    let kind = match keys.choice("backend", &["stdio", "null"])? {
+        Some("stdio") => Chardev::Stdio,
+        Some(_) => Chardev::Null,
+        None => return Err(v.bad("give `backend=`: stdio or null")),
+    };
     let id = keys.need("id")?;
     keys.choice("mux", &["off"])?;
     keys.choice("signal", &["on", "off"])?;
@@ -197,7 +201,6 @@ pub fn chardev(p: &mut Parser, v: Value<'_>) -> Result<(), OptionError> {
     if p.chardevs.iter().any(|c| c.id == id) {
         return Err(v.bad(format!("there are two character devices with id={id}")));
     }
-    let kind = if backend == Some("stdio") { Chardev::Stdio } else { Chardev::Null };
     if kind == Chardev::Stdio && p.chardevs.iter().any(|c| c.kind == Chardev::Stdio) {
         return Err(v.bad("stdio can be used by one character device only"));
     }

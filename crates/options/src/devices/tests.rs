@@ -125,6 +125,7 @@ fn what_cannot_be_says_why() {
             "`c` is in use",
         ),
         ("-chardev stdio", "`id=`"),
+        ("-chardev id=c", "`backend=`"),
         ("-chardev socket,id=c", "socket"),
         ("-chardev stdio,id=a -chardev stdio,id=b", "one character device only"),
         ("-serial stdio -chardev stdio,id=a", "used twice"),
