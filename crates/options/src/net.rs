@@ -193,7 +193,10 @@ fn address(p: &Parser, keys: &mut Properties<'_>) -> Result<[u8; 6], OptionError
     };
     let used: Vec<_> = p.plugged.iter().filter_map(mac_of).collect();
     let mac = match keys.take("mac") {
-        None => [0x52, 0x54, 0, 0x12, 0x34, 0x56 + used.len() as u8],
+        None => (0x56..=0xff)
+            .map(|last| [0x52, 0x54, 0, 0x12, 0x34, last])
+            .find(|mac| !used.contains(mac))
+            .ok_or_else(|| keys.bad("no address is left; give `mac=`"))?,
         Some(text) => mac(&text).ok_or_else(|| {
             keys.bad(format!("mac={text}: give a card's own address, six bytes like 52:54:00:12:34:56"))
         })?,
@@ -364,6 +367,24 @@ mod tests {
         let (nets, cards) = network("-nic user -nic socket,mcast=230.0.0.1:1234,mac=02:00:00:00:00:01");
         assert_eq!(nets[1].net, Netdev::Lan(LanNet { group: Ipv4Addr::new(230, 0, 0, 1), port: 1234 }));
         assert_eq!(cards[1], Model::Net { netdev: "nic1".into(), mac: [2, 0, 0, 0, 0, 1] });
+    }
+
+    /// As QEMU 7.2 gives them (`info network`).
+    #[test]
+    fn an_address_that_is_not_given_is_the_first_free_one() {
+        let macs = |a: &str, b: &str| {
+            let cards = network(&format!("-nic user{a} -nic user{b}")).1;
+            [0, 1].map(|n| match cards[n] {
+                Model::Net { mac, .. } => mac[5],
+                _ => panic!("{cards:?}"),
+            })
+        };
+        assert_eq!(macs("", ""), [0x56, 0x57]);
+        assert_eq!(macs(",mac=52:54:00:12:34:57", ""), [0x57, 0x56]);
+        assert_eq!(macs(",mac=52:54:00:12:34:56", ""), [0x56, 0x57]);
+        assert_eq!(macs(",mac=02:00:00:00:00:01", ""), [0x01, 0x56]);
+        let many = "-device virtio-net-pci,netdev=n ".repeat(200);
+        assert!(config(&many).unwrap_err().contains("virtio-net-pci,netdev=n"));
     }
 
     #[test]
