@@ -75,6 +75,10 @@ pub enum LoadError {
         "-initrd {name}: {size} bytes do not fit into the {free} bytes of RAM beside the kernel; give -m {need_mib} or more"
     )]
     InitrdTooBig { name: String, size: u64, free: u64, need_mib: u64 },
+    #[error(
+        "-initrd {name}: {size} bytes do not fit into the {free} bytes beside the kernel where it can reach them; give a smaller one"
+    )]
+    InitrdOutOfReach { name: String, size: u64, free: u64 },
     #[error("-initrd {name}: {problem}")]
     BadInitrd { name: String, problem: initrd::Problem },
     #[error("-append: {have} bytes are too long a command line, the kernel takes {most}; shorten it")]
@@ -144,11 +148,17 @@ impl<I: Iterator<Item = u8>> EqIgnoreCase for I {}
 /// Where an initrd of this size goes: as high as RAM and `last_addr` (the last byte it may use) allow, page-aligned, above
 /// the kernel's end.
 fn place_initrd(config: &Config, size: u64, kernel_end: u64, last_addr: u64) -> Result<u64, LoadError> {
-    let top = config.ram_bytes.min(last_addr.saturating_add(1)) & !0xfff;
-    let free = top.saturating_sub(kernel_end.next_multiple_of(0x1000));
-    if size > free {
-        let need_mib = mib(kernel_end.next_multiple_of(0x1000) + size.next_multiple_of(0x1000));
-        return Err(LoadError::InitrdTooBig { name: initrd_name(config), size, free, need_mib });
+    let kernel_end = kernel_end.next_multiple_of(0x1000);
+    let reach = last_addr.saturating_add(1) & !0xfff;
+    let top = config.ram_bytes.min(reach) & !0xfff;
+    let free_below = |top: u64| top.saturating_sub(kernel_end);
+    let name = || initrd_name(config);
+    if size > free_below(reach) {
+        return Err(LoadError::InitrdOutOfReach { name: name(), size, free: free_below(reach) });
+    }
+    if size > free_below(top) {
+        let need_mib = mib(kernel_end + size.next_multiple_of(0x1000));
+        return Err(LoadError::InitrdTooBig { name: name(), size, free: free_below(top), need_mib });
     }
     Ok((top - size) & !0xfff)
 }
@@ -224,6 +234,8 @@ pub(crate) mod tests {
         assert_eq!(place_initrd(&c, 0x300_0000, 0x100_0000, u64::MAX), Ok(0x100_0000));
         let e = place_initrd(&c, 0x300_0001, 0x100_0000, u64::MAX).unwrap_err();
         assert!(e.to_string().contains("give -m 65 or more"), "{e}");
+        let e = place_initrd(&c, 0x100_0001, 0x100_0000, 0x1ff_ffff).unwrap_err();
+        assert!(e.to_string().contains("16777217 bytes") && !e.to_string().contains("-m"), "more RAM is no help: {e}");
     }
 
     /// The guests that `cargo xtask guest` has made, if any: Debian's kernels and an initrd, whole and cut.
