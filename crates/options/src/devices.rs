@@ -208,6 +208,13 @@ pub fn chardev(p: &mut Parser, v: Value<'_>) -> Result<(), OptionError> {
     Ok(())
 }
 
+/// Every character device has its port: one on stdio takes the terminal from the serial port.
+pub fn check(chardevs: &[NamedChardev]) -> Result<(), OptionError> {
+    let Some(unused) = chardevs.iter().find(|c| !c.in_use) else { return Ok(()) };
+    let reason = format!("no port uses it: add `-device virtconsole,chardev={}`", unused.id);
+    Err(OptionError::BadValue { option: "-chardev", given: unused.id.clone(), reason })
+}
+
 /// A device that has no place yet, with the option that asked for it.
 pub struct Plugged {
     option: &'static str,

@@ -312,6 +312,7 @@ pub fn parse<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Result<Config,
         }
         config.serial = Serial::None;
     }
+    devices::check(&chardevs)?;
     config.drives.iter_mut().for_each(|d| d.snapshot |= snapshot);
     config.devices = devices::place(plugged)?;
     net::check(&config)?;

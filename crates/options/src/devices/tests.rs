@@ -126,6 +126,7 @@ fn what_cannot_be_says_why() {
         ),
         ("-chardev stdio", "`id=`"),
         ("-chardev id=c", "`backend=`"),
+        ("-chardev stdio,id=c", "`-chardev c`: no port uses it"),
         ("-chardev socket,id=c", "socket"),
         ("-chardev stdio,id=a -chardev stdio,id=b", "one character device only"),
         ("-serial stdio -chardev stdio,id=a", "used twice"),
