@@ -29,7 +29,7 @@ times 0x40 - ($ - $$) nop
     mov rsp, r13
     AGAIN plain
 
-; 0x80: GS is a segment that user code may not have, and what the kernel says is its base is told from what it becomes.
+; 0x80: GS is a segment that user code may not have: it becomes null, and keeps the base that the kernel has given it.
 times 0x80 - ($ - $$) nop
 inner:
     mov eax, KDATA

@@ -427,11 +427,6 @@ pub(crate) fn iretq(cx: &mut Exec<'_>, sp: u64) -> Result<u64, Stop> {
     let mut stack = Stack::flat(sp);
     let ip = stack.pop(cx, w)?;
     let cs = stack.pop(cx, w)? as u16;
-    // Translated code has GS's base, which is lost where an outer level may not use the segment.
-    let gs = cx.cpu.seg[SegReg::Gs as usize];
-    if cx.cpu.translated && cs as u8 & 3 > cx.cpu.cpl && !gs.is_null() && gs.dpl() < 3 {
-        return Err(Stop);
-    }
     let flags = stack.pop(cx, w)?;
     cx.cpu.regs[PASSED as usize] = flags;
     let mask = iret_flags(cx.cpu, w, cx.cpu.cpl);
