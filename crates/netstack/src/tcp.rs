@@ -56,6 +56,10 @@ struct Flow {
     /// The outside will send nothing more; the guest will send nothing more, and the outside knows.
     outside_finished: bool,
     guest_finished: bool,
+    /// The guest will send nothing more, but what came before may still wait for the outside.
+    fin_received: bool,
+    /// Of that, all when both have finished: smoltcp drops what it has with the end of TIME-WAIT.
+    rest: Vec<u8>,
     /// The outside took less than it was given, and has not said that it would take more.
     blocked: bool,
     /// The outside has closed, or broken a rule: what is left is to reset the guest's end.
@@ -341,6 +345,11 @@ impl Flow {
 
     fn give_outside(&mut self, outside: &mut dyn Outside, id: ChannelId, socket: &mut Socket<'_>) -> bool {
         let mut moved = false;
+        while !self.blocked && !self.rest.is_empty() {
+            let taken = outside.send(id, &self.rest).min(self.rest.len());
+            self.rest.drain(..taken);
+            self.blocked = !self.rest.is_empty();
+        }
         while !self.blocked && socket.can_recv() {
             let taken = socket.recv(|data| {
                 let taken = outside.send(id, data).min(data.len());
@@ -349,8 +358,13 @@ impl Flow {
             });
             moved |= taken.is_ok_and(|taken| taken > 0);
         }
-        let fin = matches!(socket.state(), State::CloseWait | State::LastAck | State::Closing | State::TimeWait);
-        if fin && !socket.can_recv() && !self.guest_finished {
+        self.fin_received |=
+            matches!(socket.state(), State::CloseWait | State::LastAck | State::Closing | State::TimeWait);
+        while self.fin_received && self.outside_finished && socket.can_recv() {
+            moved |= socket.recv(|data| (data.len(), self.rest.extend(&*data))).is_ok();
+        }
+        let all = self.rest.is_empty() && !socket.can_recv();
+        if self.fin_received && all && !self.guest_finished {
             self.guest_finished = true;
             outside.finish(id);
         }
@@ -358,11 +372,13 @@ impl Flow {
     }
 
     /// Nothing is left to be said to the guest. What follows in TIME-WAIT could only be answered again, for which RST does as well:
-    /// the guest has everything by then.
+    /// the guest has everything by then. When both have finished, the outside is to have everything too.
     fn is_over(&self, socket: &Socket<'_>) -> bool {
         match socket.state() {
-            State::Closed => socket.remote_endpoint().is_none(),
+            State::Closed => socket.remote_endpoint().is_none() && (self.rest.is_empty() || self.aborted),
             State::TimeWait => self.guest_finished,
+            // The guest has answered SYN and ACK with RST: smoltcp listens again.
+            State::Listen => true,
             _ => false,
         }
     }
@@ -375,6 +391,8 @@ fn flow(key: Key, room: usize) -> Flow {
         room,
         outside_finished: false,
         guest_finished: false,
+        fin_received: false,
+        rest: Vec::new(),
         blocked: false,
         aborted: false,
         credit: 0,

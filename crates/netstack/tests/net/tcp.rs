@@ -3,8 +3,11 @@
 use crate::guest::{ADDRESS, Guest};
 use crate::host::{Service, Sum, pattern};
 use crate::world::{Cable, MS, SOCKETS, World};
+use netstack::Event;
 use smoltcp::iface::SocketHandle;
+use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::socket::tcp::State;
+use smoltcp::wire::{IpProtocol, Ipv4Address, Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
 
 const MIB: usize = 1 << 20;
 
@@ -259,4 +262,101 @@ fn a_hundred_thousand_connections_leave_nothing() {
     }
     world.until(60, "the end", |world| world.stack.flows().tcp == 0);
     assert_eq!(world.host.0.borrow().opened, []);
+}
+
+/// A segment of the guest's from its port 5000 to 192.0.2.1:3.
+fn segment(seq: u32, ack: Option<u32>, control: TcpControl, payload: &[u8]) -> Vec<u8> {
+    let (src_addr, dst_addr) = (ADDRESS, Ipv4Address::new(192, 0, 2, 1));
+    let repr = TcpRepr {
+        src_port: 5000,
+        dst_port: 3,
+        control,
+        seq_number: TcpSeqNumber(seq as i32),
+        ack_number: ack.map(|ack| TcpSeqNumber(ack as i32)),
+        window_len: 0xffff,
+        window_scale: None,
+        max_seg_size: None,
+        sack_permitted: false,
+        sack_ranges: [None; 3],
+        timestamp: None,
+        payload,
+    };
+    let ip =
+        Ipv4Repr { src_addr, dst_addr, next_header: IpProtocol::Tcp, payload_len: repr.buffer_len(), hop_limit: 64 };
+    let mut frame = vec![0x52, 0x55, 10, 0, 2, 2];
+    frame.extend(crate::guest::MAC);
+    frame.extend([8, 0]);
+    frame.resize(14 + ip.buffer_len() + repr.buffer_len(), 0);
+    let mut packet = Ipv4Packet::new_unchecked(&mut frame[14..]);
+    ip.emit(&mut packet, &ChecksumCapabilities::default());
+    let mut packet = TcpPacket::new_unchecked(packet.payload_mut());
+    repr.emit(&mut packet, &src_addr.into(), &dst_addr.into(), &ChecksumCapabilities::default());
+    frame
+}
+
+/// The network takes the guest's segment; the next one for the guest: sequence number and control bits.
+fn exchange(world: &mut World, frame: &[u8]) -> Option<(u32, u8)> {
+    world.stack.transmit(frame);
+    for _ in 0..2 {
+        let events = world.host.0.borrow_mut().run();
+        events.into_iter().for_each(|(id, event)| world.stack.event(id, event));
+        world.stack.poll(world.now);
+    }
+    let frame = world.stack.receive()?.bytes;
+    Some((u32::from_be_bytes(frame[38..42].try_into().unwrap()), frame[47]))
+}
+
+#[test]
+fn a_guest_that_resets_what_it_was_just_given_leaves_nothing() {
+    // As who looks for open ports does, and who has given up meanwhile.
+    let mut world = World::sockets("", &[("192.0.2.1:3", Service::Stuck)]);
+    let (_, flags) = exchange(&mut world, &segment(100, None, TcpControl::Syn, b"")).unwrap();
+    assert_eq!(flags, 0x12, "SYN and ACK");
+    assert_eq!(exchange(&mut world, &segment(101, None, TcpControl::Rst, b"")), None);
+    assert_eq!(world.stack.flows().tcp, 0);
+    assert_eq!(world.host.0.borrow().opened, []);
+}
+
+#[test]
+fn a_slow_host_gets_what_came_before_the_end() {
+    // Both orders: the host has finished before the guest does, or after that.
+    for host_first in [true, false] {
+        let mut world = World::sockets("", &[("192.0.2.1:3", Service::Stuck)]);
+        let handle = world.guest.connect("192.0.2.1:3", 512 << 10);
+        world.until(5, "connection", |world| world.guest.tcp(handle).may_send());
+        let id = world.host.0.borrow().find("192.0.2.1:3").unwrap();
+        let finish = |world: &World| world.host.0.borrow_mut().say(id, Event::Finished);
+        if host_first {
+            finish(&world);
+            world.until(5, "the host's end", |world| world.guest.tcp(handle).state() == State::CloseWait);
+        }
+        // More than the host's window, and all of it is acknowledged.
+        const LEN: usize = 400 << 10;
+        let data: Vec<u8> = (0..LEN).map(pattern).collect();
+        world.guest.tcp(handle).send_slice(&data).unwrap();
+        world.guest.tcp(handle).close();
+        if !host_first {
+            world.until(5, "the guest's end", |world| world.guest.tcp(handle).state() == State::FinWait2);
+            finish(&world);
+        }
+        (0..1000).for_each(|_| world.step(MS));
+        (0..20).for_each(|_| world.step(1000 * MS)); // as long as TIME-WAIT
+        let mut got = Sum::default();
+        let mut take = |world: &World| {
+            let mut host = world.host.0.borrow_mut();
+            let sent: Vec<_> = host.sent.drain(..).collect();
+            sent.iter().for_each(|(_, data)| got.add(data));
+            host.forgive();
+            let len = sent.iter().map(|(_, data)| data.len()).sum();
+            host.say(id, Event::Credit(len));
+        };
+        for _ in 0..20 {
+            take(&world);
+            world.step(MS);
+        }
+        assert_eq!(got, Sum::of_pattern(LEN), "{host_first}");
+        assert_eq!(world.host.0.borrow().finished, [id]);
+        assert_eq!(world.stack.flows().tcp, 0);
+        assert_eq!(world.host.0.borrow().opened, []);
+    }
 }
