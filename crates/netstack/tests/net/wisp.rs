@@ -220,6 +220,47 @@ fn a_relay_that_is_lost_resets_and_is_called_again() {
 }
 
 #[test]
+fn a_relay_that_is_lost_resets_what_it_had_finished() {
+    let mut world = relay();
+    let handle = world.guest.connect("192.0.2.1:1", 4096);
+    run(&mut world);
+    say(&mut world, packet(3, 0, &4u32.to_le_bytes()));
+    let id = sent(&mut world)[0].1;
+    say(&mut world, packet(4, id, &[2]));
+    assert_eq!(world.guest.tcp(handle).state(), State::CloseWait);
+    say(&mut world, Event::Closed("it is down".into()));
+    // The guest may read what it was given; what it says has nowhere to go.
+    assert_eq!(world.guest.tcp(handle).state(), State::CloseWait);
+    world.guest.tcp(handle).send_slice(b"lost").unwrap();
+    run(&mut world);
+    assert_eq!(world.guest.tcp(handle).state(), State::Closed);
+    assert_eq!(world.stack.flows().tcp, 0);
+}
+
+#[test]
+fn a_guest_that_has_finished_may_take_its_time() {
+    let mut world = relay();
+    let handle = world.guest.connect("192.0.2.1:1", 64 << 10);
+    run(&mut world);
+    say(&mut world, packet(3, 0, &4u32.to_le_bytes()));
+    let id = sent(&mut world)[0].1;
+    world.guest.tcp(handle).close();
+    run(&mut world);
+    const LEN: usize = 1 << 20;
+    bring(&mut world, id, LEN);
+    say(&mut world, packet(4, id, &[2]));
+    // Four minutes for all of it; what is left when its own TIME-WAIT ends, this guest forgets.
+    let mut taken = 0;
+    while taken < LEN - (64 << 10) {
+        let got = world.guest.tcp(handle).recv(|data| (data.len().min(4096), data.len().min(4096)));
+        assert!(got.is_ok_and(|got| got > 0), "{taken} bytes came");
+        taken += got.unwrap();
+        (0..10).for_each(|_| world.step(100 * MS));
+    }
+    world.until(60, "the end", |world| world.stack.flows().tcp == 0);
+}
+
+#[test]
 fn a_stream_that_the_guest_has_finished_does_not_stay_for_ever() {
     let mut world = relay();
     let handle = world.guest.connect("192.0.2.1:1", 4096);

@@ -204,6 +204,7 @@ impl Wisp {
                 return;
             }
             stream.window -= data.len();
+            stream.last_ns = self.now_ns;
             self.buffered -= data.len();
             self.owed += data.len();
             self.moved_ns = self.now_ns;
@@ -237,12 +238,14 @@ impl Wisp {
         self.socket = Socket::None;
         self.packets = 0;
         (self.buffered, self.owed) = (0, 0);
-        for (id, stream) in self.streams.drain() {
-            // Finished is told already.
-            if stream.closed != Some(REASON_VOLUNTARY) || !stream.waiting.is_empty() {
-                self.reports.push_back((id, Report::Closed));
+        self.streams.retain(|id, stream| {
+            // Finished is told already; what the guest still says is answered by `send`.
+            let finished = stream.closed == Some(REASON_VOLUNTARY) && stream.waiting.is_empty();
+            if !finished {
+                self.reports.push_back((*id, Report::Closed));
             }
-        }
+            finished
+        });
     }
 
     fn end(&mut self, id: ChannelId) -> Option<Stream> {
@@ -395,7 +398,9 @@ impl Outside for Wisp {
 
     fn tick(&mut self, now_ns: u64) -> Option<u64> {
         self.now_ns = now_ns;
-        let deadline = |stream: &Stream| stream.finished.then(|| stream.last_ns.saturating_add(LINGER_NS));
+        // What the relay has closed ends when the guest has everything.
+        let lingers = |stream: &Stream| stream.finished && stream.closed.is_none();
+        let deadline = |stream: &Stream| lingers(stream).then(|| stream.last_ns.saturating_add(LINGER_NS));
         let due = self.streams.iter().filter(|(_, s)| deadline(s).is_some_and(|at| at <= now_ns));
         let due: Vec<_> = due.map(|(id, _)| *id).collect();
         for id in due {
