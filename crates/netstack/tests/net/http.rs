@@ -167,3 +167,13 @@ fn everything_else_is_refused() {
         assert_eq!(world.host.0.borrow().opened, []);
     }
 }
+
+#[test]
+fn a_guest_without_chunks_sees_the_end_of_what_was_compressed() {
+    let mut world = page("");
+    let handle = connect(&mut world, "192.0.2.1:80", "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    let (id, _) = fetch(&mut world);
+    say(&world, id, [data("200 OK\ncontent-length: 3\ncontent-encoding: gzip\n"), data("longer"), Event::Finished]);
+    let text = read(&mut world, handle, "");
+    assert_eq!(text, "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nlonger");
+}

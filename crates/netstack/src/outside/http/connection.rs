@@ -105,10 +105,7 @@ impl Connection {
         match event {
             Event::Data(head) if fetch.framing.is_none() => {
                 let host = String::from_utf8_lossy(&head);
-                let (text, framing) = response::head(&host, &fetch.method, fetch.chunks, fetch.keep_alive);
-                if !response::is_marked(&host, framing) {
-                    fetch.keep_alive = false;
-                }
+                let (text, framing) = response::head(&host, &fetch.method, fetch.chunks, &mut fetch.keep_alive);
                 self.output.extend(text.bytes());
                 fetch.framing = Some(framing);
             }

@@ -16,8 +16,9 @@ pub enum Framing {
     Plain,
 }
 
-/// The head for the guest, from the host's: the status line without the version, then fields.
-pub fn head(host: &str, method: &str, chunks: bool, keep_alive: bool) -> (String, Framing) {
+/// The head for the guest, from the host's: the status line without the version, then fields. `keep_alive` becomes false where the
+/// guest cannot tell the response's end from the connection's.
+pub fn head(host: &str, method: &str, chunks: bool, keep_alive: &mut bool) -> (String, Framing) {
     let mut lines = host.lines();
     let status = lines.next().unwrap_or("502 Bad Gateway");
     let code = status.split(' ').next().and_then(|code| code.parse::<u16>().ok()).unwrap_or(502);
@@ -39,18 +40,16 @@ pub fn head(host: &str, method: &str, chunks: bool, keep_alive: bool) -> (String
             head.push_str("transfer-encoding: chunked\r\n");
             Framing::Chunks
         }
-        None => Framing::Plain,
+        None => {
+            *keep_alive = false;
+            Framing::Plain
+        }
     };
     if let (Framing::Empty, "HEAD", Some(length)) = (framing, method, length) {
         _ = write!(head, "content-length: {length}\r\n");
     }
-    head.push_str(if keep_alive { "connection: keep-alive\r\n\r\n" } else { "connection: close\r\n\r\n" });
+    head.push_str(if *keep_alive { "connection: keep-alive\r\n\r\n" } else { "connection: close\r\n\r\n" });
     (head, framing)
-}
-
-/// Whether the guest can tell the response's end from the connection's.
-pub fn is_marked(host: &str, framing: Framing) -> bool {
-    framing != Framing::Plain || host.lines().any(|line| line.to_ascii_lowercase().starts_with("content-length:"))
 }
 
 /// A page of our own, after which the connection ends.
@@ -76,15 +75,22 @@ mod tests {
 
     #[test]
     fn the_end_of_a_response_is_marked() {
+        let head = |host, method, chunks, mut keep_alive| {
+            let (text, framing) = super::head(host, method, chunks, &mut keep_alive);
+            (text, framing, keep_alive)
+        };
         let known = "200 OK\ncontent-length: 3\nx: y\n";
-        let (text, framing) = head(known, "GET", true, true);
-        assert_eq!(text, "HTTP/1.1 200 OK\r\nx: y\r\ncontent-length: 3\r\nconnection: keep-alive\r\n\r\n");
-        assert!(framing == Framing::Plain && is_marked(known, framing));
+        let text = "HTTP/1.1 200 OK\r\nx: y\r\ncontent-length: 3\r\nconnection: keep-alive\r\n\r\n";
+        assert_eq!(head(known, "GET", true, true), (text.into(), Framing::Plain, true));
         // The length is that of the compressed body, which is not what comes.
-        let (text, framing) = head("200 OK\nContent-Length: 3\nContent-Encoding: gzip\n", "GET", true, false);
-        assert_eq!(text, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n");
-        assert_eq!(framing, Framing::Chunks);
-        assert_eq!(head("200 OK\n", "GET", false, false).1, Framing::Plain);
+        let packed = "200 OK\nContent-Length: 3\nContent-Encoding: gzip\n";
+        let text = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";
+        assert_eq!(head(packed, "GET", true, false), (text.into(), Framing::Chunks, false));
+        // HTTP/1.0 has the connection's end only.
+        let text = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
+        for host in ["200 OK\n", packed] {
+            assert_eq!(head(host, "GET", false, true), (text.into(), Framing::Plain, false));
+        }
         assert_eq!(head(known, "HEAD", true, true).1, Framing::Empty);
         assert!(head(known, "HEAD", true, true).0.contains("content-length: 3\r\n"));
         assert_eq!(head("304 Not Modified\n", "GET", true, true).1, Framing::Empty);
