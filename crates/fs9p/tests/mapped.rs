@@ -200,6 +200,21 @@ fn metadata_follows_names() {
     assert_eq!(names(&below, ".virtfs_metadata"), ["new"]);
 }
 
+/// A name that somebody else has removed, or a crash, leaves metadata that another name shares.
+#[test]
+fn a_new_file_does_not_share_what_is_left_of_a_name() {
+    let (below, mut c) = mapped();
+    c.walk(ROOT, 1, &[]).unwrap();
+    c.create(1, b"a", 2, 0o640).unwrap();
+    c.expect(Request::Tlink { dfid: ROOT, fid: 1, name: b"b" });
+    let (before, _) = (seen(&mut c, &[b"a"]), c.clunk(1).unwrap());
+    let mut other = Client::attached(below.clone(), 0);
+    other.expect(Request::Tunlinkat { dirfd: ROOT, name: b"b", flags: 0 });
+    c.expect(Request::Tmknod { dfid: ROOT, name: b"b", mode: 0o20666, major: 1, minor: 3, gid: 7 });
+    assert_eq!(seen(&mut c, &[b"b"]), (0o20666, 0, 7));
+    assert_eq!(seen(&mut c, &[b"a"]), before);
+}
+
 #[test]
 fn a_tree_that_is_full_keeps_nothing_of_a_file_that_failed() {
     let below = memory(3 << 10);

@@ -199,8 +199,8 @@ impl<T: FileTree> MappedTree<T> {
     async fn save(&self, node: &Node<T>, open: Option<&T::Handle>, metadata: Metadata) -> Result<()> {
         let name = node.0.names.borrow().last().cloned();
         match name {
-            Some((dir, name)) => self.save_as(&dir, &name, metadata).await?,
-            None if node.0.is_root => self.save_to(&node.below(), ROOT, metadata).await?,
+            Some((dir, name)) => self.save_as(&dir, &name, metadata, false).await?,
+            None if node.0.is_root => self.save_to(&node.below(), ROOT, metadata, false).await?,
             None => {
                 let stat = self.below.stat(&node.below(), open).await?;
                 if stat.nlink > 0 && stat.mode & mode::TYPE != mode::DIRECTORY {
@@ -212,22 +212,26 @@ impl<T: FileTree> MappedTree<T> {
         Ok(())
     }
 
-    /// Keeps `metadata` of `name` in `dir`.
-    async fn save_as(&self, dir: &Node<T>, name: &[u8], metadata: Metadata) -> Result<()> {
+    /// Keeps `metadata` of `name` in `dir`. `new`: what is there is of a file that is gone, and may be another name's too.
+    async fn save_as(&self, dir: &Node<T>, name: &[u8], metadata: Metadata, new: bool) -> Result<()> {
         if let Some(store) = self.store(dir, true).await? {
-            match self.save_to(&store, name, metadata).await {
+            match self.save_to(&store, name, metadata, new).await {
                 // somebody else has removed it meanwhile
                 Err(Errno::ENOENT | Errno::ESTALE) => *dir.0.store.borrow_mut() = None,
                 saved => return saved,
             }
         }
         let store = self.store(dir, true).await?.ok_or(Errno::ENOENT)?;
-        self.save_to(&store, name, metadata).await
+        self.save_to(&store, name, metadata, new).await
     }
 
-    async fn save_to(&self, store: &T::Node, name: &[u8], metadata: Metadata) -> Result<()> {
+    async fn save_to(&self, store: &T::Node, name: &[u8], metadata: Metadata, new: bool) -> Result<()> {
         let flags = Flags::WRONLY | Flags::EXCL;
         let file = match self.below.create(store, name, flags, plain(METADATA_MODE)).await {
+            Err(Errno::EEXIST) if new => {
+                self.below.unlink(store, name, false).await?;
+                self.below.create(store, name, flags, plain(METADATA_MODE)).await?.1
+            }
             Err(Errno::EEXIST) => {
                 let node = self.below.lookup(store, name).await?;
                 let longer = self.below.stat(&node, None).await?.size > metadata::LENGTH as u64;

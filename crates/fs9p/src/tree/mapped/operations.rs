@@ -279,7 +279,7 @@ impl<T: FileTree> MappedTree<T> {
             let above = self.stat(dir, None).await?;
             let owner = rules::inherit((above.mode, above.gid), kind, owner);
             let metadata = kept(Owner { mode: kind | owner.mode & mode::BITS, ..owner }, rdev.into());
-            self.save_as(dir, name, metadata).await?;
+            self.save_as(dir, name, metadata, true).await?;
             Ok(metadata)
         };
         match keep.await {
