@@ -7,8 +7,8 @@ use thiserror::Error;
 
 /// Frames that wait for the guest; a switch too has only so many.
 const WAITING: usize = 512;
-/// Longest frame on the cable: nobody there segments.
-const FRAME: usize = 1514;
+/// Longest frame on the cable, with the tag of a VLAN (IEEE 802.1Q): nobody there segments.
+const FRAME: usize = 1518;
 /// Shortest thing that has a header.
 const HEADER: usize = 14;
 
@@ -63,5 +63,43 @@ impl Lan {
     /// The guest was reset.
     pub fn reset(&mut self) {
         self.waiting.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    struct Sent(Rc<RefCell<Vec<Vec<u8>>>>);
+
+    impl Channels for Sent {
+        fn supports(&self, _: Kind) -> bool {
+            true
+        }
+        fn open(&mut self, _: ChannelId, _: Kind, _: &str) {}
+        fn send(&mut self, _: ChannelId, data: &[u8]) {
+            self.0.borrow_mut().push(data.to_vec());
+        }
+        fn finish(&mut self, _: ChannelId) {}
+        fn close(&mut self, _: ChannelId) {}
+        fn credit(&mut self, _: ChannelId, _: usize) {}
+    }
+
+    #[test]
+    fn a_full_frame_of_a_vlan_crosses() {
+        let net = LanNet { group: [230, 0, 0, 1].into(), port: 1234 };
+        let sent = Rc::default();
+        let mut lan = Lan::new(net, Box::new(Sent(Rc::clone(&sent))), &Ids::default()).unwrap();
+        let mut frame = vec![0; 14 + 4 + 1500];
+        frame[12..14].copy_from_slice(&[0x81, 0]);
+        lan.transmit(&frame);
+        assert!(sent.borrow().iter().eq([&frame]));
+        lan.event(lan.id, Event::Data(frame.clone()));
+        assert!(lan.receive().is_some_and(|got| got == frame));
+        frame.push(0);
+        lan.transmit(&frame);
+        assert_eq!(sent.borrow().len(), 1);
     }
 }
