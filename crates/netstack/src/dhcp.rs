@@ -13,6 +13,9 @@ const LEASES: usize = 16;
 /// Seconds for which an address is given; a guest that goes on asking keeps it.
 const LEASE: u32 = 86_400;
 
+/// The client of an address that is in use without having been asked for.
+const NOBODY: EthernetAddress = EthernetAddress([0; 6]);
+
 /// Options (RFC 2132) that smoltcp has no name for.
 mod option {
     pub const HOST_NAME: u8 = 12;
@@ -63,8 +66,12 @@ impl Dhcp {
                 }
             }
             DhcpMessageType::Inform => self.reply(link, &message, DhcpMessageType::Ack, Ipv4Addr::UNSPECIFIED),
-            DhcpMessageType::Release | DhcpMessageType::Decline => {
-                self.leases.retain(|(client, _)| *client != message.client);
+            DhcpMessageType::Release => self.leases.retain(|(client, _)| *client != message.client),
+            // Somebody else uses it, whom nobody knows: not to be given before it is the oldest (RFC 2131, 4.3.3).
+            DhcpMessageType::Decline => {
+                if let Some((client, _)) = self.leases.iter_mut().find(|(client, _)| *client == message.client) {
+                    *client = NOBODY;
+                }
             }
             _ => {}
         }

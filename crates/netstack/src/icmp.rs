@@ -23,7 +23,7 @@ pub fn receive(link: &mut Link, ip: &Ipv4Repr, packet: &Ipv4Packet<&[u8]>) {
 
 /// Tells the guest that its packet could not be delivered, in the name of `from`.
 pub fn unreachable(link: &mut Link, from: Ipv4Addr, reason: Icmpv4DstUnreachable, ip: &Ipv4Repr, payload: &[u8]) {
-    if ip.dst_addr.is_broadcast() || ip.dst_addr.is_multicast() {
+    if link.is_broadcast(ip.dst_addr) || ip.dst_addr.is_multicast() {
         return;
     }
     let fits = IPV4_MIN_MTU - 2 * IPV4_HEADER - 8;

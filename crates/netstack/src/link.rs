@@ -113,6 +113,11 @@ impl Link {
         ip == self.net.host || ip == self.net.dns
     }
 
+    /// Whether a packet to `ip` is for everybody here.
+    pub fn is_broadcast(&self, ip: Ipv4Addr) -> bool {
+        ip.is_broadcast() || ip == self.net.broadcast()
+    }
+
     /// Whether a frame to this hardware address is for the network.
     pub fn is_for_us(&self, mac: EthernetAddress) -> bool {
         mac.is_broadcast() || [self.net.host, self.net.dns].map(own_mac).contains(&mac)

@@ -90,6 +90,10 @@ fn every_guest_has_an_address_of_its_own_and_keeps_it() {
     assert_eq!(ask(1, 3, &[50, 4, 10, 0, 2, 20]), Some((OFFER, [10, 0, 2, 20], true)));
     assert_eq!(ask(7, 2, &[]), None); // given back
     assert_eq!(ask(1, 4, &[]), Some((OFFER, [10, 0, 2, 16], true)));
+    // Who finds an address in use is not given it again, nor is anybody else (RFC 2131, 4.3.3).
+    assert_eq!(ask(4, 4, &[50, 4, 10, 0, 2, 16]), None);
+    assert_eq!(ask(1, 4, &[50, 4, 10, 0, 2, 16]), Some((OFFER, [10, 0, 2, 17], true)));
+    assert_eq!(ask(1, 5, &[]), Some((OFFER, [10, 0, 2, 18], true)));
     // Many more guests than there are leases: everyone gets an answer.
     for mac in 10..200 {
         let (kind, address, _) = ask(1, mac, &[]).unwrap();
@@ -219,6 +223,21 @@ fn the_gateway_answers_echoes_and_others_are_unreachable() {
     assert_eq!((header.src_addr, header.dst_addr), (ADDRESS, Ipv4Address::new(8, 8, 8, 8)));
     // Nobody is at this address of the network, and nobody says so: as on a real one.
     assert_eq!(ping(&mut world, [10, 0, 2, 99]), "");
+}
+
+/// RFC 1122, 3.2.2: no error is an answer to a broadcast. Samba's guests send them all the time.
+#[test]
+fn broadcasts_are_not_answered_by_errors() {
+    let mut world = World::sockets("", &[]);
+    for to in [[10, 0, 2, 255], [255; 4]] {
+        let mut frame = message(1, 1, &[]);
+        frame[26..30].copy_from_slice(&ADDRESS.octets());
+        frame[30..34].copy_from_slice(&to);
+        frame[36..38].copy_from_slice(&137u16.to_be_bytes());
+        smoltcp::wire::Ipv4Packet::new_unchecked(&mut frame[14..]).fill_checksum();
+        world.stack.transmit(&frame);
+        assert_eq!(world.stack.receive(), None, "{to:?}");
+    }
 }
 
 #[test]
