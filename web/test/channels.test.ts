@@ -173,6 +173,29 @@ test("refusals and resets are told, with a reason", async () => {
   assert.notEqual(peer.support & (1 << ChannelKind.Tcp), 0);
 });
 
+test("what was sent before the end arrives, though the channel is closed", async () => {
+  let got = 0;
+  let whole = false;
+  const [server, address] = await serve((socket) => {
+    socket.end(); // it says nothing, and takes its time
+    setTimeout(() => socket.on("data", (data) => (got += data.length)), 100);
+    socket.on("end", () => (whole = true));
+    socket.on("error", () => {});
+    socket.on("close", () => server.close());
+  });
+  const peer = new Peer();
+  const channel = peer.open("Tcp", address);
+  peer.credit(channel, 1);
+  await peer.until("the server's end", () => peer.of(channel, ChannelEvent.Finished).length === 1);
+  // more than the system takes at once
+  const piece = new Uint8Array(900_000);
+  for (let n = 0; n < 20; n++) peer.send(channel, piece);
+  peer.finish(channel);
+  peer.close(channel);
+  await once(server, "close");
+  assert.deepEqual([got, whole], [20 * piece.length, true]);
+});
+
 test("connections that arrive wait until they are opened", async () => {
   const peer = new Peer();
   const probe = await serve(() => {});

@@ -11,6 +11,8 @@ import { webSocket } from "../host/webchannels.ts";
 const arrived = new Map<number, Socket>();
 const ARRIVED_MAX = 64;
 let arrivals = 0;
+/** How long what was sent may wait for the other end when nobody else does. */
+const LINGER_MS = 60_000;
 
 function split(address: string): { host: string; port: number } {
   const colon = address.lastIndexOf(":");
@@ -32,7 +34,12 @@ function stream(socket: Socket, line: Line): Channel {
   return {
     send: (data) => void socket.write(data, () => line.paid(data.length)),
     finish: () => void socket.end(),
-    close: () => void socket.destroy(),
+    close: () => {
+      if (!socket.writableEnded) return void socket.destroy();
+      // What was sent before the end goes on, as long as the other end takes it.
+      socket.setTimeout(LINGER_MS, () => socket.destroy());
+      socket.destroySoon();
+    },
     resume: () => void socket.resume(),
   };
 }
