@@ -1,6 +1,6 @@
 //! CPUID (SDM 2 CPUID): exactly what is implemented.
 
-use super::msr::read_msr;
+use super::msr::{APIC_BASE, read_msr};
 use super::paging::{LINEAR_BITS, PHYSICAL_BITS};
 use super::xsave;
 use crate::cpu::{RAX, RBX, RCX, RDX, cr4};
@@ -16,7 +16,6 @@ pub const TSC_HZ: u32 = 1_000_000_000;
 const MAX_BASIC: u32 = 0x16;
 const MAX_EXTENDED: u32 = 0x8000_0008;
 const MAX_HYPERVISOR: u32 = 0x4000_0000;
-const IA32_APIC_BASE: u32 = 0x1b;
 const APIC_ENABLED: u64 = 1 << 11;
 
 const VENDOR: &[u8; 12] = b"GenuineIntel";
@@ -74,7 +73,7 @@ fn leaf(cx: &mut Exec<'_>, leaf: u32, subleaf: u32) -> [u32; 4] {
             [max, word(VENDOR, 0), word(VENDOR, 2), word(VENDOR, 1)]
         }
         1 => {
-            let apic = read_msr(cx, IA32_APIC_BASE).unwrap_or(0) & APIC_ENABLED != 0;
+            let apic = read_msr(cx, APIC_BASE).unwrap_or(0) & APIC_ENABLED != 0;
             let osxsave = cx.cpu.cr4 & cr4::OSXSAVE != 0;
             // One logical processor, APIC ID 0, CLFLUSH of 64 bytes.
             [

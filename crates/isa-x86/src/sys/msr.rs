@@ -49,6 +49,7 @@ mod index {
     pub const KERNEL_GS_BASE: u32 = 0xc000_0102;
     pub const TSC_AUX: u32 = 0xc000_0103;
 }
+pub(super) use index::APIC_BASE;
 use index::*;
 
 /// IA32_MTRRCAP: eight variable ranges, fixed ranges, write-combining.
