@@ -169,12 +169,7 @@ bits 64
     mov eax, sysenter_entry
     wrmsr
     TRY 'sysenter from ring 3'
-    push UDATA | 3
-    push STACK3
-    pushfq
-    push UCODE64 | 3
-    push try10_user
-    iretq
+    TO_USER try10_user
 try10_user:
     sysenter
 sysenter_entry:
@@ -206,12 +201,7 @@ try11_user:
     mov rax, 0x123456789abc
     wrgsbase rax
     TRY 'what iret makes null keeps its base'
-    push UDATA | 3
-    push STACK3
-    pushfq
-    push UCODE64 | 3
-    push .user
-    iretq
+    TO_USER .user
 .user:
     mov ebx, gs
     rdgsbase rbp
@@ -230,12 +220,7 @@ try11_user:
     or eax, 0xec00
     mov [gdt + GATE + 4], eax
     TRY 'call gate from ring 3 and far return'
-    push UDATA | 3
-    push STACK3
-    pushfq
-    push UCODE64 | 3
-    push try12_user
-    iretq
+    TO_USER try12_user
 try12_user:
     call far [try12_pointer]
     mov ebx, cs
@@ -256,12 +241,7 @@ gate_target:
     DONE
     mov byte [gdt + GATE + 5], 0x8c
     TRY 'call gate of ring 0 from ring 3'
-    push UDATA | 3
-    push STACK3
-    pushfq
-    push UCODE64 | 3
-    push try13_user2
-    iretq
+    TO_USER try13_user2
 try13_user2:
     call far [try13_pointer2]
 try13_pointer2:

@@ -225,12 +225,7 @@
     mov byte [tss + 102], 0x40          ; the permission map, behind the stacks
     mov dword [tss + 0x40 + 0x1c], 1 << 9    ; denies port 0xe9 alone
     TRY 'user: a denied port among permitted ones'
-    push UDATA | 3
-    push STACK3
-    pushfq
-    push UCODE64 | 3
-    push .user
-    iretq
+    TO_USER .user
 .user:
     in al, 0xe8
     in al, 0xea
@@ -241,12 +236,7 @@
     mov rax, cr4
     or al, 4
     mov cr4, rax
-    push UDATA | 3
-    push STACK3
-    pushfq
-    push UCODE64 | 3
-    push .user2
-    iretq
+    TO_USER .user2
 .user2:
     rdtsc
     DONE
