@@ -228,15 +228,20 @@ fn the_hpet_takes_over_irq_0() {
     assert_eq!(b.mmio_read(map::HPET, 4, 0), 0x8086_a201);
 }
 
-#[test]
-fn the_hpet_keeps_off_the_wires_of_devices_on_memory_mapped_registers() {
-    let options = options::parse("-kernel k -device virtio-rng-device".split_whitespace()).unwrap();
+/// A board with a device, its local APIC enabled, and a MiB of memory.
+fn with_device(device: &str) -> (Board, Memory) {
+    let options = options::parse(["-kernel", "k", "-device", device]).unwrap();
     let mut random = Random::new([1; 32]);
     let plugged = crate::plug::plug(&options, crate::plug::Backends::default(), &mut random);
     let time = HostTime { monotonic_ns: 5, unix_ns: 0 };
     let mut b = Board::new(GuestClock::new(time), 0, 64 << 20, plugged, random);
-    let mut memory = Memory::new(mem::GuestRam::new(1 << 20).unwrap(), &[]);
     lapic(&mut b, 0xf0, 0x1ff);
+    (b, Memory::new(mem::GuestRam::new(1 << 20).unwrap(), &[]))
+}
+
+#[test]
+fn the_hpet_keeps_off_the_wires_of_devices_on_memory_mapped_registers() {
+    let (mut b, mut memory) = with_device("virtio-rng-device");
     let entry = 0x10 + 2 * map::GSI_VIRTIO_MMIO;
     ioapic(&mut b, entry, 0x51 | 1 << 15 | 1 << 16);
     // Features, the queue of 4 with one buffer of 8 bytes at 0x4000, DRIVER_OK, the doorbell.
@@ -340,13 +345,7 @@ fn config(b: &mut Board, slot: u32, at: u8) -> u16 {
 fn a_doorbell_makes_the_cpu_look_up_and_a_message_reaches_it() {
     const BAR: u64 = 0xe000_0000;
     const TABLE: u64 = 0xd000_0000;
-    let options = options::parse("-kernel k -device virtio-rng-pci,addr=5".split_whitespace()).unwrap();
-    let mut random = Random::new([1; 32]);
-    let plugged = crate::plug::plug(&options, crate::plug::Backends::default(), &mut random);
-    let time = HostTime { monotonic_ns: 5, unix_ns: 0 };
-    let mut b = Board::new(GuestClock::new(time), 0, 64 << 20, plugged, random);
-    let mut memory = Memory::new(mem::GuestRam::new(1 << 20).unwrap(), &[]);
-    lapic(&mut b, 0xf0, 0x1ff);
+    let (mut b, mut memory) = with_device("virtio-rng-pci,addr=5");
     for (at, v) in [(0x14, TABLE), (0x20, BAR), (0x24, 0), (0x04, 6), (0x40, 0x8000_0000)] {
         let port = config(&mut b, 5, at);
         b.io_write(port, 4, v as u32, 0);
