@@ -241,10 +241,10 @@ impl Block {
     pub(super) fn begin_epochs(&mut self, counting: Counting) {
         self.runs = self.runs & NOT_IN_A_ROW | self.runs(counting);
     }
-    /// The block `by` bytes behind the beginning of this one's run, if it has followed it before in its page. Behind computed jumps none is known.
+    /// The block `by` bytes behind the beginning of this one's run, if it has followed it before in its page, or [`NO_PLACE`]. Behind computed jumps none is known.
     #[inline(always)]
-    pub(super) fn near(&self, by: u64) -> Option<Place> {
-        (0..2).find(|&k| by as i64 == i64::from(self.near_by[k])).map(|k| self.near[k])
+    pub(super) fn near(&self, by: u64) -> Place {
+        (0..2).find(|&k| by as i64 == i64::from(self.near_by[k])).map_or(NO_PLACE, |k| self.near[k])
     }
     /// The block at `pc` if it has followed this one by way of the jump cache.
     #[inline(always)]

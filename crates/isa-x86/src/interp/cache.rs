@@ -13,8 +13,8 @@ use super::block::{Block, BlockId, Place};
 use super::index::{Index, Key};
 use super::life::Counts;
 use super::links::{Links, Missed};
-use super::packed::{Forms, Packed};
-use super::pieces::{Budget, Pieces};
+use super::packed::{Forms, Instructions, Packed};
+use super::pieces::Budget;
 use super::targets::Targets;
 
 /// Longest block, in places of instructions: bounds the time to the next look at interrupts.
@@ -28,7 +28,7 @@ const TWO_BLOCKS: usize = 21 * size_of::<Packed>() + 2 * size_of::<Insn>();
 /// The blocks and their instructions. [`super::links`] says which block follows, [`super::decoding`] makes blocks, [`super::life`] drops them.
 pub(super) struct CodeCache {
     /// Those of a block lie side by side.
-    pub(super) insns: Pieces<Packed>,
+    pub(super) insns: Instructions,
     pub(super) forms: Forms,
     /// What instructions may take: [`CodeCache::insns`], and those of [`CodeCache::forms`].
     pub(super) budget: Budget,
@@ -62,7 +62,7 @@ impl CodeCache {
         };
         let mut budget = Budget::new(bytes - count * BLOCK_BYTES);
         CodeCache {
-            insns: Pieces::new(&mut budget),
+            insns: Instructions::new(&mut budget),
             forms: Forms::new(&mut budget),
             budget,
             blocks,

@@ -9,6 +9,7 @@ use guest_api::{Cond, Width};
 
 use super::block::Place;
 use super::facts::{Fact, is_plain};
+use super::links::NO_PLACE;
 use super::packed::{Forms, Packed};
 use crate::cpu::{BLOCK, CodeSize, Cpu};
 use crate::exec::Exec;
@@ -35,8 +36,8 @@ pub(super) fn hot_arm(i: &Insn) -> u8 {
 pub(super) enum End {
     /// By a jump that has an arm. Nothing was raised.
     Jump,
-    /// The same, at the fork behind which so many places of the code cache are left; and the block that follows, if the fork knows it.
-    Fork(usize, Option<Place>),
+    /// The same, at the fork behind which so many places of the code cache are left; and the block that follows, if the fork knows it, or [`NO_PLACE`].
+    Fork(usize, Place),
     /// By another instruction: [`Cpu::attention`] may be raised, or the fetch keys have changed.
     Other,
     /// Behind an instruction, so many places of the code cache left: something was raised. Whether it has come to an end.
@@ -63,6 +64,13 @@ macro_rules! arm {
             return End::Jump;
         }
     };
+}
+
+/// Executes what has no arm. Marked as seldom, as the call would take registers from the arms.
+#[cold]
+#[inline(never)]
+fn by_table(cpu: &mut Cpu, platform: &mut dyn Platform, i: &Insn) -> Result<(), Stop> {
+    execute(&mut Exec::new(cpu, platform), i)
 }
 
 /// The operands of an arm: two, or three.
@@ -184,16 +192,21 @@ macro_rules! hot {
                                 return End::Other;
                             }
                             NO_ARM => {
-                                let Some(i) = forms.whole(i) else { break 'block };
-                                let done = execute(&mut Exec::new(cpu, platform), i);
+                                if !i.is_whole() {
+                                    break 'block;
+                                }
+                                let done = by_table(cpu, platform, forms.whole(i));
                                 if done.is_err() || cpu.attention || cpu.fetch_keys != keys {
                                     return End::Stopped(rest.len(), done);
                                 }
                             }
                             LAST => {
-                                let Some(i) = forms.whole(i) else { break 'block };
+                                if !i.is_whole() {
+                                    break 'block;
+                                }
+                                let i = forms.whole(i);
                                 cpu.rip = i.next_pc(cpu.regs[BLOCK as usize]);
-                                let done = execute(&mut Exec::new(cpu, platform), i);
+                                let done = by_table(cpu, platform, i);
                                 return if done.is_ok() { End::Other } else { End::Stopped(rest.len(), done) };
                             }
                             _ => break 'block,
@@ -210,7 +223,7 @@ macro_rules! hot {
                         continue 'block;
                     }
                     cpu.insns = cpu.insns.wrapping_sub(fork.behind().into());
-                    let to = if jumped { fork.jumps_to() } else { None };
+                    let to = if jumped { fork.jumps_to() } else { NO_PLACE };
                     return End::Fork(rest.len(), to);
                 }
                 return End::Jump;

@@ -1,5 +1,7 @@
 //! Which block follows: what has followed the last one, and the jump cache, which finds blocks by linear address.
 
+use core::num::NonZeroU32;
+
 use guest_api::{JUMPS, jump_index};
 use mem::PAGE_MASK;
 
@@ -13,6 +15,14 @@ use super::index::Key;
 pub(super) const UNLINKED: i16 = i16::MAX;
 
 pub(super) const NO_PLACE: Place = Place { block: BlockId::MAX, first: 0 };
+
+impl Place {
+    /// None is [`NO_PLACE`].
+    #[inline(always)]
+    pub(super) fn known(self) -> Option<Place> {
+        (self.block != NO_PLACE.block).then_some(self)
+    }
+}
 
 #[derive(Clone, Copy)]
 struct Jump {
@@ -30,7 +40,7 @@ struct Last {
     key: u32,
     block: BlockId,
     /// The number of the fork at which it was left, if it was: that knows what follows.
-    fork: Option<u32>,
+    fork: Option<NonZeroU32>,
 }
 
 const NO_LAST: Last = Last { pc: 0, key: u32::MAX, block: BlockId::MAX, fork: None };
@@ -65,8 +75,8 @@ impl CodeCache {
     #[inline(always)]
     pub(super) fn known(&mut self, cpu: &Cpu, pc: u64, key: u32) -> Option<Place> {
         let near = self.within_page_of_last(pc, key).and_then(|(from, by)| match self.links.last.fork {
-            None => from.near(by),
-            Some(fork) if self.leads_to(fork, by) => self.insns.from(fork)[0].jumps_to(),
+            None => from.near(by).known(),
+            Some(fork) if self.leads_to(fork, by) => self.insns.get(fork.get()).jumps_to().known(),
             Some(_) => None,
         });
         let next = near.or_else(|| self.blocks.get(self.links.last.block as usize)?.far(pc, key));
@@ -80,22 +90,21 @@ impl CodeCache {
         self.links.last = Last { pc, key, block: to.block, fork: None };
     }
 
-    /// The same, and it was left at a fork, behind which so many places are.
-    pub(super) fn left_at(&mut self, pc: u64, key: u32, at: Place, fork: Option<usize>) {
-        let fork = fork.map(|left| at.first + (self.insns_from(at).len() - left) as u32 - 1);
-        self.links.last = Last { pc, key, block: at.block, fork };
+    /// The block `id` is, and it was left at the fork of this number, if at one.
+    pub(super) fn left_at(&mut self, pc: u64, key: u32, id: BlockId, fork: Option<NonZeroU32>) {
+        self.links.last = Last { pc, key, block: id, fork };
     }
 
     /// What is behind the fork at which the last block was left, if it was.
     pub(super) fn behind_last_fork(&self) -> Option<Spot> {
-        let fork = self.links.last.fork?;
+        let fork = self.links.last.fork?.get();
         let [jump, known, ..] = self.insns.from(fork - 1) else { return None };
         Some(Spot { first: fork + 1, lead: jump.next_off(), count: known.behind().into() })
     }
 
     /// Whether the jump of fork number `fork` leads `by` bytes behind the beginning of its run.
-    fn leads_to(&self, fork: u32, by: u64) -> bool {
-        self.insns.from(fork - 1)[0].target_off() == by
+    fn leads_to(&self, fork: NonZeroU32, by: u64) -> bool {
+        self.insns.get(fork.get() - 1).target_off() == by
     }
 
     /// The last block, and how far behind the beginning of its run `pc` is, if it is in the same page.
@@ -161,7 +170,7 @@ impl CodeCache {
             match (near, fork) {
                 (None, _) => from.set_far(pc, key, to),
                 (Some(by), None) => (from.near, from.near_by) = ([to, from.near[0]], [by as i16, from.near_by[0]]),
-                (Some(by), Some(fork)) if self.leads_to(fork, by) => self.insns.get_mut(fork)[0].set_jumps_to(Some(to)),
+                (Some(by), Some(fork)) if self.leads_to(fork, by) => self.insns.get_mut(fork.get())[0].set_jumps_to(to),
                 (Some(_), Some(_)) => {}
             }
         }

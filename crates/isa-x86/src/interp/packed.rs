@@ -13,7 +13,7 @@ use super::block::Place;
 use super::hot::{NO_ARM, hot_arm};
 use super::index::GOLDEN;
 use super::links::NO_PLACE;
-use super::pieces::{Budget, Pieces};
+use super::pieces::{Budget, Pieces, in_piece};
 
 /// A decoded instruction of a block: a quarter of a cache line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,6 +46,9 @@ const GOES_ON: u8 = 1 << 7;
 const INDEX: usize = 7;
 
 const _: () = assert!(size_of::<Packed>() == 16, "more than a million of them are kept");
+
+/// The instructions of the code cache.
+pub(super) type Instructions = Pieces<Packed, { in_piece::<Packed>() }>;
 
 /// In place of a form's number: the instruction is kept whole.
 const WHOLE: u16 = u16::MAX;
@@ -114,7 +117,7 @@ impl Packed {
     pub(super) fn complete_fork(&mut self, count: u8) -> usize {
         self.head[BASE] = count - self.head[BASE];
         let other = self.constants as usize;
-        self.set_jumps_to(None);
+        self.set_jumps_to(NO_PLACE);
         other
     }
     /// Of a [fork](Packed::fork): translated code begins behind it, or none does. What is [closed](Packed::is_closed) is not passed.
@@ -130,14 +133,12 @@ impl Packed {
     pub(super) const fn behind(&self) -> u8 {
         self.head[BASE]
     }
-    /// Of a [fork](Packed::fork), the block in its page that its jump leads to, if that is known.
+    /// Of a [fork](Packed::fork), the block in its page that its jump leads to, or [`NO_PLACE`] where that is not known.
     #[inline(always)]
-    pub(super) fn jumps_to(&self) -> Option<Place> {
-        let to = Place { block: self.constants as u32, first: (self.constants >> 32) as u32 };
-        (to.block != NO_PLACE.block).then_some(to)
+    pub(super) fn jumps_to(&self) -> Place {
+        Place { block: self.constants as u32, first: (self.constants >> 32) as u32 }
     }
-    pub(super) fn set_jumps_to(&mut self, to: Option<Place>) {
-        let to = to.unwrap_or(NO_PLACE);
+    pub(super) fn set_jumps_to(&mut self, to: Place) {
         self.constants = u64::from(to.block) | u64::from(to.first) << 32;
     }
     /// The [fork](Packed::fork) was passed, or left by its jump.
@@ -207,6 +208,11 @@ impl Packed {
     #[inline(always)]
     pub(crate) const fn form(&self) -> u16 {
         u16::from_le_bytes([self.head[FORM], self.head[FORM + 1]])
+    }
+    /// Kept whole, beside.
+    #[inline(always)]
+    pub(super) const fn is_whole(&self) -> bool {
+        self.form() == WHOLE
     }
     pub(super) const fn set_hot(&mut self, arm: u8) {
         self.head[HOT] = arm;
@@ -360,7 +366,7 @@ pub(super) struct Forms {
     forms: Vec<Form>,
     /// Numbers of forms by a hash of the key, the next place where that is taken; [`WHOLE`]: none.
     found: Box<[u16]>,
-    whole: Pieces<Insn>,
+    whole: Pieces<Insn, { in_piece::<Insn>() }>,
 }
 
 impl Forms {
@@ -427,8 +433,8 @@ impl Forms {
 
     /// What stands for `packed`, which is kept whole.
     #[inline(always)]
-    pub(super) fn whole(&self, packed: &Packed) -> Option<&Insn> {
-        self.whole.from(packed.constants as u32).first()
+    pub(super) fn whole(&self, packed: &Packed) -> &Insn {
+        self.whole.get(packed.constants as u32)
     }
 
     /// What is at place `k` of `insns`, the first of which is `lead` bytes behind its run's beginning.
@@ -436,7 +442,7 @@ impl Forms {
     pub(super) fn unpack(&self, insns: &[Packed], k: usize, lead: u16) -> Option<Insn> {
         let packed = insns.get(k)?;
         let insn = match packed.form() {
-            WHOLE => return self.whole(packed).copied(),
+            WHOLE => return Some(*self.whole(packed)),
             number @ ..FORMS_IN_TABLE => form(number),
             number => self.forms.get(usize::from(number - FORMS_IN_TABLE))?.insn,
         };

@@ -3,9 +3,6 @@
 /// Bytes of a piece. (Of smaller ones V8 sees the memory grow too often: it tells every module.)
 const PIECE: usize = 1 << 19;
 
-/// Bytes by which a piece grows.
-const STEP: usize = 1 << 14;
-
 /// Pieces that there are, and that there may be at most.
 pub(super) struct Budget {
     taken: usize,
@@ -22,7 +19,7 @@ impl Budget {
         self.taken * PIECE
     }
     /// Takes a piece, if the host had memory for it.
-    fn take<T>(&mut self, piece: Option<Vec<T>>) -> Option<Vec<T>> {
+    fn take<T>(&mut self, piece: Option<T>) -> Option<T> {
         if piece.is_some() {
             self.taken += 1;
         } else {
@@ -33,19 +30,21 @@ impl Budget {
     }
 }
 
-/// Instructions numbered in the order that they come. Numbers at the end of a piece may be left out.
-pub(super) struct Pieces<T> {
-    /// Each has room for [`PIECE`] bytes from the start.
-    pieces: Vec<Vec<T>>,
+/// Instructions of a piece.
+pub(super) const fn in_piece<T>() -> usize {
+    PIECE / size_of::<T>()
+}
+
+/// Instructions numbered in the order that they come, in pieces of `LEN`, which is [`in_piece`]. Numbers at the end of a piece may be left out.
+pub(super) struct Pieces<T, const LEN: usize> {
+    pieces: Vec<Box<[T; LEN]>>,
     next: usize,
 }
 
-impl<T: Copy + Default> Pieces<T> {
-    /// Instructions of a piece.
-    const LEN: usize = PIECE / size_of::<T>();
-
+impl<T: Copy + Default, const LEN: usize> Pieces<T, LEN> {
     /// One piece, for which the budget need not have room.
-    pub(super) fn new(budget: &mut Budget) -> Pieces<T> {
+    pub(super) fn new(budget: &mut Budget) -> Pieces<T, LEN> {
+        const { assert!(LEN == in_piece::<T>()) };
         let first = budget.take(new_piece()).expect("memory for the first instructions");
         Pieces { pieces: vec![first], next: 0 }
     }
@@ -54,14 +53,13 @@ impl<T: Copy + Default> Pieces<T> {
     /// host has no memory for it.
     #[inline]
     pub(super) fn make_room(&mut self, n: usize, budget: &mut Budget) -> bool {
-        self.pieces.get(self.next / Self::LEN).is_some_and(|piece| self.next % Self::LEN + n <= piece.len())
-            || self.grow(n, budget)
+        self.next / LEN < self.pieces.len() && self.next % LEN + n <= LEN || self.grow(n, budget)
     }
 
     #[cold]
     #[inline(never)]
     fn grow(&mut self, n: usize, budget: &mut Budget) -> bool {
-        let piece = self.next / Self::LEN + usize::from(self.next % Self::LEN + n > Self::LEN);
+        let piece = self.next / LEN + usize::from(self.next % LEN + n > LEN);
         if piece == self.pieces.len() {
             if budget.taken >= budget.most {
                 return false;
@@ -69,25 +67,26 @@ impl<T: Copy + Default> Pieces<T> {
             let Some(new) = budget.take(new_piece()) else { return false };
             self.pieces.push(new);
         }
-        self.next = self.next.max(piece * Self::LEN);
-        let len = (self.next % Self::LEN + n).next_multiple_of(STEP / size_of::<T>()).min(Self::LEN);
-        let piece = &mut self.pieces[piece];
-        if piece.len() < len {
-            piece.resize(len, T::default());
-        }
+        self.next = self.next.max(piece * LEN);
         true
     }
 
     /// The number of the next instruction, and the places of it and of those that follow.
     #[inline]
     pub(super) fn next(&mut self) -> (u32, &mut [T]) {
-        (self.next as u32, &mut self.pieces[self.next / Self::LEN][self.next % Self::LEN..])
+        (self.next as u32, self.get_mut(self.next as u32))
     }
 
-    /// The same, to be changed.
+    /// The same as [`Pieces::from`], to be changed.
     #[inline(always)]
     pub(super) fn get_mut(&mut self, n: u32) -> &mut [T] {
-        &mut self.pieces[n as usize / Self::LEN][n as usize % Self::LEN..]
+        &mut self.pieces[n as usize / LEN][n as usize % LEN..]
+    }
+
+    /// The number of the instruction behind which so many are left in the piece of number `n`.
+    #[inline(always)]
+    pub(super) fn number(n: u32, left: usize) -> u32 {
+        (n | (LEN - 1) as u32) - left as u32
     }
 
     /// The next `n` places, for which room was made, are taken.
@@ -95,15 +94,21 @@ impl<T: Copy + Default> Pieces<T> {
         self.next += n;
     }
 
+    /// The instruction with number `n`.
+    #[inline(always)]
+    pub(super) fn get(&self, n: u32) -> &T {
+        &self.pieces[n as usize / LEN][n as usize % LEN]
+    }
+
     /// The instructions from number `n` on that are in its piece.
     #[inline(always)]
     pub(super) fn from(&self, n: u32) -> &[T] {
-        &self.pieces[n as usize / Self::LEN][n as usize % Self::LEN..]
+        &self.pieces[n as usize / LEN][n as usize % LEN..]
     }
 
     /// Drops all instructions. The pieces that were used stay; where there are too many, one does. Others may have the rest.
     pub(super) fn clear(&mut self, budget: &mut Budget) {
-        let used = if budget.taken > budget.most { 1 } else { self.next.div_ceil(Self::LEN).max(1) };
+        let used = if budget.taken > budget.most { 1 } else { self.next.div_ceil(LEN).max(1) };
         budget.taken -= self.pieces.len().saturating_sub(used);
         self.pieces.truncate(used);
         self.next = 0;
@@ -111,10 +116,11 @@ impl<T: Copy + Default> Pieces<T> {
 }
 
 /// An empty piece, if the host has memory for it.
-fn new_piece<T>() -> Option<Vec<T>> {
+fn new_piece<T: Copy + Default, const LEN: usize>() -> Option<Box<[T; LEN]>> {
     let mut piece = Vec::new();
-    piece.try_reserve_exact(PIECE / size_of::<T>()).ok()?;
-    Some(piece)
+    piece.try_reserve_exact(LEN).ok()?;
+    piece.resize(LEN, T::default());
+    piece.into_boxed_slice().try_into().ok()
 }
 
 #[cfg(test)]
@@ -122,15 +128,16 @@ mod tests {
     use super::*;
     use crate::interp::packed::Packed;
 
-    const LEN: usize = Pieces::<Packed>::LEN;
+    const LEN: usize = in_piece::<Packed>();
+    type Instructions = Pieces<Packed, LEN>;
 
-    fn new(most: usize) -> (Pieces<Packed>, Budget) {
+    fn new(most: usize) -> (Instructions, Budget) {
         let mut budget = Budget::new(most * PIECE);
         (Pieces::new(&mut budget), budget)
     }
 
     /// Adds `n` instructions, the first with `imm`.
-    fn add((pieces, budget): &mut (Pieces<Packed>, Budget), n: usize, imm: u64) -> Option<u32> {
+    fn add((pieces, budget): &mut (Instructions, Budget), n: usize, imm: u64) -> Option<u32> {
         if !pieces.make_room(n, budget) {
             return None;
         }
@@ -165,15 +172,19 @@ mod tests {
         assert_eq!(numbers, (0..2 * LEN as u32).step_by(64).collect::<Vec<_>>());
         p.0.clear(&mut p.1);
         assert_eq!((add(&mut p, 1, 0), add(&mut p, LEN, 0), add(&mut p, 1, 0)), (Some(0), Some(LEN as u32), None));
+        for n in [7, LEN as u32 - 1, LEN as u32, 2 * LEN as u32 - 1] {
+            assert_eq!(Instructions::number(n, p.0.from(n).len() - 1), n);
+        }
     }
 
     #[test]
     fn two_share_a_budget() {
         let (mut a, mut budget) = new(4);
-        let mut b = Pieces::<[u64; 4]>::new(&mut budget);
+        const WHOLE: usize = in_piece::<[u64; 4]>();
+        let mut b = Pieces::<[u64; 4], WHOLE>::new(&mut budget);
         let mut pieces = 0;
-        while b.make_room(Pieces::<[u64; 4]>::LEN, &mut budget) {
-            b.take(Pieces::<[u64; 4]>::LEN);
+        while b.make_room(WHOLE, &mut budget) {
+            b.take(WHOLE);
             pieces += 1;
         }
         assert_eq!((pieces, budget.bytes()), (3, 4 * PIECE));
@@ -195,7 +206,7 @@ mod tests {
         for k in 0..5 {
             assert_eq!(add(&mut p, LEN, k), Some(k as u32 * LEN as u32));
         }
-        assert_eq!(p.1.take(None::<Vec<Packed>>), None);
+        assert_eq!(p.1.take(None::<Packed>), None);
         assert_eq!(add(&mut p, LEN, 0), None);
         // What there is stays until it is dropped.
         assert_eq!((p.0.from(4 * LEN as u32)[0].end_off(), p.1.bytes()), (4, 5 * PIECE));

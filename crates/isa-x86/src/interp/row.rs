@@ -1,8 +1,12 @@
 //! Blocks in a row: as long as each is known to follow the one before, the interpreter looks for nothing.
 
+use core::num::NonZeroU32;
+
 use super::block::{Counting, Place};
 use super::cache::CodeCache;
 use super::hot::{self, End};
+use super::links::NO_PLACE;
+use super::packed::Instructions;
 use crate::cpu::{BLOCK, Cpu, SegReg};
 use crate::exec::Exec;
 use crate::fault::Stop;
@@ -29,25 +33,27 @@ pub(super) fn run(
         let from = &code.blocks[at.block as usize];
         cpu.regs[BLOCK as usize] = cpu.rip.wrapping_sub(from.lead());
         let mut insns = code.insns.get_mut(at.first);
-        let mut to = None;
+        let mut to = NO_PLACE;
         fork = None;
         let jumped = loop {
             match hot::run(cpu, platform, insns, &code.forms, keys) {
                 End::Jump => break true,
                 End::Fork(left, jumps_to) => {
-                    (fork, to) = (Some(left), jumps_to);
+                    (fork, to) = (NonZeroU32::new(Instructions::number(at.first, left)), jumps_to);
                     break true;
                 }
                 End::Other => break false,
-                End::Stopped(left, done) => break 'row stopped(cpu, code, at, left, done),
-                End::Refused(left) => match refused(cpu, platform, code, at, left) {
-                    Ok(true) => break false,
-                    Ok(false) if !cpu.attention && cpu.fetch_keys == keys => {
-                        insns = code.insns.get_mut(at.first);
-                        insns = insns.split_at_mut(insns.len() - left).1;
+                End::Stopped(left, done) => {
+                    break 'row stopped(cpu, code, at, Instructions::number(at.first, left), done);
+                }
+                End::Refused(left) => {
+                    let number = Instructions::number(at.first, left);
+                    match refused(cpu, platform, code, at, number) {
+                        Ok(true) => break false,
+                        Ok(false) if !cpu.attention && cpu.fetch_keys == keys => insns = code.insns.get_mut(number + 1),
+                        done => break 'row stopped(cpu, code, at, number, done.map(drop)),
                     }
-                    done => break 'row stopped(cpu, code, at, left, done.map(drop)),
-                },
+                }
             }
         };
         cpu.insns = cpu.insns.wrapping_add(from.count());
@@ -58,7 +64,7 @@ pub(super) fn run(
         if fork.is_none() {
             to = from.near(cpu.rip.wrapping_sub(cpu.regs[BLOCK as usize]));
         }
-        let to = match to {
+        let to = match to.known() {
             Some(to) => to,
             None => {
                 let pc = cpu.rip.wrapping_add(base);
@@ -67,7 +73,7 @@ pub(super) fn run(
                     Some(to) => to,
                     None => {
                         let from = cpu.regs[BLOCK as usize].wrapping_add(from.lead()).wrapping_add(base);
-                        code.left_at(from, cpu.fetch_key(from), at, fork);
+                        code.left_at(from, cpu.fetch_key(from), at.block, fork);
                         match code.jump_to(cpu, pc, key).or_else(|| code.find_decoded(cpu, pc, key)) {
                             Some(to) => to,
                             None => return Ok(()),
@@ -87,7 +93,7 @@ pub(super) fn run(
         at = to;
     };
     let pc = cpu.regs[BLOCK as usize].wrapping_add(code.block(at.block).lead()).wrapping_add(base);
-    code.left_at(pc, keys[(pc >> 63) as usize], at, fork);
+    code.left_at(pc, keys[(pc >> 63) as usize], at.block, fork);
     done
 }
 
@@ -104,23 +110,23 @@ pub(super) fn run_single(cx: &mut Exec<'_>, code: &CodeCache, at: Place) -> Resu
         cx.cpu.step_by_branches(ends_block(first.op) && cx.cpu.rip != next);
         return Ok(());
     }
-    stopped(cx.cpu, code, at, code.insns_from(at).len() - 1, done)
+    stopped(cx.cpu, code, at, at.first, done)
 }
 
-/// Executes the instruction of the block `at` behind which `left` places are left, whose arm has refused it. Whether it is the block's last.
+/// Executes the instruction `number` of the block `at`, whose arm has refused it. Whether it is the block's last.
+#[cold]
 #[inline(never)]
-fn refused(cpu: &mut Cpu, platform: &mut dyn Platform, code: &CodeCache, at: Place, left: usize) -> Result<bool, Stop> {
-    let Some(i) = code.insn(at, code.insns_from(at).len() - left - 1) else { return Ok(true) };
+fn refused(cpu: &mut Cpu, platform: &mut dyn Platform, code: &CodeCache, at: Place, number: u32) -> Result<bool, Stop> {
+    let Some(i) = code.insn(at, (number - at.first) as usize) else { return Ok(true) };
     execute(&mut Exec::new(cpu, platform), &i).map(|()| i.ends_block())
 }
 
-/// The instructions of the block `at` up to that behind which `left` places are left were executed; the last of those has come to an end or,
-/// `done` says, has not.
+/// The instructions of the block `at` up to `number` were executed; the last of those has come to an end or, `done` says, has not.
 #[cold]
 #[inline(never)]
-fn stopped(cpu: &mut Cpu, code: &CodeCache, at: Place, left: usize, done: Result<(), Stop>) -> Result<(), u64> {
+fn stopped(cpu: &mut Cpu, code: &CodeCache, at: Place, number: u32, done: Result<(), Stop>) -> Result<(), u64> {
     let insns = code.insns_from(at);
-    let Some(k) = (insns.len() - left).checked_sub(1) else { return Ok(()) };
+    let k = (number - at.first) as usize;
     let Some(last) = code.insn(at, k) else { return Ok(()) };
     let before = insns[..k].iter().filter(|i| !i.goes_on()).count() as u64;
     let pc = cpu.regs[BLOCK as usize];
