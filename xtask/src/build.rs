@@ -1,7 +1,7 @@
 //! `dist/`: engine.wasm, the static site and the npm package.
 
-use crate::setup;
 use crate::util::{root, run as run_command, say, size, target};
+use crate::{hints, setup};
 use anyhow::{Context, Result};
 use flate2::{Compression, write::GzEncoder};
 use std::fs;
@@ -21,6 +21,9 @@ pub fn run() -> Result<()> {
     )?;
     let built = target().join(TARGET).join("engine/engine.wasm");
     let wasm = fs::read(&built).with_context(|| built.display().to_string())?;
+    let wasm = hints::with_hints(&wasm, &hints::cold_functions(&root().join("crates"))?)?;
+    let built = built.with_file_name("hinted.wasm");
+    fs::write(&built, &wasm).with_context(|| built.display().to_string())?;
     let mut gz = GzEncoder::new(Vec::new(), Compression::best());
     gz.write_all(&wasm)?;
     say(format!("engine.wasm: {}, gzip {}", size(wasm.len() as u64), size(gz.finish()?.len() as u64)));

@@ -7,6 +7,7 @@ mod cpio;
 mod demo;
 mod disks;
 mod guest;
+mod hints;
 mod host;
 mod lazy;
 mod modules;
