@@ -128,7 +128,7 @@ pub fn plug(config: &Config, mut backends: Backends, random: &mut Random) -> Plu
 }
 
 fn terminal_port(options: &DeviceOptions) -> Option<usize> {
-    let Model::Serial { ports } = &options.model else { return None };
+    let Model::Serial { ports, .. } = &options.model else { return None };
     ports.iter().position(|p| p.as_ref().is_some_and(|p| p.chardev == Chardev::Stdio))
 }
 
@@ -144,7 +144,7 @@ fn device(model: &Model, backends: &mut Backends, random: &mut Random) -> Option
             let mut own = random.fork();
             Rng::new(Box::new(move || own.next())).into()
         }
-        Model::Serial { ports } => Console::new(ports.iter().map(|p| p.as_ref().map(port)).collect()).into(),
+        Model::Serial { ports, .. } => Console::new(ports.iter().map(|p| p.as_ref().map(port)).collect()).into(),
         Model::Balloon => Balloon::new().into(),
         Model::Keyboard => Input::new(InputKind::Keyboard).into(),
         Model::Tablet => Input::new(InputKind::Tablet).into(),

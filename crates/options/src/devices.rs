@@ -88,9 +88,10 @@ pub enum Model {
         mac: [u8; 6],
     },
     Rng,
-    /// Ports by number.
+    /// Ports by number: as many as `max_ports` says, or up to the last that there is.
     Serial {
         ports: Vec<Option<PortOptions>>,
+        max_ports: usize,
     },
     Balloon,
     Keyboard,
@@ -304,9 +305,10 @@ fn blk(p: &mut Parser, keys: &mut Properties<'_>) -> Result<Model, OptionError> 
 }
 
 fn serial(_: &mut Parser, keys: &mut Properties<'_>) -> Result<Model, OptionError> {
-    match keys.number("max_ports")? {
-        None | Some(1..=31) => Ok(Model::Serial { ports: Vec::new() }),
-        Some(_) => Err(keys.bad("max_ports is 1 to 31")),
+    match keys.number("max_ports")?.map(usize::try_from) {
+        None => Ok(Model::Serial { ports: Vec::new(), max_ports: PORTS_MAX }),
+        Some(Ok(n @ 1..=PORTS_MAX)) => Ok(Model::Serial { ports: vec![None; n], max_ports: n }),
+        Some(_) => Err(keys.bad(format!("max_ports is 1 to {PORTS_MAX}"))),
     }
 }
 
@@ -333,10 +335,12 @@ fn port(p: &mut Parser, v: Value<'_>, mut keys: Properties<'_>, console: bool) -
     keys.finish()?;
     let wanted = bus.as_deref().map(|b| b.strip_suffix(".0").unwrap_or(b));
     let device = p.plugged.iter_mut().rev().find_map(|d| match &mut d.model {
-        Model::Serial { ports } if wanted.is_none() || d.id.as_deref() == wanted => Some(ports),
+        Model::Serial { ports, max_ports } if wanted.is_none() || d.id.as_deref() == wanted => {
+            Some((ports, *max_ports))
+        }
         _ => None,
     });
-    let Some(ports) = device else {
+    let Some((ports, max_ports)) = device else {
         return Err(v.bad("a port needs a -device virtio-serial-pci before it"));
     };
     // Number 0 is for consoles.
@@ -345,8 +349,11 @@ fn port(p: &mut Parser, v: Value<'_>, mut keys: Properties<'_>, console: bool) -
         Some(n) => usize::try_from(n).unwrap_or(usize::MAX),
         None => (first..).find(|n| ports.get(*n).is_none_or(Option::is_none)).unwrap_or(first),
     };
-    if number >= PORTS_MAX || number < first {
-        return Err(v.bad(format!("nr is {first} to {}", PORTS_MAX - 1)));
+    if number < first || number >= max_ports {
+        return Err(v.bad(match max_ports.checked_sub(first + 1) {
+            Some(left) => format!("nr is {first} to {}, as its device has max_ports={max_ports}", first + left),
+            None => format!("its device has max_ports={max_ports}, and number 0 is for consoles"),
+        }));
     }
     if ports.len() <= number {
         ports.resize(number + 1, None);

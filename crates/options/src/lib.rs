@@ -57,7 +57,7 @@ impl Config {
     /// What the host's terminal is connected to, be it the serial port or another device.
     pub fn terminal(&self) -> Serial {
         let on_port = |d: &DeviceOptions| match &d.model {
-            Model::Serial { ports } => ports.iter().flatten().any(|p| p.chardev == Chardev::Stdio),
+            Model::Serial { ports, .. } => ports.iter().flatten().any(|p| p.chardev == Chardev::Stdio),
             _ => false,
         };
         if self.devices.iter().any(on_port) { Serial::Stdio } else { self.serial }

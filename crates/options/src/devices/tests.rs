@@ -83,9 +83,28 @@ fn ports_go_into_their_device_and_the_terminal_to_one_of_them() {
     let port = |console, name: &str, chardev| Some(PortOptions { console, name: name.into(), chardev });
     let first = vec![port(true, "", Chardev::Stdio), port(false, "org.x", Chardev::Null)];
     let second = vec![None, None, None, None, None, port(false, "", Chardev::Null)];
-    assert_eq!(c.devices[0].model, Model::Serial { ports: first });
-    assert_eq!(c.devices[1].model, Model::Serial { ports: second });
+    assert_eq!(c.devices[0].model, Model::Serial { ports: first, max_ports: 31 });
+    assert_eq!(c.devices[1].model, Model::Serial { ports: second, max_ports: 31 });
     assert_eq!((c.serial, c.terminal()), (Serial::None, Serial::Stdio));
+}
+
+#[test]
+fn max_ports_is_what_the_guest_is_told_and_bounds_numbers() {
+    let device = "-device virtio-serial-pci,max_ports=3";
+    let c = words(&format!("{device} -device virtserialport,nr=2")).unwrap();
+    let Model::Serial { ports, .. } = &c.devices[0].model else { panic!("{:?}", c.devices) };
+    assert_eq!(ports.iter().map(Option::is_some).collect::<Vec<_>>(), [false, false, true]);
+    let Model::Serial { ports, .. } = &words(device).unwrap().devices[0].model else { panic!() };
+    assert_eq!(ports.len(), 3);
+    let refused = |ports: &str| message(&format!("{device} {ports}"));
+    assert!(refused("-device virtserialport,nr=3").contains("nr is 1 to 2, as its device has max_ports=3"));
+    assert!(refused(&"-device virtserialport ".repeat(3)).contains("nr is 1 to 2"));
+    let one = message("-device virtio-serial-pci,max_ports=1 -device virtserialport");
+    assert!(one.contains("number 0 is for consoles"), "{one}");
+    words("-device virtio-serial-pci,max_ports=1 -device virtconsole").unwrap();
+    for bad in ["0", "32"] {
+        assert!(message(&format!("-device virtio-serial-pci,max_ports={bad}")).contains("max_ports is 1 to 31"));
+    }
 }
 
 #[test]
