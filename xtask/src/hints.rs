@@ -1,4 +1,4 @@
-//! Tells the host's compiler which branches of the engine are seldom taken, in a section `metadata.code.branch_hint` (WebAssembly 3.0, appendix A.6), as LLVM
+//! Tells the host's compiler which branches of the engine are seldom taken, in a section `metadata.code.branch_hint` (WebAssembly's branch hinting), as LLVM
 //! does not yet. Seldom is what runs into a trap, a panic, or a call of a function that the source marks `#[cold]`. V8 then puts that aside, and what is
 //! called there takes no registers from what is often executed: the interpreter's loop is faster by a tenth (docs/decisions/107-what-the-hosts-compiler-is-told.md).
 

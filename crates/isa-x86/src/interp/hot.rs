@@ -66,7 +66,8 @@ macro_rules! arm {
     };
 }
 
-/// Executes what has no arm. Marked as seldom, as the call would take registers from the arms.
+/// Executes what has no arm. Marked as seldom, as the call would take registers from the arms; and those that call it ask first whether what they have is
+/// kept whole, which it is, as only a branch can have a hint (docs/decisions/107-what-the-hosts-compiler-is-told.md).
 #[cold]
 #[inline(never)]
 fn by_table(cpu: &mut Cpu, platform: &mut dyn Platform, i: &Insn) -> Result<(), Stop> {
