@@ -193,19 +193,14 @@ macro_rules! hot {
                                 return End::Other;
                             }
                             NO_ARM => {
-                                if !i.is_whole() {
-                                    break 'block;
-                                }
-                                let done = by_table(cpu, platform, forms.whole(i));
+                                let Some(i) = forms.whole(i) else { break 'block };
+                                let done = by_table(cpu, platform, i);
                                 if done.is_err() || cpu.attention || cpu.fetch_keys != keys {
                                     return End::Stopped(rest.len(), done);
                                 }
                             }
                             LAST => {
-                                if !i.is_whole() {
-                                    break 'block;
-                                }
-                                let i = forms.whole(i);
+                                let Some(i) = forms.whole(i) else { break 'block };
                                 cpu.rip = i.next_pc(cpu.regs[BLOCK as usize]);
                                 let done = by_table(cpu, platform, i);
                                 return if done.is_ok() { End::Other } else { End::Stopped(rest.len(), done) };

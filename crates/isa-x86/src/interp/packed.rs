@@ -209,11 +209,6 @@ impl Packed {
     pub(crate) const fn form(&self) -> u16 {
         u16::from_le_bytes([self.head[FORM], self.head[FORM + 1]])
     }
-    /// Kept whole, beside.
-    #[inline(always)]
-    pub(super) const fn is_whole(&self) -> bool {
-        self.form() == WHOLE
-    }
     pub(super) const fn set_hot(&mut self, arm: u8) {
         self.head[HOT] = arm;
     }
@@ -431,10 +426,10 @@ impl Forms {
         }
     }
 
-    /// What stands for `packed`, which is kept whole.
+    /// What stands for `packed`, if it is kept whole.
     #[inline(always)]
-    pub(super) fn whole(&self, packed: &Packed) -> &Insn {
-        self.whole.get(packed.constants as u32)
+    pub(super) fn whole(&self, packed: &Packed) -> Option<&Insn> {
+        (packed.form() == WHOLE).then(|| self.whole.get(packed.constants as u32))
     }
 
     /// What is at place `k` of `insns`, the first of which is `lead` bytes behind its run's beginning.
@@ -442,7 +437,7 @@ impl Forms {
     pub(super) fn unpack(&self, insns: &[Packed], k: usize, lead: u16) -> Option<Insn> {
         let packed = insns.get(k)?;
         let insn = match packed.form() {
-            WHOLE => return Some(*self.whole(packed)),
+            WHOLE => return self.whole(packed).copied(),
             number @ ..FORMS_IN_TABLE => form(number),
             number => self.forms.get(usize::from(number - FORMS_IN_TABLE))?.insn,
         };
