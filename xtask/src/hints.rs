@@ -43,7 +43,7 @@ pub fn cold_functions(crates: &Path) -> Result<HashSet<Named>> {
 
 /// The names of the functions in Rust's `source` that are marked `#[cold]`.
 fn marked_cold(source: &str) -> impl Iterator<Item = &str> {
-    source.split("#[cold]").skip(1).filter_map(|behind| {
+    source.split("#[cold]\n").skip(1).filter_map(|behind| {
         let name = behind.split_once("fn ")?.1;
         name.split(|c: char| c != '_' && !c.is_ascii_alphanumeric()).next()
     })
@@ -225,7 +225,9 @@ impl<'a> Function<'a> {
                     | Operator::If { .. }
                     | Operator::Else
                     | Operator::Loop { .. }
-                    | Operator::Return,
+                    | Operator::Return
+                    | Operator::ReturnCall { .. }
+                    | Operator::ReturnCallIndirect { .. },
                 ) => return false,
                 Some(_) => place += 1,
             }
